@@ -1,0 +1,33 @@
+"""What lies in the scanner: phantoms, their exact sinograms, photon and electronic noise.
+
+Images are arrays ``image[i, j]``. x runs along axis 0 (rows) and grows with i, y along axis 1
+(columns) and grows with j. Phantoms are defined on the normalised square [-1, 1]^2 that covers the
+image's extent, edge to edge. Everything here is numpy; nothing depends on tomolearn or torch.
+"""
+
+from data_sim.ellipses import Ellipses
+from data_sim.noise import counts_to_line_integrals, gaussian_noise, low_dose, photon_counts
+from data_sim.phantoms import (
+    random_ellipse_parameters,
+    random_ellipses,
+    shepp_logan,
+    shepp_logan_ellipses,
+)
+from data_sim.rasterise import rasterise
+from data_sim.sinograms import fan_sinogram, line_integrals, parallel_sinogram
+
+__all__ = [
+    "Ellipses",
+    "counts_to_line_integrals",
+    "fan_sinogram",
+    "gaussian_noise",
+    "line_integrals",
+    "low_dose",
+    "parallel_sinogram",
+    "photon_counts",
+    "random_ellipse_parameters",
+    "random_ellipses",
+    "rasterise",
+    "shepp_logan",
+    "shepp_logan_ellipses",
+]

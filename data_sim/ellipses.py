@@ -1,0 +1,163 @@
+"""Sums of ellipses: the value that both an image and its exact sinogram are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from data_sim._checks import check_count, real_array
+
+
+@dataclass(frozen=True, eq=False)
+class Ellipses:
+    """One phantom, or a ragged batch of phantoms, each a sum of constant ellipses.
+
+    All lengths are relative to the image: the normalised square [-1, 1]^2 covers its extent.
+    x runs along axis 0 (rows) and grows with the row index, y along axis 1 (columns) and grows
+    with the column index. The boundary of an ellipse belongs to it.
+
+    Parameters
+    ----------
+    value : array_like, shape (n,)
+        What each ellipse adds inside itself.
+    semi_axes : array_like, shape (n, 2)
+        Semi-axes, positive; the first lies along x where ``rotation`` is 0.
+    centre : array_like, shape (n, 2)
+        Centres (x, y).
+    rotation : array_like, shape (n,)
+        Angle in radians by which the ellipse is turned from x towards y.
+    counts : array_like of int, shape (n_images,), optional
+        For a batch: how many consecutive ellipses belong to each phantom. None: all are one
+        phantom, and what is computed from it has no batch axis.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a number is not finite, a semi-axis is not positive, or ``counts``
+        does not add up to n.
+    TypeError
+        If an array does not hold real numbers or ``counts`` does not hold integers.
+
+    Notes
+    -----
+    The arrays are private read-only copies. Two `Ellipses` compare by identity.
+    """
+
+    value: NDArray[np.float64]
+    semi_axes: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    counts: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        value = real_array("value", self.value)
+        if value.ndim != 1:
+            raise ValueError(f"value: expected shape (n,), got {value.shape}")
+        self._freeze("value", value)
+        for name, shape in (
+            ("semi_axes", (value.size, 2)),
+            ("centre", (value.size, 2)),
+            ("rotation", (value.size,)),
+        ):
+            array = real_array(name, getattr(self, name))
+            if array.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+            self._freeze(name, array)
+        if not (self.semi_axes > 0).all():
+            raise ValueError(f"semi_axes: expected positive numbers, got {self.semi_axes.min()}")
+        if self.counts is not None:
+            self._freeze("counts", self._checked_counts(self.counts, value.size))
+
+    def _freeze(self, name: str, array: NDArray) -> None:
+        array.flags.writeable = False
+        object.__setattr__(self, name, array)
+
+    @staticmethod
+    def _checked_counts(counts: ArrayLike, n_ellipses: int) -> NDArray[np.int64]:
+        raw = np.asarray(counts)
+        if raw.dtype.kind not in "iu":
+            raise TypeError(f"counts: expected integers, got dtype {raw.dtype}")
+        if raw.ndim != 1 or (raw < 0).any():
+            raise ValueError(
+                f"counts: expected non-negative numbers of shape (n_images,), got shape {raw.shape}"
+                + (f" and minimum {raw.min()}" if raw.size else "")
+            )
+        if raw.sum() != n_ellipses:
+            raise ValueError(f"counts: expected a sum of {n_ellipses} ellipses, got {raw.sum()}")
+        return np.array(raw, dtype=np.int64)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Sequence[float]]) -> Ellipses:
+        """Return one phantom from rows (value, semi-axis, semi-axis, x, y, rotation).
+
+        This is the layout of `odl.phantom.ellipsoid_phantom`. Beware that ODL stretches [-1, 1]
+        between the centres of the outermost pixels and not between the edges of the image, so its
+        ellipses come out smaller by a factor (n - 1) / n.
+
+        Raises
+        ------
+        ValueError
+            If the rows are not six numbers each.
+        """
+        table = real_array("rows", rows)
+        if table.ndim != 2 or table.shape[1] != 6:
+            raise ValueError(f"rows: expected shape (n, 6), got {table.shape}")
+        return cls(table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5])
+
+    @property
+    def n_ellipses(self) -> int:
+        """Number of ellipses in all phantoms together."""
+        return self.value.size
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape in front of what is computed: () for one phantom, (n_images,) for a batch."""
+        return () if self.counts is None else (self.counts.size,)
+
+    @property
+    def image_index(self) -> NDArray[np.int64]:
+        """Index of the phantom that each ellipse belongs to, shape (n,)."""
+        if self.counts is None:
+            return np.zeros(self.n_ellipses, dtype=np.int64)
+        return np.repeat(np.arange(self.counts.size), self.counts)
+
+    def images(self, start: int, stop: int) -> Ellipses:
+        """Return the phantoms ``start`` to ``stop`` (exclusive) of a batch, as a batch.
+
+        Raises
+        ------
+        ValueError
+            If this is one phantom and no batch, or the range does not lie in it.
+        """
+        if self.counts is None:
+            raise ValueError("counts: expected a batch of phantoms to take some from, got None")
+        start, stop = check_count("start", start, 0), check_count("stop", stop, 0)
+        if not start <= stop <= self.counts.size:
+            raise ValueError(
+                f"start, stop: expected 0 <= start <= stop <= {self.counts.size}, "
+                f"got {start} and {stop}"
+            )
+        first = int(self.counts[:start].sum())
+        part = slice(first, first + int(self.counts[start:stop].sum()))
+        return Ellipses(
+            self.value[part],
+            self.semi_axes[part],
+            self.centre[part],
+            self.rotation[part],
+            self.counts[start:stop],
+        )
+
+    def phantom(self, index: int) -> Ellipses:
+        """Return phantom number ``index`` of a batch, without a batch axis.
+
+        Raises
+        ------
+        ValueError
+            If this is one phantom and no batch, or ``index`` does not lie in it.
+        """
+        index = check_count("index", index, 0)
+        one = self.images(index, index + 1)
+        return Ellipses(one.value, one.semi_axes, one.centre, one.rotation)

@@ -1,0 +1,33 @@
+"""Every script in `examples/` runs as a reader would run it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_example_runs(script: Path, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",
+        # The tree that is being tested, whether or not it is installed.
+        "PYTHONPATH": str(ROOT),
+    }
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, (
+        f"{script.name} ended with exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
+    )

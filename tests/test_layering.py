@@ -1,0 +1,433 @@
+"""Who may import whom, read from the sources: no module is run, so a lazy import counts as well.
+
+Each rule is a function from `Sources` to the violations it found, as lines `file:line what`. It is
+tried twice: on this project, and on small planted sources that it must object to, or must not.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A layer may import itself and what stands before it. The package's own `__init__` offers names of
+# every layer to the user and therefore comes last.
+LAYERS = (
+    "_core",
+    "geometry",
+    "operators",
+    "classical",
+    "models",
+    "data",
+    "tasks",
+    "training",
+    "evaluation",
+    "dicom",
+    "cli",
+)
+BACKENDS = "tomolearn.operators.backends"
+PROJECTORS = ("astra", "odl", "tomosipo", "numba")
+# Slow to import, and most users of one part of the toolkit never need the others.
+SLOW = (*PROJECTORS, "lightning", "pytorch_lightning", "matplotlib", "skimage")
+TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `from a import b` counts as `a.b`, which may be a module or not."""
+
+    importer: str
+    target: str
+    where: str
+    functions: tuple[str, ...]
+    for_types_only: bool
+
+    @property
+    def root(self) -> str:
+        return self.target.partition(".")[0]
+
+    @property
+    def runs_at_import(self) -> bool:
+        return not self.functions and not self.for_types_only
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.importer} imports {self.target}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One parsed module."""
+
+    name: str
+    path: str
+    is_package: bool
+    tree: ast.Module
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        return tuple(self._imports(self.tree, (), False))
+
+    def _imports(
+        self, node: ast.AST, functions: tuple[str, ...], for_types_only: bool
+    ) -> Iterator[Import]:
+        for target in self._targets(node):
+            where = f"{self.path}:{node.lineno}"
+            yield Import(self.name, target, where, functions, for_types_only)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
+            for child in node.body:
+                yield from self._imports(child, functions, True)
+            for child in node.orelse:
+                yield from self._imports(child, functions, for_types_only)
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            functions = (*functions, getattr(node, "name", "<lambda>"))
+        for child in ast.iter_child_nodes(node):
+            yield from self._imports(child, functions, for_types_only)
+
+    def _targets(self, node: ast.AST) -> list[str]:
+        if isinstance(node, ast.Import):
+            return [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            base = self._absolute("." * node.level + (node.module or ""))
+            return [base if alias.name == "*" else f"{base}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Call) and "import" in ast.unparse(node.func).rpartition(".")[2]:
+            # importlib.import_module("x"), __import__("x") and helpers with such a name.
+            named = [
+                keyword.value for keyword in node.keywords if keyword.arg in ("module", "name")
+            ]
+            return [
+                self._absolute(argument.value)
+                for argument in (*node.args[:1], *named)
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            ]
+        return []
+
+    def _absolute(self, name: str) -> str:
+        relative = name.lstrip(".")
+        level = len(name) - len(relative)
+        if not level:
+            return name
+        parts = self.name.split(".")
+        parts = parts[: len(parts) - level + self.is_package]
+        return ".".join([*parts, relative] if relative else parts)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The modules of both packages below a project's root."""
+
+    modules: dict[str, Source]
+
+    @classmethod
+    def read(cls, root: Path) -> "Sources":
+        modules = {}
+        for package in ("tomolearn", "data_sim"):
+            for path in sorted((root / package).rglob("*.py")):
+                relative = path.relative_to(root)
+                is_package = path.name == "__init__.py"
+                parts = relative.parent.parts if is_package else relative.with_suffix("").parts
+                tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+                name = ".".join(parts)
+                modules[name] = Source(name, relative.as_posix(), is_package, tree)
+        return cls(modules)
+
+    def imports(self, package: str = "") -> Iterator[Import]:
+        for name, module in self.modules.items():
+            if not package or is_within(name, package):
+                yield from module.imports
+
+    def loaded_by(self, target: str) -> list[str]:
+        """Names of our modules that importing `target` runs, packages around it first."""
+        parts = target.split(".")
+        prefixes = (".".join(parts[: n + 1]) for n in range(len(parts)))
+        return [prefix for prefix in prefixes if prefix in self.modules]
+
+
+def layer_of(module: str) -> str:
+    """Name of a layer; empty for the package's own `__init__`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def arrows_point_upwards(sources: Sources) -> list[str]:
+    violations = []
+    for found in sources.imports("tomolearn"):
+        importer, target = layer_of(found.importer), layer_of(found.target)
+        # The package's `__init__` and `__main__` may import all; a stray module has its own rule.
+        if found.root != "tomolearn" or importer not in LAYERS:
+            continue
+        # The version is a constant that any layer may write into its files.
+        if found.target == "tomolearn.__version__":
+            continue
+        if target in LAYERS:
+            if LAYERS.index(target) > LAYERS.index(importer):
+                violations.append(f"{found}, a later layer")
+        # `import tomolearn` would open every layer; the command line stands on all of them.
+        elif importer != "cli":
+            violations.append(f"{found}, not from the layer that has it")
+    return violations
+
+
+def every_module_has_a_layer(sources: Sources) -> list[str]:
+    return [
+        f"{module.path}:1 {name} is in no layer"
+        for name, module in sources.modules.items()
+        if is_within(name, "tomolearn") and layer_of(name) not in ("", "__main__", *LAYERS)
+    ]
+
+
+def only_backends_import_projectors(sources: Sources) -> list[str]:
+    def is_permitted(found: Import) -> bool:
+        if is_within(found.importer, BACKENDS):
+            return True
+        # To describe the scanner in ODL's terms is the geometry's own task: the backends, and any
+        # user of ODL, ask it for that. The import waits for the call, so a geometry needs no ODL.
+        return (
+            found.root == "odl"
+            and is_within(found.importer, "tomolearn.geometry")
+            and "to_odl" in found.functions
+        )
+
+    return [
+        str(found)
+        for found in sources.imports()
+        if found.root in PROJECTORS and not is_permitted(found)
+    ]
+
+
+def only_dicom_imports_pydicom(sources: Sources) -> list[str]:
+    homes = ("tomolearn.dicom", "tomolearn.data.lidc")
+    return [
+        str(found)
+        for found in sources.imports("tomolearn")
+        if found.root == "pydicom" and not any(is_within(found.importer, home) for home in homes)
+    ]
+
+
+def reconstructions_do_not_import_data(sources: Sources) -> list[str]:
+    return [
+        str(found)
+        for layer in ("tomolearn.models", "tomolearn.classical")
+        for found in sources.imports(layer)
+        if is_within(found.target, "tomolearn.data")
+    ]
+
+
+def data_sim_stands_alone(sources: Sources) -> list[str]:
+    return [
+        str(found) for found in sources.imports("data_sim") if found.root in ("tomolearn", "torch")
+    ]
+
+
+def slow_packages_wait(sources: Sources) -> list[str]:
+    return [
+        f"{found} at module level"
+        for found in sources.imports()
+        if found.root in SLOW and found.runs_at_import and not is_within(found.importer, BACKENDS)
+    ]
+
+
+def backends_wait(sources: Sources) -> list[str]:
+    """Follow module-level imports from every module outside the backends, and their `__init__`."""
+    reached = {
+        name: name for name in sources.modules if name == BACKENDS or not is_within(name, BACKENDS)
+    }
+    violations = []
+    queue = list(reached)
+    for name in queue:
+        for found in sources.modules[name].imports:
+            if not found.runs_at_import:
+                continue
+            if found.root in SLOW and is_within(name, BACKENDS):
+                violations.append(f"{found} at module level, and {reached[name]} loads it")
+            for loaded in sources.loaded_by(found.target):
+                if loaded not in reached:
+                    reached[loaded] = f"{reached[name]} -> {loaded}"
+                    queue.append(loaded)
+    return violations
+
+
+def no_asserts(sources: Sources) -> list[str]:
+    return [
+        f"{module.path}:{node.lineno} assert"
+        for module in sources.modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Assert)
+    ]
+
+
+def no_bare_excepts(sources: Sources) -> list[str]:
+    return [
+        f"{module.path}:{node.lineno} bare except"
+        for module in sources.modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+
+
+Rule = Callable[[Sources], list[str]]
+Files = dict[str, str]
+
+MODEL = "tomolearn/models/planted.py"
+CLASSICAL = "tomolearn/classical/planted.py"
+GEOMETRY = "tomolearn/geometry/planted.py"
+DATA_SIM = "data_sim/planted.py"
+RAY = "tomolearn/operators/ray.py"
+BACKENDS_INIT = "tomolearn/operators/backends/__init__.py"
+LAZY_BACKEND = {
+    RAY: "def pick():\n    from .backends.joseph import forward",
+    BACKENDS_INIT: "",
+    "tomolearn/operators/backends/joseph/__init__.py": "from .kernels import forward",
+    "tomolearn/operators/backends/joseph/kernels.py": "import numba",
+}
+
+VIOLATIONS: dict[Rule, list[Files]] = {
+    arrows_point_upwards: [
+        {MODEL: "from tomolearn.tasks import ellipses"},
+        {MODEL: "import tomolearn.tasks.ellipses as e"},
+        {MODEL: "from ..tasks import ellipses"},
+        {MODEL: "from .. import tasks"},
+        {MODEL: "def f():\n    from tomolearn import tasks"},
+        {MODEL: "import importlib\nimportlib.import_module('tomolearn.cli')"},
+        {MODEL: "from tomolearn import fbp"},
+        {MODEL: "import tomolearn"},
+        {"tomolearn/models/__init__.py": "from ..tasks import ellipses"},
+        {"tomolearn/training/planted.py": "from ..evaluation import psnr"},
+        {"tomolearn/dicom/planted.py": "from ..cli import main"},
+    ],
+    every_module_has_a_layer: [
+        {"tomolearn/utils/__init__.py": ""},
+        {"tomolearn/helpers.py": ""},
+    ],
+    only_backends_import_projectors: [
+        {MODEL: "def f():\n    import astra.data2d"},
+        {MODEL: "f = lambda: __import__('tomosipo')"},
+        {MODEL: "def f():\n    optional_import('astra', purpose='', install='')"},
+        {MODEL: "def f():\n    optional_import(purpose='', module='astra', install='')"},
+        {RAY: "from numba import njit"},
+        {DATA_SIM: "import numba"},
+        {GEOMETRY: "import odl"},
+        {GEOMETRY: "def f():\n    import odl"},
+        {GEOMETRY: "def to_odl():\n    import astra"},
+        {MODEL: "def to_odl():\n    import odl"},
+    ],
+    only_dicom_imports_pydicom: [
+        {"tomolearn/data/slices.py": "import pydicom"},
+        {"tomolearn/data/lidc_tools.py": "import pydicom"},
+        {"tomolearn/cli.py": "def f():\n    from pydicom import dcmread"},
+    ],
+    reconstructions_do_not_import_data: [
+        {MODEL: "from ..data import lidc"},
+        {CLASSICAL: "def f():\n    import tomolearn.data"},
+    ],
+    data_sim_stands_alone: [
+        {DATA_SIM: "from tomolearn.geometry import Grid"},
+        {DATA_SIM: "def f():\n    import torch"},
+    ],
+    slow_packages_wait: [
+        {MODEL: "import matplotlib.pyplot as plt"},
+        {MODEL: "class A:\n    import lightning"},
+        {MODEL: "plt = optional_import('matplotlib')"},
+        {MODEL: "if TYPE_CHECKING:\n    pass\nelse:\n    import astra"},
+        {MODEL: "if not TYPE_CHECKING:\n    import astra"},
+        {DATA_SIM: "try:\n    import skimage\nexcept ImportError:\n    pass"},
+    ],
+    backends_wait: [
+        LAZY_BACKEND | {BACKENDS_INIT: "import astra"},
+        LAZY_BACKEND | {BACKENDS_INIT: "from . import joseph"},
+        LAZY_BACKEND | {RAY: "from .backends.joseph import forward"},
+        LAZY_BACKEND | {RAY: "import tomolearn.operators.backends.joseph.other"},
+    ],
+    no_asserts: [{DATA_SIM: "def f(x):\n    assert x"}],
+    no_bare_excepts: [{MODEL: "try:\n    pass\nexcept:\n    pass"}],
+}
+
+INNOCENT: dict[Rule, list[Files]] = {
+    arrows_point_upwards: [
+        {"tomolearn/__init__.py": "from .dicom import read_series"},
+        {"tomolearn/__main__.py": "from tomolearn.cli import main"},
+        {"tomolearn/cli.py": "import tomolearn\nfrom tomolearn import load"},
+        {"tomolearn/training/a.py": "from tomolearn import __version__\nfrom .b import c"},
+        {MODEL: "from ..operators import RayTransform\nfrom tomolearn._core import checks"},
+        {"tomolearn/data/a.py": "import data_sim"},
+    ],
+    only_backends_import_projectors: [
+        {GEOMETRY: "class Grid:\n    def to_odl(self):\n        import odl"},
+        {"tomolearn/operators/backends/astra.py": "import astra"},
+        {MODEL: "import astral\nA.to('astra')"},
+    ],
+    only_dicom_imports_pydicom: [
+        {"tomolearn/dicom/a.py": "import pydicom", "tomolearn/data/lidc.py": "import pydicom"},
+        {DATA_SIM: "import pydicom"},
+    ],
+    slow_packages_wait: [
+        {MODEL: "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib"},
+        {MODEL: "def draw():\n    import matplotlib.pyplot"},
+        {"tomolearn/operators/backends/a.py": "import numba"},
+    ],
+    backends_wait: [LAZY_BACKEND],
+    no_bare_excepts: [{MODEL: "try:\n    pass\nexcept ValueError:\n    pass"}],
+}
+
+
+@pytest.fixture(scope="module")
+def project() -> Sources:
+    sources = Sources.read(ROOT)
+    # Rules about modules that were not found would all hold.
+    assert {"tomolearn", "data_sim"} <= set(sources.modules)
+    return sources
+
+
+@pytest.mark.parametrize("rule", VIOLATIONS, ids=lambda rule: rule.__name__)
+def test_project_keeps_rule(rule: Rule, project: Sources) -> None:
+    violations = rule(project)
+    assert not violations, "\n".join(violations)
+
+
+def try_on_planted(cases: dict[Rule, list[Files]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("rule", "files"),
+        [(rule, files) for rule, plants in cases.items() for files in plants],
+        ids=lambda value: getattr(value, "__name__", ""),
+    )
+
+
+def plant(root: Path, files: Files) -> Sources:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Sources.read(root)
+
+
+@try_on_planted(VIOLATIONS)
+def test_rule_objects_to_planted_violation(rule: Rule, files: Files, tmp_path: Path) -> None:
+    assert rule(plant(tmp_path, files))
+
+
+@try_on_planted(INNOCENT)
+def test_rule_lets_innocent_source_pass(rule: Rule, files: Files, tmp_path: Path) -> None:
+    assert rule(plant(tmp_path, files)) == []
+
+
+def test_importing_the_package_loads_no_slow_package() -> None:
+    unwanted = ("pandas", "pydicom", *SLOW)
+    # What the interpreter itself loads when it starts is not the package's doing.
+    program = (
+        "import sys; before = set(sys.modules); import tomolearn; "
+        f"print(*sorted((set(sys.modules) - before) & set({unwanted!r})))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []

@@ -1,0 +1,129 @@
+"""Argument checks: every error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = [
+    "check_choice",
+    "check_float",
+    "check_floats",
+    "check_int",
+    "check_real_tensor",
+    "check_trailing_shape",
+]
+
+
+def check_int(name: str, value: Any, *, minimum: int) -> int:
+    """Return `value` as an int of at least `minimum`.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an integer (booleans are not).
+    ValueError
+        If `value` is below `minimum`.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"{name}: expected an integer >= {minimum}, got {value!r} ({type(value).__name__})"
+        )
+    if value < minimum:
+        raise ValueError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+    return int(value)
+
+
+def check_float(
+    name: str, value: Any, *, positive: bool = False, nonnegative: bool = False
+) -> float:
+    """Return `value` as a finite float, positive or non-negative where asked.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a real number.
+    ValueError
+        If `value` is not finite or has the wrong sign.
+    """
+    kind = "positive" if positive else "non-negative" if nonnegative else "finite"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name}: expected a {kind} number, got {value!r} ({type(value).__name__})"
+        )
+    number = float(value)
+    wrong_sign = (positive and number <= 0) or (nonnegative and number < 0)
+    if not math.isfinite(number) or wrong_sign:
+        raise ValueError(f"{name}: expected a {kind} number, got {value!r}")
+    return number
+
+
+def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[float, ...]:
+    """Return a non-empty 1-D sequence of finite numbers as a tuple of floats.
+
+    Raises
+    ------
+    TypeError
+        If `values` is not a sequence of real numbers.
+    ValueError
+        If `values` is empty, not 1-D, of another length than `length` or not finite.
+    """
+    expected = f"{length} finite numbers" if length else "a non-empty sequence of finite numbers"
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray, torch.Tensor)):
+        raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected {expected}, got {values!r}") from error
+    if array.ndim != 1 or array.size == 0 or (length is not None and array.size != length):
+        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if bad.size:
+        raise ValueError(f"{name}: expected {expected}, got {array[bad[0]]} at index {bad[0]}")
+    return tuple(array.tolist())
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message lists the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    return str(value)
+
+
+def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
+    """Return `tensor` if it is a real floating-point torch tensor.
+
+    Raises
+    ------
+    TypeError
+        If it is not a tensor, or integer, boolean or complex.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name}: expected a real floating-point tensor, got {tensor.dtype}")
+    return tensor
+
+
+def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Check that the last dimensions of `tensor` are `shape`.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message has both shapes.
+    """
+    if tuple(tensor.shape[-len(shape) :]) != tuple(shape):
+        wanted = ", ".join(str(n) for n in shape)
+        raise ValueError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

@@ -1,0 +1,33 @@
+"""Import of packages that are needed only by a part of the toolkit."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__all__ = ["optional_import"]
+
+
+def optional_import(module: str, *, purpose: str, install: str) -> ModuleType:
+    """Import `module` or say what to install.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module.
+    purpose : str
+        What it is needed for; starts the error message.
+    install : str
+        What makes it available, for example ``pip install h5py``.
+
+    Raises
+    ------
+    ImportError
+        If the module is not installed, or is but fails to import.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs the package '{module}' ({error}); remedy: {install}"
+        ) from error

@@ -1,0 +1,2 @@
+from tomolearn.classical.fbp import fbp
+__all__=["fbp"]

@@ -1,0 +1,351 @@
+"""PSNR and SSIM, always with the data range that they refer to.
+
+The same images score 3 dB or 0.17 SSIM better or worse under another convention, so a number is
+comparable with a published one only under the convention of that publication: see `CONVENTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from tomolearn._core.checks import (
+    check_choice,
+    check_float,
+    check_floats,
+    check_int,
+    check_real_tensor,
+)
+
+__all__ = [
+    "CONVENTIONS",
+    "DataRange",
+    "Evaluation",
+    "MetricConvention",
+    "Summary",
+    "evaluate",
+    "psnr",
+    "ssim",
+]
+
+DataRange = float | str
+
+_NAMED_RANGES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
+    {
+        "reference": lambda reference: reference.amax((-2, -1)) - reference.amin((-2, -1)),
+        "reference-max": lambda reference: reference.amax((-2, -1)),
+    }
+)
+
+
+def _checked_range(name: str, data_range: DataRange) -> DataRange:
+    if isinstance(data_range, str):
+        return check_choice(name, data_range, tuple(_NAMED_RANGES))
+    return check_float(name, data_range, positive=True)
+
+
+def psnr(image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange) -> torch.Tensor:
+    """Return the peak signal-to-noise ratio of each image in dB.
+
+    10 log10(L^2 / mean squared error), L being the data range.
+
+    Parameters
+    ----------
+    image, reference : torch.Tensor, shape (..., rows, columns)
+        Images and what they should be, of any floating type, on one device.
+    data_range : float or {"reference", "reference-max"}
+        L: a positive number, or maximum minus minimum, or maximum, of each reference.
+
+    Returns
+    -------
+    torch.Tensor of float64, shape (...)
+        One value per image, on the images' device, without gradient; infinite where image and
+        reference are equal.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor, or ``data_range`` no number.
+    ValueError
+        If shapes or devices differ, a value is not finite, or a data range is unknown or not
+        positive.
+    """
+    x, y = _checked_images(image, reference, smallest=1)
+    peak = _peak(data_range, y)
+    error = (x - y).square().mean((-2, -1))
+    return 20 * torch.log10(peak) - 10 * torch.log10(error)
+
+
+def ssim(
+    image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange, window: int = 7
+) -> torch.Tensor:
+    """Return the mean structural similarity of each image [1]_.
+
+    scikit-image computes it, in float64 on the CPU, with its defaults: a uniform window, sample
+    covariances, K1 = 0.01, K2 = 0.03, averaged over the windows that lie inside the image.
+
+    Parameters
+    ----------
+    image, reference : torch.Tensor, shape (..., rows, columns)
+        Images and what they should be, of any floating type, on one device. Images on an
+        accelerator are copied to the host.
+    data_range : float or {"reference", "reference-max"}
+        L in the constants (K1 L)^2 and (K2 L)^2: a positive number, or maximum minus minimum, or
+        maximum, of each reference.
+    window : int
+        Side of the window in pixels, odd and at least 3.
+
+    Returns
+    -------
+    torch.Tensor of float64, shape (...)
+        One value per image, on the images' device, without gradient.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor, ``data_range`` no number or ``window`` no
+        integer.
+    ValueError
+        If shapes or devices differ, a value is not finite, a data range is unknown or not
+        positive, ``window`` is even or below 3, or the images are smaller than the window.
+
+    References
+    ----------
+    .. [1] Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from
+       error visibility to structural similarity", IEEE Trans. Image Process. 13 (2004),
+       doi:10.1109/TIP.2003.819861
+    """
+    window = check_int("window", window, minimum=3)
+    if window % 2 == 0:
+        raise ValueError(f"window: expected an odd number of pixels, got {window}")
+    x, y = _checked_images(image, reference, smallest=window)
+    peaks = _peak(data_range, y)
+
+    from skimage.metrics import structural_similarity
+
+    rows, columns = x.shape[-2:]
+    values = [
+        structural_similarity(one, other, win_size=window, data_range=peak)
+        for one, other, peak in zip(
+            x.reshape(-1, rows, columns).cpu().numpy(),
+            y.reshape(-1, rows, columns).cpu().numpy(),
+            peaks.reshape(-1).tolist(),
+            strict=True,
+        )
+    ]
+    return torch.tensor(values, dtype=torch.float64, device=image.device).reshape(x.shape[:-2])
+
+
+@dataclass(frozen=True)
+class MetricConvention:
+    """How a publication computes PSNR and SSIM.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in tables.
+    psnr_range, ssim_range : float or {"reference", "reference-max"}
+        Data ranges, see `psnr` and `ssim`.
+    clip : (float, float), optional
+        Interval that image and reference are clipped to beforehand.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a range is neither a positive number nor a known name, or ``clip`` not an increasing
+        pair.
+    """
+
+    name: str
+    psnr_range: DataRange
+    ssim_range: DataRange
+    clip: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"name: expected a string, got {self.name!r}")
+        for field in ("psnr_range", "ssim_range"):
+            object.__setattr__(self, field, _checked_range(field, getattr(self, field)))
+        if self.clip is not None:
+            low, high = check_floats("clip", self.clip, length=2)
+            if low >= high:
+                raise ValueError(f"clip: expected an increasing pair, got {self.clip}")
+            object.__setattr__(self, "clip", (low, high))
+
+
+CONVENTIONS: Mapping[str, MetricConvention] = MappingProxyType(
+    {
+        convention.name: convention
+        for convention in (
+            MetricConvention("range-1", psnr_range=1.0, ssim_range=1.0),
+            MetricConvention("adler", psnr_range=1.0, ssim_range=2.0),
+            MetricConvention("dival", psnr_range="reference", ssim_range="reference"),
+            MetricConvention("lodopab", psnr_range="reference", ssim_range="reference"),
+            MetricConvention("lodopab-fr", psnr_range=1.0, ssim_range=1.0),
+            MetricConvention("celledoni", psnr_range="reference-max", ssim_range=2.0),
+            MetricConvention("lunz", psnr_range=1.0, ssim_range=1.0, clip=(0.0, 1.0)),
+        )
+    }
+)
+"""Conventions by name:
+
+- "range-1": data range 1 for both metrics.
+- "adler": Adler and Öktem, "Learned Primal-Dual Reconstruction", ellipses and Shepp-Logan
+  (arXiv:1707.06474). Their script left the range of SSIM to scikit-image, which then took 2 for
+  floating-point images, whatever they held.
+- "dival": the ellipses benchmark of the DIVal library.
+- "lodopab", "lodopab-fr": LoDoPaB-CT (doi:10.1038/s41597-021-00893-z), and its variant with a
+  fixed range.
+- "celledoni": Celledoni et al., "Equivariant neural networks for inverse problems"
+  (arXiv:2102.11504); SSIM as in "adler".
+- "lunz": Lunz, Öktem, Schönlieb, "Adversarial Regularizers in Inverse Problems"
+  (arXiv:1805.11572).
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Values of one metric over a set of images.
+
+    Parameters
+    ----------
+    values : torch.Tensor of float64
+        One value per image.
+    """
+
+    values: torch.Tensor
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return self.values.numel()
+
+    @property
+    def mean(self) -> float:
+        """Mean over the images."""
+        return self.values.mean().item()
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the images, with n in the denominator; 0 for one image."""
+        return self.values.std(correction=0).item()
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.std:.2g} (n = {self.n})"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """PSNR and SSIM of a set of images under one convention, as `evaluate` returns them.
+
+    Parameters
+    ----------
+    convention : MetricConvention
+        What the numbers refer to.
+    psnr : Summary
+        In dB.
+    ssim : Summary
+        Mean structural similarities.
+    """
+
+    convention: MetricConvention
+    psnr: Summary
+    ssim: Summary
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name and averages, ready for JSON."""
+        return {
+            "convention": self.convention.name,
+            "n": self.psnr.n,
+            "psnr_mean": self.psnr.mean,
+            "psnr_std": self.psnr.std,
+            "ssim_mean": self.ssim.mean,
+            "ssim_std": self.ssim.std,
+        }
+
+
+def evaluate(
+    image: torch.Tensor, reference: torch.Tensor, convention: str | MetricConvention
+) -> Evaluation:
+    """Measure images against their references under a convention.
+
+    Parameters
+    ----------
+    image, reference : torch.Tensor, shape (..., rows, columns)
+        Images and what they should be, of any floating type, on one device.
+    convention : str or MetricConvention
+        One of `CONVENTIONS` by name, or one of your own.
+
+    Returns
+    -------
+    Evaluation
+        Values per image, shape (...), with mean, standard deviation and number.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor or ``convention`` of another type.
+    ValueError
+        If the convention is unknown, there are no images, or as for `psnr` and `ssim`.
+    """
+    if isinstance(convention, str):
+        convention = CONVENTIONS[check_choice("convention", convention, tuple(CONVENTIONS))]
+    elif not isinstance(convention, MetricConvention):
+        raise TypeError(
+            f"convention: expected a name or a MetricConvention, got {type(convention).__name__}"
+        )
+    x, y = _checked_images(image, reference, smallest=1)
+    if x.numel() == 0:
+        raise ValueError(f"image: expected at least one image, got shape {tuple(x.shape)}")
+    if convention.clip is not None:
+        x, y = x.clamp(*convention.clip), y.clamp(*convention.clip)
+    return Evaluation(
+        convention,
+        Summary(psnr(x, y, data_range=convention.psnr_range)),
+        Summary(ssim(x, y, data_range=convention.ssim_range)),
+    )
+
+
+def _checked_images(
+    image: torch.Tensor, reference: torch.Tensor, *, smallest: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both as float64 without graph, after all checks that do not need the data range."""
+    check_real_tensor("image", image)
+    check_real_tensor("reference", reference)
+    if image.shape != reference.shape:
+        raise ValueError(
+            f"image: expected the shape of the reference, {tuple(reference.shape)}, "
+            f"got {tuple(image.shape)}"
+        )
+    if image.device != reference.device:
+        raise ValueError(
+            f"image: expected the device of the reference, {reference.device}, got {image.device}"
+        )
+    if image.ndim < 2 or min(image.shape[-2:]) < smallest:
+        raise ValueError(
+            f"image: expected shape (..., rows, columns) with at least {smallest} x {smallest} "
+            f"pixels, got {tuple(image.shape)}"
+        )
+    for name, tensor in (("image", image), ("reference", reference)):
+        n_bad = int((~torch.isfinite(tensor)).sum())
+        if n_bad:
+            raise ValueError(f"{name}: expected finite values, got {n_bad} others")
+    return image.detach().to(torch.float64), reference.detach().to(torch.float64)
+
+
+def _peak(data_range: DataRange, reference: torch.Tensor) -> torch.Tensor:
+    """Return the data range of each image as a tensor."""
+    data_range = _checked_range("data_range", data_range)
+    if not isinstance(data_range, str):
+        return reference.new_full(reference.shape[:-2], data_range)
+    peak = _NAMED_RANGES[data_range](reference)
+    if not bool((peak > 0).all()):
+        raise ValueError(
+            f"data_range: expected a positive {data_range!r} range of every image, "
+            f"got {peak.min().item():g}"
+        )
+    return peak

@@ -1,0 +1,80 @@
+"""What grids and scans have in common: dictionaries, JSON and a short repr."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Any, Self
+
+__all__ = ["GeometryValue"]
+
+
+class GeometryValue:
+    """Base of the frozen geometry dataclasses: dictionary and JSON round trip."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary of plain Python values; fields at ``None`` are left out."""
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+        plain = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in fields.items()
+            if value is not None
+        }
+        return {"type": type(self).__name__, **plain}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build the value from what `to_dict` returned.
+
+        Raises
+        ------
+        TypeError
+            If `values` is not a dictionary.
+        ValueError
+            If its ``type`` is another class, a field is unknown or a required one is missing.
+        """
+        name = cls.__name__
+        if not isinstance(values, dict):
+            raise TypeError(f"{name}: expected a dictionary, got {type(values).__name__}")
+        given = dict(values)
+        kind = given.pop("type", name)
+        if kind != name:
+            raise ValueError(f"type: expected {name!r}, got {kind!r}")
+        fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(given) - set(fields))
+        if unknown:
+            raise ValueError(
+                f"{name}: expected only the fields {', '.join(fields)}, got unknown "
+                f"{', '.join(map(repr, unknown))}"
+            )
+        missing = [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if parameter.default is parameter.empty and name not in given
+        ]
+        if missing:
+            raise ValueError(f"{name}: missing field {', '.join(map(repr, missing))}")
+        return cls(**given)
+
+    def to_json(self) -> str:
+        """Return `to_dict` as a JSON string."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Build the value from a JSON string written by `to_json`.
+
+        Raises
+        ------
+        ValueError
+            If `text` is not JSON, or as `from_dict`.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{cls.__name__}: expected JSON, got an error: {error}") from error
+        return cls.from_dict(values)

@@ -1,0 +1,203 @@
+"""Cone beam on a circle or a helix, with a flat detector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn.geometry.fan import check_distances
+from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+
+__all__ = ["ConeBeam"]
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class ConeBeam(Scan):
+    """Three-dimensional cone-beam scan on a circle or a helix.
+
+    Axes are ``(z, x, y)``, z being the rotation axis. In the plane the source and the detector
+    move as in `FanBeam`; the detector's rows are stacked along z.
+
+    Parameters
+    ----------
+    n_angles : int, optional
+        Number of views, at the middles of equal parts of the angular range.
+    detector_shape : sequence of int
+        Number of detector ``(rows, columns)``.
+    detector_spacing : float or sequence of float
+        Distance in mm of neighbouring bins, one number or ``(rows, columns)``.
+    source_to_isocenter, source_to_detector : float
+        Distances in mm from the source to the rotation axis and to the detector.
+    pitch : float, optional
+        Way in mm along z per full turn: 0 (default) is a circle, else a helix.
+    start_z : float, optional
+        Position in mm of the source along z at angle 0. Default: 0.
+    angles : sequence of float, optional
+        View angles in radians, in place of `n_angles`.
+    angular_range : float, optional
+        Length in radians of the arc that `n_angles` views cover. Default: 2 pi.
+    start_angle : float, optional
+        Where that arc starts, in radians. Default: 0.
+    detector_offset : sequence of float, optional
+        Position in mm of the detector's middle along (rows, columns). Default: (0, 0).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+    """
+
+    detector_shape: tuple[int, int]  # type: ignore[assignment]
+    detector_spacing: tuple[float, float]
+    source_to_isocenter: float
+    source_to_detector: float
+    pitch: float = 0.0
+    start_z: float = 0.0
+    detector_offset: tuple[float, float] = (0.0, 0.0)
+
+    def __init__(
+        self,
+        n_angles: int | None = None,
+        detector_shape: Sequence[int] = (),
+        detector_spacing: float | Sequence[float] | None = None,
+        source_to_isocenter: float | None = None,
+        source_to_detector: float | None = None,
+        *,
+        pitch: float = 0.0,
+        start_z: float = 0.0,
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+        detector_offset: Sequence[float] = (0.0, 0.0),
+    ) -> None:
+        self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
+        if not isinstance(detector_shape, Sequence) or len(detector_shape) != 2:
+            raise ValueError(
+                f"detector_shape: expected (rows, columns), got {detector_shape!r}"
+            )
+        spacings: Any = detector_spacing
+        if np.ndim(spacings) == 0:
+            spacings = (check_float("detector_spacing", spacings, positive=True),) * 2
+        row_spacing, column_spacing = check_floats("detector_spacing", spacings, length=2)
+        row_offset, column_offset = check_floats("detector_offset", detector_offset, length=2)
+        rows, columns = detector_shape
+        self._set(
+            detector_shape=(
+                check_int("detector_shape[0]", rows, minimum=1),
+                check_int("detector_shape[1]", columns, minimum=1),
+            ),
+            detector_spacing=(
+                check_float("detector_spacing[0]", row_spacing, positive=True),
+                check_float("detector_spacing[1]", column_spacing, positive=True),
+            ),
+            detector_offset=(row_offset + 0.0, column_offset + 0.0),
+            pitch=check_float("pitch", pitch) + 0.0,
+            start_z=check_float("start_z", start_z) + 0.0,
+            **check_distances(source_to_isocenter, source_to_detector),
+        )
+
+    @classmethod
+    def covering(
+        cls,
+        grid: Grid,
+        n_angles: int | None = None,
+        *,
+        source_to_isocenter: float,
+        source_to_detector: float,
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+    ) -> ConeBeam:
+        """Return a circular scan whose detector sees the whole grid in every view.
+
+        The bins have the voxels' size at the rotation axis.
+
+        Parameters
+        ----------
+        grid : Grid
+            The three-dimensional grid to cover.
+        n_angles, source_to_isocenter, source_to_detector, angles, angular_range, start_angle
+            As for `ConeBeam`.
+
+        Raises
+        ------
+        ValueError
+            If the grid is not 3-D or reaches out to the circle of the source.
+        """
+        if grid.ndim != 3:
+            raise ValueError(f"grid: expected a 3-D grid, got shape {grid.shape}")
+        distances = check_distances(source_to_isocenter, source_to_detector)
+        if grid.radius >= source_to_isocenter:
+            raise ValueError(
+                "source_to_isocenter: expected more than the grid's radius "
+                f"{grid.radius:.6g} mm, got {source_to_isocenter}"
+            )
+        magnification = source_to_detector / source_to_isocenter
+        spacing = (magnification * grid.spacing[0], magnification * min(grid.spacing[1:]))
+        fan = math.asin(grid.radius / source_to_isocenter)
+        height = max(-grid.lower[0], grid.upper[0]) * source_to_detector
+        height /= source_to_isocenter - grid.radius
+        width = source_to_detector * math.tan(fan)
+        return cls(
+            n_angles,
+            (2 * math.ceil(height / spacing[0]), 2 * math.ceil(width / spacing[1])),
+            spacing,
+            angles=angles,
+            angular_range=angular_range,
+            start_angle=start_angle,
+            **distances,
+        )
+
+    @property
+    def detector_positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in mm of the bins' centres along rows and columns."""
+        rows, columns = (
+            bin_positions(n, s, o)
+            for n, s, o in zip(
+                self.detector_shape, self.detector_spacing, self.detector_offset, strict=True
+            )
+        )
+        return rows, columns
+
+    def vectors(self) -> ViewVectors:
+        """Return per view source, detector middle and bin steps in mm, axes (z, x, y)."""
+        axis, direction = plane_axes(self.view_angles)
+        height = self.start_z + self.pitch * self.view_angles / (2 * math.pi)
+        row_offset, column_offset = self.detector_offset
+        row_spacing, column_spacing = self.detector_spacing
+        source = -self.source_to_isocenter * direction
+        middle = source + self.source_to_detector * direction + column_offset * axis
+        flat = np.zeros(self.n_angles)
+        return ViewVectors(
+            np.column_stack([height, source]),
+            np.column_stack([height + row_offset, middle]),
+            (
+                np.tile([row_spacing, 0.0, 0.0], (self.n_angles, 1)),
+                np.column_stack([flat, axis * column_spacing]),
+            ),
+        )
+
+    def to_odl(self) -> Any:
+        """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0."""
+        import odl
+        from odl.applications.tomo import ConeBeamGeometry
+
+        half = np.array(self.detector_shape) * self.detector_spacing / 2
+        offset = np.array(self.detector_offset)
+        return ConeBeamGeometry(
+            self._odl_angle_partition(odl),
+            odl.uniform_partition(offset - half, offset + half, self.detector_shape),
+            src_radius=self.source_to_isocenter,
+            det_radius=self.source_to_detector - self.source_to_isocenter,
+            pitch=self.pitch,
+            axis=(1, 0, 0),
+            offset_along_axis=self.start_z,
+            src_to_det_init=(0, 0, 1),
+            det_axes_init=[(1, 0, 0), (0, 1, 0)],
+        )

@@ -1,0 +1,225 @@
+"""Fan beam in the plane, with a flat or a curved detector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+
+__all__ = ["FanBeam"]
+
+
+def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> dict[str, float]:
+    """Return both distances as floats, the detector beyond the rotation axis."""
+    isocenter = check_float("source_to_isocenter", source_to_isocenter, positive=True)
+    detector = check_float("source_to_detector", source_to_detector, positive=True)
+    if detector < isocenter:
+        raise ValueError(
+            f"source_to_detector: expected at least source_to_isocenter = {isocenter}, "
+            f"got {detector}"
+        )
+    return {"source_to_isocenter": isocenter, "source_to_detector": detector}
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class FanBeam(Scan):
+    """Two-dimensional fan-beam scan.
+
+    With ``e = (cos t, sin t)`` and ``d = (-sin t, cos t)`` at view angle ``t``, the source is
+    at ``-source_to_isocenter * d`` and the middle of the detector `source_to_detector` further
+    along ``d``. A flat detector extends along ``e``; a curved one is an arc about the source,
+    positions along it are arc lengths (equal angles for equal bins).
+
+    Parameters
+    ----------
+    n_angles : int, optional
+        Number of views, at the middles of equal parts of the angular range.
+    n_detectors : int
+        Number of detector bins.
+    detector_spacing : float
+        Distance in mm of neighbouring bins on the detector.
+    source_to_isocenter : float
+        Distance in mm from the source to the rotation axis.
+    source_to_detector : float
+        Distance in mm from the source to the middle of the detector.
+    detector : {"flat", "curved"}, optional
+        Shape of the detector. Default: flat.
+    angles : sequence of float, optional
+        View angles in radians, in place of `n_angles`.
+    angular_range : float, optional
+        Length in radians of the arc that `n_angles` views cover. Default: 2 pi.
+    start_angle : float, optional
+        Where that arc starts, in radians. Default: 0.
+    detector_offset : float, optional
+        Position in mm of the detector's middle along the detector. Default: 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+    """
+
+    n_detectors: int
+    detector_spacing: float
+    source_to_isocenter: float
+    source_to_detector: float
+    detector: str = "flat"
+    detector_offset: float = 0.0
+
+    def __init__(
+        self,
+        n_angles: int | None = None,
+        n_detectors: int | None = None,
+        detector_spacing: float | None = None,
+        source_to_isocenter: float | None = None,
+        source_to_detector: float | None = None,
+        *,
+        detector: str = "flat",
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+        detector_offset: float = 0.0,
+    ) -> None:
+        self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
+        self._set(
+            n_detectors=check_int("n_detectors", n_detectors, minimum=1),
+            detector_spacing=check_float("detector_spacing", detector_spacing, positive=True),
+            detector=check_choice("detector", detector, ("flat", "curved")),
+            detector_offset=check_float("detector_offset", detector_offset) + 0.0,
+            **check_distances(source_to_isocenter, source_to_detector),
+        )
+        if detector == "curved" and np.abs(self.fan_angles).max() >= math.pi / 2:
+            raise ValueError(
+                "detector: expected a curved detector within 90 degrees of the central ray, "
+                f"got {math.degrees(np.abs(self.fan_angles).max()):.4g} degrees"
+            )
+
+    @classmethod
+    def covering(
+        cls,
+        grid: Grid,
+        n_angles: int | None = None,
+        *,
+        source_to_isocenter: float,
+        source_to_detector: float,
+        n_detectors: int | None = None,
+        detector: str = "flat",
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+    ) -> Self:
+        """Return a scan whose detector sees the whole grid in every view.
+
+        Parameters
+        ----------
+        grid : Grid
+            The two-dimensional grid to cover.
+        n_detectors : int, optional
+            Number of bins. Default: as many as give the bins the pixels' size at the
+            rotation axis.
+        n_angles, source_to_isocenter, source_to_detector, detector, angles, angular_range, start_angle
+            As for `FanBeam`.
+
+        Raises
+        ------
+        ValueError
+            If the grid reaches out to the circle of the source.
+        """  # noqa: E501
+        distances = check_distances(source_to_isocenter, source_to_detector)
+        if grid.radius >= source_to_isocenter:
+            raise ValueError(
+                "source_to_isocenter: expected more than the grid's radius "
+                f"{grid.radius:.6g} mm, got {source_to_isocenter}"
+            )
+        fan = math.asin(grid.radius / source_to_isocenter)
+        width = 2 * source_to_detector * (math.tan(fan) if detector == "flat" else fan)
+        if n_detectors is None:
+            magnification = source_to_detector / source_to_isocenter
+            n_detectors = math.ceil(width / (magnification * min(grid.spacing)))
+        return cls(
+            n_angles,
+            n_detectors,
+            width / check_int("n_detectors", n_detectors, minimum=1),
+            detector=detector,
+            angles=angles,
+            angular_range=angular_range,
+            start_angle=start_angle,
+            **distances,
+        )
+
+    @property
+    def detector_shape(self) -> tuple[int, ...]:
+        """Number of bins, as a tuple."""
+        return (self.n_detectors,)
+
+    @property
+    def detector_positions(self) -> np.ndarray:
+        """Positions in mm of the bins' centres along the detector, shape (n_detectors,)."""
+        return bin_positions(self.n_detectors, self.detector_spacing, self.detector_offset)
+
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle in radians of every bin's ray to the central ray, shape (n_detectors,)."""
+        positions = self.detector_positions / self.source_to_detector
+        return positions if self.detector == "curved" else np.arctan(positions)
+
+    @property
+    def short_scan_range(self) -> float:
+        """Angular range in radians that sees every ray at least once: pi plus the fan."""
+        edge = abs(self.detector_offset) + self.n_detectors * self.detector_spacing / 2
+        edge /= self.source_to_detector
+        return math.pi + 2 * (edge if self.detector == "curved" else math.atan(edge))
+
+    def vectors(self) -> ViewVectors:
+        """Return per view source, detector middle and bin step, in mm.
+
+        Raises
+        ------
+        ValueError
+            If the detector is curved: its bins do not lie on a line.
+        """
+        if self.detector == "curved":
+            raise ValueError("detector: expected a flat detector, got 'curved'")
+        axis, direction = plane_axes(self.view_angles)
+        source = -self.source_to_isocenter * direction
+        middle = source + self.source_to_detector * direction + self.detector_offset * axis
+        return ViewVectors(source, middle, (axis * self.detector_spacing,))
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a point and the direction of every ray, arrays (n_angles, n_detectors, 2)."""
+        axis, direction = plane_axes(self.view_angles)
+        across, along = np.sin(self.fan_angles), np.cos(self.fan_angles)
+        beams = axis[:, None, :] * across[:, None] + direction[:, None, :] * along[:, None]
+        source = -self.source_to_isocenter * direction
+        return np.broadcast_to(source[:, None, :], beams.shape), beams
+
+    def to_odl(self) -> Any:
+        """Return an ``odl.applications.tomo.FanBeamGeometry``.
+
+        ODL's positions on a curved detector are angles, ours arc lengths.
+        """
+        import odl
+        from odl.applications.tomo import FanBeamGeometry
+
+        curved = self.detector == "curved"
+        unit = self.source_to_detector if curved else 1.0
+        half = self.n_detectors * self.detector_spacing / 2
+        bins = odl.uniform_partition(
+            (self.detector_offset - half) / unit,
+            (self.detector_offset + half) / unit,
+            self.n_detectors,
+        )
+        return FanBeamGeometry(
+            self._odl_angle_partition(odl),
+            bins,
+            src_radius=self.source_to_isocenter,
+            det_radius=self.source_to_detector - self.source_to_isocenter,
+            det_curvature_radius=self.source_to_detector if curved else None,
+        )

@@ -1,0 +1,140 @@
+"""Parallel beam in the plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from tomolearn._core.checks import check_float, check_int
+from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+
+__all__ = ["ParallelBeam"]
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class ParallelBeam(Scan):
+    """Two-dimensional parallel-beam scan.
+
+    The ray of view angle ``t`` and detector position ``u`` is the line
+    ``x cos t + y sin t = u``.
+
+    Parameters
+    ----------
+    n_angles : int, optional
+        Number of views, at the middles of equal parts of the angular range.
+    n_detectors : int
+        Number of detector bins.
+    detector_spacing : float
+        Distance of neighbouring bins in mm.
+    angles : sequence of float, optional
+        View angles in radians, in place of `n_angles`.
+    angular_range : float, optional
+        Length in radians of the arc that `n_angles` views cover. Default: pi.
+    start_angle : float, optional
+        Where that arc starts, in radians. Default: 0.
+    detector_offset : float, optional
+        Position in mm of the detector's middle. Default: 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+
+    Examples
+    --------
+    >>> ParallelBeam(n_angles=30, n_detectors=183, detector_spacing=1.0).shape
+    (30, 183)
+    """
+
+    n_detectors: int
+    detector_spacing: float
+    detector_offset: float = 0.0
+
+    def __init__(
+        self,
+        n_angles: int | None = None,
+        n_detectors: int | None = None,
+        detector_spacing: float | None = None,
+        *,
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+        detector_offset: float = 0.0,
+    ) -> None:
+        self._set_angles(n_angles, angles, angular_range, start_angle, math.pi)
+        self._set(
+            n_detectors=check_int("n_detectors", n_detectors, minimum=1),
+            detector_spacing=check_float("detector_spacing", detector_spacing, positive=True),
+            detector_offset=check_float("detector_offset", detector_offset) + 0.0,
+        )
+
+    @classmethod
+    def covering(
+        cls,
+        grid: Grid,
+        n_angles: int | None = None,
+        *,
+        angles: Sequence[float] | np.ndarray | None = None,
+        angular_range: float | None = None,
+        start_angle: float | None = None,
+    ) -> Self:
+        """Return a scan whose detector sees the whole grid in every view.
+
+        The detector is ODL's choice (``odl.applications.tomo.parallel_beam_geometry``): with
+        ``rho`` the grid's radius, it spans ``[-rho, rho]`` in ``2 ceil(rho / spacing) + 1`` bins.
+
+        Parameters
+        ----------
+        grid : Grid
+            The two-dimensional grid to cover.
+        n_angles, angles, angular_range, start_angle
+            As for `ParallelBeam`.
+        """
+        n_detectors = 2 * math.ceil(grid.radius / min(grid.spacing)) + 1
+        return cls(
+            n_angles,
+            n_detectors,
+            2 * grid.radius / n_detectors,
+            angles=angles,
+            angular_range=angular_range,
+            start_angle=start_angle,
+        )
+
+    @property
+    def detector_shape(self) -> tuple[int, ...]:
+        """Number of bins, as a tuple."""
+        return (self.n_detectors,)
+
+    @property
+    def detector_positions(self) -> np.ndarray:
+        """Positions in mm of the bins' centres, float64 array of shape (n_detectors,)."""
+        return bin_positions(self.n_detectors, self.detector_spacing, self.detector_offset)
+
+    def vectors(self) -> ViewVectors:
+        """Return per view ray direction, detector middle and bin step, in mm."""
+        axis, direction = plane_axes(self.view_angles)
+        return ViewVectors(
+            direction, axis * self.detector_offset, (axis * self.detector_spacing,)
+        )
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a point and the direction of every ray, arrays (n_angles, n_detectors, 2)."""
+        axis, direction = plane_axes(self.view_angles)
+        points = axis[:, None, :] * self.detector_positions[None, :, None]
+        return points, np.broadcast_to(direction[:, None, :], points.shape)
+
+    def to_odl(self) -> Any:
+        """Return an ``odl.applications.tomo.Parallel2dGeometry``."""
+        import odl
+        from odl.applications.tomo import Parallel2dGeometry
+
+        half = self.n_detectors * self.detector_spacing / 2
+        bins = odl.uniform_partition(
+            self.detector_offset - half, self.detector_offset + half, self.n_detectors
+        )
+        return Parallel2dGeometry(self._odl_angle_partition(odl), bins)

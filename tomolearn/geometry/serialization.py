@@ -1,0 +1,79 @@
+"""Grid and scan in one JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tomolearn.geometry.cone import ConeBeam
+from tomolearn.geometry.fan import FanBeam
+from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.parallel import ParallelBeam
+from tomolearn.geometry.scan import Scan
+
+__all__ = ["geometry_from_dict", "load_geometry", "save_geometry"]
+
+_KINDS: dict[str, type[Grid | Scan]] = {
+    kind.__name__: kind for kind in (Grid, ParallelBeam, FanBeam, ConeBeam)
+}
+
+
+def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
+    """Build a grid or a scan from the dictionary its `to_dict` returned.
+
+    Parameters
+    ----------
+    values : dict
+        With the key ``type``, the name of the class.
+
+    Raises
+    ------
+    TypeError
+        If `values` is not a dictionary.
+    ValueError
+        If its type or a field is unknown, or a field is missing or wrong.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(f"geometry: expected a dictionary, got {type(values).__name__}")
+    kind = values.get("type")
+    if kind not in _KINDS:
+        raise ValueError(f"type: expected one of {', '.join(_KINDS)}, got {kind!r}")
+    return _KINDS[kind].from_dict(values)
+
+
+def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
+    """Write grid and scan as JSON, ``{"grid": {...}, "scan": {...}}``."""
+    text = json.dumps({"grid": grid.to_dict(), "scan": scan.to_dict()}, indent=2)
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
+    """Read grid and scan from a file written by `save_geometry`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not JSON, a part is missing, or a field is unknown, missing or wrong.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a JSON file, got an error: {error}") from error
+    if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
+        found = ", ".join(values) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"{path}: expected exactly the keys grid and scan, got {found}")
+    try:
+        grid = Grid.from_dict({"type": "Grid", **values["grid"]})
+        scan = geometry_from_dict(values["scan"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(scan, Scan):
+        raise ValueError(f"{path}: scan: expected a scan, got {type(scan).__name__}")
+    return grid, scan

@@ -1,0 +1,74 @@
+"""Who computes the rays. Backends are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+
+from tomolearn.geometry import Grid, Scan
+from tomolearn.operators.backends.base import Backend, Capabilities
+
+__all__ = ["BACKENDS", "Backend", "Capabilities", "choose_backend", "load_backend"]
+
+# name -> (module, class); the order is that of preference
+BACKENDS: dict[str, tuple[str, str]] = {
+    "joseph": ("tomolearn.operators.backends.joseph", "JosephBackend"),
+    "astra": ("tomolearn.operators.backends.astra", "AstraBackend"),
+    "tomosipo": ("tomolearn.operators.backends.tomosipo", "TomosipoBackend"),
+    "odl": ("tomolearn.operators.backends.odl", "OdlBackend"),
+}
+
+
+def load_backend(name: str) -> type[Backend]:
+    """Import the backend `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    ImportError
+        If a package that it needs is not installed; the message names it.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected auto or one of {', '.join(BACKENDS)}, got {name!r}")
+    module, cls = BACKENDS[name]
+    backend: type[Backend] = getattr(importlib.import_module(module), cls)
+    return backend
+
+
+def choose_backend(name: str, grid: Grid, scan: Scan, device: torch.device) -> type[Backend]:
+    """Return the backend `name`, or for "auto" the preferred one that can do it on `device`.
+
+    Raises
+    ------
+    ValueError
+        If the backend, or for "auto" every backend, cannot do it; the message says why and,
+        for a named backend, which ones can.
+    ImportError
+        If the package of a named backend is not installed.
+    """
+    if name != "auto":
+        backend = load_backend(name)
+        reason = backend.unsupported(grid, scan, device)
+        if reason is None:
+            return backend
+        able = [other for other in BACKENDS if other != name and _refusal(other, grid, scan, device) is None]
+        remedy = f"backend={' or '.join(map(repr, able))} can" if able else "no backend here can"
+        raise ValueError(f"backend {name!r}: {reason}; {remedy}")
+    reasons = []
+    for candidate in BACKENDS:
+        reason = _refusal(candidate, grid, scan, device)
+        if reason is None:
+            return load_backend(candidate)
+        reasons.append(f"{candidate}: {reason}")
+    raise ValueError(
+        f"backend: none can project {type(scan).__name__} on {device.type}; " + "; ".join(reasons)
+    )
+
+
+def _refusal(name: str, grid: Grid, scan: Scan, device: torch.device) -> str | None:
+    try:
+        return load_backend(name).unsupported(grid, scan, device)
+    except ImportError as error:
+        return str(error)

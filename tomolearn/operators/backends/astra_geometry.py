@@ -1,0 +1,134 @@
+"""Grids and scans in ASTRA's terms: vectors and dictionaries, computed without ASTRA.
+
+In the plane ASTRA's x grows with the column and its y falls with the row, so ``(x, y)`` of ours
+are its ``(y, -x)``. In space its y grows with the row: our axes are its own in reverse order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
+
+__all__ = [
+    "is_isotropic",
+    "plane_geometries",
+    "plane_vectors",
+    "space_geometries",
+    "space_vectors",
+]
+
+
+def is_isotropic(grid: Grid) -> bool:
+    """Return whether the grid's pixels are squares or cubes."""
+    return all(math.isclose(s, grid.spacing[0], rel_tol=1e-6) for s in grid.spacing)
+
+
+def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
+    """Return the views as ASTRA's two-dimensional vectors, in pixels from the grid's middle.
+
+    ASTRA's processors compute in single precision. Coordinates of the grid's own size lose least
+    of it, so the origin is the grid's middle, the unit a pixel, and the detector of a fan beam
+    is the similar one through the rotation axis: the same rays.
+
+    Parameters
+    ----------
+    grid : Grid
+        Two-dimensional, with square pixels.
+    scan : ParallelBeam or FanBeam
+        The scan; a detector is flat.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_angles, 6)
+        Per view ray direction (parallel) or source (fan), detector middle, bin step.
+    """
+    source, detector, (step,) = scan.vectors()
+    center = np.array(grid.center)
+    if isinstance(scan, FanBeam):
+        ratio = scan.source_to_isocenter / scan.source_to_detector
+        detector, step = source + ratio * (detector - source), ratio * step
+        source = (source - center) / grid.spacing[0]
+    detector, step = (detector - center) / grid.spacing[0], step / grid.spacing[0]
+    return np.hstack([_turned(part) for part in (source, detector, step)])
+
+
+def plane_geometries(grid: Grid, scan: Scan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ASTRA's volume and projection geometry of `plane_vectors`, in pixels."""
+    rows, columns = grid.shape
+    kind = "fanflat_vec" if isinstance(scan, FanBeam) else "parallel_vec"
+    projection = {
+        "type": kind,
+        "DetectorCount": scan.shape[-1],
+        "Vectors": plane_vectors(grid, scan),
+    }
+    window = {"X": (-columns / 2, columns / 2), "Y": (-rows / 2, rows / 2)}
+    return _volume({"Row": rows, "Col": columns}, window), projection
+
+
+def space_vectors(scan: Scan) -> np.ndarray:
+    """Return the views as ASTRA's three-dimensional vectors, in mm.
+
+    A plane's scan lies in the plane z = 0 with detector rows 1 mm high.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_angles, 12)
+        Per view ray direction (parallel) or source (fan and cone), detector middle, step from
+        column to column, step from row to row.
+    """
+    source, detector, steps = scan.vectors()
+    parts = [source, detector, steps[-1]]
+    if scan.ndim == 3:
+        parts.append(steps[0])
+        return np.hstack([part[:, ::-1] for part in parts])
+    parts = [np.pad(part[:, ::-1], ((0, 0), (0, 1))) for part in parts]
+    return np.hstack([*parts, np.tile([0.0, 0.0, 1.0], (scan.n_angles, 1))])
+
+
+def space_geometries(
+    grid: Grid, scan: Scan, slices: int = 1
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ASTRA's three-dimensional volume and projection geometry, in mm.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    scan : Scan
+        The scan, a detector being flat.
+    slices : int
+        For a parallel beam in the plane: how many images lie on top of each other, each 1 mm
+        high and in front of its own detector row. Rays stay in their slice, so that each image
+        is projected alone.
+    """
+    low, high, shape = grid.lower, grid.upper, grid.shape
+    rows = slices
+    if isinstance(scan, ConeBeam):
+        rows = scan.detector_shape[0]
+    else:
+        low, high, shape = (-slices / 2, *low), (slices / 2, *high), (slices, *shape)
+    kind = "parallel3d_vec" if isinstance(scan, ParallelBeam) else "cone_vec"
+    projection = {
+        "type": kind,
+        "DetectorRowCount": rows,
+        "DetectorColCount": scan.shape[-1],
+        "Vectors": space_vectors(scan),
+    }
+    counts = dict(zip(("Slice", "Row", "Col"), shape, strict=True))
+    window = dict(zip("ZYX", zip(low, high, strict=True), strict=True))
+    return _volume(counts, window), projection
+
+
+def _turned(vectors: np.ndarray) -> np.ndarray:
+    return np.column_stack([vectors[:, 1], -vectors[:, 0]])
+
+
+def _volume(counts: dict[str, int], window: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    limits = {}
+    for axis, (low, high) in window.items():
+        limits |= {f"WindowMin{axis}": low, f"WindowMax{axis}": high}
+    return {**{f"Grid{axis}Count": n for axis, n in counts.items()}, "option": limits}

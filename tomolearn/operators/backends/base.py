@@ -1,0 +1,76 @@
+"""What a backend is: the computation of one ray transform, its adjoint and its back-projection."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from tomolearn.geometry import Grid, Scan
+
+__all__ = ["Backend", "Capabilities"]
+
+
+class Capabilities(NamedTuple):
+    """What a backend can do, for users to read.
+
+    Attributes
+    ----------
+    scans : str
+        The scans it projects.
+    devices : str
+        Where its tensors may live.
+    precision : str
+        The precisions it computes in.
+    adjoint : str
+        How its adjoint relates to the transpose.
+    """
+
+    scans: str
+    devices: str
+    precision: str
+    adjoint: str
+
+
+class Backend(abc.ABC):
+    """Rays of one grid and one scan.
+
+    Subclasses compute on contiguous detached tensors ``(batch, *shape)`` of float32 or float64
+    and return fresh tensors of the same dtype on the same device. They are safe to call from
+    several threads at once.
+
+    Parameters
+    ----------
+    grid : Grid
+        The image's grid.
+    scan : Scan
+        The scan.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    adjoint_is_exact: bool = True
+
+    def __init__(self, grid: Grid, scan: Scan) -> None:
+        self.grid, self.scan = grid, scan
+
+    @classmethod
+    @abc.abstractmethod
+    def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
+        """Return why this backend cannot do it, or None if it can."""
+
+    @abc.abstractmethod
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
+
+    @abc.abstractmethod
+    def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
+        """Return the images (batch, *grid.shape) of the transposed map."""
+
+    def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
+        """Return the pixel-driven, distance-weighted back-projection, if there is a fast one.
+
+        `RayTransform.backproject` defines it. None: the caller computes it in torch.
+        """
+        return None

@@ -1,0 +1,157 @@
+"""Symmetric copies of an image as lanes.
+
+If a set of rays is mapped onto itself by flips or quarter turns of the grid, a ray and its images
+have the same interpolation weights, each on another flip or turn of the image. So the flipped and
+turned copies of the image become lanes beside the image itself, and only one ray of each orbit,
+the canonical one, is traced.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["GROUPS", "Group", "Placement", "cluster", "orbits", "placement"]
+
+
+class Placement(NamedTuple):
+    """Where pixel (i, j) lies in the padded image of a lane: ``offset + i * down + j * right``.
+
+    Attributes
+    ----------
+    offset, down, right : int
+        Into the flattened padded image.
+    """
+
+    offset: int
+    down: int
+    right: int
+
+
+class Group(NamedTuple):
+    """Symmetries of a rectangle or square.
+
+    Attributes
+    ----------
+    flips : {"none", "turn", "both"}
+        No flips, the half turn (both flips together), or each flip by itself.
+    swap : {"none", "transpose", "turn"}
+        What exchanges rows and columns: nothing, the transposition or the quarter turn.
+    """
+
+    flips: str
+    swap: str
+
+    @property
+    def lanes(self) -> tuple[tuple[int, int, int], ...]:
+        """Elements as (transposed, rows flipped, columns flipped), the identity first."""
+        flips = {
+            "none": [(0, 0)],
+            "turn": [(0, 0), (1, 1)],
+            "both": [(0, 0), (1, 1), (0, 1), (1, 0)],
+        }[self.flips]
+        elements = [(0, r, c) for r, c in flips]
+        if self.swap != "none":
+            turned = int(self.swap == "turn")  # a quarter turn: transposed, then rows flipped
+            elements += [(1, r ^ turned, c) for r, c in flips]
+        return tuple(elements)
+
+
+# the largest first; with both flips, transposition and quarter turn generate the same group
+GROUPS = (
+    Group("both", "transpose"),
+    Group("both", "none"),
+    Group("turn", "turn"),
+    Group("turn", "transpose"),
+    Group("turn", "none"),
+    Group("none", "none"),
+)
+
+
+def placement(
+    shape: tuple[int, ...], element: tuple[int, int, int], padding: int
+) -> Placement:
+    """Return where the pixels of an image lie in the image of one lane.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the image.
+    element : tuple of int
+        (transposed, rows flipped, columns flipped): the lane's image is the image transposed or
+        not, then flipped.
+    padding : int
+        Columns of zeros on either side of the lane's image; as many elements of zeros are in
+        front of it.
+    """
+    transposed, flip_rows, flip_columns = element
+    rows, columns = (shape[1], shape[0]) if transposed else (shape[0], shape[1])
+    width = columns + 2 * padding
+    offset, row_step, column_step = 2 * padding, width, 1
+    if flip_rows:
+        offset, row_step = offset + (rows - 1) * width, -width
+    if flip_columns:
+        offset, column_step = offset + columns - 1, -1
+    if transposed:
+        return Placement(offset, column_step, row_step)
+    return Placement(offset, row_step, column_step)
+
+
+def cluster(values: np.ndarray, tolerance: float) -> np.ndarray:
+    """Number the distinct values; values within `tolerance` of a neighbour are the same.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        1-D floats.
+    tolerance : float
+        Far below the distances that matter, far above rounding errors.
+
+    Returns
+    -------
+    numpy.ndarray of int64
+        The number of each value's cluster, growing with the value.
+    """
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(values[order]) > tolerance
+    numbers = np.empty(values.size, np.int64)
+    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
+    return numbers
+
+
+def orbits(keys: np.ndarray, lanes: np.ndarray, n_lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort things into orbits: one thing at most for each orbit and lane.
+
+    Parameters
+    ----------
+    keys : numpy.ndarray of int64, shape (n,)
+        Equal for things that the symmetry maps onto each other.
+    lanes : numpy.ndarray of int64, shape (n,)
+        Which symmetry maps the canonical thing onto this one.
+    n_lanes : int
+        Number of symmetries.
+
+    Returns
+    -------
+    members : numpy.ndarray of int32, shape (orbits, n_lanes)
+        The index of the thing in that lane, or -1. Things that were measured twice (same key
+        and lane) go to different orbits. Orbits are in the order of their first member.
+    first : numpy.ndarray of int64, shape (orbits,)
+        The first member of each orbit.
+    """
+    slots = keys * n_lanes + lanes
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    starts = np.concatenate([[True], np.diff(ordered) > 0])
+    position = np.arange(slots.size)
+    occurrence = np.empty(slots.size, np.int64)
+    occurrence[order] = position - np.maximum.accumulate(np.where(starts, position, 0))
+    names = keys * (occurrence.max(initial=0) + 1) + occurrence
+    _, first, number = np.unique(names, return_index=True, return_inverse=True)
+    by_first = np.argsort(first, kind="stable")
+    rank = np.empty_like(by_first)
+    rank[by_first] = np.arange(by_first.size)
+    members = np.full((first.size, n_lanes), -1, np.int32)
+    members[rank[number], lanes] = np.arange(slots.size)
+    return members, first[by_first]

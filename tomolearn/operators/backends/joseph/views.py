@@ -1,0 +1,218 @@
+"""Tables of canonical views, for the gathering adjoint and the pixel-driven back-projection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam
+from tomolearn.operators.backends.joseph.kernels import CURVED, FLAT, PARALLEL
+from tomolearn.operators.backends.joseph.lanes import BLOCK
+from tomolearn.operators.backends.joseph.symmetry import (
+    GROUPS,
+    Group,
+    cluster,
+    orbits,
+    placement,
+)
+
+__all__ = ["ViewTable", "view_table"]
+
+_WEIGHT_COST = 4  # as in `rays`; a view needs fewer weights per pixel than a ray
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class ViewTable:
+    """Canonical views, see `kernels.gather` for the coefficients.
+
+    `members[v, lane]` is what `layout.pack_views` copies: (angle or -1, first bin, step, bins to
+    leave out). `sharpness` and `factor` are those of the transpose of the Joseph projection in a
+    parallel beam, and `taps` the most bins of a pixel, more than two in the first `wide` views;
+    for the pixel-driven back-projection they are ones and two.
+    """
+
+    kind: int
+    bins: int
+    n_views: int
+    across: np.ndarray
+    along: np.ndarray
+    scale: np.ndarray
+    sharpness: np.ndarray
+    factor: np.ndarray
+    taps: int
+    wide: int
+    members: np.ndarray
+    placements: np.ndarray
+
+    @property
+    def n_lanes(self) -> int:
+        """Number of symmetric copies."""
+        return len(self.placements)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the table."""
+        arrays = (self.across, self.along, self.sharpness, self.factor, self.members)
+        return sum(array.nbytes for array in arrays)
+
+
+def _parts_of_views(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, ...]:
+    """Return per part of a view its direction angle, and (angle, first bin, step, left out).
+
+    A centred parallel view is two parts, the bins outwards from the middle: then the half turn
+    is a symmetry of any set of angles. All other views are one part.
+    """
+    n, turn = scan.n_detectors, 2 * np.pi
+    angle = np.arange(scan.n_angles)
+    bins = np.zeros((scan.n_angles, 3), np.int64)
+    bins[:, 1] = 1
+    if isinstance(scan, FanBeam):
+        return (scan.view_angles + np.pi / 2) % turn, np.column_stack([angle, bins])
+    if scan.detector_offset != 0 or any(grid.center):
+        return scan.view_angles % turn, np.column_stack([angle, bins])
+    outwards, inwards = bins.copy(), bins.copy()
+    odd = n % 2
+    outwards[:, 0] = n // 2
+    # the middle bin of an odd number belongs to the outward part
+    inwards[:] = (n // 2 - 1 + odd, -1, odd)
+    directions = np.concatenate([scan.view_angles, scan.view_angles + np.pi]) % turn
+    members = np.column_stack([np.tile(angle, 2), np.concatenate([outwards, inwards])])
+    return directions, members
+
+
+def _fold(group: Group, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Map directions (angles to the row axis) to canonical ones; return the lane, and mirrored."""
+    lane_numbers = np.full(8, -1, np.int64)
+    for number, (transposed, flip_rows, flip_columns) in enumerate(group.lanes):
+        lane_numbers[4 * transposed + 2 * flip_rows + flip_columns] = number
+    x, y = np.cos(direction), np.sin(direction)  # along rows' index and along columns' index
+    none = np.zeros(direction.size, bool)
+    transposed, flip_rows, flip_columns = none, none, none
+    if group.swap != "none":
+        transposed = np.abs(x) > np.abs(y) * (1 + _TOLERANCE)
+        x, y = np.where(transposed, y, x), np.where(transposed, x, y)
+        if group.swap == "turn":
+            flip_rows = transposed
+            x = np.where(flip_rows, -x, x)
+    if group.flips != "none":
+        left = y < -_TOLERANCE
+        if group.flips == "turn":  # on the row axis itself both signs of y are zero
+            left = left | ((np.abs(y) <= _TOLERANCE) & (x < 0))
+            flip_rows, x = flip_rows ^ left, np.where(left, -x, x)
+        flip_columns, y = left, np.where(left, -y, y)
+    if group.flips == "both":
+        up = x < -_TOLERANCE
+        flip_rows, x = flip_rows ^ up, np.where(up, -x, x)
+    code = 4 * transposed + 2 * flip_rows + flip_columns
+    mirrored = (transposed + flip_rows.astype(np.int64) + flip_columns) % 2 == 1
+    return np.arctan2(y, x), lane_numbers[code.astype(np.int64)], mirrored
+
+
+def _choose(
+    grid: Grid, scan: ParallelBeam | FanBeam, direction: np.ndarray
+) -> tuple[Group, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    square = grid.shape[0] == grid.shape[1] and grid.spacing[0] == grid.spacing[1]
+    centred = not any(grid.center)
+    halved = direction.size == 2 * scan.n_angles
+    best, best_cost = None, np.inf
+    for group in GROUPS:
+        mirrors = group.flips == "both" or group.swap == "transpose"
+        allowed = group == GROUPS[-1] or (
+            centred
+            and (square or group.swap == "none")
+            # a mirrored view is the opposite view read backwards, if the detector is centred
+            and (scan.detector_offset == 0 or not mirrors)
+            and (halved or isinstance(scan, FanBeam) or not mirrors)
+        )
+        if not allowed:
+            continue
+        canonical, lane, mirrored = _fold(group, direction)
+        members, first = orbits(cluster(canonical, _TOLERANCE), lane, len(group.lanes))
+        cost = len(first) * (_WEIGHT_COST + len(group.lanes))
+        if cost < best_cost:
+            best, best_cost = (group, canonical, mirrored, members, first), cost
+    if best is None:
+        raise RuntimeError("no symmetry group was allowed, not even the trivial one")
+    return best
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Repeat the last row so that whole blocks of views can be read."""
+    missing = -len(values) % BLOCK
+    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
+
+
+def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
+    """Return the canonical views of a scan under the symmetries that save the most work.
+
+    Parameters
+    ----------
+    grid : Grid
+        Two-dimensional grid.
+    scan : ParallelBeam or FanBeam
+        The scan.
+    """
+    direction, parts = _parts_of_views(grid, scan)
+    group, canonical, mirrored, members, first = _choose(grid, scan, direction)
+    halved = len(parts) == 2 * scan.n_angles
+    n = scan.n_detectors
+    bins = (n + 1) // 2 if halved else n
+    if isinstance(scan, FanBeam):  # mirrored views are read backwards
+        parts[mirrored, 1], parts[mirrored, 2] = n - 1, -1
+    slots = np.where(members[:, :, None] < 0, [-1, 0, 1, 0], parts[members])
+    angle = canonical[first]
+    # position in mm of pixel (row, column): where[0] + where[1] * row + where[2] * column
+    x = np.array([grid.lower[0] + grid.spacing[0] / 2, grid.spacing[0], 0.0])
+    y = np.array([grid.lower[1] + grid.spacing[1] / 2, 0.0, grid.spacing[1]])
+    kind, scale = PARALLEL, np.zeros(2)
+    if isinstance(scan, FanBeam):
+        # `angle` is that of the beam, a quarter turn ahead of the detector's
+        u = np.outer(np.sin(angle), x) - np.outer(np.cos(angle), y)
+        w = np.outer(np.cos(angle), x) + np.outer(np.sin(angle), y)
+        w[:, 0] += scan.source_to_isocenter
+        along = w / scan.source_to_isocenter
+        middle = (n - 1) / 2 - scan.detector_offset / scan.detector_spacing
+        per_bin = scan.source_to_detector / scan.detector_spacing
+        kind = CURVED if scan.detector == "curved" else FLAT
+        unit = per_bin if kind == FLAT else 1.0
+        across = u * unit / scan.source_to_isocenter
+        scale = np.array([per_bin, middle])
+        ones = np.ones(len(angle))
+        sharpness, factor, taps, wide = ones, ones, 2, 0
+    else:
+        across = (np.outer(np.cos(angle), x) + np.outer(np.sin(angle), y)) / scan.detector_spacing
+        start = (n % 2 - 1) / 2 if halved else (n - 1) / 2
+        across[:, 0] += start - scan.detector_offset / scan.detector_spacing
+        along = np.zeros_like(across)
+        cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+        # a ray steps along the rows if it is closer to the row axis: as in `rays`
+        along_rows = sin > cos * (1 + _TOLERANCE)
+        steep = np.where(along_rows, sin, cos)
+        unit = np.where(along_rows, grid.spacing[1], grid.spacing[0])
+        step = np.where(along_rows, grid.spacing[0], grid.spacing[1])
+        sharpness = scan.detector_spacing / (unit * steep)
+        factor = step / steep
+        # narrow bins, of which a pixel has more than two, come first
+        order = np.argsort(sharpness, kind="stable")
+        slots, across, sharpness = slots[order], across[order], sharpness[order]
+        factor = factor[order]
+        taps = max(2, math.ceil(2 / sharpness[0] - 1e-6))
+        wide = int(np.count_nonzero(sharpness < 1 - 1e-6))
+    places = [placement(grid.shape, element, padding=0) for element in group.lanes]
+    return ViewTable(
+        kind,
+        bins,
+        len(angle),
+        _padded(across),
+        _padded(along),
+        scale,
+        _padded(sharpness),
+        _padded(factor),
+        taps,
+        wide,
+        np.ascontiguousarray(slots, np.int64),
+        np.array(places, np.int64),
+    )

@@ -1,0 +1,306 @@
+"""Linear operators on torch tensors, and what can be built from them."""
+
+from __future__ import annotations
+
+import abc
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomolearn._core.checks import check_real_tensor, check_trailing_shape
+from tomolearn.operators.autograd import apply_linear, register
+
+__all__ = ["ComposedOperator", "LinearOperator", "ScaledOperator", "SumOperator"]
+
+
+class LinearOperator(torch.nn.Module, abc.ABC):
+    """A linear map between real tensors, usable as a torch layer.
+
+    Calling it maps ``(..., *domain_shape)`` to ``(..., *range_shape)``; leading dimensions are a
+    batch. It is differentiable to any order, forward and reverse, works under ``torch.vmap`` and
+    ``torch.compile``, and returns a fresh tensor at every call. Inner products are plain sums:
+    ``(A(x) * y).sum() == (x * A.adjoint(y)).sum()``. Half-precision input, as automatic mixed
+    precision makes it, is computed and returned in float32.
+
+    Parameters
+    ----------
+    domain_shape, range_shape : tuple of int
+        Shapes of one input and one output, without batch dimensions.
+
+    Notes
+    -----
+    ``A.T`` is the transposed operator and ``A.T.T is A``; ``A @ B`` composes, ``A + B`` adds,
+    ``2 * A`` scales.
+    """
+
+    adjoint_is_exact: bool = True
+    """Whether `adjoint` is the transpose up to rounding."""
+
+    def __init__(self, domain_shape: tuple[int, ...], range_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.domain_shape = tuple(domain_shape)
+        self.range_shape = tuple(range_shape)
+        self._number = register(self)
+        self._norm: float | None = None
+
+    @abc.abstractmethod
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        """Map a contiguous (batch, *domain_shape) float32 or float64 tensor to a fresh one."""
+
+    @abc.abstractmethod
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Map a contiguous (batch, *range_shape) float32 or float64 tensor to a fresh one."""
+
+    def _evaluate_batch(self, x: torch.Tensor) -> torch.Tensor:
+        leading = x.shape[: x.ndim - len(self.domain_shape)]
+        if math.prod(leading) == 0:
+            return x.new_zeros((*leading, *self.range_shape))
+        flat = x.detach().reshape(-1, *self.domain_shape).contiguous()
+        return self._evaluate(flat).reshape(*leading, *self.range_shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., *domain_shape)
+            Real floating-point tensor.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *range_shape)
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a real floating-point tensor.
+        ValueError
+            If its last dimensions are not `domain_shape`.
+        """
+        check_real_tensor("x", x)
+        check_trailing_shape("x", x, self.domain_shape)
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        return apply_linear(x, self)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Apply the transposed operator, ``A.T(y)``.
+
+        Parameters
+        ----------
+        y : torch.Tensor, shape (..., *range_shape)
+            Real floating-point tensor.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *domain_shape)
+        """
+        return self.T(y)
+
+    @property
+    def T(self) -> LinearOperator:  # noqa: N802 - the usual name of a transpose
+        """The transposed operator."""
+        transpose = self.__dict__.get("_transpose")
+        if transpose is None:
+            # Module.__setattr__ would register it as a submodule, which has this one in turn.
+            # setdefault is atomic: two threads get the same object.
+            transpose = self.__dict__.setdefault("_transpose", Transpose(self))
+        return transpose
+
+    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
+        """Return the largest singular value, by Lanczos iteration from a fixed start.
+
+        It is computed once, on the CPU in float32 or better, and remembered.
+
+        Parameters
+        ----------
+        tolerance : float
+            Relative accuracy of its square.
+        max_iterations : int
+            Limit of the restarts.
+
+        Raises
+        ------
+        RuntimeError
+            If the iteration does not reach the tolerance.
+        """
+        if self._norm is None:
+            self._norm = _largest_singular_value(self, tolerance, max_iterations)
+        return self._norm
+
+    def _norm_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            return ComposedOperator(self, other)
+        return NotImplemented
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            return SumOperator(self, other)
+        return NotImplemented
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            return SumOperator(self, ScaledOperator(other, -1.0))
+        return NotImplemented
+
+    def __mul__(self, factor: Any) -> Any:
+        if isinstance(factor, numbers.Real):
+            return ScaledOperator(self, float(factor))
+        return NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Any:
+        if isinstance(divisor, numbers.Real):
+            return ScaledOperator(self, 1.0 / float(divisor))
+        return NotImplemented
+
+    def __neg__(self) -> ScaledOperator:
+        return ScaledOperator(self, -1.0)
+
+    def extra_repr(self) -> str:
+        """Return the shapes, for ``repr``."""
+        return f"{self.domain_shape} -> {self.range_shape}"
+
+
+class Transpose(LinearOperator):
+    """The transpose of an operator."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.range_shape, operator.domain_shape)
+        self.__dict__["_transpose"] = operator
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding."""
+        return self.T.adjoint_is_exact
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.T._evaluate_adjoint(x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.T._evaluate(y)
+
+    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
+        """Return the largest singular value, which is the untransposed operator's."""
+        return self.T.norm(tolerance=tolerance, max_iterations=max_iterations)
+
+    def extra_repr(self) -> str:
+        """Return what is transposed, for ``repr``."""
+        return repr(self.T)
+
+
+class ComposedOperator(LinearOperator):
+    """``outer @ inner``: first `inner`, then `outer`.
+
+    Raises
+    ------
+    ValueError
+        If the range of `inner` is not the domain of `outer`.
+    """
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.domain_shape != inner.range_shape:
+            raise ValueError(
+                f"inner: expected range shape {outer.domain_shape}, got {inner.range_shape}"
+            )
+        super().__init__(inner.domain_shape, outer.range_shape)
+        self.outer, self.inner = outer, inner
+        self.adjoint_is_exact = outer.adjoint_is_exact and inner.adjoint_is_exact
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer._evaluate(self.inner._evaluate(x))
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.inner._evaluate_adjoint(self.outer._evaluate_adjoint(y))
+
+
+class SumOperator(LinearOperator):
+    """``first + second``.
+
+    Raises
+    ------
+    ValueError
+        If their shapes differ.
+    """
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        shapes = (first.domain_shape, first.range_shape)
+        if (second.domain_shape, second.range_shape) != shapes:
+            raise ValueError(
+                f"second: expected shapes {shapes[0]} -> {shapes[1]}, got "
+                f"{second.domain_shape} -> {second.range_shape}"
+            )
+        super().__init__(*shapes)
+        self.first, self.second = first, second
+        self.adjoint_is_exact = first.adjoint_is_exact and second.adjoint_is_exact
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first._evaluate(x) + self.second._evaluate(x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.first._evaluate_adjoint(y) + self.second._evaluate_adjoint(y)
+
+
+class ScaledOperator(LinearOperator):
+    """``factor * operator``."""
+
+    def __init__(self, operator: LinearOperator, factor: float) -> None:
+        if not math.isfinite(factor):
+            raise ValueError(f"factor: expected a finite number, got {factor}")
+        super().__init__(operator.domain_shape, operator.range_shape)
+        self.operator, self.factor = operator, factor
+        self.adjoint_is_exact = operator.adjoint_is_exact
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.operator._evaluate(x) * self.factor
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.operator._evaluate_adjoint(y) * self.factor
+
+    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
+        """Return the largest singular value."""
+        inner = self.operator.norm(tolerance=tolerance, max_iterations=max_iterations)
+        return abs(self.factor) * inner
+
+
+def _largest_singular_value(
+    operator: LinearOperator, tolerance: float, max_iterations: int
+) -> float:
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+    from scipy.sparse.linalg import LinearOperator as ScipyOperator
+
+    shape, device = operator.domain_shape, operator._norm_device()
+    size = math.prod(shape)
+
+    def normal(vector: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(vector)).float().to(device)
+        y = operator._evaluate(x.reshape(1, *shape))
+        return operator._evaluate_adjoint(y).double().cpu().numpy().reshape(size)
+
+    if size < 4:  # too small for a Krylov space
+        matrix = np.stack([normal(column) for column in np.eye(size)])
+        return float(np.sqrt(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]))
+    start = np.random.default_rng(0).standard_normal(size)
+    linear = ScipyOperator((size, size), matvec=normal, dtype=np.float64)
+    try:
+        largest = eigsh(
+            linear,
+            k=1,
+            which="LA",
+            v0=start,
+            tol=tolerance,
+            maxiter=max_iterations,
+            return_eigenvectors=False,
+        )[0]
+    except ArpackNoConvergence as error:
+        raise RuntimeError(
+            f"norm: no convergence to {tolerance} in {max_iterations} restarts"
+        ) from error
+    return float(np.sqrt(max(largest, 0.0)))

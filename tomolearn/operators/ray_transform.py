@@ -1,0 +1,160 @@
+"""The ray transform of a scanner."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import torch
+
+from tomolearn._core.checks import check_real_tensor, check_trailing_shape
+from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
+from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
+from tomolearn.operators.backprojection import backproject
+from tomolearn.operators.base import LinearOperator
+
+__all__ = ["RayTransform"]
+
+
+class RayTransform(LinearOperator):
+    """Line integrals of an image along the rays of a scan.
+
+    Maps images ``(..., *grid.shape)`` in 1/mm to sinograms ``(..., *scan.shape)``, which are
+    dimensionless. The computation follows the input's device: the Joseph kernels on a CPU,
+    ASTRA's CUDA projectors on a GPU.
+
+    Parameters
+    ----------
+    grid : Grid
+        The image's grid.
+    scan : ParallelBeam, FanBeam or ConeBeam
+        The scan, of the same dimension as the grid.
+    backend : {"auto", "joseph", "astra", "odl", "tomosipo"}, optional
+        Who computes the rays. Default: the fastest that can on the input's device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above, or grid and scan differ in dimension.
+
+    Warns
+    -----
+    CoverageWarning
+        If the detector misses part of the circle that fits into the grid.
+
+    Notes
+    -----
+    Joseph's method [1]_: a ray is sampled where it crosses the rows (or the columns, if it runs
+    closer to them), with linear interpolation between the two pixels next to the crossing.
+
+    References
+    ----------
+    .. [1] P. M. Joseph, An improved algorithm for reprojecting rays through pixel images,
+       IEEE Trans. Med. Imaging 1 (1982), doi 10.1109/TMI.1982.4307572.
+
+    Examples
+    --------
+    >>> grid = Grid(shape=(64, 64), spacing=1.0)
+    >>> A = RayTransform(grid, ParallelBeam.covering(grid, 30))
+    >>> A(torch.ones(2, 1, 64, 64)).shape
+    torch.Size([2, 1, 30, 93])
+    """
+
+    def __init__(self, grid: Grid, scan: Scan, backend: str = "auto") -> None:
+        if not isinstance(grid, Grid):
+            raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+        if not isinstance(scan, Scan):
+            raise TypeError(
+                f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
+            )
+        if grid.ndim != scan.ndim:
+            raise ValueError(
+                f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
+            )
+        if backend != "auto" and backend not in BACKENDS:
+            raise ValueError(
+                f"backend: expected auto or one of {', '.join(BACKENDS)}, got {backend!r}"
+            )
+        super().__init__(grid.shape, scan.shape)
+        self.grid, self.scan, self.backend = grid, scan, backend
+        self._backends: dict[str, Backend] = {}
+        self._lock = threading.Lock()
+        if grid.ndim == 2:
+            _warn_of_gap(grid, scan)
+
+    def backend_on(self, device: torch.device | str) -> Backend:
+        """Return the backend that computes on `device`.
+
+        Raises
+        ------
+        ValueError
+            If none can; the message says why and which could.
+        ImportError
+            If the package of the requested backend is not installed.
+        """
+        kind = torch.device(device).type
+        with self._lock:
+            if kind not in self._backends:
+                backend = choose_backend(
+                    self.backend, self.grid, self.scan, torch.device(device)
+                )
+                self._backends[kind] = backend(self.grid, self.scan)
+            return self._backends[kind]
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding, on the devices used so far."""
+        used = list(self._backends.values()) or [self.backend_on("cpu")]
+        return all(backend.adjoint_is_exact for backend in used)
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backend_on(x.device).forward(x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.backend_on(y.device).adjoint(y)
+
+    def backproject(self, sinogram: torch.Tensor) -> torch.Tensor:
+        """Return the pixel-driven back-projection that filtered back-projection needs.
+
+        Every pixel gets the sum over the views of the sinogram, linearly interpolated where the
+        ray through the pixel meets the detector. In a fan or cone beam each view is weighted by
+        ``(source_to_isocenter / distance)**2``, the distance from the source being taken along
+        the central ray (flat detector) or to the pixel (curved detector). It is not the
+        transpose of the operator; `adjoint` is.
+
+        Parameters
+        ----------
+        sinogram : torch.Tensor, shape (..., *scan.shape)
+            Real floating-point tensor.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *grid.shape)
+        """
+        check_real_tensor("sinogram", sinogram)
+        check_trailing_shape("sinogram", sinogram, self.range_shape)
+        if sinogram.dtype in (torch.float16, torch.bfloat16):
+            sinogram = sinogram.float()
+        leading = sinogram.shape[: sinogram.ndim - len(self.range_shape)]
+        flat = sinogram.reshape(-1, *self.range_shape).contiguous()
+        image = None
+        if not (torch.is_grad_enabled() and sinogram.requires_grad):
+            image = self.backend_on(flat.device).backproject(flat)
+        if image is None:
+            image = backproject(flat, self.grid, self.scan)
+        return image.reshape(*leading, *self.domain_shape)
+
+    def extra_repr(self) -> str:
+        """Return grid, scan and backend, for ``repr``."""
+        return f"{self.grid}, {self.scan}, backend={self.backend!r}"
+
+
+def _warn_of_gap(grid: Grid, scan: Scan) -> None:
+    gap = coverage_gap(grid, scan)
+    if gap > 1e-6 * grid.radius:
+        warnings.warn(
+            f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
+            f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid",
+            CoverageWarning,
+            stacklevel=3,
+        )
