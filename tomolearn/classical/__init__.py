@@ -1,2 +1,22 @@
+"""Reconstruction without learning: ``f(sinogram, operator) -> image``."""
+
+from tomolearn.classical.conjugate_gradients import cgls, tikhonov
 from tomolearn.classical.fbp import fbp
-__all__=["fbp"]
+from tomolearn.classical.iteration import ConvergenceWarning, History, IterationState
+from tomolearn.classical.kaczmarz import kaczmarz
+from tomolearn.classical.landweber import landweber
+from tomolearn.classical.sirt import sirt
+from tomolearn.classical.total_variation import total_variation
+
+__all__ = [
+    "ConvergenceWarning",
+    "History",
+    "IterationState",
+    "cgls",
+    "fbp",
+    "kaczmarz",
+    "landweber",
+    "sirt",
+    "tikhonov",
+    "total_variation",
+]

@@ -9,7 +9,15 @@ import torch
 from tomolearn._core.checks import check_real_tensor, check_trailing_shape
 from tomolearn.operators import LinearOperator, RayTransform
 
-__all__ = ["check_linear_operator", "check_ray_transform", "check_sinogram"]
+__all__ = [
+    "check_finite",
+    "check_flag",
+    "check_linear_operator",
+    "check_ray_transform",
+    "check_sinogram",
+    "positive_norm",
+    "start",
+]
 
 
 def check_ray_transform(operator: Any) -> RayTransform:
@@ -74,3 +82,74 @@ def check_finite(name: str, tensor: torch.Tensor) -> None:
         f"{name}: expected finite values, got {len(bad)} that are not, the first of them "
         f"{tensor[first].item()} at index {first}"
     )
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is a bool.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected a bool, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def positive_norm(operator: LinearOperator) -> float:
+    """Return the operator's norm, which step sizes divide by.
+
+    Raises
+    ------
+    ValueError
+        If the operator is zero.
+    """
+    norm = operator.norm()
+    if not norm > 0:
+        raise ValueError(f"operator: expected one that is not zero, got norm {norm}")
+    return norm
+
+
+def start(
+    sinogram: Any, operator: Any, x0: Any
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    """Return what an iterative method starts from.
+
+    Parameters
+    ----------
+    sinogram, operator, x0
+        As the methods get them.
+
+    Returns
+    -------
+    sinogram : torch.Tensor, shape (batch, *operator.range_shape)
+        Detached.
+    image : torch.Tensor, shape (batch, *operator.domain_shape)
+        A fresh tensor like the sinogram: zero, or `x0`.
+    leading : tuple of int
+        The batch dimensions.
+
+    Raises
+    ------
+    TypeError
+        If `operator` is no linear operator, or a tensor not a real floating-point one.
+    ValueError
+        If shapes or devices do not fit or values are not finite.
+    """
+    check_linear_operator("operator", operator)
+    sinogram = check_sinogram(sinogram, operator).detach()
+    domain = operator.domain_shape
+    leading = tuple(sinogram.shape[: sinogram.ndim - len(operator.range_shape)])
+    image = sinogram.new_zeros((*leading, *domain))
+    if x0 is not None:
+        check_real_tensor("x0", x0)
+        if tuple(x0.shape) not in (domain, (*leading, *domain)):
+            expected = " or ".join(map(str, dict.fromkeys((domain, (*leading, *domain)))))
+            raise ValueError(f"x0: expected shape {expected}, got {tuple(x0.shape)}")
+        if x0.device != sinogram.device:
+            raise ValueError(f"x0: expected it on {sinogram.device}, got {x0.device}")
+        check_finite("x0", x0)
+        image.copy_(x0.detach())
+    flat = sinogram.reshape(-1, *operator.range_shape).contiguous()
+    return flat, image.reshape(-1, *domain), leading

@@ -43,7 +43,13 @@ def window(name: str, frequency_scaling: float, length: int) -> np.ndarray:
 
 
 def ramp_response(
-    n_bins: int, spacing: float, name: str, frequency_scaling: float, *, equiangular: bool = False
+    n_bins: int,
+    spacing: float,
+    name: str,
+    frequency_scaling: float,
+    *,
+    equiangular: bool = False,
+    oversampling: int = 1,
 ) -> np.ndarray:
     """Return the windowed ramp at the non-negative frequencies of a padded real FFT.
 
@@ -62,11 +68,13 @@ def ramp_response(
     equiangular : bool
         Whether the bins are equal angles of a fan: the kernel at angle ``g`` is then multiplied by
         ``(g / sin g)**2``.
+    oversampling : int
+        As for `apply_filter`.
 
     Returns
     -------
-    numpy.ndarray of float64
-        For FFTs of `padded_length` points, in 1/mm (1/rad if `equiangular`).
+    numpy.ndarray of float64, shape (padded_length(n_bins) // 2 + 1,)
+        In 1/mm (1/rad if `equiangular`).
 
     References
     ----------
@@ -84,7 +92,13 @@ def ramp_response(
         kernel[odd] = -spacing / (np.pi * np.sin(lag[odd] * spacing)) ** 2
     else:
         kernel[odd] = -1 / (spacing * (np.pi * lag[odd]) ** 2)
-    return np.fft.rfft(kernel).real * window(name, frequency_scaling, length)
+    response = np.fft.rfft(kernel).real * window(name, frequency_scaling, length)
+    if oversampling > 1:
+        response *= oversampling
+        if length % 2 == 0:
+            # in the longer inverse transform this one, too, has a twin of negative frequency
+            response[-1] /= 2
+    return response
 
 
 def padded_length(n_bins: int) -> int:
@@ -92,22 +106,33 @@ def padded_length(n_bins: int) -> int:
     return int(next_fast_len(max(2 * n_bins, 16), real=True))
 
 
-def apply_filter(sinogram: torch.Tensor, response: torch.Tensor, n_bins: int) -> torch.Tensor:
-    """Filter along the last axis with a response of `ramp_response`.
+def apply_filter(
+    sinogram: torch.Tensor, response: torch.Tensor, oversampling: int = 1
+) -> torch.Tensor:
+    """Filter along the last axis, and interpolate between the bins.
 
     Parameters
     ----------
     sinogram : torch.Tensor, shape (..., n_bins)
         Float32 or float64.
     response : torch.Tensor
-        Of the same precision on the same device.
-    n_bins : int
-        Number of bins.
+        From `ramp_response`, of the same precision on the same device.
+    oversampling : int
+        Number of values for each bin. They are those of the band-limited function through the
+        bins' values.
 
     Returns
     -------
-    torch.Tensor, shape (..., n_bins)
+    torch.Tensor
+        Of ``oversampling * (n_bins - 1) + 1`` values from the first bin's middle to the last
+        one's, and ``oversampling // 2`` more at each end.
     """
+    n_bins = sinogram.shape[-1]
     length = padded_length(n_bins)
     spectrum = torch.fft.rfft(sinogram, n=length, dim=-1)
-    return torch.fft.irfft(spectrum * response, n=length, dim=-1)[..., :n_bins]
+    filtered = torch.fft.irfft(spectrum * response, n=oversampling * length, dim=-1)
+    beyond, inner = oversampling // 2, oversampling * (n_bins - 1) + 1
+    if not beyond:
+        return filtered[..., :inner]
+    # what lies before the first bin stands at the period's end
+    return torch.cat([filtered[..., -beyond:], filtered[..., : inner + beyond]], dim=-1)

@@ -7,9 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tomolearn.geometry import Scan
+from tomolearn.geometry import ConeBeam, FanBeam, ParallelBeam, Scan
 
-__all__ = ["AngularCells", "angular_cells", "is_full_turn", "parker_weights"]
+__all__ = [
+    "AngularCells",
+    "angular_cells",
+    "is_full_turn",
+    "missing_bins",
+    "offset_weights",
+    "parker_weights",
+]
 
 # Angles closer than this, in radians, are one direction that was measured several times.
 _SAME_ANGLE = 1e-9
@@ -125,3 +132,67 @@ def parker_weights(
     rise = np.sin(math.pi / 2 * np.clip(passed / first, 0, 1)) ** 2
     fall = np.sin(math.pi / 2 * np.clip(left / last, 0, 1)) ** 2
     return rise * fall
+
+
+def missing_bins(scan: Scan) -> int:
+    """Return how many bins the shorter side of the detector lacks in a full turn.
+
+    Zero unless the views go all around and the detector is off its middle by more than one bin
+    (not just by the usual quarter bin). Positive if they are missing on the lower side, where
+    positions are negative, and negative on the upper one.
+
+    Raises
+    ------
+    ValueError
+        If no bin is on one side of the central ray, so that the lines next to it are missing.
+    """
+    if not is_full_turn(scan):
+        return 0
+    positions, spacing = _columns(scan)
+    low, high = positions[0], positions[-1]
+    if abs(high + low) / 2 <= spacing * (1 + 1e-9):
+        return 0
+    if min(-low, high) + spacing / 2 <= 0:
+        raise ValueError(
+            "detector_offset: expected bins on both sides of the central ray, got positions "
+            f"from {low:.6g} to {high:.6g} mm"
+        )
+    return round((high + low) / spacing)
+
+
+def offset_weights(scan: Scan) -> np.ndarray:
+    """Return the weights of the detector's columns in a full turn.
+
+    One half if every line is measured twice, from both sides. If the detector is moved aside,
+    lines further out are measured by its longer side only. The weights of two measurements of a
+    line add up to one and change smoothly in between [1]_.
+
+    Parameters
+    ----------
+    scan : Scan
+        A scan over a full turn.
+
+    Returns
+    -------
+    numpy.ndarray, shape (columns,)
+
+    References
+    ----------
+    .. [1] G. Wang, X-ray micro-CT with a displaced detector array, Med. Phys. 29 (2002),
+       doi 10.1118/1.1489043.
+    """
+    positions, spacing = _columns(scan)
+    missing = missing_bins(scan)
+    if not missing:
+        return np.full(positions.size, 0.5)
+    side = math.copysign(1.0, missing)
+    shorter = (-positions[0] if missing > 0 else positions[-1]) + spacing / 2
+    return (1 + np.sin(math.pi / 2 * np.clip(side * positions / shorter, -1, 1))) / 2
+
+
+def _columns(scan: Scan) -> tuple[np.ndarray, float]:
+    if isinstance(scan, ConeBeam):
+        return scan.detector_positions[1], scan.detector_spacing[1]
+    if isinstance(scan, (FanBeam, ParallelBeam)):
+        return scan.detector_positions, scan.detector_spacing
+    raise TypeError(f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}")

@@ -73,7 +73,8 @@ class _Backprojection(LinearOperator):
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
             )
         super().__init__(scan.shape, grid.shape)
-        self.grid, self.scan = grid, scan
+        self.grid = grid
+        self.scan: ParallelBeam | FanBeam | ConeBeam = scan
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         views = _pad(x)
@@ -124,24 +125,21 @@ def _pad(x: torch.Tensor) -> torch.Tensor:
 
 
 def _samples(
-    grid: Grid, scan: Scan, dtype: torch.dtype, device: torch.device
+    grid: Grid,
+    scan: ParallelBeam | FanBeam | ConeBeam,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Iterator[_Sample]:
-    rows, columns = (
-        torch.from_numpy(c).to(device=device, dtype=dtype) for c in grid.coordinates()[-2:]
-    )
-    if isinstance(scan, ConeBeam):
-        slices = torch.from_numpy(grid.coordinates()[0]).to(device=device, dtype=dtype)
-        heights = scan.start_z + scan.pitch * scan.view_angles / (2 * math.pi)
-        step = max(1, _CHUNK_VOXELS // (grid.shape[1] * grid.shape[2]))
+    coordinates = [torch.from_numpy(c).to(device, dtype) for c in grid.coordinates()]
+    rows, columns = coordinates[-2][:, None], coordinates[-1][None, :]
     angles = scan.view_angles
     for view, (cos, sin) in enumerate(zip(np.cos(angles), np.sin(angles), strict=True)):
-        across = (rows[:, None] * cos + columns[None, :] * sin).reshape(-1)
+        across = (rows * cos + columns * sin).reshape(-1)
         if isinstance(scan, ParallelBeam):
             low, part = _taps(across, scan.n_detectors, scan.detector_spacing, scan.detector_offset)
             yield _Sample(view, slice(None), [(low, 1 - part), (low + 1, part)])
             continue
-        along = (columns[None, :] * cos - rows[:, None] * sin).reshape(-1)
-        along += scan.source_to_isocenter
+        along = (columns * cos - rows * sin).reshape(-1).add_(scan.source_to_isocenter)
         near = _SOURCE_MARGIN * scan.source_to_isocenter
         if isinstance(scan, FanBeam) and scan.detector == "curved":
             position = torch.atan2(across, along).mul_(scan.source_to_detector)
@@ -158,29 +156,47 @@ def _samples(
             upper = part.mul_(weight)
             yield _Sample(view, slice(None), [(low, weight - upper), (low + 1, upper)])
             continue
-        geometry = tuple(
-            zip(scan.detector_shape, scan.detector_spacing, scan.detector_offset, strict=True)
+        height = scan.start_z + scan.pitch * angles[view] / (2 * math.pi)
+        magnified = inverse * scan.source_to_detector
+        yield from _volume(scan, view, coordinates[0] - height, position, magnified, weight)
+
+
+def _volume(
+    scan: ConeBeam,
+    view: int,
+    heights: torch.Tensor,
+    position: torch.Tensor,
+    magnified: torch.Tensor,
+    weight: torch.Tensor,
+) -> Iterator[_Sample]:
+    """Sample a view of a cone beam.
+
+    Given are the slices' heights above the source and, for each pixel of a slice, its column's
+    position on the detector, its magnification and its distance weight.
+    """
+    n_rows, n_columns = scan.detector_shape
+    row_spacing, column_spacing = scan.detector_spacing
+    row_offset, column_offset = scan.detector_offset
+    column, right = _taps(position, n_columns, column_spacing, column_offset)
+    left, width, area = 1 - right, n_columns + 2, position.numel()
+    step = max(1, _CHUNK_VOXELS // area)
+    for first in range(0, len(heights), step):
+        row, upper = _taps(
+            heights[first : first + step, None] * magnified, n_rows, row_spacing, row_offset
         )
-        column, right = _taps(position, *geometry[1])
-        width = scan.detector_shape[1] + 2
-        for first in range(0, len(slices), step):
-            above = slices[first : first + step] - heights[view]
-            position = above[:, None] * (inverse * scan.source_to_detector)
-            row, upper = _taps(position, *geometry[0])
-            corner = row.mul_(width).add_(column).reshape(-1)
-            upper *= weight
-            lower = weight - upper
-            lower_right, upper_right = lower * right, upper * right
-            weights = (lower - lower_right, lower_right, upper - upper_right, upper_right)
-            start = first * across.numel()
-            yield _Sample(
-                view,
-                slice(start, start + corner.numel()),
-                [
-                    (corner + shift, w.reshape(-1))
-                    for shift, w in zip((0, 1, width, width + 1), weights, strict=True)
-                ],
+        corner = row.mul_(width).add_(column).reshape(-1)
+        upper *= weight
+        lower = weight - upper
+        taps = [
+            (corner + shift, share.reshape(-1))
+            for shift, share in (
+                (0, lower * left),
+                (1, lower * right),
+                (width, upper * left),
+                (width + 1, upper * right),
             )
+        ]
+        yield _Sample(view, slice(first * area, first * area + corner.numel()), taps)
 
 
 def _taps(

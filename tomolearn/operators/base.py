@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import math
 import numbers
 from typing import Any
@@ -59,7 +60,9 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         if math.prod(leading) == 0:
             return x.new_zeros((*leading, *self.range_shape))
         flat = x.detach().reshape(-1, *self.domain_shape).contiguous()
-        return self._evaluate(flat).reshape(*leading, *self.range_shape)
+        # mixed precision would halve the precision of matrix products within an operator
+        with torch.autocast(x.device.type, enabled=False):
+            return self._evaluate(flat).reshape(*leading, *self.range_shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operator.
@@ -101,7 +104,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         return self.T(y)
 
     @property
-    def T(self) -> LinearOperator:  # noqa: N802 - the usual name of a transpose
+    def T(self) -> LinearOperator:
         """The transposed operator."""
         transpose = self.__dict__.get("_transpose")
         if transpose is None:
@@ -133,6 +136,17 @@ class LinearOperator(torch.nn.Module, abc.ABC):
 
     def _norm_device(self) -> torch.device:
         return torch.device("cpu")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is an operator of its own: it gets its number, and makes its transpose itself.
+        state = self.__dict__.copy()
+        for name in ("_number", "_transpose"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._number = register(self)
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
@@ -176,6 +190,12 @@ class Transpose(LinearOperator):
         super().__init__(operator.range_shape, operator.domain_shape)
         self.__dict__["_transpose"] = operator
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _transpose_of, (self.T,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LinearOperator:
+        return copy.deepcopy(self.T, memo).T
+
     @property
     def adjoint_is_exact(self) -> bool:  # type: ignore[override]
         """Whether `adjoint` is the transpose up to rounding."""
@@ -196,6 +216,10 @@ class Transpose(LinearOperator):
         return repr(self.T)
 
 
+def _transpose_of(operator: LinearOperator) -> LinearOperator:
+    return operator.T
+
+
 class ComposedOperator(LinearOperator):
     """``outer @ inner``: first `inner`, then `outer`.
 
@@ -212,13 +236,20 @@ class ComposedOperator(LinearOperator):
             )
         super().__init__(inner.domain_shape, outer.range_shape)
         self.outer, self.inner = outer, inner
-        self.adjoint_is_exact = outer.adjoint_is_exact and inner.adjoint_is_exact
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding."""
+        return self.outer.adjoint_is_exact and self.inner.adjoint_is_exact
+
+    def _norm_device(self) -> torch.device:
+        return self.inner._norm_device()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
-        return self.outer._evaluate(self.inner._evaluate(x))
+        return self.outer._evaluate(self.inner._evaluate(x).contiguous())
 
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return self.inner._evaluate_adjoint(self.outer._evaluate_adjoint(y))
+        return self.inner._evaluate_adjoint(self.outer._evaluate_adjoint(y).contiguous())
 
 
 class SumOperator(LinearOperator):
@@ -239,7 +270,14 @@ class SumOperator(LinearOperator):
             )
         super().__init__(*shapes)
         self.first, self.second = first, second
-        self.adjoint_is_exact = first.adjoint_is_exact and second.adjoint_is_exact
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding."""
+        return self.first.adjoint_is_exact and self.second.adjoint_is_exact
+
+    def _norm_device(self) -> torch.device:
+        return self.first._norm_device()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.first._evaluate(x) + self.second._evaluate(x)
@@ -256,7 +294,11 @@ class ScaledOperator(LinearOperator):
             raise ValueError(f"factor: expected a finite number, got {factor}")
         super().__init__(operator.domain_shape, operator.range_shape)
         self.operator, self.factor = operator, factor
-        self.adjoint_is_exact = operator.adjoint_is_exact
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding."""
+        return self.operator.adjoint_is_exact
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.operator._evaluate(x) * self.factor
@@ -288,6 +330,8 @@ def _largest_singular_value(
         matrix = np.stack([normal(column) for column in np.eye(size)])
         return float(np.sqrt(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]))
     start = np.random.default_rng(0).standard_normal(size)
+    if not normal(start).any():  # ARPACK would call this an error
+        return 0.0
     linear = ScipyOperator((size, size), matvec=normal, dtype=np.float64)
     try:
         largest = eigsh(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from typing import Any
 
 import torch
 
@@ -95,17 +96,34 @@ class RayTransform(LinearOperator):
         kind = torch.device(device).type
         with self._lock:
             if kind not in self._backends:
-                backend = choose_backend(
-                    self.backend, self.grid, self.scan, torch.device(device)
-                )
+                backend = choose_backend(self.backend, self.grid, self.scan, torch.device(device))
                 self._backends[kind] = backend(self.grid, self.scan)
             return self._backends[kind]
 
     @property
     def adjoint_is_exact(self) -> bool:  # type: ignore[override]
         """Whether `adjoint` is the transpose up to rounding, on the devices used so far."""
-        used = list(self._backends.values()) or [self.backend_on("cpu")]
-        return all(backend.adjoint_is_exact for backend in used)
+        if not self._backends:
+            try:
+                self.backend_on("cpu")
+            except ValueError:  # only GPUs project this, and none of their adjoints is exact
+                return False
+        return all(backend.adjoint_is_exact for backend in self._backends.values())
+
+    def _norm_device(self) -> torch.device:
+        return torch.device("cpu" if self.grid.ndim == 2 else "cuda")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # backends hold locks and handles of other packages; a copy makes its own on first use
+        state = super().__getstate__()
+        for name in ("_backends", "_lock"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._backends = {}
+        self._lock = threading.Lock()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.backend_on(x.device).forward(x)

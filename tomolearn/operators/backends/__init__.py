@@ -53,7 +53,11 @@ def choose_backend(name: str, grid: Grid, scan: Scan, device: torch.device) -> t
         reason = backend.unsupported(grid, scan, device)
         if reason is None:
             return backend
-        able = [other for other in BACKENDS if other != name and _refusal(other, grid, scan, device) is None]
+        able = [
+            other
+            for other in BACKENDS
+            if other != name and _refusal(other, grid, scan, device) is None
+        ]
         remedy = f"backend={' or '.join(map(repr, able))} can" if able else "no backend here can"
         raise ValueError(f"backend {name!r}: {reason}; {remedy}")
     reasons = []

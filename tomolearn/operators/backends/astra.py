@@ -14,6 +14,7 @@ from tomolearn.geometry import FanBeam, Grid, Scan
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geometries
 from tomolearn.operators.backends.base import Backend, Capabilities
+from tomolearn.operators.backends.precision import check_float32
 
 __all__ = ["AstraBackend", "astra_matrix"]
 
@@ -86,7 +87,7 @@ class AstraBackend(Backend):
         TypeError
             If `images` is not float32.
         """
-        _check_float32("images", images)
+        check_float32("images", images)
         if images.is_cuda:
             return self._on_cuda().forward(images)
         projector = self._plane_projector()
@@ -103,7 +104,7 @@ class AstraBackend(Backend):
         TypeError
             If `sinograms` is not float32.
         """
-        _check_float32("sinograms", sinograms)
+        check_float32("sinograms", sinograms)
         if sinograms.is_cuda:
             return self._on_cuda().adjoint(sinograms)
         projector = self._plane_projector()
@@ -180,11 +181,3 @@ def _create(grid: Grid, scan: Scan) -> int:
     }
     projector: int = astra.projector.create(config)
     return projector
-
-
-def _check_float32(name: str, tensor: torch.Tensor) -> None:
-    if tensor.dtype != torch.float32:
-        raise TypeError(
-            f"{name}: expected float32, as ASTRA computes in it, got {tensor.dtype}; convert it, "
-            "or use backend='joseph', which computes in float64 as well"
-        )

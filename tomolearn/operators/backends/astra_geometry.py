@@ -30,7 +30,7 @@ def is_isotropic(grid: Grid) -> bool:
 def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
     """Return the views as ASTRA's two-dimensional vectors, in pixels from the grid's middle.
 
-    ASTRA's processors compute in single precision. Coordinates of the grid's own size lose least
+    ASTRA computes in single precision. Coordinates of the grid's own size lose least
     of it, so the origin is the grid's middle, the unit a pixel, and the detector of a fan beam
     is the similar one through the rotation axis: the same rays.
 
@@ -128,7 +128,7 @@ def _turned(vectors: np.ndarray) -> np.ndarray:
 
 
 def _volume(counts: dict[str, int], window: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    limits = {}
+    limits: dict[str, float] = {}
     for axis, (low, high) in window.items():
         limits |= {f"WindowMin{axis}": low, f"WindowMax{axis}": high}
     return {**{f"Grid{axis}Count": n for axis, n in counts.items()}, "option": limits}

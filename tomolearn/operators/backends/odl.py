@@ -12,6 +12,7 @@ from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators.backends.astra_geometry import is_isotropic
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.odl_operator import OdlMap
+from tomolearn.operators.backends.precision import check_float32
 
 __all__ = ["OdlBackend"]
 
@@ -63,6 +64,7 @@ class OdlBackend(Backend):
         TypeError
             If `images` is not float32.
         """
+        check_float32("images", images)
         return self._map.forward(images)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
@@ -73,4 +75,5 @@ class OdlBackend(Backend):
         TypeError
             If `sinograms` is not float32.
         """
+        check_float32("sinograms", sinograms)
         return self._map.adjoint(sinograms)

@@ -167,7 +167,9 @@ def _array(name: str, tensor: torch.Tensor, space: Any) -> np.ndarray:
 
 def _element(space: Any, array: np.ndarray) -> Any:
     if _is_product(space):
-        return space.element([_element(part, values) for part, values in zip(space, array, strict=True)])
+        return space.element(
+            [_element(part, values) for part, values in zip(space, array, strict=True)]
+        )
     return space.element(array)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -11,17 +13,19 @@ import torch
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph import kernels, layout
-from tomolearn.operators.backends.joseph.lanes import aligned_empty, lane_dtype
+from tomolearn.operators.backends.joseph.lanes import BLOCK, aligned_empty, lane_dtype
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
-from tomolearn.operators.backends.joseph.threads import run
+from tomolearn.operators.backends.joseph.threads import run, share_out
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 
 __all__ = ["JosephBackend"]
 
-# Images that are projected together. Compiled kernels exist for these numbers of lanes only.
-_MOST_ITEMS = 16
-_WORKSPACE = 18 * 2**20  # bytes of one image of lanes at most, if the batch can be split
-_CACHE = 192 * 2**10  # bytes of an image's rows that many rays pass through
+_VECTOR = 256  # bytes of all lanes of a pixel; more is not faster and outgrows the cache
+_MOST_ITEMS = 16  # images that are projected together, a power of two
+_WORKSPACE = 20 * 2**20  # bytes of one image of lanes at most, if the batch can be split
+_CACHE = 768 * 2**10  # bytes of an image's rows that many rays pass through
+_SMALL_IMAGE = 6 * 2**20  # bytes of lanes below which threads take an image each
+_SMALL_WORK = 4_000_000  # sums of lanes below which starting threads does not pay
 _TILE_RAYS = 128
 
 
@@ -54,7 +58,6 @@ class JosephBackend(Backend):
         super().__init__(grid, scan)
         self._lock = threading.Lock()
         self._buffers: dict[tuple[str, int, str], list[np.ndarray]] = {}
-        self._reals: dict[str, dict[str, np.ndarray]] = {}
 
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
@@ -73,12 +76,19 @@ class JosephBackend(Backend):
     def _views(self) -> ViewTable:
         return view_table(self.grid, self.scan)
 
-    def _chunks(self, batch: int, lanes: int, dtype: np.dtype) -> list[slice]:
-        """Cut the batch into powers of two, as large as the working memory allows."""
+    def _for_chunks(
+        self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
+    ) -> None:
+        """Call ``work(chunk, threads)`` for parts of the batch, powers of two in size.
+
+        Many small images are shared out among the threads, one large image is computed by all.
+        """
         rows, columns = self.grid.shape
-        per_item = (rows + 2) * (columns + 2) * lanes * dtype.itemsize
+        per_item = rows * columns * lanes * dtype.itemsize
         most = _MOST_ITEMS
-        while most > 1 and most * per_item > _WORKSPACE:
+        while most > 1 and (
+            most * per_item > _WORKSPACE or most * lanes * dtype.itemsize > _VECTOR
+        ):
             most //= 2
         chunks, at = [], 0
         while at < batch:
@@ -87,134 +97,163 @@ class JosephBackend(Backend):
                 size //= 2
             chunks.append(slice(at, at + size))
             at += size
-        return chunks
+        threads = torch.get_num_threads()
+        if len(chunks) > 1 and threads > 1 and most * per_item < _SMALL_IMAGE:
+            share_out(lambda chunk: work(chunk, 1), chunks, min(threads, len(chunks)))
+            return
+        for chunk in chunks:
+            lane_sums = rays * rows * (lanes * (chunk.stop - chunk.start) + 8)
+            work(chunk, 1 if lane_sums < _SMALL_WORK else threads)
 
-    def _take(self, use: str, length: int, dtype: np.dtype) -> np.ndarray:
-        """Take working memory out of the store; memory for images starts as zeros."""
+    @contextmanager
+    def _memory(self, use: str, length: int, dtype: np.dtype) -> Iterator[np.ndarray]:
+        """Lend working memory; what it held at its last use, zeros at the first."""
         key = (use, length, str(dtype))
         with self._lock:
             kept = self._buffers.get(key)
-            if kept:
-                return kept.pop()
-        buffer = aligned_empty(length, dtype)
-        buffer.view(np.uint8)[:] = 0
-        return buffer
-
-    def _give_back(self, use: str, buffer: np.ndarray) -> None:
-        key = (use, len(buffer), str(buffer.dtype))
-        with self._lock:
-            self._buffers.setdefault(key, []).append(buffer)
+            buffer = kept.pop() if kept else None
+        if buffer is None:
+            buffer = aligned_empty(length, dtype)
+            buffer.view(np.uint8)[:] = 0
+        try:
+            yield buffer
+        finally:
+            with self._lock:
+                self._buffers.setdefault(key, []).append(buffer)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, angles, detectors) of images (batch, rows, columns)."""
         sinograms = images.new_empty((len(images), *self.scan.shape))
-        dtype = np.dtype(str(images.dtype).removeprefix("torch."))
-        flat = sinograms.view(len(images), -1).numpy()
+        source, target = images.numpy(), sinograms.view(len(images), -1).numpy()
         for table in self._rays:
-            for chunk in self._chunks(len(images), table.n_lanes, dtype):
-                self._project(images[chunk], table, dtype, flat[chunk])
+
+            def project(chunk: slice, threads: int, table: RayTable = table) -> None:
+                self._project(source[chunk], table, target[chunk], threads)
+
+            self._for_chunks(project, len(images), table.n_lanes, table.n_rays, source.dtype)
         return sinograms
 
     def _project(
-        self, images: torch.Tensor, table: RayTable, dtype: np.dtype, sinograms: np.ndarray
+        self, images: np.ndarray, table: RayTable, sinograms: np.ndarray, threads: int
     ) -> None:
-        batch = len(images)
-        by_item = _pixels_of_items(images).view(lane_dtype(dtype, batch)).reshape(-1)
-        lanes = lane_dtype(dtype, batch * table.n_lanes)
-        padded = self._take("image", table.rows * table.width + 4, lanes)
-        run(
-            layout.expand,
-            by_item,
-            *self.grid.shape,
-            table.placements,
-            padded.view(by_item.dtype),
-        )
-        tile = max(1, min(_TILE_RAYS, table.n_rays // (4 * torch.get_num_threads())))
-        block = max(1, _CACHE // (table.width * lanes.itemsize * kernels.BLOCK)) * kernels.BLOCK
-        sums = self._take("sums", tile * torch.get_num_threads(), lanes)
-        run(
-            kernels.project,
-            padded,
-            table.rows,
-            table.width,
-            block,
-            table.start,
-            table.slope,
-            table.length.astype(dtype),
-            table.first_row,
-            table.last_row,
-            table.members,
-            sums,
-            sums.view(dtype).reshape(len(sums), -1),
-            sinograms,
-        )
-        self._give_back("image", padded)
-        self._give_back("sums", sums)
+        dtype, item = images.dtype, lane_dtype(images.dtype, len(images))
+        lanes = lane_dtype(dtype, len(images) * table.n_lanes)
+        block = max(1, _CACHE // (table.width * lanes.itemsize * BLOCK)) * BLOCK
+        tile = max(1, min(_TILE_RAYS, table.n_rays // (4 * threads)))
+        pixels = table.rows * table.width + 4
+        with (
+            self._memory("padded", pixels, lanes) as padded,
+            self._memory("tile", threads * layout.TILE_PIXELS, item) as pixel_tile,
+            self._memory("sums", threads * tile, lanes) as sums,
+        ):
+            values = pixel_tile.view(dtype).reshape(len(pixel_tile), -1)
+            by_item = padded.view(item)
+            run(
+                layout.expand, threads, images, table.placements, pixel_tile, values, by_item
+            )
+            run(
+                kernels.project,
+                threads,
+                padded,
+                table.rows,
+                table.width,
+                block,
+                table.start,
+                table.slope,
+                table.length_as(dtype),
+                table.first_row,
+                table.last_row,
+                table.members,
+                sums,
+                sums.view(dtype).reshape(len(sums), -1),
+                sinograms,
+            )
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, rows, columns) of the transposed projection."""
         if isinstance(self.scan, ParallelBeam):
-            return self._gather(sinograms, exact=True)
+            return self._gather_all(sinograms, exact=True)
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
-        dtype = np.dtype(str(sinograms.dtype).removeprefix("torch."))
-        flat = sinograms.view(len(sinograms), -1).numpy()
+        source, target = sinograms.view(len(sinograms), -1).numpy(), images.numpy()
         for number, table in enumerate(self._rays):
-            for chunk in self._chunks(len(sinograms), table.n_lanes, dtype):
-                self._scatter(flat[chunk], table, dtype, images[chunk], number > 0)
+
+            def scatter(
+                chunk: slice, threads: int, table: RayTable = table, again: bool = number > 0
+            ) -> None:
+                self._scatter(source[chunk], table, target[chunk], threads, again)
+
+            self._for_chunks(scatter, len(images), table.n_lanes, table.n_rays, source.dtype)
         return images
 
     def _scatter(
         self,
         sinograms: np.ndarray,
         table: RayTable,
-        dtype: np.dtype,
-        images: torch.Tensor,
+        images: np.ndarray,
+        threads: int,
         accumulate: bool,
     ) -> None:
-        batch = len(images)
-        lanes = lane_dtype(dtype, batch * table.n_lanes)
-        rays = self._take("rays", table.n_rays, lanes)
-        values = rays.view(dtype).reshape(table.n_rays, -1)
-        run(layout.pack_rays, sinograms, table.members, values)
-        padded = self._take("scattered", table.rows * table.width + 4, lanes)
-        run(
-            kernels.scatter,
-            rays,
-            table.rows,
-            table.width,
-            table.start,
-            table.slope,
-            table.length.astype(dtype),
-            table.first_row,
-            table.last_row,
-            padded,
-        )
-        self._give_back("rays", rays)
-        self._collapse(padded, table.placements, images, accumulate)
-        self._give_back("scattered", padded)
+        lanes = lane_dtype(images.dtype, len(images) * table.n_lanes)
+        pixels = table.rows * table.width + 4
+        with (
+            self._memory("rays", table.n_rays, lanes) as rays,
+            self._memory("scattered", pixels, lanes) as padded,
+        ):
+            values = rays.view(images.dtype).reshape(table.n_rays, -1)
+            run(layout.pack_rays, threads, sinograms, table.members, values)
+            run(
+                kernels.scatter,
+                threads,
+                rays,
+                table.rows,
+                table.width,
+                table.start,
+                table.slope,
+                table.length_as(images.dtype),
+                table.first_row,
+                table.last_row,
+                padded,
+            )
+            self._collapse(padded, table.placements, images, threads, accumulate)
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the pixel-driven, distance-weighted back-projection."""
-        return self._gather(sinograms, exact=False)
+        return self._gather_all(sinograms, exact=False)
 
-    def _gather(self, sinograms: torch.Tensor, exact: bool) -> torch.Tensor:
+    def _gather_all(self, sinograms: torch.Tensor, exact: bool) -> torch.Tensor:
         table = self._views
-        dtype = np.dtype(str(sinograms.dtype).removeprefix("torch."))
-        taps = table.taps if exact else 2
-        ones = np.ones(len(table.sharpness), dtype)
-        sharpness = table.sharpness.astype(dtype) if exact else ones
-        factor = table.factor.astype(dtype) if exact else ones
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
+        source, target = sinograms.numpy(), images.numpy()
+
+        def gather(chunk: slice, threads: int) -> None:
+            self._gather(source[chunk], table, target[chunk], threads, exact)
+
+        rays = table.n_views * self.grid.shape[1]
+        self._for_chunks(gather, len(images), table.n_lanes, rays, source.dtype)
+        return images
+
+    def _gather(
+        self,
+        sinograms: np.ndarray,
+        table: ViewTable,
+        images: np.ndarray,
+        threads: int,
+        exact: bool,
+    ) -> None:
         rows, columns = self.grid.shape
-        for chunk in self._chunks(len(sinograms), table.n_lanes, dtype):
-            lanes = lane_dtype(dtype, len(images[chunk]) * table.n_lanes)
-            stride = table.bins + 2 * taps
-            views = self._take("views", table.n_views * stride, lanes)
-            values = views.view(dtype).reshape(table.n_views, stride, -1)
-            run(layout.pack_views, sinograms[chunk].numpy(), table.members, taps, values)
-            gathered = self._take("gathered", rows * columns, lanes)
+        taps = table.taps if exact else 2
+        stride = table.bins + 2 * taps
+        lanes = lane_dtype(images.dtype, len(images) * table.n_lanes)
+        sharpness, factor = table.weights_as(images.dtype, exact)
+        with (
+            self._memory("views", table.n_views * stride, lanes) as views,
+            self._memory("gathered", rows * columns, lanes) as gathered,
+        ):
+            values = views.view(images.dtype).reshape(table.n_views, stride, -1)
+            run(layout.pack_views, threads, sinograms, table.members, taps, values)
             run(
                 kernels.gather,
+                threads,
                 table.kind,
                 views,
                 stride,
@@ -230,41 +269,26 @@ class JosephBackend(Backend):
                 columns,
                 gathered,
             )
-            self._give_back("views", views)
-            self._collapse(gathered, table.placements, images[chunk], accumulate=False)
-            self._give_back("gathered", gathered)
-        return images
+            self._collapse(gathered, table.placements, images, threads, accumulate=False)
 
     def _collapse(
         self,
         source: np.ndarray,
         placements: np.ndarray,
-        images: torch.Tensor,
+        images: np.ndarray,
+        threads: int,
         accumulate: bool,
     ) -> None:
-        batch = len(images)
-        dtype = source.dtype.fields["lanes"][0].base  # type: ignore[index]
-        item = lane_dtype(dtype, batch)
-        if batch == 1:
-            by_item = images.numpy().reshape(-1).view(item)
-        else:
-            by_item = _pixels_of_items(images).view(item).reshape(-1) if accumulate else None
-            if by_item is None:
-                by_item = aligned_empty(images[0].numel(), item)
-        run(
-            layout.collapse,
-            source.view(item),
-            *self.grid.shape,
-            placements,
-            accumulate,
-            by_item,
-        )
-        if batch > 1:
-            pixels = torch.from_numpy(by_item.view(dtype).reshape(-1, batch))
-            images.view(batch, -1).copy_(pixels.t())
-
-
-def _pixels_of_items(images: torch.Tensor) -> np.ndarray:
-    """Return (pixels, batch), the images of one pixel next to each other."""
-    array: np.ndarray = images.reshape(len(images), -1).t().contiguous().numpy()
-    return array
+        item = lane_dtype(images.dtype, len(images))
+        with self._memory("tile", threads * layout.TILE_PIXELS, item) as tile:
+            values = tile.view(images.dtype).reshape(len(tile), -1)
+            run(
+                layout.collapse,
+                threads,
+                source.view(item),
+                placements,
+                accumulate,
+                tile,
+                values,
+                images,
+            )

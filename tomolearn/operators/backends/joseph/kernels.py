@@ -50,24 +50,26 @@ PARALLEL, FLAT, CURVED = 0, 1, 2
 
 SCATTER_ROWS = BLOCK
 GATHER_ROWS = 8
-GATHER_COLUMNS = 32
+GATHER_COLUMNS = 64
 
 
 @njit(**OPTIONS)
-def _crossings(position, slope, width, offsets, weights):  # type: ignore[no-untyped-def]
-    """Find the pixels and weights at the crossings of a ray with BLOCK rows.
+def _crossings(start, slope, row, count, width, offsets, weights):  # type: ignore[no-untyped-def]
+    """Find the left pixels, and the right ones' weights, where a ray crosses `count` rows.
 
-    The first crossing is split into a whole column, which is returned, and a fraction in
-    [0, 1), so that single precision keeps the weights exact to about 1e-6 on any grid.
+    Every BLOCK rows the crossing is split into a whole column and a fraction, so that single
+    precision keeps the weights exact to about 1e-6 on any grid. Whole blocks are written.
     """
-    column = math.floor(position)
-    zero_offset = weights.dtype.type(0)
-    step, fraction = weights.dtype.type(slope), weights.dtype.type(position - column)
-    at = iota(zero_offset) * step + fraction
-    left = floor(at)
-    store_block(weights, 0, at - left)
-    store_block(offsets, 0, to_int32(left) + iota(int32(0)) * int32(width))
-    return int(column)
+    step = iota(weights.dtype.type(0)) * weights.dtype.type(slope)
+    rows = iota(int32(0)) * int32(width)
+    for k in range(0, count, BLOCK):
+        position = start + slope * float64(row + k)
+        column = math.floor(position)
+        at = step + weights.dtype.type(position - column)
+        left = floor(at)
+        store_block(weights, k, at - left)
+        first = 1 + (row + k) * width + int(column)
+        store_block(offsets, k, to_int32(left) + (rows + int32(first)))
 
 
 @njit(**OPTIONS)
@@ -97,24 +99,21 @@ def project(  # type: ignore[no-untyped-def]
     tile = sums.shape[0] // parts
     mine = part * tile
     batch = sinogram.shape[0]
-    offsets = np.empty(BLOCK, np.int32)
-    weights = np.empty(BLOCK, length.dtype)
+    one = length.dtype.type(1)
+    offsets = np.empty(block_rows + BLOCK, np.int32)
+    weights = np.empty(block_rows + BLOCK, length.dtype)
     for low in range(part * tile, start.shape[0], parts * tile):
         high = min(start.shape[0], low + tile)
         for top in range(0, rows, block_rows):
             for ray in range(low, high):
                 row, stop = max(first_row[ray], top), min(last_row[ray], top + block_rows)
-                total = zero(image)
-                while row < stop:
-                    position = start[ray] + slope[ray] * float64(row)
-                    base = _crossings(position, slope[ray], width, offsets, weights)
-                    base += 1 + row * width
-                    for k in range(min(BLOCK, stop - row)):
-                        left = load(image, base + offsets[k])
-                        right = load(image, base + offsets[k] + 1)
-                        total = total + left + (right - left) * weights[k]
-                    row += BLOCK
-                total = total * length[ray]
+                count = max(0, stop - row)
+                _crossings(start[ray], slope[ray], row, count, width, offsets, weights)
+                lefts, rights = zero(image), zero(image)  # two sums: neither waits for the other
+                for k in range(count):
+                    lefts = lefts + load(image, offsets[k]) * (one - weights[k])
+                    rights = rights + load(image, offsets[k] + 1) * weights[k]
+                total = (lefts + rights) * length[ray]
                 if top > 0:
                     total = total + load(sums, mine + ray - low)
                 store(sums, mine + ray - low, total)
@@ -134,8 +133,8 @@ def scatter(  # type: ignore[no-untyped-def]
 
     Each part owns blocks of rows and runs over all rays; nobody else writes there.
     """
-    offsets = np.empty(BLOCK, np.int32)
-    weights = np.empty(BLOCK, length.dtype)
+    offsets = np.empty(SCATTER_ROWS + BLOCK, np.int32)
+    weights = np.empty(SCATTER_ROWS + BLOCK, length.dtype)
     for top in range(part * SCATTER_ROWS, rows, parts * SCATTER_ROWS):
         bottom = min(rows, top + SCATTER_ROWS)
         for pixel in range(1 + top * width, 1 + bottom * width):
@@ -144,16 +143,14 @@ def scatter(  # type: ignore[no-untyped-def]
             row, stop = max(first_row[ray], top), min(last_row[ray], bottom)
             if row < stop:
                 value = load(rays, ray) * length[ray]
-                position = start[ray] + slope[ray] * float64(row)
-                base = _crossings(position, slope[ray], width, offsets, weights)
-                base += 1 + row * width
+                _crossings(start[ray], slope[ray], row, stop - row, width, offsets, weights)
                 for k in range(stop - row):
-                    pixel = base + offsets[k]
+                    pixel = offsets[k]
                     share = value * weights[k]
-                    left = load(image, pixel)
-                    right = load(image, pixel + 1)
-                    store(image, pixel, left + (value - share))
-                    store(image, pixel + 1, right + share)
+                    left = load(image, pixel) + (value - share)
+                    right = load(image, pixel + 1) + share
+                    store(image, pixel, left)
+                    store(image, pixel + 1, right)
 
 
 @njit(**OPTIONS)
@@ -222,6 +219,8 @@ def gather(  # type: ignore[no-untyped-def]
     whole = np.empty(BLOCK, np.int32)
     origin = np.empty(BLOCK, sharpness.dtype)
     depth = np.empty(BLOCK, sharpness.dtype)
+    begin = np.empty(GATHER_ROWS, np.int64)
+    end = np.empty(GATHER_ROWS, np.int64)
     across_step = np.empty(BLOCK, sharpness.dtype)
     along_step = np.empty(BLOCK, sharpness.dtype)
     starts = iota(int32(0)) * int32(stride) + int32(taps)
@@ -238,20 +237,25 @@ def gather(  # type: ignore[no-untyped-def]
             reach = splat(real(1)) / sharp
             wider = max(0, min(here, wide - first))
             used_taps = taps if wider > 0 else 2
+            for row in range(top, bottom):
+                begin[row - top], end[row - top] = 0, columns
+                if kind == PARALLEL:
+                    # a half detector sees half of the pixels: leave out the others
+                    begin[row - top], end[row - top] = columns, 0
+                    for k in range(here):
+                        view = first + k
+                        at = across[view, 0] + across[view, 1] * row
+                        enter, leave = _visible_columns(
+                            at, across[view, 2], bins, 1.0 / sharpness[view], columns
+                        )
+                        begin[row - top] = min(begin[row - top], enter)
+                        end[row - top] = max(end[row - top], leave)
             for left in range(0, columns, GATHER_COLUMNS):
                 for row in range(top, bottom):
-                    low, high = left, min(columns, left + GATHER_COLUMNS)
-                    if kind == PARALLEL:
-                        # a half detector sees half of the pixels: leave out the others
-                        begin, end = high, low
-                        for k in range(here):
-                            view = first + k
-                            at = across[view, 0] + across[view, 1] * row
-                            enter, leave = _visible_columns(
-                                at, across[view, 2], bins, 1.0 / sharpness[view], columns
-                            )
-                            begin, end = min(begin, enter), max(end, leave)
-                        low, high = max(low, begin), min(high, end)
+                    low = max(left, begin[row - top])
+                    high = min(left + GATHER_COLUMNS, end[row - top])
+                    if low >= high:
+                        continue
                     for k in range(BLOCK):
                         view = first + k
                         at = across[view, 0] + across[view, 1] * row + across[view, 2] * low
@@ -296,10 +300,12 @@ def gather(  # type: ignore[no-untyped-def]
                         store_block(offsets, 0, index + starts)
                         total = load(image, row * columns + column)
                         start = first * stride
+                        lefts, rights = zero(image), zero(image)
                         for k in range(here):
                             at_bin = start + offsets[k]
-                            total = total + load(views, at_bin) * weights[k]
-                            total = total + load(views, at_bin + 1) * weights[BLOCK + k]
+                            lefts = lefts + load(views, at_bin) * weights[k]
+                            rights = rights + load(views, at_bin + 1) * weights[BLOCK + k]
+                        total = total + (lefts + rights)
                         for k in range(wider):
                             for tap in range(2, taps):
                                 value = load(views, start + offsets[k] + tap)

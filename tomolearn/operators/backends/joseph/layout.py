@@ -1,55 +1,80 @@
 """From images and sinograms to lanes and back.
 
 An image of lanes has one vector per pixel: first all images of the batch, then the same for
-every other symmetric copy. Arrays named `by_item` are seen as vectors of one batch only.
+every other symmetric copy. `by_item` is its memory seen as vectors of one batch only.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from tomolearn.operators.backends.joseph.kernels import OPTIONS
 from tomolearn.operators.backends.joseph.lanes import load, store, zero
 
-__all__ = ["collapse", "expand", "pack_rays", "pack_views"]
+__all__ = ["TILE_PIXELS", "collapse", "expand", "pack_rays", "pack_views"]
 
 _TILE = 16  # pixels of a transposed copy lie far apart; a tile of them stays in the cache
+TILE_PIXELS = _TILE * _TILE
 
 
 @njit(**OPTIONS)
-def expand(part, parts, by_item, rows, columns, placements, target):  # type: ignore[no-untyped-def]
-    """Copy an image (pixels of batch vectors) into every lane of `target`, padding untouched."""
+def expand(  # type: ignore[no-untyped-def]
+    part, parts, images, placements, tile, tile_values, by_item
+):
+    """Copy images (batch, rows, columns) into every lane; the padding is not touched.
+
+    `tile` is working memory for a tile of pixels per part, `tile_values` the same memory as
+    plain floats (pixels, batch).
+    """
+    batch, rows, columns = images.shape
     lanes = placements.shape[0]
+    mine = part * _TILE * _TILE
     for top in range(part * _TILE, rows, parts * _TILE):
+        bottom = min(rows, top + _TILE)
         for left in range(0, columns, _TILE):
+            right = min(columns, left + _TILE)
+            for item in range(batch):
+                for i in range(top, bottom):
+                    at = mine + (i - top) * _TILE - left
+                    for j in range(left, right):
+                        tile_values[at + j, item] = images[item, i, j]
             for lane in range(lanes):
-                offset, down, right = placements[lane]
-                for i in range(top, min(rows, top + _TILE)):
-                    for j in range(left, min(columns, left + _TILE)):
-                        position = offset + i * down + j * right
-                        store(target, position * lanes + lane, load(by_item, i * columns + j))
+                offset, down, across = placements[lane]
+                for i in range(top, bottom):
+                    at = mine + (i - top) * _TILE - left
+                    for j in range(left, right):
+                        position = offset + i * down + j * across
+                        store(by_item, position * lanes + lane, load(tile, at + j))
 
 
 @njit(**OPTIONS)
 def collapse(  # type: ignore[no-untyped-def]
-    part, parts, source, rows, columns, placements, accumulate, by_item
+    part, parts, by_item, placements, accumulate, tile, tile_values, images
 ):
-    """Sum all lanes of `source` into an image, the transpose of `expand`."""
+    """Sum all lanes into images (batch, rows, columns), the transpose of `expand`."""
+    batch, rows, columns = images.shape
     lanes = placements.shape[0]
+    mine = part * _TILE * _TILE
     for top in range(part * _TILE, rows, parts * _TILE):
+        bottom = min(rows, top + _TILE)
         for left in range(0, columns, _TILE):
+            right = min(columns, left + _TILE)
             for lane in range(lanes):
-                offset, down, right = placements[lane]
-                for i in range(top, min(rows, top + _TILE)):
-                    for j in range(left, min(columns, left + _TILE)):
-                        pixel = i * columns + j
-                        position = offset + i * down + j * right
-                        total = zero(by_item)
-                        if accumulate or lane > 0:
-                            total = load(by_item, pixel)
-                        total = total + load(source, position * lanes + lane)
-                        store(by_item, pixel, total)
+                offset, down, across = placements[lane]
+                for i in range(top, bottom):
+                    at = mine + (i - top) * _TILE - left
+                    for j in range(left, right):
+                        total = load(tile, at + j) if lane > 0 else zero(tile)
+                        position = offset + i * down + j * across
+                        store(tile, at + j, total + load(by_item, position * lanes + lane))
+            for item in range(batch):
+                for i in range(top, bottom):
+                    at = mine + (i - top) * _TILE - left
+                    for j in range(left, right):
+                        value = tile_values[at + j, item]
+                        if accumulate:
+                            value += images[item, i, j]
+                        images[item, i, j] = value
 
 
 @njit(**OPTIONS)

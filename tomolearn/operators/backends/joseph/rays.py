@@ -59,6 +59,10 @@ class RayTable:
         """Columns of the padded image."""
         return self.columns + 2
 
+    def length_as(self, dtype: np.dtype) -> np.ndarray:
+        """Return the step lengths in the precision of the computation."""
+        return self.length.astype(dtype, copy=False)
+
     @property
     def nbytes(self) -> int:
         """Memory of the table."""

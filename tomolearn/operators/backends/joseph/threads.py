@@ -1,19 +1,19 @@
-"""Runs a compiled kernel on all threads.
+"""Runs compiled kernels on several threads.
 
 Kernels release the GIL and take ``(part, parts, ...)``: which share of the work they do, of how
 many. Plain Python threads share it out: unlike OpenMP's they survive a fork (data loaders fork),
-are safe to use from several threads at once, and do not spin while torch computes.
+are safe to use from several threads at once, and do not spin while torch computes. Starting a
+share costs about 0.1 ms, so small work is better done by one thread.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import torch
-
-__all__ = ["run"]
+__all__ = ["run", "share_out"]
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -29,28 +29,42 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def run(kernel: Callable[..., None], *arguments: object, pieces: int | None = None) -> None:
-    """Run ``kernel(part, parts, *arguments)`` for all parts, on torch's number of threads.
+def _executor(workers: int) -> ThreadPoolExecutor:
+    global _pool, _pool_size
+    if _pool is None or _pool_size < workers:
+        # a smaller pool that is still in use elsewhere ends with its last task
+        _pool, _pool_size = ThreadPoolExecutor(workers, thread_name_prefix="joseph"), workers
+    return _pool
+
+
+def run(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
+    """Run ``kernel(part, parts, *arguments)`` for every part, each on a thread of its own.
 
     Parameters
     ----------
     kernel : callable
-        Compiled without the GIL; parts must not write to the same memory.
-    pieces : int, optional
-        Into how many pieces the work can be cut; fewer threads are used if there are fewer.
+        Compiled, without the GIL; parts must not write to the same memory.
+    parts : int
+        Number of threads.
     """
-    global _pool, _pool_size
-    threads = torch.get_num_threads()
-    parts = threads if pieces is None else max(1, min(threads, pieces))
     if parts == 1:
         kernel(0, 1, *arguments)
         return
-    pool = _pool
-    if pool is None or _pool_size < parts - 1:
-        # a smaller pool that is still in use elsewhere ends with its last task
-        pool = ThreadPoolExecutor(parts - 1, thread_name_prefix="tomolearn-joseph")
-        _pool, _pool_size = pool, parts - 1
+    pool = _executor(parts - 1)
     others = [pool.submit(kernel, part, parts, *arguments) for part in range(1, parts)]
     kernel(0, parts, *arguments)
+    for other in others:
+        other.result()
+
+
+def share_out(work: Callable[[Any], None], items: Sequence[Any], parts: int) -> None:
+    """Call ``work(item)`` for all items, on `parts` threads."""
+
+    def some(part: int) -> None:
+        for item in items[part::parts]:
+            work(item)
+
+    others = [_executor(parts - 1).submit(some, part) for part in range(1, parts)]
+    some(0)
     for other in others:
         other.result()

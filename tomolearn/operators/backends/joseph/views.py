@@ -52,6 +52,13 @@ class ViewTable:
         """Number of symmetric copies."""
         return len(self.placements)
 
+    def weights_as(self, dtype: np.dtype, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return sharpness and factor, of the transpose or of the pixel-driven sum."""
+        if exact:
+            return self.sharpness.astype(dtype), self.factor.astype(dtype)
+        ones = np.ones(len(self.sharpness), dtype)
+        return ones, ones
+
     @property
     def nbytes(self) -> int:
         """Memory of the table."""

@@ -1,0 +1,22 @@
+"""Refusal of the precisions that a backend would have to convert."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["check_float32"]
+
+
+def check_float32(name: str, tensor: torch.Tensor) -> None:
+    """Check that `tensor` has the precision that ASTRA computes in.
+
+    Raises
+    ------
+    TypeError
+        If it is not float32; the message names who computes in float64.
+    """
+    if tensor.dtype != torch.float32:
+        raise TypeError(
+            f"{name}: expected float32, as ASTRA computes in it, got {tensor.dtype}; convert it, "
+            "or on a CPU use backend='joseph', which computes in float64 as well"
+        )

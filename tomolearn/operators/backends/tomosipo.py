@@ -1,0 +1,165 @@
+"""Rays computed by tomosipo, which computes them with ASTRA's CUDA projectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from tomolearn._core.optional import optional_import
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, Scan
+from tomolearn.operators.backends.base import Backend, Capabilities
+from tomolearn.operators.backends.precision import check_float32
+
+__all__ = ["TomosipoBackend", "tomosipo_geometries"]
+
+ts = optional_import(
+    "tomosipo",
+    purpose="backend 'tomosipo'",
+    install="pip install git+https://github.com/ahendriksen/tomosipo",
+)
+
+_device_lock = threading.Lock()
+_MAX_SLICES = 256
+
+
+class TomosipoBackend(Backend):
+    """tomosipo's operators [1]_ on CUDA tensors, in float32.
+
+    Parallel beams, a batch as the slices of one volume, and cone beams. The back-projection is
+    ASTRA's pixel-driven one: another discretisation than the projection, not its transpose.
+
+    References
+    ----------
+    .. [1] A. A. Hendriksen et al., Tomosipo: fast, flexible, and convenient 3D tomography for
+       complex scanning geometries in Python, Opt. Express 29 (2021), doi 10.1364/OE.439909.
+    """
+
+    name: ClassVar[str] = "tomosipo"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        scans="parallel beam and cone beam, any pixels",
+        devices="CUDA",
+        precision="float32",
+        adjoint="another discretisation, not the transpose",
+    )
+    adjoint_is_exact = False
+
+    def __init__(self, grid: Grid, scan: Scan) -> None:
+        super().__init__(grid, scan)
+        self._per_call = _MAX_SLICES if scan.ndim == 2 else 1
+        self._operators: dict[int, Any] = {}
+
+    @classmethod
+    def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
+        """Return why tomosipo cannot do it, or None if it can."""
+        if isinstance(scan, FanBeam):
+            return (
+                "it back-projects a fan beam as one slice of a cone beam, which has the square "
+                "of the magnification"
+            )
+        if device.type != "cuda":
+            return f"it projects on CUDA only, and would copy tensors on {device.type} there"
+        try:
+            ts.volume(shape=1, pos=(0.0, 0.0, 0.0))
+        except TypeError:  # its 0.6 asks NumPy for copy=False in a way that NumPy 2 refuses
+            return f"tomosipo {ts.__version__} does not work with NumPy {np.__version__}"
+        return None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape).
+
+        Raises
+        ------
+        TypeError
+            If `images` is not float32.
+        """
+        check_float32("images", images)
+        sinograms = images.new_empty((images.shape[0], *self.scan.shape))
+        for part in self._parts(images.shape[0]):
+            if self.grid.ndim == 2:
+                self._run(images[part], sinograms[part], adjoint=False)
+            else:
+                angles, rows, columns = self.scan.shape
+                turned = images.new_empty((rows, angles, columns))
+                self._run(images[part.start], turned, adjoint=False)
+                sinograms[part.start].copy_(turned.transpose(0, 1))
+        return sinograms
+
+    def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
+        """Return the back-projections (batch, *grid.shape) of sinograms (batch, *scan.shape).
+
+        Raises
+        ------
+        TypeError
+            If `sinograms` is not float32.
+        """
+        check_float32("sinograms", sinograms)
+        images = sinograms.new_empty((sinograms.shape[0], *self.grid.shape))
+        for part in self._parts(sinograms.shape[0]):
+            if self.grid.ndim == 2:
+                self._run(images[part], sinograms[part], adjoint=True)
+            else:
+                turned = sinograms[part.start].transpose(0, 1).contiguous()
+                self._run(images[part.start], turned, adjoint=True)
+        return images
+
+    def _parts(self, batch: int) -> Iterator[slice]:
+        for start in range(0, batch, self._per_call):
+            yield slice(start, min(start + self._per_call, batch))
+
+    def _run(self, volume: torch.Tensor, sinogram: torch.Tensor, *, adjoint: bool) -> None:
+        with _device_lock:
+            slices = volume.shape[0]
+            if slices not in self._operators:
+                volumes, projections = tomosipo_geometries(self.grid, self.scan, slices)
+                self._operators[slices] = ts.operator(volumes, projections)
+            operator = self._operators[slices]
+            # tomosipo sets the device, but does not wait for what torch still computes on it
+            torch.cuda.current_stream(volume.device).synchronize()
+            if adjoint:
+                operator.T(sinogram, out=volume)
+            else:
+                operator(volume, out=sinogram)
+
+
+def tomosipo_geometries(grid: Grid, scan: Scan, slices: int = 1) -> tuple[Any, Any]:
+    """Return tomosipo's volume and projection geometry; its axes (z, y, x) are our (z, x, y).
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    scan : ParallelBeam or ConeBeam
+        The scan.
+    slices : int
+        In the plane: how many images lie on top of each other, each 1 mm high and in front of
+        its own detector row.
+    """
+    source, detector, steps = scan.vectors()
+    if isinstance(scan, ConeBeam):
+        volume = ts.volume(shape=grid.shape, pos=grid.center, size=grid.size)
+        projection = ts.cone_vec(
+            shape=scan.detector_shape,
+            src_pos=source,
+            det_pos=detector,
+            det_v=steps[0],
+            det_u=steps[1],
+        )
+        return volume, projection
+    volume = ts.volume(
+        shape=(slices, *grid.shape), pos=(0.0, *grid.center), size=(float(slices), *grid.size)
+    )
+    direction, detector, step = (
+        np.pad(part, ((0, 0), (1, 0))) for part in (source, detector, *steps)
+    )
+    projection = ts.parallel_vec(
+        shape=(slices, scan.shape[-1]),
+        ray_dir=direction,
+        det_pos=detector,
+        det_v=np.tile([1.0, 0.0, 0.0], (scan.n_angles, 1)),
+        det_u=step,
+    )
+    return volume, projection
