@@ -8,8 +8,8 @@ from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 def joseph_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
     """Return the weights of Joseph's method, shape (rays, pixels).
 
-    A ray that runs closer to the rows' axis than to the columns' is sampled at the centre of
-    every row, else of every column; there it lies between two pixels, which it weights linearly.
+    A ray that crosses more rows than columns is sampled at the centre of every row, else of
+    every column; there it lies between two pixels, which it weights linearly.
     A sample counts with the length of the ray from one to the next. There is nothing outside.
     """
     points, directions = rays(scan)
@@ -17,7 +17,7 @@ def joseph_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
     weights = np.zeros((len(points), *grid.shape))
     for ray, ((px, py), (dx, dy)) in enumerate(zip(points, directions, strict=True)):
         length = np.hypot(dx, dy)
-        if abs(dx) >= abs(dy):
+        if abs(dx) / grid.spacing[0] >= abs(dy) / grid.spacing[1]:
             for row in range(grid.shape[0]):
                 position = (py + (x[row] - px) * dy / dx - y[0]) / grid.spacing[1]
                 step = grid.spacing[0] * length / abs(dx)
@@ -55,9 +55,9 @@ def rays(scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, np.ndarray]:
     return points.reshape(-1, 2), directions.reshape(-1, 2)
 
 
-def slopes(scan: ParallelBeam | FanBeam) -> np.ndarray:
-    """Return every ray's smaller direction component by the larger one: 1 is 45 degrees."""
-    components = np.abs(rays(scan)[1])
+def slopes(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
+    """Return every ray's smaller direction component by the larger one, in pixels: 1 is a tie."""
+    components = np.abs(rays(scan)[1] / grid.spacing)
     return components.min(axis=1) / components.max(axis=1)
 
 

@@ -28,19 +28,10 @@ CASES = {
 WIDTH = 4.0  # mm, of the Gaussians
 
 
-def emulate(kind, log):
-    def project(projector, volumes, sinograms):
-        geometry = astra.projector3d.projection_geometry(projector)
-        grid = astra.projector3d.volume_geometry(projector)
-        volume = astra.data3d.get_shared(volumes[0])
-        sinogram = astra.data3d.get_shared(sinograms[0])
-        if kind == "BP":
-            log.append(sinogram.copy())
-            volume[:] = np.arange(volume.size).reshape(volume.shape)
-        else:
-            sinogram[:] = integrals(volume, grid["options"], geometry)
-
-    return project
+def project(projector, volume, sinogram):
+    window = astra.projector3d.volume_geometry(projector)["options"]
+    geometry = astra.projector3d.projection_geometry(projector)
+    sinogram.copy_(torch.from_numpy(integrals(volume.numpy(), window, geometry)))
 
 
 def integrals(volume, window, geometry):
@@ -68,9 +59,15 @@ def integrals(volume, window, geometry):
 
 @pytest.fixture
 def emulated(monkeypatch):
+    """Emulate ASTRA's GPU; its back-projections number their voxels and note the sinograms."""
     log = []
-    monkeypatch.setattr(astra.experimental, "do_composite_FP", emulate("FP", log))
-    monkeypatch.setattr(astra.experimental, "do_composite_BP", emulate("BP", log))
+
+    def back_project(projector, volume, sinogram):
+        log.append(sinogram.clone())
+        volume.copy_(torch.arange(volume.numel()).reshape(volume.shape))
+
+    monkeypatch.setattr(astra.experimental, "direct_FP3D", project)
+    monkeypatch.setattr(astra.experimental, "direct_BP3D", back_project)
     monkeypatch.setattr(astra, "set_gpu_index", lambda index: None)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     stream = type("Stream", (), {"synchronize": lambda self: None})
@@ -151,6 +148,28 @@ def test_projectors_are_kept_and_their_number_is_bounded(emulated):
     for projector in ids:
         with pytest.raises(astra.log.AstraError):
             astra.projector3d.volume_geometry(projector)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_zeros_are_taken_for_a_failure_and_asked_for_again(emulated, monkeypatch, name):
+    grid, scan = CASES[name]
+    projectors, asked = CudaProjectors(grid, scan), []
+
+    def answer(projector, volumes, sinograms):
+        # linking has checked the shapes against the geometries
+        asked.append((astra.data3d.get_shared(volumes[0]), astra.data3d.get_shared(sinograms[0])))
+
+    monkeypatch.setattr(astra.experimental, "do_composite_FP", answer)
+    assert (projectors.forward(torch.zeros(2, *grid.shape)) == 0).all()
+    assert len(asked) == (1 if name == "parallel" else 2)
+
+    def fail(projector, volumes, sinograms):
+        raise astra.log.AstraError("Failed to perform FP: out of memory")
+
+    monkeypatch.setattr(astra.experimental, "do_composite_FP", fail)
+    monkeypatch.setattr(astra.experimental, "direct_FP3D", lambda *arguments: None)
+    with pytest.raises(astra.log.AstraError, match="out of memory"):
+        projectors.forward(torch.ones(2, *grid.shape))
 
 
 def test_large_batches_are_split(emulated, monkeypatch):

@@ -53,8 +53,8 @@ def fbp(
         Frequencies above it are removed.
     oversampling : int, optional
         Number of values per bin to which filtered projections are refined, without changing their
-        band, before they are linearly interpolated; 1 is the textbook's, and blurs. Default: 2 in
-        the plane, 1 for cone beams.
+        band, before they are linearly interpolated. 1 is the textbook's: the interpolation blurs
+        image and noise. Default: 2 in the plane, 1 for cone beams.
 
     Returns
     -------
@@ -108,6 +108,9 @@ def fbp(
     if oversampling is None:
         oversampling = 2 if operator.scan.ndim == 2 else 1
     oversampling = check_int("oversampling", oversampling, minimum=1)
+    if sinogram.numel() == 0:
+        leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
+        return sinogram.new_zeros((*leading, *operator.domain_shape))
     plan = _plan(operator.scan, name, scaling, oversampling, sinogram.dtype, sinogram.device)
     weighted = sinogram * plan.weights
     if plan.missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -162,12 +163,11 @@ class Loop:
                 yield self.iteration
                 bar.update()
         if not self._stopped and self._unmet:
-            # frames between here and the caller: the method and its no_grad wrapper
             warnings.warn(
                 f"{self.method}: {'; '.join(self._unmet)} after {self.iterations} iterations; "
                 "allow more iterations or ask for less",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=_depth_of_caller(),
             )
 
     def check(
@@ -260,6 +260,15 @@ def _norm(x: torch.Tensor) -> torch.Tensor:
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     """Divide; nothing of nothing is zero."""
     return torch.where(part == 0, torch.zeros_like(part), part / whole)
+
+
+def _depth_of_caller() -> int:
+    """Return how far up, seen from the caller of this, the first frame that is not ours lies."""
+    depth, frame = 1, sys._getframe(1)
+    inside = ("tomolearn.classical.", "torch.")
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(inside):
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _bar(name: str, total: int, wanted: bool) -> Any:

@@ -16,8 +16,8 @@ __all__ = ["total_variation"]
 # Found by trial on 64**2 to 192**2 images, 30 to 120 views and weights over two decades; anything
 # within a factor of three does about as well. The balance is between primal and dual step, the
 # share that of the gradient in their product's bound.
-_BALANCE = 0.6
-_GRADIENT_SHARE = 0.3
+_BALANCE = 0.45
+_GRADIENT_SHARE = 0.4
 _RELAXATION = 1.8
 # keeps the product of the steps below its bound although the norms are rounded
 _SAFETY = 0.99
@@ -151,7 +151,7 @@ class _Problem:
         size = torch.linalg.vector_norm(y.flatten(1), dim=1)
         size /= norm * math.sqrt(math.prod(operator.domain_shape))
         # the dimensionless ratio of the images' expected size to the weight
-        balance = (_BALANCE * norm * (size / max(weight, 1e-30)).sqrt()).clamp(1.0, 1e3)
+        balance = (_BALANCE * norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
         self.primal_step = per_image(-balance / norm**2, x)
         self.data_step = per_image(_SAFETY * (1 - share) / balance, y)
         self.data_shrink = 1 / (1 + self.data_step / 2)

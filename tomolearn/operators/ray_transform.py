@@ -45,8 +45,10 @@ class RayTransform(LinearOperator):
 
     Notes
     -----
-    Joseph's method [1]_: a ray is sampled where it crosses the rows (or the columns, if it runs
-    closer to them), with linear interpolation between the two pixels next to the crossing.
+    Joseph's method [1]_: a ray is sampled where it crosses the rows (or the columns, if it
+    crosses more of them), with linear interpolation between the two pixels next to the crossing.
+    The backends "joseph" and "astra" agree on it, but for ASTRA's fan beam on a CPU, which
+    measures the exact length of the ray in every pixel instead.
 
     References
     ----------
@@ -157,10 +159,20 @@ class RayTransform(LinearOperator):
         flat = sinogram.reshape(-1, *self.range_shape).contiguous()
         image = None
         if not (torch.is_grad_enabled() and sinogram.requires_grad):
-            image = self.backend_on(flat.device).backproject(flat)
+            image = self._backproject_fast(flat)
         if image is None:
             image = backproject(flat, self.grid, self.scan)
         return image.reshape(*leading, *self.domain_shape)
+
+    def _backproject_fast(self, sinograms: torch.Tensor) -> torch.Tensor | None:
+        try:
+            backend = self.backend_on(sinograms.device)
+        except ValueError:
+            if self.backend != "auto":
+                raise
+            # nobody projects this scan on this device, but torch can back-project it
+            return None
+        return backend.backproject(sinograms)
 
     def extra_repr(self) -> str:
         """Return grid, scan and backend, for ``repr``."""

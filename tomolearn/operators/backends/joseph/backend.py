@@ -69,12 +69,22 @@ class JosephBackend(Backend):
         return None
 
     @cached_property
-    def _rays(self) -> list[RayTable]:
+    def ray_tables(self) -> list[RayTable]:
+        """Tables of canonical rays."""
         return ray_tables(self.grid, self.scan)
 
     @cached_property
-    def _views(self) -> ViewTable:
+    def view_table(self) -> ViewTable:
+        """Table of canonical views."""
         return view_table(self.grid, self.scan)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables, and of the workspace that was needed so far."""
+        with self._lock:
+            kept = [buffer.nbytes for buffers in self._buffers.values() for buffer in buffers]
+        tables = [table.nbytes for table in self.ray_tables]
+        return sum(kept) + sum(tables) + self.view_table.nbytes
 
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
@@ -125,7 +135,7 @@ class JosephBackend(Backend):
         """Return the sinograms (batch, angles, detectors) of images (batch, rows, columns)."""
         sinograms = images.new_empty((len(images), *self.scan.shape))
         source, target = images.numpy(), sinograms.view(len(images), -1).numpy()
-        for table in self._rays:
+        for table in self.ray_tables:
 
             def project(chunk: slice, threads: int, table: RayTable = table) -> None:
                 self._project(source[chunk], table, target[chunk], threads)
@@ -175,7 +185,7 @@ class JosephBackend(Backend):
             return self._gather_all(sinograms, exact=True)
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.view(len(sinograms), -1).numpy(), images.numpy()
-        for number, table in enumerate(self._rays):
+        for number, table in enumerate(self.ray_tables):
 
             def scatter(
                 chunk: slice, threads: int, table: RayTable = table, again: bool = number > 0
@@ -221,7 +231,7 @@ class JosephBackend(Backend):
         return self._gather_all(sinograms, exact=False)
 
     def _gather_all(self, sinograms: torch.Tensor, exact: bool) -> torch.Tensor:
-        table = self._views
+        table = self.view_table
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.numpy(), images.numpy()
 

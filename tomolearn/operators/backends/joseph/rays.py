@@ -78,8 +78,9 @@ def _lines(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, ...]:
     """
     points, directions = (a.reshape(-1, 2) for a in scan.rays())
     spacing, center = np.array(grid.spacing), np.array(grid.center)
-    # On a tie ASTRA steps along columns; the margin makes the choice independent of rounding.
-    reach = np.abs(directions)
+    # In pixels, so that no pixel is stepped over. On a tie ASTRA steps along columns; the margin
+    # makes the choice independent of rounding.
+    reach = np.abs(directions / spacing)
     swapped = reach[:, 0] <= reach[:, 1] * (1 + _TOLERANCE)
     along = swapped.astype(np.intp)  # the axis of the steps
     pick = np.arange(len(points))

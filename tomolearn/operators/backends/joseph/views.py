@@ -195,8 +195,8 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         across[:, 0] += start - scan.detector_offset / scan.detector_spacing
         along = np.zeros_like(across)
         cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
-        # a ray steps along the rows if it is closer to the row axis: as in `rays`
-        along_rows = sin > cos * (1 + _TOLERANCE)
+        # a ray steps along the rows if it crosses more rows than columns: as in `rays`
+        along_rows = sin / grid.spacing[0] > cos / grid.spacing[1] * (1 + _TOLERANCE)
         steep = np.where(along_rows, sin, cos)
         unit = np.where(along_rows, grid.spacing[1], grid.spacing[0])
         step = np.where(along_rows, grid.spacing[0], grid.spacing[1])

@@ -1,0 +1,58 @@
+"""The command line, ``tomolearn ...``.
+
+One module per command. A command's module is loaded with the application, so it imports at module
+level only what its options need; everything slow is imported when the command runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tomolearn.cli.demo import demo
+from tomolearn.cli.errors import CleanErrors
+from tomolearn.cli.info import info
+from tomolearn.cli.reconstruct import reconstruct
+
+__all__ = ["app", "main"]
+
+# The commands in the order of `--help`.
+COMMANDS = (demo, reconstruct, info)
+
+app = typer.Typer(
+    cls=CleanErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import tomolearn
+
+        typer.echo(f"tomolearn {tomolearn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Learned computed tomography: an exact, differentiable ray transform and what uses it."""
+
+
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` asks for, and exit."""
+    app(prog_name="tomolearn")

@@ -1,0 +1,82 @@
+"""Files that appear only when they are complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ARRAY_SUFFIXES", "check_target", "complete_file", "write_array", "write_text"]
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
+# The name of the only array within the formats that can hold several.
+_ARRAY_NAME = "image"
+
+
+def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Check that a file can be written, before the work whose result it is to hold.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If its folder is missing.
+    FileExistsError
+        If it exists and `force` is not set, or is a folder.
+    ValueError
+        If its suffix is not among `suffixes`.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"{path}: expected a name that ends in {', '.join(suffixes)}, got {path.suffix!r}"
+        )
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path}: {path.parent} is not a folder")
+    if path.is_dir():
+        raise FileExistsError(f"{path}: expected the name of a file, got a folder")
+    if path.exists() and not force:
+        raise FileExistsError(f"{path}: exists already; --force overwrites it")
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that gets its name when the block ends without an error.
+
+    Until then it lies next to it under a hidden name; after an error it is removed.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with complete_file(path) as stream:
+        stream.write(text.encode())
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy``, or under the name "image" into a ``.npz`` or HDF5 file."""
+    suffix = path.suffix.lower()
+    with complete_file(path) as stream:
+        if suffix == ".npy":
+            np.save(stream, array, allow_pickle=False)
+        elif suffix == ".npz":
+            np.savez(stream, **{_ARRAY_NAME: array})
+        else:
+            import h5py
+
+            with h5py.File(stream, "w") as file:
+                file.create_dataset(_ARRAY_NAME, data=array)
