@@ -191,6 +191,18 @@ def test_ball_comes_back_in_the_plane_of_the_source(scan):
     assert volume[distance < radius - 3].mean() == pytest.approx(1, abs=0.01)
 
 
+def test_middle_of_a_volume_is_the_fan_beam_image(rng):
+    # wide: 60 degrees of fan
+    wide = {"source_to_isocenter": 60.0, "source_to_detector": 100.0}
+    plane, volume = Grid((40, 40)), Grid((3, 40, 40))
+    flat = FanBeam(50, 80, 1.5, detector_offset=0.3, **wide)
+    cone = ConeBeam(50, (5, 80), 1.5, detector_offset=(0.0, 0.3), **wide)
+    y = torch.rand(cone.shape, generator=rng, dtype=torch.float64)
+    middle = fbp(y, RayTransform(volume, cone), filter="cosine")[1]
+    image = fbp(y[:, 2], RayTransform(plane, flat), filter="cosine", oversampling=1)
+    torch.testing.assert_close(middle, image, rtol=1e-10, atol=1e-12)
+
+
 def psnr(image, truth):
     return 10 * math.log10(1 / float(np.mean((np.asarray(image) - truth) ** 2)))
 

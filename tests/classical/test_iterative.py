@@ -19,7 +19,7 @@ SCAN = ParallelBeam.covering(GRID, 11)
 def tall():
     """Full column rank, positive entries, inconsistent data for a batch of three."""
     rng = np.random.default_rng(1)
-    matrix = rng.uniform(0.1, 1.0, (20, 6)) + 2 * np.eye(20, 6)
+    matrix = rng.uniform(0.0, 0.2, (20, 6)) + 2 * np.eye(20, 6)
     return DenseOperator(matrix, (3, 2), (20,)), torch.from_numpy(rng.standard_normal((3, 20)))
 
 
@@ -27,7 +27,7 @@ def solve(matrix, y):
     return np.stack([np.linalg.lstsq(matrix, row, rcond=None)[0] for row in y.numpy()])
 
 
-@pytest.mark.parametrize(("method", "iterations"), [(landweber, 3000), (cgls, 10)])
+@pytest.mark.parametrize(("method", "iterations"), [(landweber, 200), (cgls, 10)])
 def test_tends_to_the_least_squares_solution(method, iterations, tall):
     operator, y = tall
     x = method(y, operator, iterations=iterations)
@@ -35,7 +35,7 @@ def test_tends_to_the_least_squares_solution(method, iterations, tall):
     np.testing.assert_allclose(x.flatten(1).numpy(), expected, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize(("method", "iterations"), [(landweber, 4000), (cgls, 10)])
+@pytest.mark.parametrize(("method", "iterations"), [(landweber, 1000), (cgls, 10)])
 def test_tends_to_the_solution_closest_to_the_start(method, iterations, rng):
     operator = dense_operator()
     wide = operator.matrix.numpy()
@@ -64,7 +64,7 @@ def test_sirt_tends_to_the_weighted_solution(tall):
     root = np.sqrt(1 / matrix.sum(1))
     expected = solve(matrix * root[:, None], y * torch.from_numpy(root))
     for relaxation in (1.0, 1.7):
-        x = sirt(y, operator, iterations=3000, relaxation=relaxation)
+        x = sirt(y, operator, iterations=400, relaxation=relaxation)
         np.testing.assert_allclose(x.flatten(1).numpy(), expected, rtol=1e-9, atol=1e-10)
     # another problem than that without weights
     assert not np.allclose(expected, solve(matrix, y), rtol=1e-3)
@@ -153,7 +153,7 @@ def test_tikhonov_reports_its_objective(tall):
 @pytest.mark.parametrize("method", [landweber, sirt])
 def test_nonnegative_solutions_satisfy_their_conditions(method, tall):
     operator, y = tall
-    x = method(y, operator, iterations=4000, nonnegative=True).flatten(1)
+    x = method(y, operator, iterations=400, nonnegative=True).flatten(1)
     assert (x >= 0).all()
     assert (x == 0).any()
     rows = 1.0

@@ -24,7 +24,7 @@ class CleanErrors(TyperGroup):
     traceback, also a ValueError that Python or numpy raised within our code.
     """
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 __all__ = ["ARRAY_SUFFIXES", "check_target", "complete_file", "write_array", "write_text"]
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
-# The name of the only array within the formats that can hold several.
-_ARRAY_NAME = "image"
 
 
 def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
@@ -45,7 +43,7 @@ def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> 
 
 
 @contextmanager
-def complete_file(path: Path) -> Iterator[IO[bytes]]:
+def complete_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name when the block ends without an error.
 
     Until then it lies next to it under a hidden name; after an error it is removed.
@@ -74,9 +72,9 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         if suffix == ".npy":
             np.save(stream, array, allow_pickle=False)
         elif suffix == ".npz":
-            np.savez(stream, **{_ARRAY_NAME: array})
+            np.savez(stream, image=array)
         else:
             import h5py
 
             with h5py.File(stream, "w") as file:
-                file.create_dataset(_ARRAY_NAME, data=array)
+                file.create_dataset("image", data=array)

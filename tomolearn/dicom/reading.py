@@ -14,7 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
@@ -26,6 +26,7 @@ AIR = -1000.0
 # What pydicom raises for damaged files, besides OSError for those that cannot be read at all.
 _DAMAGE = (
     AttributeError,
+    BytesLengthException,
     EOFError,
     KeyError,
     NotImplementedError,

@@ -47,7 +47,7 @@ def draw_images(
     difference_window : (float, float), optional
         As `window`, for the differences; needed with `reference`.
     notes : mapping of str to str, optional
-        A line below the title of an image, for example its metrics.
+        A line below an image, for example its metrics.
     caption : str
         What is said where the reference's own difference would be; needs `reference`.
     spacing : (float, float)
@@ -71,7 +71,6 @@ def draw_images(
     height, width = check_floats("spacing", spacing, length=2)
     for title in notes or {}:
         check_choice("notes", title, tuple(arrays))
-    titles = {title: f"{title}\n{(notes or {}).get(title, '')}".rstrip() for title in arrays}
     if reference is None and (caption or difference_window is not None):
         raise ValueError("reference: expected a title with caption or difference_window, got None")
 
@@ -87,15 +86,18 @@ def draw_images(
     )
     axes = figure.subplots(n_rows, len(arrays), squeeze=False)
     aspect = height / width
-    _draw_row(figure, axes[0], arrays, titles, limits, aspect, unit)
+    _draw_row(figure, axes[0], arrays, notes or {}, limits, aspect, unit)
     if reference is not None:
         check_choice("reference", reference, tuple(arrays))
         if difference_window is None:
             raise ValueError("difference_window: expected two numbers with a reference, got None")
         limits = _checked_window("difference_window", difference_window)
         truth = arrays[reference]
-        errors = {title: image - truth for title, image in arrays.items() if title != reference}
-        names = {title: f"{title} − {reference}" for title in errors}
+        errors = {
+            f"{title} − {reference}": image - truth
+            for title, image in arrays.items()
+            if title != reference
+        }
         blank = axes[1][list(arrays).index(reference)]
         blank.set_axis_off()
         blank.text(
@@ -103,7 +105,7 @@ def draw_images(
         )
         rest = [axis for axis in axes[1] if axis is not blank]
         if rest:
-            _draw_row(figure, rest, errors, names, limits, aspect, f"difference, {unit}")
+            _draw_row(figure, rest, errors, {}, limits, aspect, f"difference, {unit}")
     return figure
 
 
@@ -111,7 +113,7 @@ def _draw_row(
     figure: Figure,
     axes: Any,
     images: Mapping[str, NDArray[Any]],
-    titles: Mapping[str, str],
+    notes: Mapping[str, str],
     limits: tuple[float, float],
     aspect: float,
     label: str,
@@ -120,8 +122,9 @@ def _draw_row(
     axis: Axes
     for axis, (title, image) in zip(axes, images.items(), strict=True):
         drawn = axis.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect)
-        axis.set_title(titles[title], fontsize=10)
-        axis.set_axis_off()
+        axis.set_title(title, fontweight="bold")
+        axis.set(xticks=[], yticks=[], xlabel=notes.get(title, ""))
+        axis.spines[:].set_visible(False)
     # The arrow heads say that there are values beyond the window, which black and white stand for.
     lowest = min(float(image.min()) for image in images.values())
     highest = max(float(image.max()) for image in images.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,20 +14,25 @@ import torch
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph import kernels, layout
-from tomolearn.operators.backends.joseph.lanes import BLOCK, aligned_empty, lane_dtype
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
 from tomolearn.operators.backends.joseph.threads import run, share_out
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
+from tomolearn.operators.backends.joseph.workspaces import (
+    Gathering,
+    Projection,
+    Scattering,
+    Workspace,
+)
 
 __all__ = ["JosephBackend"]
 
 _VECTOR = 256  # bytes of all lanes of a pixel; more is not faster and outgrows the cache
 _MOST_ITEMS = 16  # images that are projected together, a power of two
 _WORKSPACE = 20 * 2**20  # bytes of one image of lanes at most, if the batch can be split
-_CACHE = 768 * 2**10  # bytes of an image's rows that many rays pass through
 _SMALL_IMAGE = 6 * 2**20  # bytes of lanes below which threads take an image each
 _SMALL_WORK = 4_000_000  # sums of lanes below which starting threads does not pay
-_TILE_RAYS = 128
+
+_W = TypeVar("_W", bound="Workspace")
 
 
 class JosephBackend(Backend):
@@ -57,7 +63,7 @@ class JosephBackend(Backend):
     def __init__(self, grid: Grid, scan: Scan) -> None:
         super().__init__(grid, scan)
         self._lock = threading.Lock()
-        self._buffers: dict[tuple[str, int, str], list[np.ndarray]] = {}
+        self._workspaces: dict[Hashable, list[Any]] = {}
 
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
@@ -82,9 +88,8 @@ class JosephBackend(Backend):
     def nbytes(self) -> int:
         """Memory of the tables, and of the workspace that was needed so far."""
         with self._lock:
-            kept = [buffer.nbytes for buffers in self._buffers.values() for buffer in buffers]
-        tables = [table.nbytes for table in self.ray_tables]
-        return sum(kept) + sum(tables) + self.view_table.nbytes
+            kept = [work.nbytes for works in self._workspaces.values() for work in works]
+        return sum(kept) + sum(t.nbytes for t in self.ray_tables) + self.view_table.nbytes
 
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
@@ -116,68 +121,39 @@ class JosephBackend(Backend):
             work(chunk, 1 if lane_sums < _SMALL_WORK else threads)
 
     @contextmanager
-    def _memory(self, use: str, length: int, dtype: np.dtype) -> Iterator[np.ndarray]:
-        """Lend working memory; what it held at its last use, zeros at the first."""
-        key = (use, length, str(dtype))
-        with self._lock:
-            kept = self._buffers.get(key)
-            buffer = kept.pop() if kept else None
-        if buffer is None:
-            buffer = aligned_empty(length, dtype)
-            buffer.view(np.uint8)[:] = 0
+    def _lend(self, key: Hashable, make: Callable[[], _W]) -> Iterator[_W]:
+        """Lend working memory that nobody else uses meanwhile; `make` it if there is none."""
         try:
-            yield buffer
+            work = self._workspaces[key].pop()
+        except (KeyError, IndexError):
+            work = make()
+        try:
+            yield work
         finally:
             with self._lock:
-                self._buffers.setdefault(key, []).append(buffer)
+                self._workspaces.setdefault(key, []).append(work)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, angles, detectors) of images (batch, rows, columns)."""
         sinograms = images.new_empty((len(images), *self.scan.shape))
         source, target = images.numpy(), sinograms.view(len(images), -1).numpy()
-        for table in self.ray_tables:
+        for number, table in enumerate(self.ray_tables):
 
-            def project(chunk: slice, threads: int, table: RayTable = table) -> None:
-                self._project(source[chunk], table, target[chunk], threads)
+            def project(
+                chunk: slice, threads: int, number: int = number, table: RayTable = table
+            ) -> None:
+                self._project(source[chunk], number, table, target[chunk], threads)
 
             self._for_chunks(project, len(images), table.n_lanes, table.n_rays, source.dtype)
         return sinograms
 
     def _project(
-        self, images: np.ndarray, table: RayTable, sinograms: np.ndarray, threads: int
+        self, images: np.ndarray, number: int, table: RayTable, sinograms: np.ndarray, threads: int
     ) -> None:
-        dtype, item = images.dtype, lane_dtype(images.dtype, len(images))
-        lanes = lane_dtype(dtype, len(images) * table.n_lanes)
-        block = max(1, _CACHE // (table.width * lanes.itemsize * BLOCK)) * BLOCK
-        tile = max(1, min(_TILE_RAYS, table.n_rays // (4 * threads)))
-        pixels = table.rows * table.width + 4
-        with (
-            self._memory("padded", pixels, lanes) as padded,
-            self._memory("tile", threads * layout.TILE_PIXELS, item) as pixel_tile,
-            self._memory("sums", threads * tile, lanes) as sums,
-        ):
-            values = pixel_tile.view(dtype).reshape(len(pixel_tile), -1)
-            by_item = padded.view(item)
-            run(
-                layout.expand, threads, images, table.placements, pixel_tile, values, by_item
-            )
-            run(
-                kernels.project,
-                threads,
-                padded,
-                table.rows,
-                table.width,
-                block,
-                table.start,
-                table.slope,
-                table.length_as(dtype),
-                table.first_row,
-                table.last_row,
-                table.members,
-                sums,
-                sums.view(dtype).reshape(len(sums), -1),
-                sinograms,
-            )
+        key = ("project", number, len(images), images.dtype, threads)
+        with self._lend(key, lambda: Projection(self.grid, table, images, threads)) as work:
+            work.padded.fill(images, threads)
+            run(kernels.project, threads, *work.arguments, sinograms)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, rows, columns) of the transposed projection."""
@@ -188,43 +164,21 @@ class JosephBackend(Backend):
         for number, table in enumerate(self.ray_tables):
 
             def scatter(
-                chunk: slice, threads: int, table: RayTable = table, again: bool = number > 0
+                chunk: slice, threads: int, number: int = number, table: RayTable = table
             ) -> None:
-                self._scatter(source[chunk], table, target[chunk], threads, again)
+                self._scatter(source[chunk], number, table, target[chunk], threads)
 
             self._for_chunks(scatter, len(images), table.n_lanes, table.n_rays, source.dtype)
         return images
 
     def _scatter(
-        self,
-        sinograms: np.ndarray,
-        table: RayTable,
-        images: np.ndarray,
-        threads: int,
-        accumulate: bool,
+        self, sinograms: np.ndarray, number: int, table: RayTable, images: np.ndarray, threads: int
     ) -> None:
-        lanes = lane_dtype(images.dtype, len(images) * table.n_lanes)
-        pixels = table.rows * table.width + 4
-        with (
-            self._memory("rays", table.n_rays, lanes) as rays,
-            self._memory("scattered", pixels, lanes) as padded,
-        ):
-            values = rays.view(images.dtype).reshape(table.n_rays, -1)
-            run(layout.pack_rays, threads, sinograms, table.members, values)
-            run(
-                kernels.scatter,
-                threads,
-                rays,
-                table.rows,
-                table.width,
-                table.start,
-                table.slope,
-                table.length_as(images.dtype),
-                table.first_row,
-                table.last_row,
-                padded,
-            )
-            self._collapse(padded, table.placements, images, threads, accumulate)
+        key = ("scatter", number, len(images), images.dtype, threads)
+        with self._lend(key, lambda: Scattering(self.grid, table, images, threads)) as work:
+            run(layout.pack_rays, threads, sinograms, table.members, work.values)
+            run(kernels.scatter, threads, *work.arguments)
+            work.padded.sum_into(images, threads, accumulate=number > 0)
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the pixel-driven, distance-weighted back-projection."""
@@ -236,69 +190,13 @@ class JosephBackend(Backend):
         source, target = sinograms.numpy(), images.numpy()
 
         def gather(chunk: slice, threads: int) -> None:
-            self._gather(source[chunk], table, target[chunk], threads, exact)
+            key = ("gather", exact, len(target[chunk]), target.dtype, threads)
+            make = partial(Gathering, self.grid, table, target[chunk], threads, exact)
+            with self._lend(key, make) as work:
+                run(layout.pack_views, threads, source[chunk], *work.packing)
+                run(kernels.gather, threads, *work.arguments)
+                work.pixels.sum_into(target[chunk], threads, accumulate=False)
 
         rays = table.n_views * self.grid.shape[1]
         self._for_chunks(gather, len(images), table.n_lanes, rays, source.dtype)
         return images
-
-    def _gather(
-        self,
-        sinograms: np.ndarray,
-        table: ViewTable,
-        images: np.ndarray,
-        threads: int,
-        exact: bool,
-    ) -> None:
-        rows, columns = self.grid.shape
-        taps = table.taps if exact else 2
-        stride = table.bins + 2 * taps
-        lanes = lane_dtype(images.dtype, len(images) * table.n_lanes)
-        sharpness, factor = table.weights_as(images.dtype, exact)
-        with (
-            self._memory("views", table.n_views * stride, lanes) as views,
-            self._memory("gathered", rows * columns, lanes) as gathered,
-        ):
-            values = views.view(images.dtype).reshape(table.n_views, stride, -1)
-            run(layout.pack_views, threads, sinograms, table.members, taps, values)
-            run(
-                kernels.gather,
-                threads,
-                table.kind,
-                views,
-                stride,
-                table.bins,
-                taps,
-                table.wide if exact else 0,
-                table.across,
-                table.along,
-                sharpness,
-                factor,
-                table.scale,
-                rows,
-                columns,
-                gathered,
-            )
-            self._collapse(gathered, table.placements, images, threads, accumulate=False)
-
-    def _collapse(
-        self,
-        source: np.ndarray,
-        placements: np.ndarray,
-        images: np.ndarray,
-        threads: int,
-        accumulate: bool,
-    ) -> None:
-        item = lane_dtype(images.dtype, len(images))
-        with self._memory("tile", threads * layout.TILE_PIXELS, item) as tile:
-            values = tile.view(images.dtype).reshape(len(tile), -1)
-            run(
-                layout.collapse,
-                threads,
-                source.view(item),
-                placements,
-                accumulate,
-                tile,
-                values,
-                images,
-            )

@@ -11,6 +11,7 @@ The vectors are LLVM's own; no instruction set is named.
 from __future__ import annotations
 
 import operator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,17 @@ __all__ = [
     "lane_dtype",
     "load",
     "load_block",
+    "load_eight",
     "maximum",
     "minimum",
+    "reverse_eight",
     "square_root",
     "splat",
     "store",
     "store_block",
+    "store_eight",
     "to_int32",
+    "transpose_eight",
     "zero",
 ]
 
@@ -62,6 +67,7 @@ class _LaneVectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, vector.llvm())
 
 
+@lru_cache(maxsize=256)
 def lane_dtype(dtype: np.dtype | type, lanes: int) -> np.dtype:
     """Return the data type of an array whose elements are vectors of `lanes` floats."""
     return np.dtype([("lanes", dtype, (lanes,))])
@@ -126,6 +132,60 @@ def load_block(_context: Any, array: Any, index: Any) -> Any:
 def store_block(_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Set ``array[index : index + BLOCK]`` of a plain array."""
     return types.void(array, types.intp, value), _storer(LaneVector(array.dtype, BLOCK))
+
+
+@intrinsic
+def load_eight(_context: Any, array: Any, index: Any) -> Any:
+    """Return eight neighbouring elements of a plain array."""
+    vector = LaneVector(array.dtype, 8)
+    return vector(array, types.intp), _loader(vector)
+
+
+@intrinsic
+def store_eight(_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Set eight neighbouring elements of a plain array."""
+    return types.void(array, types.intp, value), _storer(LaneVector(array.dtype, 8))
+
+
+def _shuffle(builder: Any, first: Any, second: Any, mask: list[int]) -> Any:
+    index = ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask)
+    return builder.shuffle_vector(first, second, index)
+
+
+@intrinsic
+def reverse_eight(_context: Any, value: Any) -> Any:
+    """Return the elements in reverse order."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _shuffle(builder, args[0], args[0], [7, 6, 5, 4, 3, 2, 1, 0])
+
+    return value(value), codegen
+
+
+@intrinsic
+def transpose_eight(_context: Any, rows: Any) -> Any:
+    """Return the columns of a tuple of eight vectors of eight elements, as such a tuple."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = [builder.extract_value(args[0], k) for k in range(8)]
+        # neighbouring rows, then pairs of them, then halves: what SIMD registers do fast
+        for low, high, distance in (
+            ([0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15], 1),
+            ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15], 2),
+            ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 4),
+        ):
+            mixed = list(values)
+            for k in range(8):
+                if not k & distance:
+                    pair = values[k], values[k | distance]
+                    mixed[k] = _shuffle(builder, *pair, low)
+                    mixed[k | distance] = _shuffle(builder, *pair, high)
+            values = mixed
+        # the steps leave columns 1 and 2 exchanged, and 5 and 6
+        columns = [values[k] for k in (0, 2, 1, 3, 4, 6, 5, 7)]
+        return context.make_tuple(builder, signature.return_type, columns)
+
+    return rows(rows), codegen
 
 
 @intrinsic

@@ -6,12 +6,28 @@ every other symmetric copy. `by_item` is its memory seen as vectors of one batch
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from tomolearn.operators.backends.joseph.kernels import OPTIONS
-from tomolearn.operators.backends.joseph.lanes import load, store, zero
+from tomolearn.operators.backends.joseph.lanes import (
+    load,
+    load_eight,
+    reverse_eight,
+    store,
+    store_eight,
+    transpose_eight,
+)
 
-__all__ = ["TILE_PIXELS", "collapse", "expand", "pack_rays", "pack_views"]
+__all__ = [
+    "TILE_PIXELS",
+    "collapse",
+    "expand",
+    "expand_eights",
+    "pack_rays",
+    "pack_views",
+    "turn",
+]
 
 _TILE = 16  # pixels of a transposed copy lie far apart; a tile of them stays in the cache
 TILE_PIXELS = _TILE * _TILE
@@ -54,19 +70,23 @@ def collapse(  # type: ignore[no-untyped-def]
     """Sum all lanes into images (batch, rows, columns), the transpose of `expand`."""
     batch, rows, columns = images.shape
     lanes = placements.shape[0]
+    starts = np.empty(lanes, np.int64)
+    steps = np.empty(lanes, np.int64)
     mine = part * _TILE * _TILE
     for top in range(part * _TILE, rows, parts * _TILE):
         bottom = min(rows, top + _TILE)
         for left in range(0, columns, _TILE):
             right = min(columns, left + _TILE)
-            for lane in range(lanes):
-                offset, down, across = placements[lane]
-                for i in range(top, bottom):
-                    at = mine + (i - top) * _TILE - left
-                    for j in range(left, right):
-                        total = load(tile, at + j) if lane > 0 else zero(tile)
-                        position = offset + i * down + j * across
-                        store(tile, at + j, total + load(by_item, position * lanes + lane))
+            for i in range(top, bottom):
+                at = mine + (i - top) * _TILE - left
+                for lane in range(lanes):
+                    starts[lane] = (placements[lane, 0] + i * placements[lane, 1]) * lanes + lane
+                    steps[lane] = placements[lane, 2] * lanes
+                for j in range(left, right):
+                    total = load(by_item, starts[0] + j * steps[0])
+                    for lane in range(1, lanes):
+                        total = total + load(by_item, starts[lane] + j * steps[lane])
+                    store(tile, at + j, total)
             for item in range(batch):
                 for i in range(top, bottom):
                     at = mine + (i - top) * _TILE - left
@@ -75,6 +95,81 @@ def collapse(  # type: ignore[no-untyped-def]
                         if accumulate:
                             value += images[item, i, j]
                         images[item, i, j] = value
+
+
+@njit(**OPTIONS)
+def _eight_pixels(copies, starts, reverse, plane, column, mirror):  # type: ignore[no-untyped-def]
+    if reverse[plane]:
+        return reverse_eight(load_eight(copies, starts[plane] + mirror))
+    return load_eight(copies, starts[plane] + column)
+
+
+@njit(**OPTIONS)
+def expand_eights(  # type: ignore[no-untyped-def]
+    part, parts, copies, batch, elements, rows, columns, padding, target
+):
+    """As `expand`, eight pixels and eight lanes at a time.
+
+    `copies` are the images and, if there are transposed lanes, behind them the images
+    transposed, flat; `rows` and `columns` are those of the lanes' images, `elements` their
+    (transposed, rows flipped, columns flipped); `target` is the memory of the padded lanes as
+    plain floats. The number of lanes is a multiple of eight, that of columns at least eight.
+    """
+    size = rows * columns
+    lanes = elements.shape[0] * batch
+    width = columns + 2 * padding
+    starts = np.empty(lanes, np.int64)
+    reverse = np.empty(lanes, np.bool_)
+    for row in range(part, rows, parts):
+        for lane in range(elements.shape[0]):
+            source = rows - 1 - row if elements[lane, 1] else row
+            for item in range(batch):
+                at = (elements[lane, 0] * batch + item) * size + source * columns
+                starts[lane * batch + item] = at
+                reverse[lane * batch + item] = elements[lane, 2]
+        for block in range(0, columns, 8):
+            column = min(block, columns - 8)
+            rest = (column, columns - 8 - column)
+            at = (2 * padding + row * width + column) * lanes
+            for first in range(0, lanes, 8):
+                pixels = (
+                    _eight_pixels(copies, starts, reverse, first, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 1, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 2, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 3, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 4, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 5, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 6, *rest),
+                    _eight_pixels(copies, starts, reverse, first + 7, *rest),
+                )
+                vectors = transpose_eight(pixels)
+                for k in range(8):
+                    store_eight(target, at + k * lanes + first, vectors[k])
+
+
+@njit(**OPTIONS)
+def turn(part, parts, images, batch, rows, columns, turned):  # type: ignore[no-untyped-def]
+    """Transpose images (batch, rows, columns) into `turned`, both flat, no side below eight."""
+    size = rows * columns
+    blocks = (rows + 7) // 8
+    for block in range(part, batch * blocks, parts):
+        item, row = block // blocks, min(block % blocks * 8, rows - 8)
+        for left in range(0, columns, 8):
+            column = min(left, columns - 8)
+            at = item * size + row * columns + column
+            lines = (
+                load_eight(images, at),
+                load_eight(images, at + columns),
+                load_eight(images, at + 2 * columns),
+                load_eight(images, at + 3 * columns),
+                load_eight(images, at + 4 * columns),
+                load_eight(images, at + 5 * columns),
+                load_eight(images, at + 6 * columns),
+                load_eight(images, at + 7 * columns),
+            )
+            crossed = transpose_eight(lines)
+            for k in range(8):
+                store_eight(turned, item * size + (column + k) * rows + row, crossed[k])
 
 
 @njit(**OPTIONS)

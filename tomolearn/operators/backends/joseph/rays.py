@@ -12,7 +12,6 @@ from tomolearn.operators.backends.joseph.symmetry import (
     Group,
     cluster,
     orbits,
-    placement,
 )
 
 __all__ = ["RayTable", "ray_tables"]
@@ -36,7 +35,7 @@ class RayTable:
 
     rows: int
     columns: int
-    placements: np.ndarray  # (lanes, 3): see Placement
+    elements: np.ndarray  # (lanes, 3): transposed, rows flipped, columns flipped
     start: np.ndarray
     slope: np.ndarray
     length: np.ndarray
@@ -47,7 +46,7 @@ class RayTable:
     @property
     def n_lanes(self) -> int:
         """Number of symmetric copies."""
-        return len(self.placements)
+        return len(self.elements)
 
     @property
     def n_rays(self) -> int:
@@ -58,10 +57,6 @@ class RayTable:
     def width(self) -> int:
         """Columns of the padded image."""
         return self.columns + 2
-
-    def length_as(self, dtype: np.dtype) -> np.ndarray:
-        """Return the step lengths in the precision of the computation."""
-        return self.length.astype(dtype, copy=False)
 
     @property
     def nbytes(self) -> int:
@@ -143,14 +138,13 @@ def _table(
     members = np.where(members < 0, -1, selection[members]).astype(np.int32)
     start, slope, length = start[first], slope[first], lines[3][selection][first]
     elements = [(int(swapped) ^ t, r, c) for t, r, c in group.lanes]
-    places = [placement(grid.shape, element, padding=1) for element in elements]
     rows, columns = grid.shape[::-1] if swapped else grid.shape
     start = start - slope * (rows - 1) / 2 + (columns - 1) / 2 + 1
     first_row, last_row = _visible_rows(start, slope, rows, columns)
     return RayTable(
         rows,
         columns,
-        np.array(places, np.int64),
+        np.array(elements, np.int64),
         start,
         slope,
         length,

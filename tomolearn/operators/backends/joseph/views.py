@@ -15,7 +15,6 @@ from tomolearn.operators.backends.joseph.symmetry import (
     Group,
     cluster,
     orbits,
-    placement,
 )
 
 __all__ = ["ViewTable", "view_table"]
@@ -45,12 +44,12 @@ class ViewTable:
     taps: int
     wide: int
     members: np.ndarray
-    placements: np.ndarray
+    elements: np.ndarray
 
     @property
     def n_lanes(self) -> int:
         """Number of symmetric copies."""
-        return len(self.placements)
+        return len(self.elements)
 
     def weights_as(self, dtype: np.dtype, exact: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return sharpness and factor, of the transpose or of the pixel-driven sum."""
@@ -208,7 +207,6 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         factor = factor[order]
         taps = max(2, math.ceil(2 / sharpness[0] - 1e-6))
         wide = int(np.count_nonzero(sharpness < 1 - 1e-6))
-    places = [placement(grid.shape, element, padding=0) for element in group.lanes]
     return ViewTable(
         kind,
         bins,
@@ -221,5 +219,5 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         taps,
         wide,
         np.ascontiguousarray(slots, np.int64),
-        np.array(places, np.int64),
+        np.array(group.lanes, np.int64),
     )

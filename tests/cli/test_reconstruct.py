@@ -1,0 +1,265 @@
+"""`tomolearn reconstruct`: every method, every format, and every mistake."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from data_sim import parallel_sinogram, shepp_logan, shepp_logan_ellipses
+from tomolearn.classical import fbp
+from tomolearn.cli import app
+from tomolearn.geometry import ConeBeam, Grid, ParallelBeam, save_geometry
+from tomolearn.operators import RayTransform
+
+GRID = Grid((48, 40), (1.0, 1.2))
+SCAN = ParallelBeam.covering(GRID, 60)
+
+
+def reconstruct(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, ["reconstruct", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a scan and its exact sinogram, ``y.npy``."""
+    save_geometry(tmp_path / "scan.json", GRID, SCAN)
+    np.save(tmp_path / "y.npy", sinogram())
+    return tmp_path
+
+
+def sinogram() -> np.ndarray:
+    exact = parallel_sinogram(
+        shepp_logan_ellipses(),
+        SCAN.view_angles,
+        SCAN.detector_positions,
+        half_extent=(24.0, 24.0),
+    )
+    return exact.astype(np.float32)
+
+
+def run(folder: Path, *arguments: Any, name: str = "y.npy", out: str = "x.npy") -> Result:
+    scan = () if "--scan" in arguments else ("--scan", folder / "scan.json")
+    return reconstruct(folder / name, *scan, "--out", folder / out, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("fbp", ()),
+        ("tv", ("--weight", 1.0, "--iterations", 200)),
+        ("sirt", ()),
+        ("cgls", ()),
+        ("landweber", ()),
+        ("tikhonov", ("--weight", 0.5)),
+        ("kaczmarz", ()),
+    ],
+)
+def test_every_method_finds_the_phantom(
+    method: str, options: tuple[Any, ...], folder: Path
+) -> None:
+    result = run(folder, "--method", method, *options)
+    assert result.exit_code == 0, result.output
+    image = np.load(folder / "x.npy")
+    assert (image.shape, image.dtype) == (GRID.shape, np.float32)
+    # One number of the phantom that no discretisation changes much: its integral over the plane.
+    exact = sinogram().sum(axis=1).mean() * SCAN.detector_spacing
+    assert image.sum() * 1.2 == pytest.approx(exact, rel=0.02)
+    # and where it is: the same ellipses, drawn
+    truth = shepp_logan((48, 48), oversampling=4)
+    columns = np.interp(GRID.coordinates()[1], np.arange(48) - 23.5, np.arange(48))
+    drawn = np.stack([np.interp(columns, np.arange(48), row) for row in truth])
+    assert np.corrcoef(image.ravel(), drawn.ravel())[0, 1] > 0.9
+
+
+def test_options_reach_the_method(folder: Path) -> None:
+    options = ("--filter", "hann", "--frequency-scaling", 0.5, "--backend", "joseph")
+    assert run(folder, *options).exit_code == 0
+    A = RayTransform(GRID, SCAN)
+    wanted = fbp(torch.from_numpy(sinogram()), A, filter="hann", frequency_scaling=0.5)
+    np.testing.assert_array_equal(np.load(folder / "x.npy"), wanted.numpy())
+
+
+def test_a_batch_of_float64_gives_a_batch_of_float32(folder: Path) -> None:
+    batch = np.stack([sinogram(), 2 * sinogram(), 0 * sinogram()]).astype(np.float64)
+    np.save(folder / "batch.npy", batch[:, None])
+    assert run(folder, name="batch.npy").exit_code == 0
+    images = np.load(folder / "x.npy")
+    assert (images.shape, images.dtype) == ((3, 1, *GRID.shape), np.float32)
+    np.testing.assert_allclose(images[1], 2 * images[0], rtol=1e-4, atol=1e-6)
+
+
+def test_formats_of_sinogram_and_image(folder: Path) -> None:
+    y = sinogram()
+    np.savez(folder / "one.npz", scan=y)
+    np.savez(folder / "two.npz", scan=y, other=y[0])
+    with h5py.File(folder / "one.h5", "w") as file:
+        file["a/b"] = y
+    with h5py.File(folder / "two.hdf5", "w") as file:
+        file["a/b"], file["c"] = y, y[0]
+    assert run(folder).exit_code == 0
+    wanted = np.load(folder / "x.npy")
+    for name, options in (
+        ("one.npz", ()),
+        ("two.npz", ("--dataset", "scan")),
+        ("one.h5", ()),
+        ("two.hdf5", ("--dataset", "/a/b")),
+    ):
+        result = run(folder, *options, name=name, out=f"{name}.npz")
+        assert result.exit_code == 0, result.output
+        np.testing.assert_array_equal(np.load(folder / f"{name}.npz")["image"], wanted)
+    assert run(folder, out="x.h5").exit_code == 0
+    with h5py.File(folder / "x.h5") as file:
+        np.testing.assert_array_equal(file["image"][()], wanted)
+
+
+def test_preview_is_a_picture(folder: Path) -> None:
+    result = run(folder, "--preview", folder / "x.png")
+    assert result.exit_code == 0, result.output
+    picture = matplotlib.image.imread(folder / "x.png")
+    assert picture.ndim == 3
+    assert picture[..., :3].std() > 0.1
+
+
+def bad_files(folder: Path) -> None:
+    y = sinogram()
+    (folder / "text.npy").write_text("not an array")
+    (folder / "empty.npy").touch()
+    (folder / "cut.npy").write_bytes((folder / "y.npy").read_bytes()[:-100])
+    (folder / "text.h5").write_text("not HDF5")
+    (folder / "text.npz").write_text("not a zip file")
+    (folder / "y.mat").touch()
+    np.save(folder / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    np.save(folder / "turned.npy", y.T)
+    np.save(folder / "flat.npy", y.ravel())
+    np.save(folder / "none.npy", y[None][:0])
+    np.save(folder / "counts.npy", (1000 * y).astype(np.uint16))
+    np.save(folder / "complex.npy", y.astype(np.complex64))
+    y[3, 5] = np.nan
+    np.save(folder / "nan.npy", y)
+    np.save(folder / "huge.npy", np.full(y.shape, 1e300))
+    np.savez(folder / "two.npz", a=y, b=y)
+    with h5py.File(folder / "nothing.h5", "w") as file:
+        file.create_group("group")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("missing.npy", (), "missing.npy: No such file or directory"),
+        ("text.npy", (), "text.npy: expected a complete numpy file, got"),
+        ("empty.npy", (), "empty.npy: expected a complete numpy file, got"),
+        ("cut.npy", (), "cut.npy: expected a complete numpy file, got"),
+        ("objects.npy", (), "objects.npy: expected a complete numpy file, got"),
+        ("text.npz", (), "text.npz: expected a complete numpy file, got"),
+        ("text.h5", (), "text.h5: expected a complete HDF5 file, got"),
+        ("y.mat", (), "y.mat: expected a name that ends in .npy, .npz, .h5, .hdf5"),
+        ("turned.npy", (), "as in the scan, got (69, 60)"),
+        ("flat.npy", (), "flat.npy: expected shape (..., 60, 69) as in the scan, got (4140,)"),
+        ("none.npy", (), "as in the scan, got (0, 60, 69)"),
+        ("counts.npy", (), "expected line integrals as floating-point numbers, got uint16"),
+        ("complex.npy", (), "expected line integrals as floating-point numbers, got complex64"),
+        ("nan.npy", (), "expected finite values, got 1 others, the first of them nan at index (3,"),
+        ("huge.npy", (), "got 4140 others, the first of them 1e+300 at index (0, 0)"),
+        ("two.npz", (), "two.npz: expected --dataset with one of its arrays, got a, b"),
+        ("two.npz", ("--dataset", "c"), "expected the array 'c', got a file with a, b"),
+        ("nothing.h5", (), "expected --dataset with one of its arrays, got no array"),
+        ("y.npy", ("--dataset", "a"), "--dataset: expected none for a .npy file, got 'a'"),
+        ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov only, got it with fbp"),
+        ("y.npy", ("--method", "tv", "--filter", "hann"), "--filter: expected with fbp only"),
+        ("y.npy", ("--iterations", 3), "--iterations: expected with tv, sirt, cgls, landweber,"),
+        ("y.npy", ("--method", "tv"), "--weight: expected a number with tv, got none"),
+        ("y.npy", ("--method", "tv", "--weight", "nan"), "weight: expected a non-negative number"),
+        ("y.npy", ("--method", "sirt", "--iterations", 0), "iterations: expected an integer >= 1"),
+        ("y.npy", ("--filter", "box"), "filter: expected one of ram-lak, shepp-logan"),
+        ("y.npy", ("--frequency-scaling", 2), "frequency_scaling: expected a number in (0, 1]"),
+        ("y.npy", ("--backend", "abacus"), "backend: expected auto or one of joseph, astra"),
+        ("y.npy", ("--device", "gpu"), "--device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
+        ("y.npy", ("--device", "cuda:99"), "--device: expected one that torch sees"),
+        ("y.npy", ("--scan", "missing.json"), "missing.json: No such file or directory"),
+        ("y.npy", ("--preview", "p.jpg"), "p.jpg: expected a name that ends in .png"),
+    ],
+)
+def test_mistake_is_one_line_and_leaves_no_file(
+    name: str, options: tuple[Any, ...], message: str, folder: Path
+) -> None:
+    bad_files(folder)
+    before = set(folder.iterdir())
+    result = run(folder, *options, name=name)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert set(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values["scan"].update(colour="red"), "got unknown 'colour'"),
+        (lambda values: values["grid"].update(rows=3), "got unknown 'rows'"),
+        (lambda values: values.update(patient="x"), "expected exactly the keys grid and scan"),
+        (lambda values: values.pop("grid"), "expected exactly the keys grid and scan, got scan"),
+        (lambda values: values["scan"].update(type="Spiral"), "type: expected one of"),
+        (lambda values: values["scan"].update(n_detectors=-3), "n_detectors: expected an integer"),
+        (lambda values: values["scan"].pop("n_detectors"), "n_detectors"),
+        (lambda values: values.update(scan=[1]), "scan.json: "),
+        (lambda values: values.update(grid=[1]), "scan.json: "),
+        (lambda values: values["grid"].update(shape=[4, 5, 6], spacing=1, center=None), "grid"),
+    ],
+)
+def test_mistakes_in_the_scan(change: Any, message: str, folder: Path) -> None:
+    values = json.loads((folder / "scan.json").read_text())
+    change(values)
+    (folder / "scan.json").write_text(json.dumps(values))
+    result = run(folder)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert not (folder / "x.npy").exists()
+
+
+def test_scan_that_is_not_json(folder: Path) -> None:
+    (folder / "scan.json").write_text("{")
+    result = run(folder)
+    assert result.exit_code == 2
+    assert "scan.json: expected a JSON file" in result.stderr
+
+
+def test_what_no_backend_can_do_here_is_said(folder: Path) -> None:
+    grid = Grid((4, 6, 6))
+    scan = ConeBeam(8, (6, 9), 1.5, source_to_isocenter=40.0, source_to_detector=70.0)
+    save_geometry(folder / "scan.json", grid, scan)
+    np.save(folder / "y.npy", np.zeros(scan.shape, np.float32))
+    result = run(folder)
+    assert result.exit_code == 2, result.output
+    assert "error: backend: none can project ConeBeam on cpu" in result.stderr
+    assert not (folder / "x.npy").exists()
+
+
+def test_nothing_is_overwritten_without_force(folder: Path) -> None:
+    (folder / "x.npy").write_text("mine")
+    result = run(folder)
+    assert result.exit_code == 2
+    assert "x.npy: exists already; --force overwrites it" in result.stderr
+    assert (folder / "x.npy").read_text() == "mine"
+    assert run(folder, "--force").exit_code == 0
+    assert np.load(folder / "x.npy").shape == GRID.shape
+
+
+def test_folder_of_the_image_must_exist(folder: Path) -> None:
+    result = run(folder, out="no/x.npy")
+    assert result.exit_code == 2
+    assert "does not exist" in result.stderr
+    assert not (folder / "no").exists()
+
+
+def test_unknown_format_of_the_image(folder: Path) -> None:
+    result = run(folder, out="x.tif")
+    assert result.exit_code == 2
+    assert "x.tif: expected a name that ends in .npy, .npz, .h5, .hdf5" in result.stderr

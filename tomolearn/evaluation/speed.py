@@ -1,0 +1,229 @@
+"""How fast the ray transforms and the classical methods are, as ratios measured in one run."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomolearn.classical import fbp, total_variation
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.operators import FiniteDifferences, RayTransform
+from tomolearn.operators.backends import BACKENDS, choose_backend
+from tomolearn.operators.backends.peers import PEERS, Peer, astra_fbp, odl_pdhg
+
+__all__ = ["CASES", "Case", "Timing", "measure_methods", "measure_projectors"]
+
+_SHORTEST = 0.02  # seconds of one sample: fast calls are repeated within it
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan to measure, and the batch sizes."""
+
+    name: str
+    grid: Grid
+    scan: Scan
+    batches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over the rounds of one contender, in milliseconds per batch."""
+
+    case: str
+    batch: int
+    what: str
+    contender: str
+    milliseconds: float
+    ratio: float | None
+    """Time of ASTRA (for PDHG of ODL) by this time, None where that was not measured."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary ready for JSON."""
+        return asdict(self)
+
+
+def _cases() -> dict[str, Case]:
+    small, lodopab, fan = Grid((128, 128)), Grid((362, 362), 260 / 362), Grid((512, 512), 0.7)
+    source = {"source_to_isocenter": 575.0, "source_to_detector": 1050.0, "n_detectors": 900}
+    # without any symmetry, but evenly distributed as a real scan's would be
+    jitter = np.random.default_rng(0).uniform(-0.4, 0.4, 360)
+    listed = (np.arange(360) + 0.5 + jitter) * (2 * math.pi / 360)
+    cases = [
+        Case("parallel 128, 30 angles", small, ParallelBeam.covering(small, 30), (16, 1)),
+        Case("parallel 362, 1000 angles", lodopab, ParallelBeam.covering(lodopab, 1000), (1, 4)),
+        Case("fan 512, 360 angles", fan, FanBeam.covering(fan, 360, **source), (2, 1)),
+        Case(
+            "fan 512, 360 listed angles",
+            fan,
+            FanBeam.covering(fan, angles=listed, **source),
+            (2, 1),
+        ),
+    ]
+    return {case.name: case for case in cases}
+
+
+CASES = _cases()
+"""The scans of the README's table, by name."""
+
+
+def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
+def _race(
+    contenders: dict[str, Callable[[], Any]], rounds: int, device: torch.device
+) -> dict[str, float]:
+    """Return each contender's median time; they take turns, so that drift meets all alike."""
+    calls = {}
+    for name, function in contenders.items():
+        _sample(function, 1, device)  # compiles, fills caches
+        calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, device)))
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, function in contenders.items():
+            samples[name].append(_sample(function, calls[name], device))
+    return {name: float(np.median(times)) for name, times in samples.items()}
+
+
+def _timings(
+    case: str, batch: int, what: str, seconds: dict[str, float], reference: str
+) -> Iterator[Timing]:
+    base = seconds.get(reference)
+    for name, value in seconds.items():
+        ratio = None if base is None else base / value
+        yield Timing(case, batch, what, name, 1e3 * value, ratio)
+
+
+def _projectors(case: Case, device: torch.device, peers: bool) -> dict[str, Peer]:
+    found: dict[str, Peer] = {}
+    for name in BACKENDS:
+        try:
+            backend = choose_backend(name, case.grid, case.scan, device)(case.grid, case.scan)
+        except (ImportError, ValueError):
+            continue  # not installed, or not for this scan: `tomolearn info` says which
+        found[name] = Peer(backend.forward, backend.adjoint)
+    for name, make in PEERS.items() if peers and device.type == "cpu" else ():
+        try:
+            peer = make(case.grid, case.scan)
+        except ImportError:
+            continue
+        if peer is not None:
+            found[name] = peer
+    return found
+
+
+def measure_projectors(
+    case: Case, *, rounds: int = 5, device: str = "cpu", peers: bool = True
+) -> Iterator[Timing]:
+    """Measure projection and adjoint of every backend and peer that can do the case here.
+
+    Parameters
+    ----------
+    case : Case
+        The scan and its batch sizes.
+    rounds : int
+        How often each contender is measured; the median counts.
+    device : str
+        Where the tensors are.
+    peers : bool
+        Whether to measure other libraries, too.
+
+    Yields
+    ------
+    Timing
+        Ratios are to ASTRA's time.
+    """
+    where = torch.device(device)
+    projectors = _projectors(case, where, peers)
+    generator = torch.Generator().manual_seed(0)
+    for batch in case.batches:
+        x = torch.rand(batch, *case.grid.shape, generator=generator).to(where)
+        y = torch.rand(batch, *case.scan.shape, generator=generator).to(where)
+        forward = {name: lambda p=p: p.forward(x) for name, p in projectors.items()}
+        adjoint = {name: lambda p=p: p.adjoint(y) for name, p in projectors.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peers' remarks about the test images
+            for what, contenders in (("forward", forward), ("adjoint", adjoint)):
+                seconds = _race(contenders, rounds, where)
+                yield from _timings(case.name, batch, what, seconds, "astra")
+
+
+def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timing]:
+    """Measure FBP against ASTRA's and total variation against ODL's PDHG, on a CPU.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each contender is measured; the median counts. PDHG is measured once.
+    iterations : int
+        Iterations of total variation.
+
+    Yields
+    ------
+    Timing
+    """
+    case = CASES["parallel 362, 1000 angles"]
+    A = RayTransform(case.grid, case.scan)
+    y = A(_disc(case.grid))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds = _race(
+            {
+                "joseph": lambda: fbp(y, A),
+                "astra": lambda: astra_fbp(case.grid, case.scan, y),
+            },
+            rounds,
+            torch.device("cpu"),
+        )
+    yield from _timings(case.name, 1, "FBP", seconds, "astra")
+
+    case = CASES["parallel 128, 30 angles"]
+    A = RayTransform(case.grid, case.scan)
+    y, weight, norm = A(_disc(case.grid)), 2.5, A.norm()
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    y = y + 0.05 * y.abs().mean() * noise
+    solvers = {
+        "joseph": lambda n: total_variation(y, A, weight=weight, iterations=n),
+        "odl": lambda n: odl_pdhg(case.grid, case.scan, y, weight, n, norm),
+    }
+    times, objectives = {}, {}
+    best = tv_objective(
+        total_variation(y, A, weight=weight, iterations=20 * iterations), y, A, weight
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, solve in solvers.items():
+            solve(2)
+            start = time.perf_counter()
+            image = solve(iterations)
+            times[name] = time.perf_counter() - start
+            objectives[name] = tv_objective(image, y, A, weight) / best - 1
+    yield from _timings(case.name, 1, f"TV, {iterations} iterations", times, "odl")
+    for name, excess in objectives.items():
+        yield Timing(case.name, 1, "TV, relative excess of the objective", name, excess, None)
+
+
+def tv_objective(x: torch.Tensor, y: torch.Tensor, A: RayTransform, weight: float) -> float:
+    """Return ``||A x - y||**2 + weight * TV(x)`` in float64."""
+    x, y = x.double(), y.double()
+    steps = FiniteDifferences(A.domain_shape)(x)
+    return float((A(x) - y).square().sum() + weight * steps.square().sum(-3).sqrt().sum())
+
+
+def _disc(grid: Grid) -> torch.Tensor:
+    rows, columns = (torch.from_numpy(axis) for axis in grid.coordinates())
+    radius = min(grid.size) / 3
+    return (rows[:, None] ** 2 + columns[None, :] ** 2 < radius**2).float()

@@ -1,0 +1,116 @@
+"""Images as lanes: the flipped and turned copies of a batch next to each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomolearn.operators.backends.joseph import layout
+from tomolearn.operators.backends.joseph.lanes import aligned_empty, lane_dtype
+from tomolearn.operators.backends.joseph.symmetry import placement
+from tomolearn.operators.backends.joseph.threads import run
+
+__all__ = ["ImageLanes"]
+
+
+class ImageLanes:
+    """Memory for the lanes of a batch of images, and the ways into it and out of it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the images.
+    elements : numpy.ndarray, shape (copies, 3)
+        Per symmetric copy: transposed, rows flipped, columns flipped.
+    padding : int
+        Columns of zeros on both sides of each row of lanes; as many elements of zeros are in
+        front of all, and a few behind.
+    batch : int
+        Number of images.
+    dtype : numpy.dtype
+        float32 or float64.
+    threads : int
+        Largest number of threads that work on it.
+
+    Attributes
+    ----------
+    lanes : numpy.ndarray of lanes
+        One vector per pixel, copy by copy and in each image by image.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        elements: np.ndarray,
+        padding: int,
+        batch: int,
+        dtype: np.dtype,
+        threads: int,
+    ) -> None:
+        # either none of the copies is transposed, or half of them, or (non-square) all
+        rows, columns = shape[::-1] if elements[0, 0] else shape
+        copies = len(elements)
+        self.shape, self.elements, self.padding, self.batch = shape, elements, padding, batch
+        self.rows, self.columns, self.dtype = rows, columns, dtype
+        length = rows * (columns + 2 * padding) + 4 * padding
+        self.lanes = aligned_empty(length, lane_dtype(dtype, copies * batch))
+        self.flat = self.lanes.view(dtype).reshape(-1)
+        self.flat[:] = 0
+        self._transposed = bool(elements[:, 0].any())
+        # blocks of eight pixels and eight lanes can be transposed in registers
+        self._eights = copies * batch % 8 == 0 and min(shape) >= 8
+        pixels = batch * rows * columns * (2 if self._transposed else 1)
+        self._copies = np.empty(pixels if self._eights else 0, dtype)
+        item = lane_dtype(dtype, batch)
+        places = [placement(shape, tuple(element), padding) for element in elements]
+        self._placements = np.array(places, np.int64)
+        self._by_item = self.lanes.view(item)
+        self._tile = aligned_empty(threads * layout.TILE_PIXELS, item)
+        self._tile_values = self._tile.view(dtype).reshape(len(self._tile), -1)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        kept = (self.lanes, self._copies, self._tile)
+        return sum(array.nbytes for array in kept)
+
+    def fill(self, images: np.ndarray, threads: int) -> None:
+        """Copy images (batch, rows, columns) into the lanes."""
+        if not self._eights:
+            run(
+                layout.expand,
+                threads,
+                images,
+                self._placements,
+                self._tile,
+                self._tile_values,
+                self._by_item,
+            )
+            return
+        straight, turned = self._copies[: images.size], self._copies[images.size :]
+        straight.reshape(images.shape)[:] = images
+        if self._transposed:
+            run(layout.turn, threads, straight, self.batch, *self.shape, turned)
+        run(
+            layout.expand_eights,
+            threads,
+            self._copies,
+            self.batch,
+            self.elements,
+            self.rows,
+            self.columns,
+            self.padding,
+            self.flat,
+        )
+
+    def sum_into(self, images: np.ndarray, threads: int, accumulate: bool) -> None:
+        """Write the sum of all copies, turned back, to images or add it to them."""
+        run(
+            layout.collapse,
+            threads,
+            self._by_item,
+            self._placements,
+            accumulate,
+            self._tile,
+            self._tile_values,
+            images,
+        )

@@ -1,0 +1,117 @@
+"""Working memory of one kernel call, with the kernel's arguments made ready.
+
+A workspace is used by one call at a time and lent again afterwards: at small sizes, allocating and
+looking things up would cost as much as the computation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tomolearn.geometry import Grid
+from tomolearn.operators.backends.joseph.images import ImageLanes
+from tomolearn.operators.backends.joseph.lanes import BLOCK, aligned_empty, lane_dtype
+from tomolearn.operators.backends.joseph.rays import RayTable
+from tomolearn.operators.backends.joseph.views import ViewTable
+
+__all__ = ["Gathering", "Projection", "Scattering", "Workspace"]
+
+_CACHE = 768 * 2**10  # bytes of an image's rows that many rays pass through
+_TILE_RAYS = 128  # rays that one thread follows through those rows
+
+
+class Workspace:
+    """Base of the workspaces: how much memory they hold."""
+
+    nbytes: int
+
+
+class Projection(Workspace):
+    """For `kernels.project`: `padded` is the image of lanes, the sinogram is left to be given."""
+
+    def __init__(self, grid: Grid, table: RayTable, images: np.ndarray, threads: int) -> None:
+        batch, dtype = len(images), images.dtype
+        self.padded = ImageLanes(grid.shape, table.elements, 1, batch, dtype, threads)
+        lanes = self.padded.lanes.dtype
+        block = max(1, _CACHE // (table.width * lanes.itemsize * BLOCK)) * BLOCK
+        tile = max(1, min(_TILE_RAYS, table.n_rays // (4 * threads)))
+        sums = aligned_empty(threads * tile, lanes)
+        self.arguments = (
+            self.padded.lanes,
+            table.rows,
+            table.width,
+            min(block, -(-table.rows // BLOCK) * BLOCK),
+            table.start,
+            table.slope,
+            table.length.astype(dtype),
+            table.first_row,
+            table.last_row,
+            table.members,
+            sums,
+            sums.view(dtype).reshape(len(sums), -1),
+        )
+        self.nbytes = self.padded.nbytes + sums.nbytes
+
+
+class Scattering(Workspace):
+    """For `kernels.scatter`: `values` are the canonical rays, `padded` receives the image."""
+
+    def __init__(self, grid: Grid, table: RayTable, images: np.ndarray, threads: int) -> None:
+        batch, dtype = len(images), images.dtype
+        self.padded = ImageLanes(grid.shape, table.elements, 1, batch, dtype, threads)
+        rays = aligned_empty(table.n_rays, lane_dtype(dtype, batch * table.n_lanes))
+        self.values = rays.view(dtype).reshape(table.n_rays, -1)
+        self.arguments = (
+            rays,
+            table.rows,
+            table.width,
+            table.start,
+            table.slope,
+            table.length.astype(dtype),
+            table.first_row,
+            table.last_row,
+            self.padded.lanes,
+        )
+        self._own = rays.nbytes
+
+    @property
+    def nbytes(self) -> int:  # type: ignore[override]
+        """Memory in bytes."""
+        return self._own + self.padded.nbytes
+
+
+class Gathering(Workspace):
+    """For `kernels.gather`: `packing` ends the arguments of `pack_views`, `pixels` receives."""
+
+    def __init__(
+        self, grid: Grid, table: ViewTable, images: np.ndarray, threads: int, exact: bool
+    ) -> None:
+        batch, dtype = len(images), images.dtype
+        self.pixels = ImageLanes(grid.shape, table.elements, 0, batch, dtype, threads)
+        taps = table.taps if exact else 2
+        stride = table.bins + 2 * taps
+        views = aligned_empty(table.n_views * stride, lane_dtype(dtype, batch * table.n_lanes))
+        sharpness, factor = table.weights_as(dtype, exact)
+        values = views.view(dtype).reshape(table.n_views, stride, -1)
+        self.packing = (table.members, taps, values)
+        self.arguments = (
+            table.kind,
+            views,
+            stride,
+            table.bins,
+            taps,
+            table.wide if exact else 0,
+            table.across,
+            table.along,
+            sharpness,
+            factor,
+            table.scale,
+            *grid.shape,
+            self.pixels.lanes,
+        )
+        self._own = views.nbytes
+
+    @property
+    def nbytes(self) -> int:  # type: ignore[override]
+        """Memory in bytes."""
+        return self._own + self.pixels.nbytes

@@ -1,0 +1,199 @@
+"""Other libraries' own ways to project and reconstruct, to measure ours against.
+
+Nothing here is used to compute results. A peer's geometry is as close to ours as its interface
+allows; where it has another one, only its time says something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from tomolearn._core.optional import optional_import
+from tomolearn.geometry import Grid, ParallelBeam, Scan
+
+__all__ = ["PEERS", "Peer", "astra_fbp", "odl_pdhg"]
+
+
+class Peer(NamedTuple):
+    """Projection and its adjoint of another library, on tensors (batch, rows, columns)."""
+
+    forward: Callable[[torch.Tensor], Any]
+    adjoint: Callable[[torch.Tensor], Any]
+
+
+def _parallel_square(grid: Grid, scan: Scan) -> bool:
+    return isinstance(scan, ParallelBeam) and grid.shape[0] == grid.shape[1]
+
+
+def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
+    """Return scikit-image's ``radon`` and unfiltered ``iradon``; its detector is its own choice."""
+    if not _parallel_square(grid, scan):
+        return None
+    transform = optional_import(
+        "skimage.transform", purpose="the peer", install="pip install scikit-image"
+    )
+    degrees = np.rad2deg(scan.view_angles)
+    size = grid.shape[0]
+
+    def forward(images: torch.Tensor) -> Any:
+        return [transform.radon(image, degrees, circle=False) for image in images.numpy()]
+
+    def adjoint(sinograms: torch.Tensor) -> Any:
+        return [
+            transform.iradon(s.T, degrees, filter_name=None, circle=False, output_size=size)
+            for s in sinograms.numpy()
+        ]
+
+    return Peer(forward, adjoint)
+
+
+def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
+    """Return torchtomo's parallel beam; its bins are as wide as a pixel."""
+    if not _parallel_square(grid, scan):
+        return None
+    module = optional_import("torchtomo", purpose="the peer", install="pip install torchtomo")
+    projector = module.ParallelBeam(
+        grid.shape[0],
+        scan.n_angles,
+        scan.shape[1],
+        circle=False,
+        angles=torch.from_numpy(scan.view_angles).float(),
+    )
+    return Peer(lambda x: projector(x[:, None]), lambda y: projector.adjoint(y[:, None]))
+
+
+def deepinv(grid: Grid, scan: Scan) -> Peer | None:
+    """Return deepinv's ``Tomography`` with its exact adjoint; its detector is its own choice."""
+    if not _parallel_square(grid, scan):
+        return None
+    physics = optional_import("deepinv.physics", purpose="the peer", install="pip install deepinv")
+    projector = physics.Tomography(
+        angles=torch.from_numpy(np.rad2deg(scan.view_angles)).float(),
+        img_width=grid.shape[0],
+        circle=False,
+        normalize=False,
+        adjoint_via_backprop=True,
+    )
+    sinograms: dict[int, torch.Tensor] = {}  # of the peer's own detector
+
+    def forward(images: torch.Tensor) -> Any:
+        sinograms[len(images)] = projector.A(images[:, None])
+        return sinograms[len(images)]
+
+    return Peer(forward, lambda y: projector.A_adjoint(sinograms[len(y)]))
+
+
+PEERS: dict[str, Callable[[Grid, Scan], Peer | None]] = {
+    "scikit-image": scikit_image,
+    "torchtomo": torchtomo,
+    "deepinv": deepinv,
+}
+"""Name -> maker; it returns None where the peer has no such scan, and raises ImportError."""
+
+
+def astra_fbp(grid: Grid, scan: ParallelBeam, sinogram: torch.Tensor) -> torch.Tensor:
+    """Reconstruct one slice by ASTRA's filtered back-projection on a CPU (Ram-Lak).
+
+    Parameters
+    ----------
+    grid : Grid
+        Square pixels.
+    scan : ParallelBeam
+        The scan.
+    sinogram : torch.Tensor, shape (angles, detectors)
+        float32, on a CPU.
+
+    Returns
+    -------
+    torch.Tensor, shape (rows, columns)
+        In ASTRA's units, which are those of a grid of unit pixels.
+    """
+    import astra
+
+    from tomolearn.operators.backends.astra_geometry import plane_geometries
+
+    volume, _ = plane_geometries(grid, scan)
+    # its FBP takes angles, not vectors
+    projection = astra.create_proj_geom(
+        "parallel",
+        scan.detector_spacing / grid.spacing[0],
+        scan.n_detectors,
+        scan.view_angles - np.pi / 2,
+    )
+    image = torch.zeros(grid.shape)
+    projector = astra.projector.create(
+        {"type": "linear", "VolumeGeometry": volume, "ProjectionGeometry": projection}
+    )
+    sinogram_id = astra.data2d.link("-sino", projection, sinogram.contiguous().numpy())
+    image_id = astra.data2d.link("-vol", volume, image.numpy())
+    algorithm = astra.algorithm.create(
+        {
+            "type": "FBP",
+            "ProjectorId": projector,
+            "ProjectionDataId": sinogram_id,
+            "ReconstructionDataId": image_id,
+            "option": {"FilterType": "ram-lak"},
+        }
+    )
+    try:
+        astra.algorithm.run(algorithm)
+    finally:
+        astra.algorithm.delete(algorithm)
+        astra.data2d.delete([sinogram_id, image_id])
+        astra.projector.delete(projector)
+    return image
+
+
+def odl_pdhg(
+    grid: Grid, scan: Scan, sinogram: torch.Tensor, weight: float, iterations: int, norm: float
+) -> torch.Tensor:
+    """Minimise ``||A x - y||**2 + weight * TV(x)`` by ODL's own PDHG on ASTRA's CPU projectors.
+
+    Parameters
+    ----------
+    grid, scan
+        As for `RayTransform`.
+    sinogram : torch.Tensor, shape (angles, detectors)
+        float32, on a CPU.
+    weight : float
+        Weight of the total variation of neighbouring pixels.
+    iterations : int
+        Number of iterations.
+    norm : float
+        Norm of the ray transform on plain sums, for the step sizes.
+
+    Returns
+    -------
+    torch.Tensor, shape (rows, columns)
+    """
+    import odl
+
+    space = grid.to_odl()
+    ray = odl.applications.tomo.RayTransform(space, scan.to_odl(), impl="astra_cpu")
+    gradient = odl.Gradient(space, method="forward", pad_mode="symmetric")
+    cell, bin_ = space.weighting.const, ray.range.weighting.const
+    # ODL's norms carry the weights of pixels and bins: divided out, the sums are plain ones
+    data = odl.functionals.L2NormSquared(ray.range).translated(ray.range.element(sinogram.numpy()))
+    variation = odl.functionals.GroupL1Norm(gradient.range)
+    pixel = grid.spacing[0]
+    operator = odl.BroadcastOperator(ray, gradient)
+    functional = odl.functionals.SeparableSum(
+        data * (1.0 / bin_), variation * (weight * pixel / cell)
+    )
+    ray_norm = norm * np.sqrt(bin_ / cell)
+    bound = np.sqrt(ray_norm**2 + 8.0 / pixel**2)
+    x = space.zero()
+    odl.solvers.pdhg(
+        x,
+        odl.functionals.ZeroFunctional(space),
+        functional,
+        operator,
+        niter=iterations,
+        tau=0.99 / bound,
+        sigma=0.99 / bound,
+    )
+    return torch.from_numpy(np.array(x.asarray(), dtype=np.float32))
