@@ -54,9 +54,9 @@ def run(folder: Path, *arguments: Any, name: str = "y.npy", out: str = "x.npy") 
         ("fbp", ()),
         ("tv", ("--weight", 1.0, "--iterations", 200)),
         ("sirt", ()),
-        ("cgls", ()),
+        ("cgls", ("--iterations", 8)),
         ("landweber", ()),
-        ("tikhonov", ("--weight", 0.5)),
+        ("tikhonov", ("--weight", 50.0)),
         ("kaczmarz", ()),
     ],
 )

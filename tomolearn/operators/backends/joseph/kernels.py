@@ -16,7 +16,6 @@ from tomolearn.operators.backends.joseph.lanes import (
     floor,
     iota,
     load,
-    load_block,
     maximum,
     minimum,
     splat,
@@ -48,9 +47,10 @@ ATAN = (
 PARALLEL, FLAT, CURVED = 0, 1, 2
 """How a view's detector position depends on the pixel, see `gather`."""
 
+HALF = BLOCK // 2
 SCATTER_ROWS = BLOCK
 GATHER_ROWS = 8
-GATHER_COLUMNS = 64
+GATHER_VIEWS = 16
 
 
 @njit(**OPTIONS)
@@ -168,16 +168,6 @@ def _arctan(x):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _visible_columns(origin, step, bins, reach, columns):  # type: ignore[no-untyped-def]
-    """Return the columns at which ``origin + step * column`` is within `reach` of the bins."""
-    if step == 0.0:
-        return 0, columns
-    enter, leave = (-reach - origin) / step, (bins - 1 + reach - origin) / step
-    low, high = min(enter, leave), max(enter, leave)
-    return int(max(0.0, min(low, float(columns)))), int(max(0.0, min(high + 2.0, float(columns))))
-
-
-@njit(**OPTIONS)
 def gather(  # type: ignore[no-untyped-def]
     part,
     parts,
@@ -185,12 +175,12 @@ def gather(  # type: ignore[no-untyped-def]
     views,
     stride,
     bins,
-    taps,
-    wide,
+    padding,
     across,
     along,
     sharpness,
     factor,
+    pairs,
     scale,
     rows,
     columns,
@@ -206,108 +196,78 @@ def gather(  # type: ignore[no-untyped-def]
     * ``scale[0] * atan(a / b) + scale[1]`` on a curved one (CURVED), with weight
       ``1 / (a**2 + b**2)``.
 
-    Bin k at distance d from there counts ``factor[v] * max(0, 1 - sharpness[v] * d)``; `taps` is
-    the most bins for which that is positive; only the first `wide` views have more than two.
-    View v is ``views[v * stride + taps + k]``, with
-    `taps` zeros before and after its bins. `across`, `along`, `sharpness` and `factor` are
-    padded to whole blocks of views. `image` has no padding.
+    Bin k at distance d from there counts ``factor[v] * max(0, 1 - sharpness[v] * d)``; that is
+    positive for ``2 * pairs[v]`` neighbouring bins at most. View v is
+    ``views[v * stride + padding + k]``, with `padding` zeros before and after its bins, at least
+    as many as those. `image` has no padding.
     """
     real = sharpness.dtype.type
-    n_views = views.shape[0] // stride
-    offsets = np.empty(BLOCK, np.int32)
-    weights = np.empty(BLOCK * taps, sharpness.dtype)
-    whole = np.empty(BLOCK, np.int32)
-    origin = np.empty(BLOCK, sharpness.dtype)
-    depth = np.empty(BLOCK, sharpness.dtype)
-    begin = np.empty(GATHER_ROWS, np.int64)
-    end = np.empty(GATHER_ROWS, np.int64)
-    across_step = np.empty(BLOCK, sharpness.dtype)
-    along_step = np.empty(BLOCK, sharpness.dtype)
-    starts = iota(int32(0)) * int32(stride) + int32(taps)
+    n_views = across.shape[0]
+    zeros, one = splat(real(0)), splat(real(1))
+    pixels = iota(real(0)) - real(HALF)  # of a block, counted from its middle
+    entries = GATHER_VIEWS * pairs.max()  # pairs of bins, for BLOCK pixels each
+    offsets = np.empty(entries * BLOCK, np.int32)
+    lefts = np.empty(entries * BLOCK, sharpness.dtype)
+    rights = np.empty(entries * BLOCK, sharpness.dtype)
     for top in range(part * GATHER_ROWS, rows, parts * GATHER_ROWS):
         bottom = min(rows, top + GATHER_ROWS)
         for pixel in range(top * columns, bottom * columns):
             store(image, pixel, zero(image))
-        for first in range(0, n_views, BLOCK):
-            here = min(BLOCK, n_views - first)
-            for k in range(BLOCK):
-                across_step[k] = real(across[first + k, 2])
-                along_step[k] = real(along[first + k, 2])
-            sharp, strength = load_block(sharpness, first), load_block(factor, first)
-            reach = splat(real(1)) / sharp
-            wider = max(0, min(here, wide - first))
-            used_taps = taps if wider > 0 else 2
-            for row in range(top, bottom):
-                begin[row - top], end[row - top] = 0, columns
-                if kind == PARALLEL:
-                    # a half detector sees half of the pixels: leave out the others
-                    begin[row - top], end[row - top] = columns, 0
-                    for k in range(here):
-                        view = first + k
-                        at = across[view, 0] + across[view, 1] * row
-                        enter, leave = _visible_columns(
-                            at, across[view, 2], bins, 1.0 / sharpness[view], columns
-                        )
-                        begin[row - top] = min(begin[row - top], enter)
-                        end[row - top] = max(end[row - top], leave)
-            for left in range(0, columns, GATHER_COLUMNS):
+        for first in range(0, n_views, GATHER_VIEWS):
+            for column in range(0, columns, BLOCK):
                 for row in range(top, bottom):
-                    low = max(left, begin[row - top])
-                    high = min(left + GATHER_COLUMNS, end[row - top])
-                    if low >= high:
-                        continue
-                    for k in range(BLOCK):
-                        view = first + k
-                        at = across[view, 0] + across[view, 1] * row + across[view, 2] * low
-                        # single precision is kept for the fraction of a bin
-                        whole[k] = math.floor(at) if kind == PARALLEL else 0
-                        origin[k] = real(at - whole[k])
-                        at = along[view, 0] + along[view, 1] * row + along[view, 2] * low
-                        depth[k] = real(at)
-                    a0, da = load_block(origin, 0), load_block(across_step, 0)
-                    b0, db = load_block(depth, 0), load_block(along_step, 0)
-                    base = load_block(whole, 0)
-                    for column in range(low, high):
-                        shift = real(column - low)
-                        at = a0 + da * shift
-                        strengthened = strength
+                    used = 0
+                    for view in range(first, min(n_views, first + GATHER_VIEWS)):
+                        step = across[view, 2]
+                        start = across[view, 0] + across[view, 1] * row + step * column
+                        reach = 1.0 / sharpness[view]
+                        sharp, strength = real(sharpness[view]), splat(factor[view])
+                        whole = 0
+                        if kind == PARALLEL:
+                            stop = start + step * (BLOCK - 1)
+                            if max(start, stop) < -reach or min(start, stop) > bins - 1 + reach:
+                                continue  # half a detector sees half of the pixels
+                            # single precision is kept for what remains of the middle pixel's
+                            whole = math.floor(start + step * HALF)
+                        at = pixels * real(step) + real(start + step * HALF - whole)
                         if kind != PARALLEL:
-                            b = b0 + db * shift
+                            depth = along[view, 0] + along[view, 1] * row
+                            depth += along[view, 2] * (column + HALF)
+                            b = pixels * real(along[view, 2]) + real(depth)
                             if kind == FLAT:
-                                inverse = splat(real(1)) / b
-                                strengthened = strength * inverse * inverse
+                                inverse = one / b
+                                strength = strength * inverse * inverse
                                 at = at * inverse + real(scale[1])
                             else:
                                 square = at * at + b * b
                                 tangent = at / (b + square_root(square))  # of half the angle
-                                tangent = maximum(tangent, splat(real(-1)))
-                                tangent = minimum(tangent, splat(real(1)))
-                                strengthened = strength / square
+                                tangent = minimum(maximum(tangent, one * real(-1)), one)
+                                strength = strength / square
                                 at = _arctan(tangent) * real(2 * scale[0]) + real(scale[1])
                             # nothing beyond the zeros, and not a number where b is zero
-                            at = maximum(at, splat(real(-taps - 1)))
-                            at = minimum(at, splat(real(bins + 1)))
-                        bin_ = floor(at - reach) + real(1)
+                            at = maximum(at, splat(real(-padding)))
+                            at = minimum(at, splat(real(bins + padding)))
+                        bin_ = floor(at - real(reach)) + real(1)
                         distance = at - bin_
-                        for tap in range(used_taps):
-                            away = distance - real(tap)
-                            near = strengthened - strengthened * sharp * maximum(
-                                away, away * real(-1)
-                            )
-                            store_block(weights, tap * BLOCK, maximum(near, splat(real(0))))
-                        index = maximum(to_int32(bin_) + base, splat(int32(-taps)))
-                        index = minimum(index, splat(int32(bins)))
-                        store_block(offsets, 0, index + starts)
-                        total = load(image, row * columns + column)
-                        start = first * stride
-                        lefts, rights = zero(image), zero(image)
-                        for k in range(here):
-                            at_bin = start + offsets[k]
-                            lefts = lefts + load(views, at_bin) * weights[k]
-                            rights = rights + load(views, at_bin + 1) * weights[BLOCK + k]
-                        total = total + (lefts + rights)
-                        for k in range(wider):
-                            for tap in range(2, taps):
-                                value = load(views, start + offsets[k] + tap)
-                                total = total + value * weights[tap * BLOCK + k]
-                        store(image, row * columns + column, total)
+                        index = to_int32(bin_) + int32(whole)
+                        for _ in range(pairs[view]):
+                            far = maximum(distance, distance * real(-1))
+                            near = distance - real(1)
+                            near = maximum(near, near * real(-1))
+                            left = maximum(strength - strength * far * sharp, zeros)
+                            right = maximum(strength - strength * near * sharp, zeros)
+                            inside = minimum(maximum(index, splat(int32(-padding))), splat(int32(bins)))
+                            store_block(offsets, used, inside + int32(view * stride + padding))
+                            store_block(lefts, used, left)
+                            store_block(rights, used, right)
+                            used += BLOCK
+                            distance = distance - real(2)
+                            index = index + int32(2)
+                    for k in range(min(BLOCK, columns - column)):
+                        total = load(image, row * columns + column + k)
+                        other = zero(image)  # two sums: neither waits for the other
+                        for entry in range(k, used, BLOCK):
+                            at_bin = offsets[entry]
+                            total = total + load(views, at_bin) * lefts[entry]
+                            other = other + load(views, at_bin + 1) * rights[entry]
+                        store(image, row * columns + column + k, total + other)

@@ -70,23 +70,21 @@ def collapse(  # type: ignore[no-untyped-def]
     """Sum all lanes into images (batch, rows, columns), the transpose of `expand`."""
     batch, rows, columns = images.shape
     lanes = placements.shape[0]
-    starts = np.empty(lanes, np.int64)
-    steps = np.empty(lanes, np.int64)
     mine = part * _TILE * _TILE
     for top in range(part * _TILE, rows, parts * _TILE):
         bottom = min(rows, top + _TILE)
         for left in range(0, columns, _TILE):
             right = min(columns, left + _TILE)
-            for i in range(top, bottom):
-                at = mine + (i - top) * _TILE - left
-                for lane in range(lanes):
-                    starts[lane] = (placements[lane, 0] + i * placements[lane, 1]) * lanes + lane
-                    steps[lane] = placements[lane, 2] * lanes
-                for j in range(left, right):
-                    total = load(by_item, starts[0] + j * steps[0])
-                    for lane in range(1, lanes):
-                        total = total + load(by_item, starts[lane] + j * steps[lane])
-                    store(tile, at + j, total)
+            for lane in range(lanes):
+                offset, down, across = placements[lane]
+                for i in range(top, bottom):
+                    at = mine + (i - top) * _TILE - left
+                    for j in range(left, right):
+                        position = offset + i * down + j * across
+                        total = load(by_item, position * lanes + lane)
+                        if lane > 0:
+                            total = total + load(tile, at + j)
+                        store(tile, at + j, total)
             for item in range(batch):
                 for i in range(top, bottom):
                     at = mine + (i - top) * _TILE - left
@@ -188,20 +186,20 @@ def pack_rays(part, parts, sinogram, members, rays):  # type: ignore[no-untyped-
 
 
 @njit(**OPTIONS)
-def pack_views(part, parts, sinogram, members, taps, views):  # type: ignore[no-untyped-def]
+def pack_views(part, parts, sinogram, members, padding, views):  # type: ignore[no-untyped-def]
     """Sort sinograms (batch, angles, detectors) into canonical views.
 
     `members[v, lane]` is (angle or -1, first bin, step, bins to leave out); `views` is
-    (canonical views, bins with `taps` zeros on both sides, lanes * batch).
+    (canonical views, bins with `padding` zeros on both sides, lanes * batch).
     """
     batch = sinogram.shape[0]
     n_views, lanes = members.shape[:2]
-    bins = views.shape[1] - 2 * taps
+    bins = views.shape[1] - 2 * padding
     for view in range(part, n_views, parts):
-        for k in range(taps):
+        for k in range(padding):
             for lane in range(lanes * batch):
                 views[view, k, lane] = 0
-                views[view, taps + bins + k, lane] = 0
+                views[view, padding + bins + k, lane] = 0
         for lane in range(lanes):
             angle, first, step, skip = members[view, lane]
             for item in range(batch):
@@ -209,4 +207,4 @@ def pack_views(part, parts, sinogram, members, taps, views):  # type: ignore[no-
                     value = views.dtype.type(0)
                     if angle >= 0 and k >= skip:
                         value = sinogram[item, angle, first + step * k]
-                    views[view, taps + k, lane * batch + item] = value
+                    views[view, padding + k, lane * batch + item] = value

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 from tomolearn.operators.backends.joseph.kernels import CURVED, FLAT, PARALLEL
-from tomolearn.operators.backends.joseph.lanes import BLOCK
 from tomolearn.operators.backends.joseph.symmetry import (
     GROUPS,
     Group,
@@ -29,39 +27,42 @@ class ViewTable:
 
     `members[v, lane]` is what `layout.pack_views` copies: (angle or -1, first bin, step, bins to
     leave out). `sharpness` and `factor` are those of the transpose of the Joseph projection in a
-    parallel beam, and `taps` the most bins of a pixel, more than two in the first `wide` views;
-    for the pixel-driven back-projection they are ones and two.
+    parallel beam, and `pairs` half the most bins of a pixel there; for the pixel-driven
+    back-projection all three are ones.
     """
 
     kind: int
     bins: int
-    n_views: int
     across: np.ndarray
     along: np.ndarray
     scale: np.ndarray
     sharpness: np.ndarray
     factor: np.ndarray
-    taps: int
-    wide: int
+    pairs: np.ndarray
     members: np.ndarray
     elements: np.ndarray
+
+    @property
+    def n_views(self) -> int:
+        """Number of canonical views."""
+        return len(self.across)
 
     @property
     def n_lanes(self) -> int:
         """Number of symmetric copies."""
         return len(self.elements)
 
-    def weights_as(self, dtype: np.dtype, exact: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return sharpness and factor, of the transpose or of the pixel-driven sum."""
+    def weights_as(self, dtype: np.dtype, exact: bool) -> tuple[np.ndarray, ...]:
+        """Return sharpness, factor and pairs, of the transpose or of the pixel-driven sum."""
         if exact:
-            return self.sharpness.astype(dtype), self.factor.astype(dtype)
+            return self.sharpness.astype(dtype), self.factor.astype(dtype), self.pairs
         ones = np.ones(len(self.sharpness), dtype)
-        return ones, ones
+        return ones, ones, ones.astype(np.int64)
 
     @property
     def nbytes(self) -> int:
         """Memory of the table."""
-        arrays = (self.across, self.along, self.sharpness, self.factor, self.members)
+        arrays = (self.across, self.along, self.sharpness, self.factor, self.pairs, self.members)
         return sum(array.nbytes for array in arrays)
 
 
@@ -145,12 +146,6 @@ def _choose(
     return best
 
 
-def _padded(values: np.ndarray) -> np.ndarray:
-    """Repeat the last row so that whole blocks of views can be read."""
-    missing = -len(values) % BLOCK
-    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
-
-
 def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
     """Return the canonical views of a scan under the symmetries that save the most work.
 
@@ -187,7 +182,7 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         across = u * unit / scan.source_to_isocenter
         scale = np.array([per_bin, middle])
         ones = np.ones(len(angle))
-        sharpness, factor, taps, wide = ones, ones, 2, 0
+        sharpness, factor, pairs = ones, ones, ones.astype(np.int64)
     else:
         across = (np.outer(np.cos(angle), x) + np.outer(np.sin(angle), y)) / scan.detector_spacing
         start = (n % 2 - 1) / 2 if halved else (n - 1) / 2
@@ -201,23 +196,16 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         step = np.where(along_rows, grid.spacing[0], grid.spacing[1])
         sharpness = scan.detector_spacing / (unit * steep)
         factor = step / steep
-        # narrow bins, of which a pixel has more than two, come first
-        order = np.argsort(sharpness, kind="stable")
-        slots, across, sharpness = slots[order], across[order], sharpness[order]
-        factor = factor[order]
-        taps = max(2, math.ceil(2 / sharpness[0] - 1e-6))
-        wide = int(np.count_nonzero(sharpness < 1 - 1e-6))
+        pairs = np.ceil(1 / sharpness - 1e-6).astype(np.int64)
     return ViewTable(
         kind,
         bins,
-        len(angle),
-        _padded(across),
-        _padded(along),
+        across,
+        along,
         scale,
-        _padded(sharpness),
-        _padded(factor),
-        taps,
-        wide,
+        sharpness,
+        factor,
+        pairs,
         np.ascontiguousarray(slots, np.int64),
         np.array(group.lanes, np.int64),
     )

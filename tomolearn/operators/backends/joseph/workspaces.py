@@ -88,23 +88,23 @@ class Gathering(Workspace):
     ) -> None:
         batch, dtype = len(images), images.dtype
         self.pixels = ImageLanes(grid.shape, table.elements, 0, batch, dtype, threads)
-        taps = table.taps if exact else 2
-        stride = table.bins + 2 * taps
+        sharpness, factor, pairs = table.weights_as(dtype, exact)
+        padding = 2 * int(pairs.max())
+        stride = table.bins + 2 * padding
         views = aligned_empty(table.n_views * stride, lane_dtype(dtype, batch * table.n_lanes))
-        sharpness, factor = table.weights_as(dtype, exact)
         values = views.view(dtype).reshape(table.n_views, stride, -1)
-        self.packing = (table.members, taps, values)
+        self.packing = (table.members, padding, values)
         self.arguments = (
             table.kind,
             views,
             stride,
             table.bins,
-            taps,
-            table.wide if exact else 0,
+            padding,
             table.across,
             table.along,
             sharpness,
             factor,
+            pairs,
             table.scale,
             *grid.shape,
             self.pixels.lanes,

@@ -1,0 +1,228 @@
+"""`tomolearn demo`: what it prints and writes, and that its numbers are what they claim to be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pydicom
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from typer.testing import CliRunner, Result
+
+from tomolearn.cli import app
+from tomolearn.cli.experiment import Settings, simulate, tv_weight, within_border
+from tomolearn.dicom import CTSlice, example_slice_path, read_slice
+from tomolearn.geometry import load_geometry
+
+FILES = {
+    *(f"{name}.{suffix}" for name in ("truth", "fbp", "tv") for suffix in ("npy", "png")),
+    "sinogram.npy",
+    "scan.json",
+    "demo.png",
+    "demo.json",
+}
+MU_WATER = 0.01929
+
+
+def demo(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, ["demo", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder and output of a run with the defaults."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    result = demo("--out", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.stdout
+
+
+def hounsfield(path: Path) -> np.ndarray:
+    image = np.load(path)
+    assert image.dtype == np.float32
+    return (image.astype(np.float64) / MU_WATER - 1) * 1000
+
+
+def test_it_writes_all_files_and_nothing_else(results: tuple[Path, str]) -> None:
+    assert {path.name for path in results[0].iterdir()} == FILES
+
+
+def test_numbers_are_those_of_the_images(results: tuple[Path, str]) -> None:
+    folder, output = results
+    record = json.loads((folder / "demo.json").read_text())
+    truth = hounsfield(folder / "truth.npy")[4:-4, 4:-4]
+    for name, numbers in record["results"].items():
+        image = hounsfield(folder / f"{name.lower()}.npy")[4:-4, 4:-4]
+        psnr = peak_signal_noise_ratio(truth, image, data_range=2000)
+        ssim = structural_similarity(truth, image, data_range=2000)
+        # float32 images of Hounsfield units up to 3000: relative errors of 1e-6 at most
+        assert numbers["psnr"] == pytest.approx(psnr, abs=1e-4)
+        assert numbers["ssim"] == pytest.approx(ssim, abs=1e-5)
+        assert numbers["rmse"] == pytest.approx(np.sqrt(np.mean((image - truth) ** 2)), rel=1e-5)
+        row = next(line for line in output.splitlines() if name in line)
+        assert f"{psnr:.2f}" in row
+        assert f"{ssim:.4f}" in row
+    assert "2000 HU" in output
+
+
+def test_total_variation_beats_filtered_back_projection(results: tuple[Path, str]) -> None:
+    numbers = json.loads((results[0] / "demo.json").read_text())["results"]
+    assert numbers["TV"]["psnr"] > numbers["FBP"]["psnr"] + 2
+    assert numbers["TV"]["ssim"] > numbers["FBP"]["ssim"] + 0.1
+
+
+def test_truth_is_the_slice(results: tuple[Path, str]) -> None:
+    raw = pydicom.dcmread(example_slice_path())
+    stored = np.frombuffer(raw.PixelData, dtype="<i2").reshape(128, 128) - 1024.0
+    found = hounsfield(results[0] / "truth.npy")
+    # Bilinear interpolation to half pixels and back averages neighbours with weights 1/8, 3/4, 1/8.
+    kernel = np.outer([1, 6, 1], [1, 6, 1]) / 64
+    shifted = [kernel[i, j] * stored[i : 126 + i, j : 126 + j] for i in range(3) for j in range(3)]
+    np.testing.assert_allclose(found[1:-1, 1:-1], sum(shifted), atol=1e-3)
+
+
+def test_record_is_enough_to_repeat_the_run(results: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = results
+    record = json.loads((folder / "demo.json").read_text())
+    settings = record["settings"]
+    names = ("views", "photons", "electronic_std", "seed", "frequency_scaling", "iterations")
+    options = [f"--{name.replace('_', '-')}={settings[name]}" for name in (*names, "weight")]
+    assert demo("--out", tmp_path, *options).exit_code == 0
+    for name in ("sinogram.npy", "fbp.npy", "tv.npy"):
+        np.testing.assert_array_equal(np.load(tmp_path / name), np.load(folder / name))
+    assert set(record["versions"]) >= {"tomolearn", "python", "torch", "numpy", "numba"}
+    grid, scan = load_geometry(folder / "scan.json")
+    assert (grid.to_dict(), scan.to_dict()) == (record["grid"], record["scan"])
+
+
+def test_reconstruct_takes_what_the_demo_wrote(results: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = results
+    arguments = ["reconstruct", folder / "sinogram.npy", "--scan", folder / "scan.json"]
+    options = ["--out", tmp_path / "x.npy", "--filter", "hann", "--frequency-scaling", 0.6]
+    result = CliRunner().invoke(app, list(map(str, [*arguments, *options])))
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), np.load(folder / "fbp.npy"))
+
+
+def test_pictures_show_the_window(results: tuple[Path, str]) -> None:
+    low, high = json.loads((results[0] / "demo.json").read_text())["settings"]["window"]
+    shown = matplotlib.image.imread(results[0] / "truth.png")
+    wanted = (hounsfield(results[0] / "truth.npy")[4:-4, 4:-4] - low) / (high - low)
+    # 256 shades, and twice rounded down
+    np.testing.assert_allclose(shown[..., 0], np.clip(wanted, 0, 1), atol=2.01 / 255)
+    assert matplotlib.image.imread(results[0] / "demo.png").shape[1] > 1500
+
+
+def test_another_seed_is_other_noise(results: tuple[Path, str], tmp_path: Path) -> None:
+    assert demo("--out", tmp_path, "--seed", 1, "--iterations", 1).exit_code == 0
+    first, second = (np.load(f / "sinogram.npy") for f in (results[0], tmp_path))
+    assert 0.005 < np.sqrt(np.mean((first - second) ** 2)) < 0.05
+
+
+@pytest.fixture
+def disc() -> CTSlice:
+    """Water in a disc of 30 mm within air, with pixels that are not square."""
+    rows = (np.arange(60) - 29.5)[:, None] * 0.8
+    columns = (np.arange(50) - 24.5) * 0.9
+    inside = rows**2 + columns**2 < 15**2
+    image = np.where(inside, 0, -1000).astype(np.float32)
+    return CTSlice(image, (0.8, 0.9), np.zeros((60, 50), bool))
+
+
+def test_simulated_scan_is_that_of_the_slice(disc: CTSlice) -> None:
+    measurement = simulate(disc, Settings(16, 1e12, 0.0, 0, 1.0, 1))
+    scan = measurement.operator.scan
+    rays = measurement.sinogram.double().numpy()
+    # The central ray crosses 30 mm of water, in the middle of the detector.
+    middle = rays.shape[1] // 2
+    np.testing.assert_allclose(rays[:, middle], 30 * MU_WATER, rtol=0.05)
+    points, directions = scan.rays()
+    cross = points[..., 0] * directions[..., 1] - points[..., 1] * directions[..., 0]
+    chord = 2 * np.sqrt(np.maximum(15**2 - cross**2, 0))
+    # staircase of the disc's edge: its pixels are 0.8 mm
+    assert np.abs(rays - MU_WATER * chord).mean() < 0.5 * 0.8 * MU_WATER
+    # The operator that reconstructs did not make the data: it alone would fit them to rounding.
+    misfit = (measurement.operator(measurement.truth) - measurement.sinogram).abs().max()
+    assert misfit > 1e-3 * measurement.sinogram.max()
+
+
+def test_weight_follows_noise_pixel_and_views(disc: CTSlice) -> None:
+    def weight(**changes: Any) -> float:
+        values = {"views": 16, "photons": 1e5, "electronic_std": 0.0} | changes
+        settings = Settings(seed=0, frequency_scaling=1.0, iterations=1, **values)
+        return tv_weight(simulate(disc, settings), settings)
+
+    base = weight()
+    # noise 1 / sqrt(photons exp(-y)) of lines through at most 30 mm of water, mostly fewer
+    lowest, highest = (3 * np.sqrt(0.72 * 16) * np.sqrt(np.exp(y) / 1e5) for y in (0, 0.58))
+    assert lowest < base < highest
+    assert weight(photons=1e7) == pytest.approx(base / 10, rel=0.01)
+    assert weight(views=64) == pytest.approx(2 * base, rel=0.02)
+    assert weight(electronic_std=300.0) > base
+
+
+def test_within_border() -> None:
+    image = np.arange(100).reshape(10, 10)
+    np.testing.assert_array_equal(within_border(image), [[44, 45], [54, 55]])
+    assert within_border(torch.from_numpy(image)).tolist() == [[44, 45], [54, 55]]
+
+
+@pytest.mark.parametrize("name", ["chest-1/1-020.dcm", "head-ge/15.dcm"])
+def test_weight_suits_other_slices(name: str, real_data: Path) -> None:
+    """A coarse version of a whole patient: the rule's weight is within 1 dB of the best."""
+    from tomolearn.classical import total_variation
+
+    full = read_slice(real_data / name)
+    coarse = full.hounsfield.reshape(128, 4, 128, 4).mean((1, 3))
+    spacing = (4 * full.spacing[0], 4 * full.spacing[1])
+    settings = Settings(60, 20000.0, 5.0, 0, 0.6, 150)
+    measurement = simulate(CTSlice(coarse, spacing, np.zeros((128, 128), bool)), settings)
+    suggested = tv_weight(measurement, settings)
+
+    def error(factor: float) -> float:
+        image = total_variation(
+            measurement.sinogram,
+            measurement.operator,
+            weight=factor * suggested,
+            iterations=settings.iterations,
+            nonnegative=True,
+        )
+        return float(within_border(image - measurement.truth).square().mean())
+
+    errors = {factor: error(factor) for factor in (0.25, 0.5, 1.0, 2.0, 4.0)}
+    assert 10 * np.log10(errors[1.0] / min(errors.values())) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--input", "missing.dcm"), "error: missing.dcm: No such file or directory"),
+        (("--input", __file__), "test_demo.py: expected a DICOM file"),
+        (("--window", 100, -100), "--window: expected an increasing pair, got 100 -100"),
+        (("--photons", -5), "photons: expected positive numbers, got -5"),
+        (("--electronic-std", "nan"), "electronic_std"),
+        (("--weight", -1), "weight: expected a non-negative number, got -1.0"),
+        (("--frequency-scaling", 0), "frequency_scaling: expected a positive number, got 0.0"),
+        (("--views", 0), "--views"),
+    ],
+)
+def test_mistake_is_an_error_and_leaves_no_file(
+    options: tuple[Any, ...], message: str, tmp_path: Path
+) -> None:
+    result = demo("--out", tmp_path / "out", *options)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_results_are_not_overwritten_without_force(tmp_path: Path) -> None:
+    (tmp_path / "tv.npy").write_text("mine")
+    result = demo("--out", tmp_path)
+    assert result.exit_code == 2
+    assert "tv.npy: exists already; --force overwrites it" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tv.npy"]
+    assert demo("--out", tmp_path, "--force", "--iterations", 1).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == FILES
