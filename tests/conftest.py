@@ -10,7 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
 SEED = 20240613
 # A test that provokes one of these on purpose says so with `pytest.warns`.
-OUR_WARNINGS = ("tomolearn.geometry.CoverageWarning",)
+OUR_WARNINGS = (
+    "tomolearn.geometry.CoverageWarning",
+    "tomolearn.classical.ConvergenceWarning",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

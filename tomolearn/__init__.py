@@ -1,5 +1,14 @@
 """Learned computed tomography on exact, fast, differentiable ray transforms."""
 
+from tomolearn.classical import (
+    cgls,
+    fbp,
+    kaczmarz,
+    landweber,
+    sirt,
+    tikhonov,
+    total_variation,
+)
 from tomolearn.geometry import (
     ConeBeam,
     CoverageWarning,
@@ -7,6 +16,8 @@ from tomolearn.geometry import (
     Grid,
     ParallelBeam,
     field_of_view,
+    load_geometry,
+    save_geometry,
 )
 from tomolearn.operators import FiniteDifferences, LinearOperator, OperatorLayer, RayTransform
 
@@ -22,5 +33,14 @@ __all__ = [
     "OperatorLayer",
     "ParallelBeam",
     "RayTransform",
+    "cgls",
+    "fbp",
     "field_of_view",
+    "kaczmarz",
+    "landweber",
+    "load_geometry",
+    "save_geometry",
+    "sirt",
+    "tikhonov",
+    "total_variation",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom.dicom_files import COLUMNS, ROWS, ct_dataset, write, write_ct
+from dicom_files import COLUMNS, ROWS, ct_dataset, write, write_ct
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, MRImageStorage
 

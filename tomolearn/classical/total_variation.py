@@ -8,8 +8,9 @@ import torch
 
 from tomolearn._core.checks import check_float
 from tomolearn.classical.checks import check_flag, positive_norm, start
-from tomolearn.classical.iteration import Callback, Loop, per_image
+from tomolearn.classical.iteration import Callback, Loop
 from tomolearn.operators import FiniteDifferences, LinearOperator
+from tomolearn.operators.variation import variation_steps
 
 __all__ = ["total_variation"]
 
@@ -123,12 +124,12 @@ def total_variation(
     problem = _Problem(y, x, operator, weight, nonnegative)
     for _ in loop:
         problem.step()
-        loop.check(problem.image, None, problem.residual, problem.certificate)
-    return problem.image.reshape(*leading, *operator.domain_shape)
+        loop.check(problem.steps.image, None, problem.residual, problem.certificate)
+    return problem.steps.image.reshape(*leading, *operator.domain_shape)
 
 
 class _Problem:
-    """State of the iteration. Its steps work in place: at 128**2 an allocation costs a sum."""
+    """What is minimised, and the state of the iteration."""
 
     def __init__(
         self,
@@ -138,100 +139,48 @@ class _Problem:
         weight: float,
         nonnegative: bool,
     ) -> None:
-        self.y, self.operator, self.weight, self.nonnegative = y, operator, weight, nonnegative
-        self.gradient = _Gradient(x)
-        self.x, self.image, self.ahead = x, x.clone(), torch.empty_like(x)
-        self.p, self.p_new = torch.zeros_like(y), torch.zeros_like(y)
-        # without a penalty its dual variable would stay zero
-        axes = x.ndim - 1 if weight > 0 else 0
-        self.q = x.new_zeros((axes, *x.shape))
-        self.q_new, self.shrink = torch.zeros_like(self.q), torch.empty_like(x)
+        self.y, self.weight, self.nonnegative = y, weight, nonnegative
+        self.forward, self.adjoint = operator, operator.adjoint
+        if not torch.is_autocast_enabled(y.device.type):
+            # without the checks, which take as long as a small image's steps
+            self.forward, self.adjoint = operator._evaluate, operator._evaluate_adjoint
         norm = positive_norm(operator)
         share = _GRADIENT_SHARE if weight > 0 else 0.0
         size = torch.linalg.vector_norm(y.flatten(1), dim=1)
         size /= norm * math.sqrt(math.prod(operator.domain_shape))
         # the dimensionless ratio of the images' expected size to the weight
         balance = (_BALANCE * norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
-        self.primal_step = per_image(-balance / norm**2, x)
-        self.data_step = per_image(_SAFETY * (1 - share) / balance, y)
-        self.data_shrink = 1 / (1 + self.data_step / 2)
         gradient_norm = FiniteDifferences(operator.domain_shape).norm()
-        self.gradient_step = per_image(
-            _SAFETY * share * norm**2 / (balance * max(gradient_norm, 1e-30) ** 2), x
+        self.steps = variation_steps(
+            x,
+            y,
+            weight,
+            nonnegative,
+            primal_step=-balance / norm**2,
+            data_step=_SAFETY * (1 - share) / balance,
+            gradient_step=_SAFETY * share * norm**2 / (balance * max(gradient_norm, 1e-30) ** 2),
+            relaxation=_RELAXATION,
         )
 
     def step(self) -> None:
         """Make one iteration."""
-        slope = self.operator.adjoint(self.p)
-        self.gradient.add_adjoint(self.q, slope)
-        torch.addcmul(self.x, slope, self.primal_step, out=self.image)
-        if self.nonnegative:
-            self.image.clamp_(min=0)
-        torch.lerp(self.x, self.image, 2.0, out=self.ahead)
-        self.x.lerp_(self.image, _RELAXATION)
-
-        misfit = self.operator(self.ahead).sub_(self.y)
-        torch.addcmul(self.p, misfit, self.data_step, out=self.p_new)
-        self.p_new.mul_(self.data_shrink)
-        self.p.lerp_(self.p_new, _RELAXATION)
-
-        if self.weight > 0:
-            self.gradient(self.ahead, self.q_new)
-            for old, new in zip(self.q, self.q_new, strict=True):
-                torch.addcmul(old, new, self.gradient_step, out=new)
-            # the inverse root of a zero length is infinite and clamped; torch's plain root would
-            # start threads even for small images
-            shrink = _square(self.q_new, self.shrink).rsqrt_().mul_(self.weight).clamp_(max=1.0)
-            self.q_new.mul_(shrink)
-            self.q.lerp_(self.q_new, _RELAXATION)
+        self.steps.image_step(self.adjoint(self.steps.p))
+        self.steps.data_dual_step(self.forward(self.steps.ahead))
+        self.steps.gradient_dual_step()
 
     def residual(self) -> torch.Tensor:
         """Return ``A x - y``."""
-        return self.operator(self.image).sub_(self.y)
+        return self.forward(self.steps.image).sub_(self.y)
 
     def certificate(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the objective and a bound of its distance from the minimum."""
-        slope = self.operator.adjoint(self.p_new)
-        self.gradient.add_adjoint(self.q_new, slope)
+        image, p = self.steps.image, self.steps.p_new
+        slope = self.steps.dual_slope(self.adjoint(p))
         if self.nonnegative:
             slope.clamp_(max=0)
         objective = self.residual().square_().flatten(1).sum(1)
         if self.weight > 0:
-            differences = torch.zeros_like(self.q_new)
-            self.gradient(self.image, differences)
-            length = _square(differences, torch.empty_like(self.image)).sqrt_()
-            objective += self.weight * length.flatten(1).sum(1)
-        dual = self.p_new * (self.y + self.p_new / 4)
-        norms = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (self.image, slope)]
+            objective += self.weight * self.steps.variation()
+        dual = p * (self.y + p / 4)
+        norms = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (image, slope)]
         return objective, objective + dual.flatten(1).sum(1) + norms[0] * norms[1]
-
-
-class _Gradient:
-    """Differences of neighbouring pixels into a given tensor (axes, batch, ...).
-
-    As `FiniteDifferences` of spacing one, without fresh tensors: the last difference along each
-    axis is not written, it is to be zero from the start.
-    """
-
-    def __init__(self, like: torch.Tensor) -> None:
-        self.counts = tuple(like.shape[1:])
-
-    def __call__(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        for axis, (count, part) in enumerate(zip(self.counts, out, strict=True), start=1):
-            upper, lower = x.narrow(axis, 1, count - 1), x.narrow(axis, 0, count - 1)
-            torch.sub(upper, lower, out=part.narrow(axis, 0, count - 1))
-
-    def add_adjoint(self, q: torch.Tensor, out: torch.Tensor) -> None:
-        for axis, part in enumerate(q, start=1):
-            count = self.counts[axis - 1]
-            inner = part.narrow(axis, 0, count - 1)
-            out.narrow(axis, 1, count - 1).add_(inner)
-            out.narrow(axis, 0, count - 1).sub_(inner)
-
-
-def _square(vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Write the squared lengths of the vectors (axes, batch, ...) to `out` and return it."""
-    torch.mul(vectors[0], vectors[0], out=out)
-    for component in vectors[1:]:
-        out.addcmul_(component, component)
-    return out

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tomolearn.cli.bench import bench
 from tomolearn.cli.demo import demo
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.info import info
@@ -18,7 +19,7 @@ from tomolearn.cli.reconstruct import reconstruct
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, info)
+COMMANDS = (demo, reconstruct, info, bench)
 
 app = typer.Typer(
     cls=CleanErrors,

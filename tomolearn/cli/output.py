@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["ARRAY_SUFFIXES", "check_target", "complete_file", "write_array", "write_text"]
 
@@ -67,6 +67,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array as ``.npy``, or under the name "image" into a ``.npz`` or HDF5 file."""
+    import numpy as np
+
     suffix = path.suffix.lower()
     with complete_file(path) as stream:
         if suffix == ".npy":

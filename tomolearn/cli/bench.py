@@ -1,0 +1,86 @@
+"""``tomolearn bench``: how fast the backends on this machine are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tomolearn.cli.output import check_target, write_text
+
+if TYPE_CHECKING:
+    from tomolearn.evaluation.speed import Timing
+
+__all__ = ["bench"]
+
+
+def bench(
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="A scan to measure, by name; may be given again. Default: all."),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Measurements per figure; their median counts.")
+    ] = 5,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    peers: Annotated[
+        bool, typer.Option(help="Measure other libraries, too, if they are installed.")
+    ] = True,
+    methods: Annotated[
+        bool, typer.Option(help="Measure FBP and total variation, too (CPU only).")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
+) -> None:
+    """Measure projection and back-projection of all backends, as ratios to ASTRA in one run."""
+    import torch
+
+    from tomolearn.cli.info import versions
+    from tomolearn.evaluation.speed import CASES, measure_methods, measure_projectors
+
+    names = list(CASES) if case is None else case
+    for name in names:
+        if name not in CASES:
+            raise ValueError(f"--case: expected one of {'; '.join(CASES)}, got {name!r}")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"--device: expected cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: expected a device of this machine, but torch sees no GPU")
+    if out is not None:
+        check_target(out, force=force, suffixes=(".json",))
+    timings: list[Timing] = []
+    for name in names:
+        typer.echo(f"measuring {name} ...", err=True)
+        timings += measure_projectors(CASES[name], rounds=rounds, device=device, peers=peers)
+    if methods and device == "cpu":
+        typer.echo("measuring FBP and total variation ...", err=True)
+        timings += measure_methods(rounds=rounds)
+    _print_table(timings)
+    if out is not None:
+        found = {
+            "versions": versions(),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "rounds": rounds,
+            "timings": [timing.to_dict() for timing in timings],
+        }
+        write_text(out, json.dumps(found, indent=2) + "\n")
+        typer.echo(f"wrote {out}", err=True)
+
+
+def _print_table(timings: list[Timing]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("scan", "batch", "what", "who", title="Medians; ratios to ASTRA (TV: ODL)")
+    table.add_column("figure", justify="right")
+    table.add_column("ratio", justify="right")
+    for timing in timings:
+        ratio = "" if timing.ratio is None else f"{timing.ratio:.1f}x"
+        figure = f"{timing.value:.3g} {timing.unit}".strip()
+        table.add_row(
+            timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio
+        )
+    Console().print(table)
