@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -24,6 +25,8 @@ _RELAXATION = 1.8
 _SAFETY = 0.99
 # The certificate costs as much as an iteration.
 _CHECK_EVERY = 10
+
+_Map = Callable[[torch.Tensor], torch.Tensor]
 
 
 @torch.no_grad()
@@ -140,10 +143,12 @@ class _Problem:
         nonnegative: bool,
     ) -> None:
         self.y, self.weight, self.nonnegative = y, weight, nonnegative
-        self.forward, self.adjoint = operator, operator.adjoint
-        if not torch.is_autocast_enabled(y.device.type):
-            # without the checks, which take as long as a small image's steps
-            self.forward, self.adjoint = operator._evaluate, operator._evaluate_adjoint
+        # the tensors are checked; to check them at every call would take as long as the steps
+        self.forward: _Map = operator._evaluate
+        self.adjoint: _Map = operator._evaluate_adjoint
+        if torch.is_autocast_enabled(y.device.type):
+            # the operator itself sees to it that mixed precision does not reach its inside
+            self.forward, self.adjoint = operator, operator.adjoint
         norm = positive_norm(operator)
         share = _GRADIENT_SHARE if weight > 0 else 0.0
         size = torch.linalg.vector_norm(y.flatten(1), dim=1)

@@ -53,9 +53,9 @@ class VariationSteps:
         self.x, self.y, self.nonnegative, self.relaxation = x, y, nonnegative, relaxation
         # a weight that rounds to zero would be divided by zero
         self.weight = max(weight, torch.finfo(x.dtype).tiny) if weight > 0 else 0.0
-        self.primal_step, self.data_step = per_image(primal_step, x), per_image(data_step, y)
+        self.primal_step, self.data_step = _per_image(primal_step, x), _per_image(data_step, y)
         self.data_shrink = 1 / (1 + self.data_step / 2)
-        self.gradient_step = per_image(gradient_step, x)
+        self.gradient_step = _per_image(gradient_step, x)
         self.image = x.clone()
         self.p, self.p_new = torch.zeros_like(y), torch.zeros_like(y)
         self.ahead, self.q, self.q_new = self._allocate()
@@ -120,7 +120,7 @@ def variation_steps(
 
     The parameters are those of `VariationSteps`.
     """
-    kind = VariationSteps
+    kind: type[VariationSteps] = VariationSteps
     if x.device.type == "cpu" and x.ndim == 3:
         from tomolearn.operators.backends.variation import CompiledVariationSteps
 
@@ -128,7 +128,7 @@ def variation_steps(
     return kind(x, y, weight, nonnegative, primal_step, data_step, gradient_step, relaxation)
 
 
-def per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return numbers (batch,) in a shape that multiplies the images of `like` (batch, ...)."""
     return numbers.reshape(-1, *(1,) * (like.ndim - 1))
 

@@ -13,7 +13,7 @@ from tomolearn.operators.variation import VariationSteps
 
 __all__ = ["CompiledVariationSteps"]
 
-_SMALL_WORK = 2**18  # pixels of the batch below which starting threads does not pay
+_SMALL_WORK = 2**19  # pixels of the batch below which starting threads does not pay
 
 
 class CompiledVariationSteps(VariationSteps):
