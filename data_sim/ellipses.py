@@ -124,6 +124,25 @@ class Ellipses:
             return np.zeros(self.n_ellipses, dtype=np.int64)
         return np.repeat(np.arange(self.counts.size), self.counts)
 
+    def scaled(self, factor: float) -> Ellipses:
+        """Return the ellipses made larger or smaller about the middle of the square.
+
+        Parameters
+        ----------
+        factor : float
+            Positive.
+
+        Raises
+        ------
+        ValueError
+            If `factor` is not positive and finite.
+        """
+        if not 0 < factor < float("inf"):
+            raise ValueError(f"factor: expected a positive number, got {factor!r}")
+        return Ellipses(
+            self.value, self.semi_axes * factor, self.centre * factor, self.rotation, self.counts
+        )
+
     def images(self, start: int, stop: int) -> Ellipses:
         """Return the phantoms ``start`` to ``stop`` (exclusive) of a batch, as a batch.
 

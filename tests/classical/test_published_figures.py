@@ -18,7 +18,7 @@ N_SEEDS = 6
 def setup():
     grid = Grid((128, 128))
     operator = RayTransform(grid, ParallelBeam.covering(grid, 30))
-    truth = torch.from_numpy(shepp_logan(grid.shape))
+    truth = torch.from_numpy(shepp_logan(grid.shape, extent="centres"))
     clean = operator(truth)
     noise = torch.randn(N_SEEDS, *clean.shape, generator=torch.Generator().manual_seed(7))
     return operator, truth, clean + 0.05 * clean.abs().mean() * noise

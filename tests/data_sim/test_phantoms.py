@@ -174,3 +174,31 @@ def test_bad_arguments_are_refused(arguments, error, message):
 def test_the_generator_cannot_be_left_out():
     with pytest.raises(TypeError, match="rng"):
         random_ellipses(1, (4, 4))
+
+
+@pytest.mark.parametrize("n", [64, 65])
+def test_extent_to_the_centres_is_odls_phantom(n):
+    theirs = odl_shepp_logan(uniform_discr([-1, -1], [1, 1], (n, n)), modified=True).asarray()
+    ours = np.rot90(shepp_logan((n, n), extent="centres"), -1)
+    # single pixels on an ellipse's edge fall to either side by rounding
+    assert np.mean(np.abs(ours - theirs) > 1e-6) < 2e-3
+    assert np.mean(np.abs(np.rot90(shepp_logan((n, n)), -1) - theirs) > 1e-6) > 5e-3
+
+
+def test_extent_of_random_ellipses():
+    edges, centres = (
+        random_ellipses(3, (50, 50), np.random.default_rng(1), extent=extent)
+        for extent in ("edges", "centres")
+    )
+    assert not np.array_equal(edges, centres)
+    ellipses = random_ellipse_parameters(3, np.random.default_rng(1)).scaled(49 / 50)
+    np.testing.assert_array_equal(centres, rasterise(ellipses, (50, 50)))
+
+
+def test_extent_errors():
+    with pytest.raises(ValueError, match="extent: expected one of edges, centres, got 'pixels'"):
+        shepp_logan((8, 8), extent="pixels")
+    with pytest.raises(ValueError, match="extent: expected 'edges' for an image of 8 x 9 pixels"):
+        shepp_logan((8, 9), extent="centres")
+    with pytest.raises(ValueError, match="factor: expected a positive number, got 0"):
+        shepp_logan_ellipses().scaled(0)

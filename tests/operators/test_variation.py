@@ -1,6 +1,7 @@
 """The compiled steps of total variation against those in torch."""
 
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_compiled_steps_equal_torch(shape, dtype, batch, nonnegative, weight):
     assert ours.image.dtype == dtype
     assert ours.ahead.is_contiguous()
     # the comparison has met both sides of every maximum
-    if nonnegative and min(shape) > 1:
+    if weight and nonnegative and min(shape) > 1:
         assert (ours.image == 0).any()
         assert (ours.image > 0).any()
     if weight and min(shape) > 1:
@@ -95,9 +96,8 @@ def test_runs_in_several_threads_at_once():
 
 
 def test_images_of_a_batch_do_not_mix():
-    shape, bins = (9, 17), 35
-    both = iterate(*problem(CompiledVariationSteps, shape, 2, torch.float64))
-    steps, matrix = problem(VariationSteps, shape, 2, torch.float64)
+    both = iterate(*problem(CompiledVariationSteps, (9, 17), 2, torch.float64))
+    steps, matrix = problem(VariationSteps, (9, 17), 2, torch.float64)
     for k in range(2):
         one = CompiledVariationSteps(
             steps.x[k : k + 1].clone(),
@@ -109,7 +109,6 @@ def test_images_of_a_batch_do_not_mix():
         )
         iterate(one, matrix)
         torch.testing.assert_close(both.image[k], one.image[0], rtol=0, atol=1e-13)
-    assert bins == matrix.shape[0]
 
 
 def test_any_precision_and_order_of_the_projections():
@@ -141,9 +140,7 @@ def test_a_weight_below_single_precision_does_not_divide_by_zero(kind):
 
 def test_choice():
     def kind(*shape):
-        arguments = problem(VariationSteps, shape, 1, torch.float32)[0]
-        numbers = [torch.ones(1)] * 3
-        return type(variation_steps(arguments.x, arguments.y, WEIGHT, False, *numbers, 1.8))
+        return type(problem(variation_steps, shape, 1, torch.float32)[0])
 
     assert kind(4, 5) is CompiledVariationSteps
     assert kind(4) is kind(4, 2, 3) is VariationSteps
@@ -166,5 +163,7 @@ def test_reconstructions_and_certificates_are_the_same(nonnegative, monkeypatch)
             callback=states.append,
         )
         results.append((x, states[-1].objective, states[-1].gap, states[-1].residual))
-        monkeypatch.setattr("tomolearn.classical.total_variation.variation_steps", VariationSteps)
+        # the function hides the module of its name
+        module = sys.modules[total_variation.__module__]
+        monkeypatch.setattr(module, "variation_steps", VariationSteps)
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-10)

@@ -22,8 +22,8 @@ class CompiledVariationSteps(VariationSteps):
     `slope` and `projection` are not overwritten.
     """
 
-    def __init__(self, x: torch.Tensor, y: torch.Tensor, *arguments: Any) -> None:
-        super().__init__(x, y, *arguments)
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, *arguments: Any, **named: Any) -> None:
+        super().__init__(x, y, *arguments, **named)
         rows, columns = x.shape[1:]
         number = self._dtype = x.numpy().dtype
         # kernels get scalars in the images' precision, or they would compute in double
