@@ -187,8 +187,9 @@ def odl_pdhg(
     variation = odl.functionals.GroupL1Norm(gradient.range)
     pixel = grid.spacing[0]
     operator = odl.BroadcastOperator(ray, gradient)
+    # the factor in front: behind it, ODL scales the argument
     functional = odl.functionals.SeparableSum(
-        data * (1.0 / bin_), variation * (weight * pixel / cell)
+        (1.0 / bin_) * data, (weight * pixel / cell) * variation
     )
     ray_norm = norm * np.sqrt(bin_ / cell)
     bound = np.sqrt(ray_norm**2 + 8.0 / pixel**2)

@@ -157,7 +157,8 @@ class JosephBackend(Backend):
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, rows, columns) of the transposed projection."""
-        if isinstance(self.scan, ParallelBeam):
+        # both are the transpose; single images are faster to scatter, batches to gather
+        if isinstance(self.scan, ParallelBeam) and len(sinograms) > 1:
             return self._gather_all(sinograms, exact=True)
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.view(len(sinograms), -1).numpy(), images.numpy()
