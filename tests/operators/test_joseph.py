@@ -182,7 +182,7 @@ from tomolearn.operators.backends.joseph import kernels
 A = RayTransform(Grid((8, 8)), ParallelBeam(3, 9, 1.0))
 y = A(torch.ones(1, 8, 8))
 A.adjoint(y)
-stats = [kernel.stats for kernel in (kernels.project, kernels.gather)]
+stats = [kernel.stats for kernel in (kernels.project, kernels.scatter)]
 print(json.dumps([[sum(s.cache_hits.values()), sum(s.cache_misses.values())] for s in stats]))
 """
 

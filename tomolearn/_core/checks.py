@@ -53,10 +53,11 @@ def check_float(
     """
     kind = "positive" if positive else "non-negative" if nonnegative else "finite"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"{name}: expected a {kind} number, got {value!r} ({type(value).__name__})"
-        )
-    number = float(value)
+        raise TypeError(f"{name}: expected a {kind} number, got {value!r} ({type(value).__name__})")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
     wrong_sign = (positive and number <= 0) or (nonnegative and number < 0)
     if not math.isfinite(number) or wrong_sign:
         raise ValueError(f"{name}: expected a {kind} number, got {value!r}")
@@ -77,9 +78,12 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray, torch.Tensor)):
         raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged, on a GPU, with a gradient
         raise TypeError(f"{name}: expected {expected}, got {values!r}") from error
+    if array.size and array.dtype.kind not in "iuf":  # strings would be converted, complex cut
+        raise TypeError(f"{name}: expected {expected}, got {values!r}")
+    array = array.astype(np.float64)
     if array.ndim != 1 or array.size == 0 or (length is not None and array.size != length):
         raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 from typing import Any, Self
 
@@ -44,20 +43,24 @@ class GeometryValue:
         kind = given.pop("type", name)
         if kind != name:
             raise ValueError(f"type: expected {name!r}, got {kind!r}")
-        fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        unknown = sorted(set(given) - set(fields))
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        names = [field.name for field in fields]
+        unknown = [field for field in given if field not in names]
         if unknown:
             raise ValueError(
-                f"{name}: expected only the fields {', '.join(fields)}, got unknown "
+                f"{name}: expected only the fields {', '.join(names)}, got unknown "
                 f"{', '.join(map(repr, unknown))}"
             )
         missing = [
-            name
-            for name, parameter in inspect.signature(cls).parameters.items()
-            if parameter.default is parameter.empty and name not in given
+            field.name
+            for field in fields
+            if field.default is dataclasses.MISSING and field.name not in given
         ]
         if missing:
-            raise ValueError(f"{name}: missing field {', '.join(map(repr, missing))}")
+            raise ValueError(
+                f"{name}: expected the fields {', '.join(names)}, got none named "
+                f"{', '.join(map(repr, missing))}"
+            )
         return cls(**given)
 
     def to_json(self) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_floats, check_int
-from tomolearn.geometry.fan import check_distances
-from tomolearn.geometry.grid import Grid
+from tomolearn._core.checks import check_float, check_floats
+from tomolearn.geometry.fan import check_distances, half_fan
+from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
 from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
 
 __all__ = ["ConeBeam"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, init=False, repr=False, kw_only=True)
 class ConeBeam(Scan):
     """Three-dimensional cone-beam scan on a circle or a helix.
 
@@ -53,7 +53,7 @@ class ConeBeam(Scan):
         If an argument is not of the kind named above.
     """
 
-    detector_shape: tuple[int, int]  # type: ignore[assignment]
+    detector_shape: tuple[int, int]
     detector_spacing: tuple[float, float]
     source_to_isocenter: float
     source_to_detector: float
@@ -64,7 +64,7 @@ class ConeBeam(Scan):
     def __init__(
         self,
         n_angles: int | None = None,
-        detector_shape: Sequence[int] = (),
+        detector_shape: Sequence[int] | None = None,
         detector_spacing: float | Sequence[float] | None = None,
         source_to_isocenter: float | None = None,
         source_to_detector: float | None = None,
@@ -77,29 +77,16 @@ class ConeBeam(Scan):
         detector_offset: Sequence[float] = (0.0, 0.0),
     ) -> None:
         self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
-        if not isinstance(detector_shape, Sequence) or len(detector_shape) != 2:
-            raise ValueError(
-                f"detector_shape: expected (rows, columns), got {detector_shape!r}"
-            )
-        spacings: Any = detector_spacing
-        if np.ndim(spacings) == 0:
-            spacings = (check_float("detector_spacing", spacings, positive=True),) * 2
-        row_spacing, column_spacing = check_floats("detector_spacing", spacings, length=2)
         row_offset, column_offset = check_floats("detector_offset", detector_offset, length=2)
-        rows, columns = detector_shape
+        isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
         self._set(
-            detector_shape=(
-                check_int("detector_shape[0]", rows, minimum=1),
-                check_int("detector_shape[1]", columns, minimum=1),
-            ),
-            detector_spacing=(
-                check_float("detector_spacing[0]", row_spacing, positive=True),
-                check_float("detector_spacing[1]", column_spacing, positive=True),
-            ),
+            detector_shape=check_counts("detector_shape", detector_shape, (2,)),
+            detector_spacing=check_spacing("detector_spacing", detector_spacing, 2),
             detector_offset=(row_offset + 0.0, column_offset + 0.0),
             pitch=check_float("pitch", pitch) + 0.0,
             start_z=check_float("start_z", start_z) + 0.0,
-            **check_distances(source_to_isocenter, source_to_detector),
+            source_to_isocenter=isocenter,
+            source_to_detector=distance,
         )
 
     @classmethod
@@ -113,7 +100,7 @@ class ConeBeam(Scan):
         angles: Sequence[float] | np.ndarray | None = None,
         angular_range: float | None = None,
         start_angle: float | None = None,
-    ) -> ConeBeam:
+    ) -> Self:
         """Return a circular scan whose detector sees the whole grid in every view.
 
         The bins have the voxels' size at the rotation axis.
@@ -127,31 +114,26 @@ class ConeBeam(Scan):
 
         Raises
         ------
-        ValueError
-            If the grid is not 3-D or reaches out to the circle of the source.
+        TypeError, ValueError
+            If the grid is not a 3-D one or reaches out to the circle of the source, or an
+            argument is not of the kind named above.
         """
-        if grid.ndim != 3:
-            raise ValueError(f"grid: expected a 3-D grid, got shape {grid.shape}")
-        distances = check_distances(source_to_isocenter, source_to_detector)
-        if grid.radius >= source_to_isocenter:
-            raise ValueError(
-                "source_to_isocenter: expected more than the grid's radius "
-                f"{grid.radius:.6g} mm, got {source_to_isocenter}"
-            )
-        magnification = source_to_detector / source_to_isocenter
+        check_grid(grid, 3)
+        isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
+        fan = half_fan(grid, isocenter)
+        magnification = distance / isocenter
         spacing = (magnification * grid.spacing[0], magnification * min(grid.spacing[1:]))
-        fan = math.asin(grid.radius / source_to_isocenter)
-        height = max(-grid.lower[0], grid.upper[0]) * source_to_detector
-        height /= source_to_isocenter - grid.radius
-        width = source_to_detector * math.tan(fan)
+        height = max(-grid.lower[0], grid.upper[0]) * distance / (isocenter - grid.radius)
+        width = distance * math.tan(fan)
         return cls(
             n_angles,
             (2 * math.ceil(height / spacing[0]), 2 * math.ceil(width / spacing[1])),
             spacing,
+            isocenter,
+            distance,
             angles=angles,
             angular_range=angular_range,
             start_angle=start_angle,
-            **distances,
         )
 
     @property

@@ -10,14 +10,14 @@ from typing import Any, Self
 import numpy as np
 
 from tomolearn._core.checks import check_choice, check_float, check_int
-from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
 
 __all__ = ["FanBeam"]
 
 
-def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> dict[str, float]:
-    """Return both distances as floats, the detector beyond the rotation axis."""
+def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> tuple[float, float]:
+    """Return both distances as floats, the detector at the rotation axis or beyond."""
     isocenter = check_float("source_to_isocenter", source_to_isocenter, positive=True)
     detector = check_float("source_to_detector", source_to_detector, positive=True)
     if detector < isocenter:
@@ -25,10 +25,20 @@ def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> dict[s
             f"source_to_detector: expected at least source_to_isocenter = {isocenter}, "
             f"got {detector}"
         )
-    return {"source_to_isocenter": isocenter, "source_to_detector": detector}
+    return isocenter, detector
 
 
-@dataclass(frozen=True, init=False, repr=False)
+def half_fan(grid: Grid, source_to_isocenter: float) -> float:
+    """Return the angle in radians, at the source, between the axis and the grid's farthest edge."""
+    if grid.radius >= source_to_isocenter:
+        raise ValueError(
+            "source_to_isocenter: expected more than the grid's radius "
+            f"{grid.radius:.6g} mm, got {source_to_isocenter}"
+        )
+    return math.asin(grid.radius / source_to_isocenter)
+
+
+@dataclass(frozen=True, init=False, repr=False, kw_only=True)
 class FanBeam(Scan):
     """Two-dimensional fan-beam scan.
 
@@ -88,12 +98,14 @@ class FanBeam(Scan):
         detector_offset: float = 0.0,
     ) -> None:
         self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
+        isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
         self._set(
             n_detectors=check_int("n_detectors", n_detectors, minimum=1),
             detector_spacing=check_float("detector_spacing", detector_spacing, positive=True),
+            source_to_isocenter=isocenter,
+            source_to_detector=distance,
             detector=check_choice("detector", detector, ("flat", "curved")),
             detector_offset=check_float("detector_offset", detector_offset) + 0.0,
-            **check_distances(source_to_isocenter, source_to_detector),
         )
         if detector == "curved" and np.abs(self.fan_angles).max() >= math.pi / 2:
             raise ValueError(
@@ -124,34 +136,34 @@ class FanBeam(Scan):
         n_detectors : int, optional
             Number of bins. Default: as many as give the bins the pixels' size at the
             rotation axis.
-        n_angles, source_to_isocenter, source_to_detector, detector, angles, angular_range, start_angle
+        source_to_isocenter, source_to_detector, detector
+            As for `FanBeam`.
+        n_angles, angles, angular_range, start_angle
             As for `FanBeam`.
 
         Raises
         ------
-        ValueError
-            If the grid reaches out to the circle of the source.
-        """  # noqa: E501
-        distances = check_distances(source_to_isocenter, source_to_detector)
-        if grid.radius >= source_to_isocenter:
-            raise ValueError(
-                "source_to_isocenter: expected more than the grid's radius "
-                f"{grid.radius:.6g} mm, got {source_to_isocenter}"
-            )
-        fan = math.asin(grid.radius / source_to_isocenter)
-        width = 2 * source_to_detector * (math.tan(fan) if detector == "flat" else fan)
+        TypeError, ValueError
+            If the grid is not a 2-D one or reaches out to the circle of the source, or an
+            argument is not of the kind named above.
+        """
+        check_grid(grid, 2)
+        isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
+        fan = half_fan(grid, isocenter)
+        width = 2 * distance * (math.tan(fan) if detector == "flat" else fan)
         if n_detectors is None:
-            magnification = source_to_detector / source_to_isocenter
+            magnification = distance / isocenter
             n_detectors = math.ceil(width / (magnification * min(grid.spacing)))
         return cls(
             n_angles,
             n_detectors,
             width / check_int("n_detectors", n_detectors, minimum=1),
+            isocenter,
+            distance,
             detector=detector,
             angles=angles,
             angular_range=angular_range,
             start_angle=start_angle,
-            **distances,
         )
 
     @property
@@ -172,7 +184,11 @@ class FanBeam(Scan):
 
     @property
     def short_scan_range(self) -> float:
-        """Angular range in radians that sees every ray at least once: pi plus the fan."""
+        """Angular range in radians of a short scan: pi plus the fan.
+
+        The fan is twice the angle of the detector's farther edge. Every ray is seen at least
+        once if the detector is centred; one that is moved aside needs the full turn.
+        """
         edge = abs(self.detector_offset) + self.n_detectors * self.detector_spacing / 2
         edge /= self.source_to_detector
         return math.pi + 2 * (edge if self.detector == "curved" else math.atan(edge))

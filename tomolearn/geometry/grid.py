@@ -14,6 +14,32 @@ from tomolearn.geometry._values import GeometryValue
 __all__ = ["Grid"]
 
 
+def check_counts(name: str, values: Any, lengths: Sequence[int]) -> tuple[int, ...]:
+    """Return a sequence of positive integers as a tuple, of one of the lengths."""
+    expected = f"{' or '.join(map(str, lengths))} integers >= 1"
+    if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, np.ndarray)):
+        raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
+    if np.ndim(values) == 0 or len(values) not in lengths:
+        raise ValueError(f"{name}: expected {expected}, got {values!r}")
+    return tuple(check_int(f"{name}[{k}]", n, minimum=1) for k, n in enumerate(values))
+
+
+def check_spacing(name: str, value: Any, n_axes: int) -> tuple[float, ...]:
+    """Return positive lengths, one per axis, from one number or one per axis."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return (check_float(name, value, positive=True),) * n_axes
+    lengths = check_floats(name, value, length=n_axes)
+    return tuple(check_float(f"{name}[{k}]", v, positive=True) for k, v in enumerate(lengths))
+
+
+def check_grid(grid: Any, ndim: int) -> None:
+    """Check that `grid` is a `Grid` of `ndim` axes."""
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+    if grid.ndim != ndim:
+        raise ValueError(f"grid: expected a {ndim}-D grid, got shape {grid.shape}")
+
+
 @dataclass(frozen=True)
 class Grid(GeometryValue):
     """A regular grid of pixels (2-D) or voxels (3-D).
@@ -50,22 +76,11 @@ class Grid(GeometryValue):
         *,
         center: Sequence[float] | None = None,
     ) -> None:
-        if isinstance(shape, str) or not isinstance(shape, (Sequence, np.ndarray)):
-            raise TypeError(
-                f"shape: expected 2 or 3 integers, got {shape!r} ({type(shape).__name__})"
-            )
-        if len(shape) not in (2, 3):
-            raise ValueError(f"shape: expected 2 or 3 integers, got {len(shape)}")
-        counts = tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
-        spacings: Any = spacing
-        if np.ndim(spacing) == 0:
-            spacings = (check_float("spacing", spacing, positive=True),) * len(counts)
-        lengths = check_floats("spacing", spacings, length=len(counts))
-        for k, length in enumerate(lengths):
-            check_float(f"spacing[{k}]", length, positive=True)
+        counts = check_counts("shape", shape, (2, 3))
+        lengths = check_spacing("spacing", spacing, len(counts))
         # "+ 0.0" turns -0.0 into 0.0, which compares equal but prints and serialises differently
-        middle = (0.0,) * len(counts) if center is None else center
-        middle = tuple(c + 0.0 for c in check_floats("center", middle, length=len(counts)))
+        origin = (0.0,) * len(counts) if center is None else center
+        middle = tuple(c + 0.0 for c in check_floats("center", origin, length=len(counts)))
         object.__setattr__(self, "shape", counts)
         object.__setattr__(self, "spacing", lengths)
         object.__setattr__(self, "center", middle)

@@ -10,13 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from tomolearn._core.checks import check_float, check_int
-from tomolearn.geometry.grid import Grid
+from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
 
 __all__ = ["ParallelBeam"]
 
 
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, init=False, repr=False, kw_only=True)
 class ParallelBeam(Scan):
     """Two-dimensional parallel-beam scan.
 
@@ -94,7 +94,13 @@ class ParallelBeam(Scan):
             The two-dimensional grid to cover.
         n_angles, angles, angular_range, start_angle
             As for `ParallelBeam`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the grid is not a 2-D one, or an argument is not of the kind named above.
         """
+        check_grid(grid, 2)
         n_detectors = 2 * math.ceil(grid.radius / min(grid.spacing)) + 1
         return cls(
             n_angles,
@@ -118,9 +124,7 @@ class ParallelBeam(Scan):
     def vectors(self) -> ViewVectors:
         """Return per view ray direction, detector middle and bin step, in mm."""
         axis, direction = plane_axes(self.view_angles)
-        return ViewVectors(
-            direction, axis * self.detector_offset, (axis * self.detector_spacing,)
-        )
+        return ViewVectors(direction, axis * self.detector_offset, (axis * self.detector_spacing,))
 
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return a point and the direction of every ray, arrays (n_angles, n_detectors, 2)."""

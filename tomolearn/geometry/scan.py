@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -44,6 +44,21 @@ class Scan(GeometryValue):
     angles: tuple[float, ...] | None = None
     angular_range: float | None = None
     start_angle: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build the scan from what `to_dict` returned; `angles` may come without `n_angles`.
+
+        Raises
+        ------
+        TypeError
+            If `values` is not a dictionary.
+        ValueError
+            If its ``type`` is another class, a field is unknown or a required one is missing.
+        """
+        if isinstance(values, dict) and values.get("angles") is not None:
+            values = {"n_angles": None, **values}
+        return super().from_dict(values)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -38,13 +38,27 @@ def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
     if not isinstance(values, dict):
         raise TypeError(f"geometry: expected a dictionary, got {type(values).__name__}")
     kind = values.get("type")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"type: expected one of {', '.join(_KINDS)}, got {kind!r}")
     return _KINDS[kind].from_dict(values)
 
 
 def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
-    """Write grid and scan as JSON, ``{"grid": {...}, "scan": {...}}``."""
+    """Write grid and scan as JSON, ``{"grid": {...}, "scan": {...}}``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    TypeError
+        If an argument is not a grid or not a scan.
+    """
+    if not isinstance(grid, Grid):
+        raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+    if not isinstance(scan, Scan):
+        raise TypeError(
+            f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
+        )
     text = json.dumps({"grid": grid.to_dict(), "scan": scan.to_dict()}, indent=2)
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
@@ -67,10 +81,10 @@ def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a JSON file, got an error: {error}") from error
     if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
-        found = ", ".join(values) if isinstance(values, dict) else type(values).__name__
+        found = list(values) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{path}: expected exactly the keys grid and scan, got {found}")
     try:
-        grid = Grid.from_dict({"type": "Grid", **values["grid"]})
+        grid = Grid.from_dict(values["grid"])
         scan = geometry_from_dict(values["scan"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

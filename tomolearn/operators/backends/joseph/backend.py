@@ -157,9 +157,6 @@ class JosephBackend(Backend):
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, rows, columns) of the transposed projection."""
-        # both are the transpose; single images are faster to scatter, batches to gather
-        if isinstance(self.scan, ParallelBeam) and len(sinograms) > 1:
-            return self._gather_all(sinograms, exact=True)
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.view(len(sinograms), -1).numpy(), images.numpy()
         for number, table in enumerate(self.ray_tables):
@@ -183,16 +180,13 @@ class JosephBackend(Backend):
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the pixel-driven, distance-weighted back-projection."""
-        return self._gather_all(sinograms, exact=False)
-
-    def _gather_all(self, sinograms: torch.Tensor, exact: bool) -> torch.Tensor:
         table = self.view_table
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.numpy(), images.numpy()
 
         def gather(chunk: slice, threads: int) -> None:
-            key = ("gather", exact, len(target[chunk]), target.dtype, threads)
-            make = partial(Gathering, self.grid, table, target[chunk], threads, exact)
+            key = ("gather", len(target[chunk]), target.dtype, threads)
+            make = partial(Gathering, self.grid, table, target[chunk], threads)
             with self._lend(key, make) as work:
                 run(layout.pack_views, threads, source[chunk], *work.packing)
                 run(kernels.gather, threads, *work.arguments)

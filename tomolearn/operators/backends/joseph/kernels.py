@@ -26,7 +26,7 @@ from tomolearn.operators.backends.joseph.lanes import (
     zero,
 )
 
-__all__ = ["CURVED", "FLAT", "PARALLEL", "gather", "project", "scatter"]
+__all__ = ["CURVED", "FLAT", "PADDING", "PARALLEL", "gather", "project", "scatter"]
 
 # Division by zero must not raise inside kernels; compiled code is kept on disk.
 OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -49,6 +49,7 @@ PARALLEL, FLAT, CURVED = 0, 1, 2
 
 HALF = BLOCK // 2
 SCATTER_ROWS = BLOCK
+PADDING = 2  # zeros on both sides of a view's bins: what lies outside is seen as zero
 GATHER_ROWS = 8
 GATHER_VIEWS = 16
 
@@ -169,24 +170,9 @@ def _arctan(x):  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def gather(  # type: ignore[no-untyped-def]
-    part,
-    parts,
-    kind,
-    views,
-    stride,
-    bins,
-    padding,
-    across,
-    along,
-    sharpness,
-    factor,
-    pairs,
-    scale,
-    rows,
-    columns,
-    image,
+    part, parts, kind, views, stride, bins, across, along, scale, rows, columns, image
 ):
-    """Sum for every pixel the detector bins that it is seen by, interpolating between bins.
+    """Sum for every pixel the detector at the place where it is seen, interpolated linearly.
 
     With ``a = across[v, 0] + across[v, 1] * row + across[v, 2] * column`` and ``b`` likewise
     from `along`, pixel (row, column) of view v is seen at bin
@@ -196,19 +182,16 @@ def gather(  # type: ignore[no-untyped-def]
     * ``scale[0] * atan(a / b) + scale[1]`` on a curved one (CURVED), with weight
       ``1 / (a**2 + b**2)``.
 
-    Bin k at distance d from there counts ``factor[v] * max(0, 1 - sharpness[v] * d)``; that is
-    positive for ``2 * pairs[v]`` neighbouring bins at most. View v is
-    ``views[v * stride + padding + k]``, with `padding` zeros before and after its bins, at least
-    as many as those. `image` has no padding.
+    Bin k of view v is ``views[v * stride + PADDING + k]``, with PADDING zeros before and after
+    the bins. `image` has no padding. The computation has the precision of `scale`.
     """
-    real = sharpness.dtype.type
+    real = scale.dtype.type
     n_views = across.shape[0]
-    zeros, one = splat(real(0)), splat(real(1))
+    one = splat(real(1))
     pixels = iota(real(0)) - real(HALF)  # of a block, counted from its middle
-    entries = GATHER_VIEWS * pairs.max()  # pairs of bins, for BLOCK pixels each
-    offsets = np.empty(entries * BLOCK, np.int32)
-    lefts = np.empty(entries * BLOCK, sharpness.dtype)
-    rights = np.empty(entries * BLOCK, sharpness.dtype)
+    offsets = np.empty(GATHER_VIEWS * BLOCK, np.int32)
+    lefts = np.empty(GATHER_VIEWS * BLOCK, scale.dtype)
+    rights = np.empty(GATHER_VIEWS * BLOCK, scale.dtype)
     for top in range(part * GATHER_ROWS, rows, parts * GATHER_ROWS):
         bottom = min(rows, top + GATHER_ROWS)
         for pixel in range(top * columns, bottom * columns):
@@ -220,12 +203,11 @@ def gather(  # type: ignore[no-untyped-def]
                     for view in range(first, min(n_views, first + GATHER_VIEWS)):
                         step = across[view, 2]
                         start = across[view, 0] + across[view, 1] * row + step * column
-                        reach = 1.0 / sharpness[view]
-                        sharp, strength = real(sharpness[view]), splat(factor[view])
+                        strength = one
                         whole = 0
                         if kind == PARALLEL:
                             stop = start + step * (BLOCK - 1)
-                            if max(start, stop) < -reach or min(start, stop) > bins - 1 + reach:
+                            if max(start, stop) < -1 or min(start, stop) > bins:
                                 continue  # half a detector sees half of the pixels
                             # single precision is kept for what remains of the middle pixel's
                             whole = math.floor(start + step * HALF)
@@ -236,33 +218,25 @@ def gather(  # type: ignore[no-untyped-def]
                             b = pixels * real(along[view, 2]) + real(depth)
                             if kind == FLAT:
                                 inverse = one / b
-                                strength = strength * inverse * inverse
-                                at = at * inverse + real(scale[1])
+                                strength = inverse * inverse
+                                at = at * inverse + scale[1]
                             else:
                                 square = at * at + b * b
                                 tangent = at / (b + square_root(square))  # of half the angle
                                 tangent = minimum(maximum(tangent, one * real(-1)), one)
-                                strength = strength / square
-                                at = _arctan(tangent) * real(2 * scale[0]) + real(scale[1])
+                                strength = one / square
+                                at = _arctan(tangent) * (real(2) * scale[0]) + scale[1]
                             # nothing beyond the zeros, and not a number where b is zero
-                            at = maximum(at, splat(real(-padding)))
-                            at = minimum(at, splat(real(bins + padding)))
-                        bin_ = floor(at - real(reach)) + real(1)
-                        distance = at - bin_
-                        index = to_int32(bin_) + int32(whole)
-                        for _ in range(pairs[view]):
-                            far = maximum(distance, distance * real(-1))
-                            near = distance - real(1)
-                            near = maximum(near, near * real(-1))
-                            left = maximum(strength - strength * far * sharp, zeros)
-                            right = maximum(strength - strength * near * sharp, zeros)
-                            inside = minimum(maximum(index, splat(int32(-padding))), splat(int32(bins)))
-                            store_block(offsets, used, inside + int32(view * stride + padding))
-                            store_block(lefts, used, left)
-                            store_block(rights, used, right)
-                            used += BLOCK
-                            distance = distance - real(2)
-                            index = index + int32(2)
+                            at = maximum(at, splat(real(-PADDING)))
+                            at = minimum(at, splat(real(bins)))
+                        left = floor(at)
+                        share = strength * (at - left)
+                        index = to_int32(left) + int32(whole)
+                        index = minimum(maximum(index, splat(int32(-PADDING))), splat(int32(bins)))
+                        store_block(offsets, used, index + int32(view * stride + PADDING))
+                        store_block(lefts, used, strength - share)
+                        store_block(rights, used, share)
+                        used += BLOCK
                     for k in range(min(BLOCK, columns - column)):
                         total = load(image, row * columns + column + k)
                         other = zero(image)  # two sums: neither waits for the other

@@ -32,8 +32,8 @@ __all__ = [
     "maximum",
     "minimum",
     "reverse_eight",
-    "square_root",
     "splat",
+    "square_root",
     "store",
     "store_block",
     "store_eight",
@@ -294,10 +294,12 @@ def _arithmetic(symbol: Any, float_name: str, integer_name: str | None) -> None:
 
     def codegen_of(vector: LaneVector, scalar: bool) -> Any:
         name = integer_name if isinstance(vector.element, types.Integer) else float_name
+        if name is None:
+            raise TypeError(f"{symbol.__name__}: expected floats, got {vector}")
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             second = _broadcast(builder, args[1], vector) if scalar else args[1]
-            if name == "fmul" or name == "fadd" or name == "fsub":
+            if name in ("fmul", "fadd", "fsub"):
                 # products may fuse with sums: one rounding less, and half the instructions
                 return getattr(builder, name)(args[0], second, flags=("contract",))
             return getattr(builder, name)(args[0], second)

@@ -92,8 +92,8 @@ def _fold(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map every ray to its canonical one; return start, slope and the lane it went through."""
     lane_numbers = np.full(8, -1, np.int64)
-    for number, (transposed, flip_rows, flip_columns) in enumerate(group.lanes):
-        lane_numbers[4 * transposed + 2 * flip_rows + flip_columns] = number
+    for number, (t, r, c) in enumerate(group.lanes):
+        lane_numbers[4 * t + 2 * r + c] = number
     transposed = swapped & (group.swap != "none")
     flip_rows = transposed & (group.swap == "turn")
     slope = np.where(flip_rows, -slope, slope)

@@ -69,9 +69,7 @@ GROUPS = (
 )
 
 
-def placement(
-    shape: tuple[int, ...], element: tuple[int, int, int], padding: int
-) -> Placement:
+def placement(shape: tuple[int, ...], element: tuple[int, int, int], padding: int) -> Placement:
     """Return where the pixels of an image lie in the image of one lane.
 
     Parameters
@@ -99,7 +97,7 @@ def placement(
 
 
 def cluster(values: np.ndarray, tolerance: float) -> np.ndarray:
-    """Number the distinct values; values within `tolerance` of a neighbour are the same.
+    """Return numbers of the distinct values; those within `tolerance` of a neighbour are the same.
 
     Parameters
     ----------

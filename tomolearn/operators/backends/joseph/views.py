@@ -1,4 +1,4 @@
-"""Tables of canonical views, for the gathering adjoint and the pixel-driven back-projection."""
+"""Tables of canonical views, for the pixel-driven back-projection."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ class ViewTable:
     """Canonical views, see `kernels.gather` for the coefficients.
 
     `members[v, lane]` is what `layout.pack_views` copies: (angle or -1, first bin, step, bins to
-    leave out). `sharpness` and `factor` are those of the transpose of the Joseph projection in a
-    parallel beam, and `pairs` half the most bins of a pixel there; for the pixel-driven
-    back-projection all three are ones.
+    leave out).
     """
 
     kind: int
@@ -36,9 +34,6 @@ class ViewTable:
     across: np.ndarray
     along: np.ndarray
     scale: np.ndarray
-    sharpness: np.ndarray
-    factor: np.ndarray
-    pairs: np.ndarray
     members: np.ndarray
     elements: np.ndarray
 
@@ -52,17 +47,10 @@ class ViewTable:
         """Number of symmetric copies."""
         return len(self.elements)
 
-    def weights_as(self, dtype: np.dtype, exact: bool) -> tuple[np.ndarray, ...]:
-        """Return sharpness, factor and pairs, of the transpose or of the pixel-driven sum."""
-        if exact:
-            return self.sharpness.astype(dtype), self.factor.astype(dtype), self.pairs
-        ones = np.ones(len(self.sharpness), dtype)
-        return ones, ones, ones.astype(np.int64)
-
     @property
     def nbytes(self) -> int:
         """Memory of the table."""
-        arrays = (self.across, self.along, self.sharpness, self.factor, self.pairs, self.members)
+        arrays = (self.across, self.along, self.members)
         return sum(array.nbytes for array in arrays)
 
 
@@ -93,8 +81,8 @@ def _parts_of_views(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarra
 def _fold(group: Group, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map directions (angles to the row axis) to canonical ones; return the lane, and mirrored."""
     lane_numbers = np.full(8, -1, np.int64)
-    for number, (transposed, flip_rows, flip_columns) in enumerate(group.lanes):
-        lane_numbers[4 * transposed + 2 * flip_rows + flip_columns] = number
+    for number, (t, r, c) in enumerate(group.lanes):
+        lane_numbers[4 * t + 2 * r + c] = number
     x, y = np.cos(direction), np.sin(direction)  # along rows' index and along columns' index
     none = np.zeros(direction.size, bool)
     transposed, flip_rows, flip_columns = none, none, none
@@ -178,34 +166,19 @@ def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
         middle = (n - 1) / 2 - scan.detector_offset / scan.detector_spacing
         per_bin = scan.source_to_detector / scan.detector_spacing
         kind = CURVED if scan.detector == "curved" else FLAT
-        unit = per_bin if kind == FLAT else 1.0
-        across = u * unit / scan.source_to_isocenter
+        across = u * (per_bin if kind == FLAT else 1.0) / scan.source_to_isocenter
         scale = np.array([per_bin, middle])
-        ones = np.ones(len(angle))
-        sharpness, factor, pairs = ones, ones, ones.astype(np.int64)
     else:
         across = (np.outer(np.cos(angle), x) + np.outer(np.sin(angle), y)) / scan.detector_spacing
         start = (n % 2 - 1) / 2 if halved else (n - 1) / 2
         across[:, 0] += start - scan.detector_offset / scan.detector_spacing
         along = np.zeros_like(across)
-        cos, sin = np.abs(np.cos(angle)), np.abs(np.sin(angle))
-        # a ray steps along the rows if it crosses more rows than columns: as in `rays`
-        along_rows = sin / grid.spacing[0] > cos / grid.spacing[1] * (1 + _TOLERANCE)
-        steep = np.where(along_rows, sin, cos)
-        unit = np.where(along_rows, grid.spacing[1], grid.spacing[0])
-        step = np.where(along_rows, grid.spacing[0], grid.spacing[1])
-        sharpness = scan.detector_spacing / (unit * steep)
-        factor = step / steep
-        pairs = np.ceil(1 / sharpness - 1e-6).astype(np.int64)
     return ViewTable(
         kind,
         bins,
         across,
         along,
         scale,
-        sharpness,
-        factor,
-        pairs,
         np.ascontiguousarray(slots, np.int64),
         np.array(group.lanes, np.int64),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from tomolearn.geometry import Grid
 from tomolearn.operators.backends.joseph.images import ImageLanes
+from tomolearn.operators.backends.joseph.kernels import PADDING
 from tomolearn.operators.backends.joseph.lanes import BLOCK, aligned_empty, lane_dtype
 from tomolearn.operators.backends.joseph.rays import RayTable
 from tomolearn.operators.backends.joseph.views import ViewTable
@@ -83,29 +84,20 @@ class Scattering(Workspace):
 class Gathering(Workspace):
     """For `kernels.gather`: `packing` ends the arguments of `pack_views`, `pixels` receives."""
 
-    def __init__(
-        self, grid: Grid, table: ViewTable, images: np.ndarray, threads: int, exact: bool
-    ) -> None:
+    def __init__(self, grid: Grid, table: ViewTable, images: np.ndarray, threads: int) -> None:
         batch, dtype = len(images), images.dtype
         self.pixels = ImageLanes(grid.shape, table.elements, 0, batch, dtype, threads)
-        sharpness, factor, pairs = table.weights_as(dtype, exact)
-        padding = 2 * int(pairs.max())
-        stride = table.bins + 2 * padding
+        stride = table.bins + 2 * PADDING
         views = aligned_empty(table.n_views * stride, lane_dtype(dtype, batch * table.n_lanes))
-        values = views.view(dtype).reshape(table.n_views, stride, -1)
-        self.packing = (table.members, padding, values)
+        self.packing = (table.members, PADDING, views.view(dtype).reshape(table.n_views, stride, -1))
         self.arguments = (
             table.kind,
             views,
             stride,
             table.bins,
-            padding,
             table.across,
             table.along,
-            sharpness,
-            factor,
-            pairs,
-            table.scale,
+            table.scale.astype(dtype),
             *grid.shape,
             self.pixels.lanes,
         )
