@@ -15,6 +15,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
+from tomolearn.operators.backends import astra_cuda
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 
 PLANE = Grid((40, 30), (0.7, 1.1), center=(3.0, -2.0))
@@ -173,7 +174,7 @@ def test_zeros_are_taken_for_a_failure_and_asked_for_again(emulated, monkeypatch
 
 
 def test_large_batches_are_split(emulated, monkeypatch):
-    monkeypatch.setattr("tomolearn.operators.backends.astra_cuda._MAX_SLICES", 4)
+    monkeypatch.setattr(astra_cuda, "_MAX_SLICES", 4)
     grid, scan = CASES["parallel"]
     images = CudaProjectors(grid, scan).adjoint(torch.ones(10, *scan.shape))
     assert [len(seen) for seen in emulated] == [4, 4, 2]

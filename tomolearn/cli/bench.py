@@ -80,7 +80,5 @@ def _print_table(timings: list[Timing]) -> None:
     for timing in timings:
         ratio = "" if timing.ratio is None else f"{timing.ratio:.1f}x"
         figure = f"{timing.value:.3g} {timing.unit}".strip()
-        table.add_row(
-            timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio
-        )
+        table.add_row(timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio)
     Console().print(table)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,7 +66,11 @@ class Timing:
 
 def _cases() -> dict[str, Case]:
     small, lodopab, fan = Grid((128, 128)), Grid((362, 362), 260 / 362), Grid((512, 512), 0.7)
-    source = {"source_to_isocenter": 575.0, "source_to_detector": 1050.0, "n_detectors": 900}
+    source: dict[str, Any] = {
+        "source_to_isocenter": 575.0,
+        "source_to_detector": 1050.0,
+        "n_detectors": 900,
+    }
     # without any symmetry, but evenly distributed as a real scan's would be
     jitter = np.random.default_rng(0).uniform(-0.4, 0.4, 360)
     listed = (np.arange(360) + 0.5 + jitter) * (2 * math.pi / 360)
@@ -97,7 +102,7 @@ def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> fl
 
 
 def _race(
-    contenders: dict[str, Callable[[], Any]], rounds: int, device: torch.device
+    contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, float]:
     """Return each contender's median time; they take turns, so that drift meets all alike."""
     calls = {}
@@ -165,8 +170,8 @@ def measure_projectors(
     for batch in case.batches:
         x = torch.rand(batch, *case.grid.shape, generator=generator).to(where)
         y = torch.rand(batch, *case.scan.shape, generator=generator).to(where)
-        forward = {name: lambda p=p: p.forward(x) for name, p in projectors.items()}
-        adjoint = {name: lambda p=p: p.adjoint(y) for name, p in projectors.items()}
+        forward = {name: partial(p.forward, x) for name, p in projectors.items()}
+        adjoint = {name: partial(p.adjoint, y) for name, p in projectors.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peers' remarks about the test images
             for what, contenders in (("forward", forward), ("adjoint", adjoint)):
@@ -196,7 +201,7 @@ def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timi
         seconds = _race(
             {
                 "joseph": lambda: fbp(y, A),
-                "astra": lambda: astra_fbp(case.grid, case.scan, y[0]),
+                "astra": lambda: astra_fbp(case.grid, cast(ParallelBeam, case.scan), y[0]),
             },
             rounds,
             torch.device("cpu"),
@@ -218,14 +223,15 @@ def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timi
     excess: dict[str, float] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, solve in solvers.items():
+        for solve in solvers.values():
             solve(2)
         for _ in range(rounds):
             for name, solve in solvers.items():
                 start = time.perf_counter()
                 image = solve(iterations)
                 times[name].append(time.perf_counter() - start)
-                excess[name] = tv_objective(image.reshape(y.shape[0], *case.grid.shape), y, A, weight) / best - 1
+                image = image.reshape(y.shape[0], *case.grid.shape)
+                excess[name] = tv_objective(image, y, A, weight) / best - 1
     medians = {name: float(np.median(values)) for name, values in times.items()}
     yield from _timings(case.name, 1, f"TV, {iterations} iterations", medians, "odl")
     for name, value in excess.items():

@@ -81,8 +81,8 @@ def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a JSON file, got an error: {error}") from error
     if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
-        found = list(values) if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{path}: expected exactly the keys grid and scan, got {found}")
+        keys = ", ".join(values) or "none" if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"{path}: expected exactly the keys grid and scan, got {keys}")
     try:
         grid = Grid.from_dict(values["grid"])
         scan = geometry_from_dict(values["scan"])

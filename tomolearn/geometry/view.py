@@ -71,7 +71,8 @@ def coverage_gap(grid: Grid, scan: Scan) -> float:
     Returns
     -------
     float
-        In mm on the detector. Zero or less means that the detector is large enough.
+        In mm on the detector. Zero or less means that the detector is large enough, infinity
+        that the source does not stay outside.
 
     Raises
     ------
@@ -106,12 +107,13 @@ def _shadow(
         return across, np.ones_like(across)
     along = x * dx + y * dy + scan.source_to_isocenter
     with np.errstate(divide="ignore", invalid="ignore"):
-        # at and behind the source there is no projection
-        magnification = np.where(along > 0, scan.source_to_detector / along, np.inf)
-        position = np.where(along > 0, across * magnification, np.inf)
-    if isinstance(scan, FanBeam) and scan.detector == "curved":
-        position = scan.source_to_detector * np.arctan2(across, along)
-    return position, magnification
+        magnification = scan.source_to_detector / along
+        if isinstance(scan, FanBeam) and scan.detector == "curved":
+            position = scan.source_to_detector * np.arctan2(across, along)
+        else:
+            position = across * magnification
+    # what is beside or behind the source is not projected
+    return np.where(along > 0, position, np.inf), magnification
 
 
 def _source_height(scan: ConeBeam, angle: float) -> float:

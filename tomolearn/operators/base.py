@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn._core.checks import check_real_tensor, check_trailing_shape
+from tomolearn._core.checks import (
+    check_float,
+    check_int,
+    check_real_tensor,
+    check_trailing_shape,
+)
 from tomolearn.operators.autograd import apply_linear, register
 
 __all__ = ["ComposedOperator", "LinearOperator", "ScaledOperator", "SumOperator"]
@@ -23,8 +28,8 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     Calling it maps ``(..., *domain_shape)`` to ``(..., *range_shape)``; leading dimensions are a
     batch. It is differentiable to any order, forward and reverse, works under ``torch.vmap`` and
     ``torch.compile``, and returns a fresh tensor at every call. Inner products are plain sums:
-    ``(A(x) * y).sum() == (x * A.adjoint(y)).sum()``. Half-precision input, as automatic mixed
-    precision makes it, is computed and returned in float32.
+    ``(A(x) * y).sum() == (x * A.adjoint(y)).sum()``. Input of lower precision, as automatic
+    mixed precision makes it, is computed and returned in float32.
 
     Parameters
     ----------
@@ -45,7 +50,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         self.domain_shape = tuple(domain_shape)
         self.range_shape = tuple(range_shape)
         self._number = register(self)
-        self._norm: float | None = None
+        self._norm: tuple[float, float] | None = None  # and its tolerance
 
     @abc.abstractmethod
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
@@ -60,11 +65,12 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         if math.prod(leading) == 0:
             return x.new_zeros((*leading, *self.range_shape))
         flat = x.detach().reshape(-1, *self.domain_shape).contiguous()
+        shape = (*leading, *self.range_shape)
         if not torch.is_autocast_enabled(x.device.type):
-            return self._evaluate(flat).reshape(*leading, *self.range_shape)
+            return self._evaluate(flat).reshape(shape)
         # mixed precision would halve the precision of matrix products within an operator
         with torch.autocast(x.device.type, enabled=False):
-            return self._evaluate(flat).reshape(*leading, *self.range_shape)
+            return self._evaluate(flat).reshape(shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operator.
@@ -87,9 +93,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         """
         check_real_tensor("x", x)
         check_trailing_shape("x", x, self.domain_shape)
-        if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()
-        return apply_linear(x, self)
+        return apply_linear(at_least_float32(x), self)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Apply the transposed operator, ``A.T(y)``.
@@ -118,7 +122,8 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
         """Return the largest singular value, by Lanczos iteration from a fixed start.
 
-        It is computed once, on the CPU in float32 or better, and remembered.
+        It is computed in float32, on the CPU if the operator can do so, and remembered until a
+        smaller tolerance is asked for.
 
         Parameters
         ----------
@@ -129,12 +134,16 @@ class LinearOperator(torch.nn.Module, abc.ABC):
 
         Raises
         ------
+        TypeError, ValueError
+            If an argument is not a positive number.
         RuntimeError
             If the iteration does not reach the tolerance.
         """
-        if self._norm is None:
-            self._norm = _largest_singular_value(self, tolerance, max_iterations)
-        return self._norm
+        check_float("tolerance", tolerance, positive=True)
+        check_int("max_iterations", max_iterations, minimum=1)
+        if self._norm is None or tolerance < self._norm[1]:
+            self._norm = _largest_singular_value(self, tolerance, max_iterations), tolerance
+        return self._norm[0]
 
     def _norm_device(self) -> torch.device:
         return torch.device("cpu")
@@ -185,6 +194,17 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         return f"{self.domain_shape} -> {self.range_shape}"
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Return `x`, in float32 if its precision is lower."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _norm_device_of(first: LinearOperator, second: LinearOperator) -> torch.device:
+    """Return a GPU if one of both cannot do without."""
+    device = first._norm_device()
+    return second._norm_device() if device.type == "cpu" else device
+
+
 class Transpose(LinearOperator):
     """The transpose of an operator."""
 
@@ -202,6 +222,9 @@ class Transpose(LinearOperator):
     def adjoint_is_exact(self) -> bool:  # type: ignore[override]
         """Whether `adjoint` is the transpose up to rounding."""
         return self.T.adjoint_is_exact
+
+    def _norm_device(self) -> torch.device:
+        return self.T._norm_device()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.T._evaluate_adjoint(x)
@@ -245,7 +268,7 @@ class ComposedOperator(LinearOperator):
         return self.outer.adjoint_is_exact and self.inner.adjoint_is_exact
 
     def _norm_device(self) -> torch.device:
-        return self.inner._norm_device()
+        return _norm_device_of(self.outer, self.inner)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.outer._evaluate(self.inner._evaluate(x).contiguous())
@@ -279,7 +302,7 @@ class SumOperator(LinearOperator):
         return self.first.adjoint_is_exact and self.second.adjoint_is_exact
 
     def _norm_device(self) -> torch.device:
-        return self.first._norm_device()
+        return _norm_device_of(self.first, self.second)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.first._evaluate(x) + self.second._evaluate(x)
@@ -301,6 +324,9 @@ class ScaledOperator(LinearOperator):
     def adjoint_is_exact(self) -> bool:  # type: ignore[override]
         """Whether `adjoint` is the transpose up to rounding."""
         return self.operator.adjoint_is_exact
+
+    def _norm_device(self) -> torch.device:
+        return self.operator._norm_device()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.operator._evaluate(x) * self.factor
@@ -325,8 +351,8 @@ def _largest_singular_value(
 
     def normal(vector: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(np.ascontiguousarray(vector)).float().to(device)
-        y = operator._evaluate(x.reshape(1, *shape))
-        return operator._evaluate_adjoint(y).double().cpu().numpy().reshape(size)
+        y = operator._evaluate_batch(x.reshape(shape))
+        return operator.T._evaluate_batch(y).double().cpu().numpy().reshape(size)
 
     if size < 4:  # too small for a Krylov space
         matrix = np.stack([normal(column) for column in np.eye(size)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from typing import Any
@@ -10,9 +11,10 @@ import torch
 
 from tomolearn._core.checks import check_real_tensor, check_trailing_shape
 from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
+from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject
-from tomolearn.operators.base import LinearOperator
+from tomolearn.operators.base import LinearOperator, at_least_float32
 
 __all__ = ["RayTransform"]
 
@@ -41,7 +43,7 @@ class RayTransform(LinearOperator):
     Warns
     -----
     CoverageWarning
-        If the detector misses part of the circle that fits into the grid.
+        If in the plane the detector misses part of the circle that fits into the grid.
 
     Notes
     -----
@@ -110,10 +112,16 @@ class RayTransform(LinearOperator):
                 self.backend_on("cpu")
             except ValueError:  # only GPUs project this, and none of their adjoints is exact
                 return False
-        return all(backend.adjoint_is_exact for backend in self._backends.values())
+        # a list, as another thread may add a backend meanwhile
+        return all(backend.adjoint_is_exact for backend in list(self._backends.values()))
 
     def _norm_device(self) -> torch.device:
-        return torch.device("cpu" if self.grid.ndim == 2 else "cuda")
+        try:
+            self.backend_on("cpu")
+        except ValueError:
+            if torch.cuda.is_available():
+                return torch.device("cuda")
+        return torch.device("cpu")
 
     def __getstate__(self) -> dict[str, Any]:
         # backends hold locks and handles of other packages; a copy makes its own on first use
@@ -153,13 +161,10 @@ class RayTransform(LinearOperator):
         """
         check_real_tensor("sinogram", sinogram)
         check_trailing_shape("sinogram", sinogram, self.range_shape)
-        if sinogram.dtype in (torch.float16, torch.bfloat16):
-            sinogram = sinogram.float()
+        sinogram = at_least_float32(sinogram)
         leading = sinogram.shape[: sinogram.ndim - len(self.range_shape)]
         flat = sinogram.reshape(-1, *self.range_shape).contiguous()
-        image = None
-        if not (torch.is_grad_enabled() and sinogram.requires_grad):
-            image = self._backproject_fast(flat)
+        image = None if is_followed(sinogram) else self._backproject_fast(flat)
         if image is None:
             image = backproject(flat, self.grid, self.scan)
         return image.reshape(*leading, *self.domain_shape)
@@ -181,10 +186,16 @@ class RayTransform(LinearOperator):
 
 def _warn_of_gap(grid: Grid, scan: Scan) -> None:
     gap = coverage_gap(grid, scan)
-    if gap > 1e-6 * grid.radius:
-        warnings.warn(
-            f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
-            f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid",
-            CoverageWarning,
-            stacklevel=3,
+    if math.isinf(gap):
+        message = (
+            "the source passes through the grid's inscribed circle; choose a larger "
+            "source_to_isocenter or a smaller grid"
         )
+    elif gap > 1e-6 * grid.radius:
+        message = (
+            f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
+            f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid"
+        )
+    else:
+        return
+    warnings.warn(message, CoverageWarning, stacklevel=3)

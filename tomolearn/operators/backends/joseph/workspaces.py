@@ -89,7 +89,11 @@ class Gathering(Workspace):
         self.pixels = ImageLanes(grid.shape, table.elements, 0, batch, dtype, threads)
         stride = table.bins + 2 * PADDING
         views = aligned_empty(table.n_views * stride, lane_dtype(dtype, batch * table.n_lanes))
-        self.packing = (table.members, PADDING, views.view(dtype).reshape(table.n_views, stride, -1))
+        self.packing = (
+            table.members,
+            PADDING,
+            views.view(dtype).reshape(table.n_views, stride, -1),
+        )
         self.arguments = (
             table.kind,
             views,
