@@ -167,6 +167,7 @@ CONE = {"source_to_isocenter": 120.0, "source_to_detector": 200.0}
 VOLUME = Grid((15, 48, 48))
 
 
+@pytest.mark.filterwarnings("ignore::tomolearn.geometry.CoverageWarning")
 @pytest.mark.parametrize(
     "scan",
     [
@@ -332,6 +333,7 @@ def test_short_scan_must_see_every_ray():
         fbp(torch.zeros(listed.shape), RayTransform(GRID, listed))
 
 
+@pytest.mark.filterwarnings("ignore::tomolearn.geometry.CoverageWarning")
 def test_cone_beam_must_be_a_full_circle():
     helix = ConeBeam(20, (8, 60), 2.0, pitch=5.0, **CONE)
     with pytest.raises(ValueError, match=r"circular scan \(pitch 0\).*got pitch 5\.0"):

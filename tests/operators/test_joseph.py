@@ -17,6 +17,7 @@ from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 from tomolearn.operators import RayTransform
 from tomolearn.operators.backends.joseph import JosephBackend, rays, views
 from tomolearn.operators.backends.joseph.symmetry import GROUPS, cluster, orbits, placement
+from tomolearn.operators.backprojection import backproject
 
 SQUARE = Grid((16, 16))
 WIDE = Grid((12, 16), 1.1)
@@ -237,3 +238,35 @@ def test_placement_of_pixels(element):
     i, j = np.indices(image.shape)
     lane[offset + i * down + j * right] = image
     np.testing.assert_array_equal(lane.reshape(expected.shape), expected)
+
+
+def test_nothing_is_seen_behind_the_source():
+    # a source within the grid: the rest of the plane is behind it
+    grid, scan = Grid((24, 24)), FanBeam(5, 30, 0.9, 6.0, 14.0)
+    backend = JosephBackend(grid, scan)
+    y = torch.ones(1, *scan.shape, dtype=torch.float64)
+    found, expected = backend.backproject(y), backproject(y, grid, scan)
+    near = expected > 1e3  # next to the source the weight has no bound
+    torch.testing.assert_close(found[~near], expected[~near], rtol=1e-9, atol=1e-9)
+    assert near.sum() < 20
+
+
+def test_idle_memory_is_bounded(monkeypatch):
+    limit = 300_000
+    monkeypatch.setattr("tomolearn.operators.backends.joseph.backend._KEPT", limit)
+    grid = Grid((60, 60))
+    backend = JosephBackend(grid, ParallelBeam.covering(grid, 8))
+    backend.forward(torch.ones(4, 60, 60))
+    tables = sum(table.nbytes for table in backend.ray_tables) + backend.view_table.nbytes
+    one = backend.nbytes - tables
+    assert one > limit / 2
+    for batch in (1, 2, 4, 8):
+        backend.forward(torch.ones(batch, 60, 60))
+    assert backend.nbytes - tables <= max(limit, 2 * one)
+
+
+def test_an_empty_batch():
+    grid, scan = PLANE["fan_even"]
+    backend = JosephBackend(grid, scan)
+    assert backend.forward(torch.empty(0, *grid.shape)).shape == (0, *scan.shape)
+    assert backend.adjoint(torch.empty(0, *scan.shape)).shape == (0, *grid.shape)

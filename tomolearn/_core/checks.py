@@ -128,6 +128,6 @@ def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]
     ValueError
         If they are not; the message has both shapes.
     """
-    if tuple(tensor.shape[-len(shape) :]) != tuple(shape):
+    if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
         wanted = ", ".join(str(n) for n in shape)
         raise ValueError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

@@ -43,7 +43,8 @@ class RayTransform(LinearOperator):
     Warns
     -----
     CoverageWarning
-        If in the plane the detector misses part of the circle that fits into the grid.
+        If the detector misses part of the circle that fits into the grid, or in a circular cone
+        beam an end of the volume's middle line.
 
     Notes
     -----
@@ -84,8 +85,7 @@ class RayTransform(LinearOperator):
         self.grid, self.scan, self.backend = grid, scan, backend
         self._backends: dict[str, Backend] = {}
         self._lock = threading.Lock()
-        if grid.ndim == 2:
-            _warn_of_gap(grid, scan)
+        _warn_of_gap(grid, scan)
 
     def backend_on(self, device: torch.device | str) -> Backend:
         """Return the backend that computes on `device`.
@@ -148,7 +148,8 @@ class RayTransform(LinearOperator):
         ray through the pixel meets the detector. In a fan or cone beam each view is weighted by
         ``(source_to_isocenter / distance)**2``, the distance from the source being taken along
         the central ray (flat detector) or to the pixel (curved detector). It is not the
-        transpose of the operator; `adjoint` is.
+        transpose of the operator; `adjoint` is. On a CPU, positions on a curved detector are
+        good to 3e-8 of a radian, whatever the precision.
 
         Parameters
         ----------

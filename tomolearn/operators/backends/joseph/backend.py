@@ -29,6 +29,7 @@ __all__ = ["JosephBackend"]
 _VECTOR = 256  # bytes of all lanes of a pixel; more is not faster and outgrows the cache
 _MOST_ITEMS = 16  # images that are projected together, a power of two
 _WORKSPACE = 20 * 2**20  # bytes of one image of lanes at most, if the batch can be split
+_KEPT = 256 * 2**20  # bytes of idle working memory above which it is dropped
 _SMALL_IMAGE = 6 * 2**20  # bytes of lanes below which threads take an image each
 _SMALL_WORK = 4_000_000  # sums of lanes below which starting threads does not pay
 
@@ -131,12 +132,15 @@ class JosephBackend(Backend):
             yield work
         finally:
             with self._lock:
+                kept = [w for works in self._workspaces.values() for w in works]
+                if sum(w.nbytes for w in kept) + work.nbytes > _KEPT:
+                    self._workspaces.clear()  # large ones are cheap beside what they are for
                 self._workspaces.setdefault(key, []).append(work)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, angles, detectors) of images (batch, rows, columns)."""
         sinograms = images.new_empty((len(images), *self.scan.shape))
-        source, target = images.numpy(), sinograms.view(len(images), -1).numpy()
+        source, target = images.numpy(), sinograms.flatten(1).numpy()
         for number, table in enumerate(self.ray_tables):
 
             def project(
@@ -158,7 +162,7 @@ class JosephBackend(Backend):
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, rows, columns) of the transposed projection."""
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
-        source, target = sinograms.view(len(sinograms), -1).numpy(), images.numpy()
+        source, target = sinograms.flatten(1).numpy(), images.numpy()
         for number, table in enumerate(self.ray_tables):
 
             def scatter(

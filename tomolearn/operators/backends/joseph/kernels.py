@@ -187,7 +187,7 @@ def gather(  # type: ignore[no-untyped-def]
     """
     real = scale.dtype.type
     n_views = across.shape[0]
-    one = splat(real(1))
+    none, tiny, one = splat(real(0)), splat(real(1e-6)), splat(real(1))
     pixels = iota(real(0)) - real(HALF)  # of a block, counted from its middle
     offsets = np.empty(GATHER_VIEWS * BLOCK, np.int32)
     lefts = np.empty(GATHER_VIEWS * BLOCK, scale.dtype)
@@ -217,14 +217,16 @@ def gather(  # type: ignore[no-untyped-def]
                             depth += along[view, 2] * (column + HALF)
                             b = pixels * real(along[view, 2]) + real(depth)
                             if kind == FLAT:
-                                inverse = one / b
-                                strength = inverse * inverse
+                                # at and behind the source nothing is seen
+                                seen = minimum(maximum(b - tiny, none) * real(1e30), one)
+                                inverse = one / maximum(b, tiny)
+                                strength = inverse * inverse * seen
                                 at = at * inverse + scale[1]
                             else:
                                 square = at * at + b * b
                                 tangent = at / (b + square_root(square))  # of half the angle
                                 tangent = minimum(maximum(tangent, one * real(-1)), one)
-                                strength = one / square
+                                strength = one / maximum(square, tiny)
                                 at = _arctan(tangent) * (real(2) * scale[0]) + scale[1]
                             # nothing beyond the zeros, and not a number where b is zero
                             at = maximum(at, splat(real(-PADDING)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 __all__ = ["run", "share_out"]
@@ -52,7 +52,10 @@ def run(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
         return
     pool = _executor(parts - 1)
     others = [pool.submit(kernel, part, parts, *arguments) for part in range(1, parts)]
-    kernel(0, parts, *arguments)
+    try:
+        kernel(0, parts, *arguments)
+    finally:
+        wait(others)  # also when interrupted: they write to memory that is lent again
     for other in others:
         other.result()
 
@@ -65,6 +68,9 @@ def share_out(work: Callable[[Any], None], items: Sequence[Any], parts: int) -> 
             work(item)
 
     others = [_executor(parts - 1).submit(some, part) for part in range(1, parts)]
-    some(0)
+    try:
+        some(0)
+    finally:
+        wait(others)
     for other in others:
         other.result()
