@@ -1,25 +1,31 @@
 """Learned computed tomography on exact, fast, differentiable ray transforms."""
 
-from tomolearn.classical import (
-    cgls,
-    fbp,
-    kaczmarz,
-    landweber,
-    sirt,
-    tikhonov,
-    total_variation,
-)
-from tomolearn.geometry import (
-    ConeBeam,
-    CoverageWarning,
-    FanBeam,
-    Grid,
-    ParallelBeam,
-    field_of_view,
-    load_geometry,
-    save_geometry,
-)
-from tomolearn.operators import FiniteDifferences, LinearOperator, OperatorLayer, RayTransform
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tomolearn.classical import (
+        cgls,
+        fbp,
+        kaczmarz,
+        landweber,
+        sirt,
+        tikhonov,
+        total_variation,
+    )
+    from tomolearn.geometry import (
+        ConeBeam,
+        CoverageWarning,
+        FanBeam,
+        Grid,
+        ParallelBeam,
+        field_of_view,
+        load_geometry,
+        save_geometry,
+    )
+    from tomolearn.operators import FiniteDifferences, LinearOperator, OperatorLayer, RayTransform
 
 __version__ = "0.1.0"
 
@@ -44,3 +50,20 @@ __all__ = [
     "tikhonov",
     "total_variation",
 ]
+
+_MODULES = ("tomolearn.geometry", "tomolearn.operators", "tomolearn.classical")
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded at first use: the command line answers `--help` without torch, and can say how
+    # torch's threads are to wait before it is loaded.
+    if name in __all__:
+        for module in map(importlib.import_module, _MODULES):
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -6,6 +6,7 @@ level only what its options need; everything slow is imported when the command r
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -56,4 +57,7 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Run the command that ``sys.argv`` asks for, and exit."""
+    # Torch's idle threads spin for some milliseconds by default, and our kernels run meanwhile.
+    # It has to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app(prog_name="tomolearn")

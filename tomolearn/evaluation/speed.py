@@ -22,6 +22,7 @@ from tomolearn.operators.backends.peers import PEERS, Peer, astra_fbp, odl_pdhg
 __all__ = ["CASES", "Case", "Timing", "measure_methods", "measure_projectors"]
 
 _SHORTEST = 0.02  # seconds of one sample: fast calls are repeated within it
+_PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def _race(
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, function in contenders.items():
+            time.sleep(_PAUSE)
             samples[name].append(_sample(function, calls[name], device))
     return {name: float(np.median(times)) for name, times in samples.items()}
 
