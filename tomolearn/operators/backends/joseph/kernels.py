@@ -48,7 +48,6 @@ PARALLEL, FLAT, CURVED = 0, 1, 2
 """How a view's detector position depends on the pixel, see `gather`."""
 
 HALF = BLOCK // 2
-SCATTER_ROWS = BLOCK
 PADDING = 2  # zeros on both sides of a view's bins: what lies outside is seen as zero
 GATHER_ROWS = 8
 GATHER_VIEWS = 16
@@ -128,16 +127,16 @@ def project(  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def scatter(  # type: ignore[no-untyped-def]
-    part, parts, rays, rows, width, start, slope, length, first_row, last_row, image
+    part, parts, rays, rows, width, block_rows, start, slope, length, first_row, last_row, image
 ):
     """Add every canonical ray to the pixels it was summed from, with the same weights.
 
-    Each part owns blocks of rows and runs over all rays; nobody else writes there.
+    Each part owns blocks of `block_rows` rows and runs over all rays; nobody else writes there.
     """
-    offsets = np.empty(SCATTER_ROWS + BLOCK, np.int32)
-    weights = np.empty(SCATTER_ROWS + BLOCK, length.dtype)
-    for top in range(part * SCATTER_ROWS, rows, parts * SCATTER_ROWS):
-        bottom = min(rows, top + SCATTER_ROWS)
+    offsets = np.empty(block_rows + BLOCK, np.int32)
+    weights = np.empty(block_rows + BLOCK, length.dtype)
+    for top in range(part * block_rows, rows, parts * block_rows):
+        bottom = min(rows, top + block_rows)
         for pixel in range(1 + top * width, 1 + bottom * width):
             store(image, pixel, zero(image))
         for ray in range(start.shape[0]):

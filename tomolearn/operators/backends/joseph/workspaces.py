@@ -18,7 +18,13 @@ from tomolearn.operators.backends.joseph.views import ViewTable
 __all__ = ["Gathering", "Projection", "Scattering", "Workspace"]
 
 _CACHE = 768 * 2**10  # bytes of an image's rows that many rays pass through
+_SCATTER_CACHE = 1152 * 2**10  # the same where the rows are also written
 _TILE_RAYS = 128  # rays that one thread follows through those rows
+
+
+def _rows(size: int, table: RayTable, lanes: np.dtype) -> int:
+    """Return how many rows of lanes have `size` bytes, a multiple of BLOCK."""
+    return max(1, size // (table.width * lanes.itemsize * BLOCK)) * BLOCK
 
 
 class Workspace:
@@ -34,7 +40,7 @@ class Projection(Workspace):
         batch, dtype = len(images), images.dtype
         self.padded = ImageLanes(grid.shape, table.elements, 1, batch, dtype, threads)
         lanes = self.padded.lanes.dtype
-        block = max(1, _CACHE // (table.width * lanes.itemsize * BLOCK)) * BLOCK
+        block = _rows(_CACHE, table, lanes)
         tile = max(1, min(_TILE_RAYS, table.n_rays // (4 * threads)))
         sums = aligned_empty(threads * tile, lanes)
         self.arguments = (
@@ -62,10 +68,13 @@ class Scattering(Workspace):
         self.padded = ImageLanes(grid.shape, table.elements, 1, batch, dtype, threads)
         rays = aligned_empty(table.n_rays, lane_dtype(dtype, batch * table.n_lanes))
         self.values = rays.view(dtype).reshape(table.n_rays, -1)
+        block = _rows(_SCATTER_CACHE, table, self.padded.lanes.dtype)
+        most = max(BLOCK, table.rows // (2 * threads) // BLOCK * BLOCK)  # work for all threads
         self.arguments = (
             rays,
             table.rows,
             table.width,
+            min(block, most),
             table.start,
             table.slope,
             table.length.astype(dtype),
