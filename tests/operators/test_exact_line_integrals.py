@@ -57,16 +57,17 @@ def test_error_falls_with_refinement(name, backend):
     assert orders.mean() == pytest.approx(1.0, abs=0.3)
 
 
-@pytest.mark.parametrize(("n", "n_angles"), [(64, 9), (128, 30)])
+@pytest.mark.parametrize(("n", "n_angles"), [(40, 9), (64, 9), (128, 30)])
 def test_projection_is_that_of_astras_matrix(n, n_angles, rng):
     grid = Grid((n, n), 1.0)
     scan = ParallelBeam.covering(grid, n_angles)
-    images = [torch.rand(n, n, dtype=torch.float64, generator=rng)]
-    images.append(torch.from_numpy(shepp_logan(grid.shape)).double())
+    noise = torch.rand(n, n, dtype=torch.float64, generator=rng)
+    phantom = torch.from_numpy(shepp_logan(grid.shape)).double()
     matrix = astra_matrix(grid, scan)
     A = RayTransform(grid, scan, backend="joseph")
-    for image in images:
+    # ASTRA adds up the steps along a ray in float32, n of them; ours is exact in float64
+    tolerance = 2 * n * 2.0**-23
+    for image in (phantom, noise):
         theirs = matrix @ image.numpy().ravel()
         ours = A(image).numpy().ravel()
-        # ASTRA adds up the steps along a ray in float32: its single weights are good to 1e-4
-        assert np.linalg.norm(ours - theirs) < 1e-5 * np.linalg.norm(theirs)
+        assert np.linalg.norm(ours - theirs) < tolerance * np.linalg.norm(theirs)
