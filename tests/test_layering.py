@@ -7,12 +7,11 @@ tried twice: on this project, and on small planted sources that it must object t
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sources import Import, Sources, is_within
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +22,7 @@ LAYERS = (
     "geometry",
     "operators",
     "classical",
+    "metrics",
     "models",
     "data",
     "tasks",
@@ -34,123 +34,11 @@ LAYERS = (
 BACKENDS = "tomolearn.operators.backends"
 PROJECTORS = ("astra", "odl", "tomosipo", "numba")
 # Slow to import, and most users of one part of the toolkit never need the others.
-SLOW = (*PROJECTORS, "lightning", "pytorch_lightning", "matplotlib", "skimage")
-TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def is_within(module: str, package: str) -> bool:
-    return module == package or module.startswith(package + ".")
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported name: `from a import b` counts as `a.b`, which may be a module or not."""
-
-    importer: str
-    target: str
-    where: str
-    functions: tuple[str, ...]
-    for_types_only: bool
-
-    @property
-    def root(self) -> str:
-        return self.target.partition(".")[0]
-
-    @property
-    def runs_at_import(self) -> bool:
-        return not self.functions and not self.for_types_only
-
-    def __str__(self) -> str:
-        return f"{self.where} {self.importer} imports {self.target}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One parsed module."""
-
-    name: str
-    path: str
-    is_package: bool
-    tree: ast.Module
-
-    @cached_property
-    def imports(self) -> tuple[Import, ...]:
-        return tuple(self._imports(self.tree, (), False))
-
-    def _imports(
-        self, node: ast.AST, functions: tuple[str, ...], for_types_only: bool
-    ) -> Iterator[Import]:
-        for target in self._targets(node):
-            where = f"{self.path}:{node.lineno}"
-            yield Import(self.name, target, where, functions, for_types_only)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
-            for child in node.body:
-                yield from self._imports(child, functions, True)
-            for child in node.orelse:
-                yield from self._imports(child, functions, for_types_only)
-            return
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            functions = (*functions, getattr(node, "name", "<lambda>"))
-        for child in ast.iter_child_nodes(node):
-            yield from self._imports(child, functions, for_types_only)
-
-    def _targets(self, node: ast.AST) -> list[str]:
-        if isinstance(node, ast.Import):
-            return [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom):
-            base = self._absolute("." * node.level + (node.module or ""))
-            return [base if alias.name == "*" else f"{base}.{alias.name}" for alias in node.names]
-        if isinstance(node, ast.Call) and "import" in ast.unparse(node.func).rpartition(".")[2]:
-            # importlib.import_module("x"), __import__("x") and helpers with such a name.
-            named = [
-                keyword.value for keyword in node.keywords if keyword.arg in ("module", "name")
-            ]
-            return [
-                self._absolute(argument.value)
-                for argument in (*node.args[:1], *named)
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-            ]
-        return []
-
-    def _absolute(self, name: str) -> str:
-        relative = name.lstrip(".")
-        level = len(name) - len(relative)
-        if not level:
-            return name
-        parts = self.name.split(".")
-        parts = parts[: len(parts) - level + self.is_package]
-        return ".".join([*parts, relative] if relative else parts)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The modules of both packages below a project's root."""
-
-    modules: dict[str, Source]
-
-    @classmethod
-    def read(cls, root: Path) -> "Sources":
-        modules = {}
-        for package in ("tomolearn", "data_sim"):
-            for path in sorted((root / package).rglob("*.py")):
-                relative = path.relative_to(root)
-                is_package = path.name == "__init__.py"
-                parts = relative.parent.parts if is_package else relative.with_suffix("").parts
-                tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-                name = ".".join(parts)
-                modules[name] = Source(name, relative.as_posix(), is_package, tree)
-        return cls(modules)
-
-    def imports(self, package: str = "") -> Iterator[Import]:
-        for name, module in self.modules.items():
-            if not package or is_within(name, package):
-                yield from module.imports
-
-    def loaded_by(self, target: str) -> list[str]:
-        """Names of our modules that importing `target` runs, packages around it first."""
-        parts = target.split(".")
-        prefixes = (".".join(parts[: n + 1]) for n in range(len(parts)))
-        return [prefix for prefix in prefixes if prefix in self.modules]
+LIGHTNING = ("lightning", "pytorch_lightning")
+SLOW = (*PROJECTORS, *LIGHTNING, "matplotlib", "skimage")
+# Modules in here may need a slow package at module level, to subclass what it has, for example.
+# They are loaded in a function, when first needed, and never by the `__init__` of their folder.
+HOMES_OF_SLOW = {BACKENDS: PROJECTORS, "tomolearn.training": LIGHTNING}
 
 
 def layer_of(module: str) -> str:
@@ -229,25 +117,33 @@ def data_sim_stands_alone(sources: Sources) -> list[str]:
 
 
 def slow_packages_wait(sources: Sources) -> list[str]:
+    def is_permitted(found: Import) -> bool:
+        return any(
+            is_within(found.importer, home) and found.root in packages
+            for home, packages in HOMES_OF_SLOW.items()
+        )
+
     return [
         f"{found} at module level"
         for found in sources.imports()
-        if found.root in SLOW and found.runs_at_import and not is_within(found.importer, BACKENDS)
+        if found.root in SLOW and found.runs_at_import and not is_permitted(found)
     ]
 
 
-def backends_wait(sources: Sources) -> list[str]:
-    """Follow module-level imports from every module outside the backends, and their `__init__`."""
-    reached = {
-        name: name for name in sources.modules if name == BACKENDS or not is_within(name, BACKENDS)
-    }
+def homes_of_slow_packages_wait(sources: Sources) -> list[str]:
+    return [line for home in HOMES_OF_SLOW for line in loaded_too_early(sources, home)]
+
+
+def loaded_too_early(sources: Sources, home: str) -> list[str]:
+    """Follow module-level imports from every module outside of `home`, and its `__init__`."""
+    reached = {name: name for name in sources.modules if name == home or not is_within(name, home)}
     violations = []
     queue = list(reached)
     for name in queue:
         for found in sources.modules[name].imports:
             if not found.runs_at_import:
                 continue
-            if found.root in SLOW and is_within(name, BACKENDS):
+            if found.root in SLOW and is_within(name, home):
                 violations.append(f"{found} at module level, and {reached[name]} loads it")
             for loaded in sources.loaded_by(found.target):
                 if loaded not in reached:
@@ -289,6 +185,16 @@ LAZY_BACKEND = {
     "tomolearn/operators/backends/joseph/__init__.py": "from .kernels import forward",
     "tomolearn/operators/backends/joseph/kernels.py": "import numba",
 }
+TRAIN = "tomolearn/cli/train.py"
+TRAINER = "tomolearn/training/lightning_module.py"
+TRAINING_INIT = "tomolearn/training/__init__.py"
+LAZY_TRAINING = {
+    TRAIN: "from tomolearn.training import load\ndef f():\n    from tomolearn.training import run",
+    TRAINING_INIT: "from .weights import load",
+    "tomolearn/training/weights.py": "",
+    "tomolearn/training/run.py": "from .lightning_module import Step",
+    TRAINER: "import lightning",
+}
 
 VIOLATIONS: dict[Rule, list[Files]] = {
     arrows_point_upwards: [
@@ -301,7 +207,8 @@ VIOLATIONS: dict[Rule, list[Files]] = {
         {MODEL: "from tomolearn import fbp"},
         {MODEL: "import tomolearn"},
         {"tomolearn/models/__init__.py": "from ..tasks import ellipses"},
-        {"tomolearn/training/planted.py": "from ..evaluation import psnr"},
+        {"tomolearn/training/planted.py": "from ..evaluation import compare"},
+        {"tomolearn/metrics.py": "from .models import blocks"},
         {"tomolearn/dicom/planted.py": "from ..cli import main"},
     ],
     every_module_has_a_layer: [
@@ -340,12 +247,20 @@ VIOLATIONS: dict[Rule, list[Files]] = {
         {MODEL: "if TYPE_CHECKING:\n    pass\nelse:\n    import astra"},
         {MODEL: "if not TYPE_CHECKING:\n    import astra"},
         {DATA_SIM: "try:\n    import skimage\nexcept ImportError:\n    pass"},
+        {MODEL: "from lightning import LightningModule"},
+        {TRAINER: "import numba"},
+        {"tomolearn/operators/backends/a.py": "import lightning"},
     ],
-    backends_wait: [
+    homes_of_slow_packages_wait: [
         LAZY_BACKEND | {BACKENDS_INIT: "import astra"},
         LAZY_BACKEND | {BACKENDS_INIT: "from . import joseph"},
         LAZY_BACKEND | {RAY: "from .backends.joseph import forward"},
         LAZY_BACKEND | {RAY: "import tomolearn.operators.backends.joseph.other"},
+        LAZY_TRAINING | {TRAINING_INIT: "import lightning"},
+        LAZY_TRAINING | {TRAINING_INIT: "from .run import train"},
+        LAZY_TRAINING | {"tomolearn/training/weights.py": "from .run import train"},
+        LAZY_TRAINING | {TRAIN: "from tomolearn.training.run import train"},
+        LAZY_TRAINING | {"tomolearn/__init__.py": "from .training.lightning_module import Step"},
     ],
     no_asserts: [{DATA_SIM: "def f(x):\n    assert x"}],
     no_bare_excepts: [{MODEL: "try:\n    pass\nexcept:\n    pass"}],
@@ -359,6 +274,7 @@ INNOCENT: dict[Rule, list[Files]] = {
         {"tomolearn/training/a.py": "from tomolearn import __version__\nfrom .b import c"},
         {MODEL: "from ..operators import RayTransform\nfrom tomolearn._core import checks"},
         {"tomolearn/data/a.py": "import data_sim"},
+        {"tomolearn/tasks/a.py": "from ..metrics import psnr"},
     ],
     only_backends_import_projectors: [
         {GEOMETRY: "class Grid:\n    def to_odl(self):\n        import odl"},
@@ -373,8 +289,9 @@ INNOCENT: dict[Rule, list[Files]] = {
         {MODEL: "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib"},
         {MODEL: "def draw():\n    import matplotlib.pyplot"},
         {"tomolearn/operators/backends/a.py": "import numba"},
+        {TRAINER: "import lightning.pytorch as pl"},
     ],
-    backends_wait: [LAZY_BACKEND],
+    homes_of_slow_packages_wait: [LAZY_BACKEND, LAZY_TRAINING],
     no_bare_excepts: [{MODEL: "try:\n    pass\nexcept ValueError:\n    pass"}],
 }
 

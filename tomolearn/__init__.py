@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         save_geometry,
     )
     from tomolearn.operators import FiniteDifferences, LinearOperator, OperatorLayer, RayTransform
+    from tomolearn.training import load, save
 
 __version__ = "0.1.0"
 
@@ -44,14 +45,21 @@ __all__ = [
     "field_of_view",
     "kaczmarz",
     "landweber",
+    "load",
     "load_geometry",
+    "save",
     "save_geometry",
     "sirt",
     "tikhonov",
     "total_variation",
 ]
 
-_MODULES = ("tomolearn.geometry", "tomolearn.operators", "tomolearn.classical")
+_MODULES = (
+    "tomolearn.geometry",
+    "tomolearn.operators",
+    "tomolearn.classical",
+    "tomolearn.training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ __all__ = [
     "check_float",
     "check_floats",
     "check_int",
+    "check_known",
     "check_real_tensor",
     "check_trailing_shape",
 ]
@@ -103,6 +105,29 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return str(value)
+
+
+def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`, a list of names that nobody knows by heart.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a string.
+    ValueError
+        If it is not one of them; the message has the nearest names first, then all.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a name, got {value!r} ({type(value).__name__})")
+    if value in choices:
+        return value
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    near = [
+        by_lower_case[match]
+        for match in difflib.get_close_matches(value.lower(), by_lower_case, n=3)
+    ]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
 
 
 def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:

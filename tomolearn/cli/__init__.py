@@ -14,13 +14,17 @@ import typer
 from tomolearn.cli.bench import bench
 from tomolearn.cli.demo import demo
 from tomolearn.cli.errors import CleanErrors
+from tomolearn.cli.evaluate import evaluate
 from tomolearn.cli.info import info
+from tomolearn.cli.models import models
 from tomolearn.cli.reconstruct import reconstruct
+from tomolearn.cli.tasks import tasks
+from tomolearn.cli.train import train
 
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, info, bench)
+COMMANDS = (demo, reconstruct, tasks, train, evaluate, models, info, bench)
 
 app = typer.Typer(
     cls=CleanErrors,

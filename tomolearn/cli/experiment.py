@@ -16,8 +16,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from data_sim import low_dose
 from tomolearn.classical import fbp, total_variation
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
-from tomolearn.evaluation import MetricConvention, evaluate
 from tomolearn.geometry import FanBeam, Grid
+from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import RayTransform
 
 __all__ = [

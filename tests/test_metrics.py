@@ -1,4 +1,4 @@
-"""PSNR and SSIM against their definitions and scikit-image, under every convention."""
+"""Metrics against their definitions, scikit-image and numpy, under every convention."""
 
 import dataclasses
 import json
@@ -8,12 +8,13 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tomolearn.evaluation import (
+from tomolearn.metrics import (
     CONVENTIONS,
     MetricConvention,
     Summary,
     evaluate,
     psnr,
+    regressed_snr,
     ssim,
 )
 
@@ -133,6 +134,31 @@ def test_every_convention_is_listed_under_its_name():
         CONVENTIONS["adler"].ssim_range = 1.0
 
 
+def test_regressed_snr_is_that_of_the_least_squares_fit(pair):
+    image, reference = pair
+    image = 3 * image - 40
+    values = regressed_snr(image, reference)
+    assert values.shape == (2, 3)
+    assert values.dtype == torch.float64
+    for index in np.ndindex(2, 3):
+        x, y = (tensor[index].double().numpy().ravel() for tensor in (image, reference))
+        _, residual, _, _ = np.linalg.lstsq(np.stack([x, np.ones_like(x)], 1), y)
+        expected = 10 * np.log10((y**2).sum() / residual.item())
+        assert values[index].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_regressed_snr_of_a_constant_image_is_that_of_the_mean():
+    reference = torch.tensor([[1.0, 3.0]])
+    expected = 10 * np.log10(10 / 2)
+    assert regressed_snr(torch.zeros(1, 2), reference).item() == pytest.approx(expected)
+    assert regressed_snr(-2 * reference + 5, reference).item() > 300
+
+
+def test_regressed_snr_needs_a_signal():
+    with pytest.raises(ValueError, match="reference: expected no image of zeros only"):
+        regressed_snr(IMAGE, IMAGE * torch.tensor([0.0, 1.0])[:, None, None])
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_conventions_evaluate_as_published(pair, name):
     image, reference = pair
@@ -204,6 +230,12 @@ def test_bad_images_are_refused(metric, image, reference, error, message):
         metric(image, reference, data_range=1)
     with pytest.raises(error, match=message):
         evaluate(image, reference, "range-1")
+
+
+@pytest.mark.parametrize(("image", "reference", "error", "message"), INVALID)
+def test_regressed_snr_refuses_bad_images(image, reference, error, message):
+    with pytest.raises(error, match=message):
+        regressed_snr(image, reference)
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])

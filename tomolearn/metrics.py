@@ -1,4 +1,4 @@
-"""PSNR and SSIM, always with the data range that they refer to.
+"""PSNR and SSIM, always with the data range that they refer to, and the regressed SNR.
 
 The same images score 3 dB or 0.17 SSIM better or worse under another convention, so a number is
 comparable with a published one only under the convention of that publication: see `CONVENTIONS`.
@@ -29,6 +29,7 @@ __all__ = [
     "Summary",
     "evaluate",
     "psnr",
+    "regressed_snr",
     "ssim",
 ]
 
@@ -138,6 +139,48 @@ def ssim(
         )
     ]
     return torch.tensor(values, dtype=torch.float64, device=image.device).reshape(x.shape[:-2])
+
+
+def regressed_snr(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the signal-to-noise ratio in dB of each image after its best affine fit [1]_.
+
+    The maximum over a and b of 20 log10(||y|| / ||a x + b - y||) with the image x and the reference
+    y. Unlike PSNR it refers to no data range, and forgives a wrong scale and a wrong offset.
+
+    Parameters
+    ----------
+    image, reference : torch.Tensor, shape (..., rows, columns)
+        Images and what they should be, of any floating type, on one device.
+
+    Returns
+    -------
+    torch.Tensor of float64, shape (...)
+        One value per image, on the images' device, without gradient. It changes when a constant
+        is added to the reference. Infinite, or limited by rounding, for a perfect fit.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor.
+    ValueError
+        If shapes or devices differ, a value is not finite, or a reference is zero.
+
+    References
+    ----------
+    .. [1] K. H. Jin, M. T. McCann, E. Froustey, M. Unser, "Deep convolutional neural network for
+       inverse problems in imaging", IEEE Trans. Image Process. 26 (2017),
+       doi:10.1109/TIP.2017.2713099
+    """
+    x, y = _checked_images(image, reference, smallest=1)
+    signal = y.square().sum((-2, -1))
+    if not bool((signal > 0).all()):
+        raise ValueError("reference: expected no image of zeros only, got one")
+    x, y = (values - values.mean((-2, -1), keepdim=True) for values in (x, y))
+    energy = x.square().sum((-2, -1), keepdim=True)
+    # A constant image tells nothing about the reference: its best fit is the reference's mean.
+    slope = torch.where(energy > 0, (x * y).sum((-2, -1), keepdim=True) / energy, 0.0)
+    error = (slope * x - y).square().sum((-2, -1))
+    return 10 * (torch.log10(signal) - torch.log10(error))
 
 
 @dataclass(frozen=True)

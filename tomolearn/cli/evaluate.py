@@ -1,0 +1,180 @@
+"""``tomolearn evaluate``: how good several methods are on a task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tomolearn.cli.output import check_target, complete_file, write_text
+
+if TYPE_CHECKING:
+    from tomolearn.evaluation import Comparison
+    from tomolearn.tasks import Task
+
+__all__ = ["evaluate"]
+
+_PAIRS = 10
+
+
+def evaluate(
+    task: Annotated[str, typer.Option(help="Task, see `tomolearn tasks`.")],
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="fbp, tv, names of weights (`tomolearn models`), paths of weights; with commas "
+            "between them. Default: the task's baselines and the weights trained for it.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            "--seeds",
+            min=1,
+            help="Number of pairs: images, or noise seeds where a task has one image. "
+            f"Default: {_PAIRS}.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Table to write: .csv, .json (with all values) or .md.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture (.png) of the first image by each method.")
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Black and white of the picture. Default: the range of the truth."),
+    ] = None,
+    zoom: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(
+            help="Detail in the picture: first row, row after the last, the same for columns. "
+            "Default: where there are most edges."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+) -> None:
+    """Compare methods on a task: PSNR, SSIM, time per image, learned parameters.
+
+    Every method sees the same pairs. Metrics are in the task's convention and with data range 1,
+    as means and standard deviations over the pairs. Time is the median per image, one at a time,
+    after a call that does not count.
+    """
+    if out is not None:
+        check_target(out, force=force, suffixes=(".csv", ".json", ".md"))
+    if figure is not None:
+        check_target(figure, force=force, suffixes=(".png",))
+    for option, value in (("--window", window), ("--zoom", zoom)):
+        if value is not None and figure is None:
+            raise ValueError(f"{option}: expected with --figure only")
+
+    from tomolearn.tasks import get_task
+
+    chosen = get_task(task)
+    names = _default_methods(chosen) if methods is None else _names(methods)
+    comparison = _compared(chosen, names, split, images, seed, device)
+    if figure is not None:
+        # before the table, so that a wrong --zoom leaves no file
+        drawn = comparison.draw(window=window, zoom=zoom)
+        with complete_file(figure) as stream:
+            drawn.savefig(stream, format="png")
+    if out is not None:
+        write_text(out, _rendered(comparison, out.suffix.lower()))
+    _print_table(comparison)
+    for path in (out, figure):
+        if path is not None:
+            typer.echo(f"wrote {path}", err=True)
+
+
+def _names(methods: str) -> list[str]:
+    names = [name.strip() for name in methods.split(",")]
+    if not all(names):
+        raise ValueError(f"--methods: expected names with commas between them, got {methods!r}")
+    return names
+
+
+def _default_methods(task: Task) -> list[str]:
+    from tomolearn.training import shipped
+
+    return [
+        *task.baselines,
+        *(name for name, card in shipped().items() if card["task"] == task.name),
+    ]
+
+
+def _compared(
+    task: Task, names: list[str], split: str, images: int | None, seed: int | None, device: str
+) -> Comparison:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tomolearn._core.checks import check_choice
+    from tomolearn.evaluation import compare
+
+    size = task.splits[check_choice("--split", split, tuple(task.splits))].size
+    if images is None:
+        images = _PAIRS if size is None else min(_PAIRS, size)
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bars = {name: progress.add_task(name, total=images) for name in names}
+        return compare(
+            task,
+            names,
+            split=split,
+            images=images,
+            seed=seed,
+            device=device,
+            progress=lambda name, done: progress.update(bars[name], completed=done),
+        )
+
+
+def _rendered(comparison: Comparison, suffix: str) -> str:
+    from tomolearn.evaluation.tables import csv_table, markdown_table
+
+    if suffix == ".csv":
+        return csv_table(comparison)
+    if suffix == ".md":
+        return markdown_table(comparison)
+
+    import torch
+
+    from tomolearn.cli.info import versions
+
+    found = {
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        **comparison.to_dict(),
+    }
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def _print_table(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tomolearn.evaluation.tables import headings, note, text_rows
+
+    task = comparison.task
+    table = Table(title=Text(f"{task.name}: {task.description}"), caption=Text(note(comparison)))
+    for number, heading in enumerate(headings(comparison)):
+        table.add_column(Text(heading), justify="right" if number else "left")
+    for row in text_rows(comparison):
+        # as text, since rich takes words in brackets for its own markup
+        table.add_row(*map(Text, row))
+    Console().print(table)

@@ -1,0 +1,85 @@
+"""``tomolearn models``: the weights that come with the package, and their cards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["models"]
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Weights of the package, or the path of your own; prints their card.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """List the trained networks that come with the package, or show one's card.
+
+    Into a file or a pipe a card is written as Markdown.
+    """
+    from tomolearn.training.cards import render_card
+    from tomolearn.training.weights import read_card, shipped
+
+    if name is None:
+        cards = shipped()
+        if as_json:
+            typer.echo(json.dumps(cards, indent=2, ensure_ascii=False))
+        elif cards:
+            _print_table(cards)
+        else:
+            typer.echo(
+                "No weights come with this version of tomolearn yet; `tomolearn models PATH` shows "
+                "the card of your own."
+            )
+        return
+    found, card = read_card(name)
+    if as_json:
+        typer.echo(json.dumps(card, indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(render_card(found, card)))
+    else:
+        typer.echo(render_card(found, card), nl=False)
+
+
+def _print_table(cards: dict[str, dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "network", "task", title="Weights that come with tomolearn")
+    for title in ("parameters", "MB", "PSNR"):
+        table.add_column(title, justify="right")
+    table.add_column("what")
+    for name, card in cards.items():
+        row = (
+            name,
+            card["model"],
+            card["task"] or "",
+            f"{card['parameters']:,}",
+            f"{card['bytes'] / 1e6:.2f}",
+            _psnr(card["metrics"]),
+            str(card["about"].get("description", "")),
+        )
+        # as text, since rich takes words in brackets for its own markup
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _psnr(metrics: dict[str, Any]) -> str:
+    """Return the first PSNR of a card, with what its name says beyond that."""
+    for key, value in metrics.items():
+        if key.endswith("psnr") and isinstance(value, (int, float)):
+            of = key.removesuffix("psnr").strip("_ ")
+            return f"{value:.2f} ({of})" if of else f"{value:.2f}"
+    return ""

@@ -1,0 +1,104 @@
+"""``tomolearn tasks``: the benchmarks that come with the package."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tomolearn.metrics import MetricConvention
+    from tomolearn.tasks import Task
+
+__all__ = ["tasks"]
+
+
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(help="A task, to show all of it.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """List the tasks, or show one: grid, scan, noise, data, metric convention, baselines."""
+    from tomolearn.tasks import TASKS, get_task
+
+    if name is not None:
+        task = get_task(name)
+        if as_json:
+            typer.echo(json.dumps(task.to_dict(), indent=2, ensure_ascii=False))
+        else:
+            _print_task(task)
+    elif as_json:
+        found = {task.name: task.to_dict() for task in TASKS.values()}
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print_list(list(TASKS.values()))
+
+
+def _print_list(found: list[Task]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Tasks", show_lines=True)
+    table.add_column("task", no_wrap=True)
+    table.add_column("what")
+    for task in found:
+        scan = f"{type(task.scan).__name__} {_by(task.scan.shape)}"
+        sizes = ", ".join(f"{_size(task, name)} ({name})" for name in task.splits)
+        lines = (
+            task.description,
+            f"image {_by(task.grid.shape)}, scan {scan}, noise: {task.noise or 'none'}",
+            f"pairs: {sizes}; metrics: {task.convention.name}",
+        )
+        table.add_row(Text(task.name, style="bold"), Text("\n".join(lines)))
+    Console().print(table)
+
+
+def _print_task(task: Task) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = {
+        "what": task.description,
+        "reference": task.reference,
+        "grid": str(task.grid),
+        "scan": str(task.scan),
+        "simulated on": "the same grid"
+        if task.simulation_grid is None
+        else f"{task.simulation_grid} ({task.refinement})",
+        "noise": str(task.noise or "none"),
+    }
+    rows |= {
+        f"{name} pairs": f"{_size(task, name)}, {part.source}, seed {part.seed}"
+        for name, part in task.splits.items()
+    }
+    rows["metrics"] = _conventions(task.convention)
+    rows |= {f"baseline {name}": _settings(values) for name, values in task.baselines.items()}
+    table = Table(title=task.name, show_header=False)
+    for key, value in rows.items():
+        table.add_row(Text(key), Text(value))
+    Console().print(table)
+
+
+def _size(task: Task, split: str) -> str:
+    size = task.splits[split].size
+    return "no end" if size is None else f"{size:,}"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _conventions(convention: MetricConvention) -> str:
+    clip = "" if convention.clip is None else f", images clipped to {convention.clip}"
+    return (
+        f"{convention.name}: data range {convention.psnr_range} for PSNR, "
+        f"{convention.ssim_range} for SSIM{clip}"
+    )
+
+
+def _settings(values: Any) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "defaults"

@@ -1,0 +1,80 @@
+"""``tomolearn train``: train a network on a task."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    model: Annotated[
+        str | None, typer.Argument(help="Network, by name; the file of settings may have it.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Task, see `tomolearn tasks`.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/TASK-MODEL-SEED.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML or JSON file of settings.", exists=True)
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, name=value; may be given again."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length in steps.")] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Length in time, such as 90m; the schedule is fitted to it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes per node.")] = None,
+    num_nodes: Annotated[int | None, typer.Option(min=1, help="Nodes.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder.")
+    ] = False,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train a network on a task; leaves logs, checkpoints and weights in a folder."""
+    from tomolearn._core.optional import optional_import
+
+    for package in ("lightning", "tensorboard"):
+        optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
+    from tomolearn.training.config import read_config, with_overrides
+    from tomolearn.training.run import CONFIG, CHECKPOINT, train as run
+
+    values: dict[str, Any] = {}
+    if resume and out is not None and (out / CONFIG).exists():
+        values = read_config(out / CONFIG)
+    if config is not None:
+        values |= read_config(config)
+    given = {
+        "model": model,
+        "task": task,
+        "steps": steps,
+        "max_time": max_time,
+        "seed": seed,
+        "devices": devices,
+        "num_nodes": num_nodes,
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    for name in ("model", "task"):
+        if name not in values:
+            raise ValueError(f"{name}: expected one, as an argument or in the file of settings")
+    settings = with_overrides(values, override or [])
+    directory = out or Path("runs") / f"{settings.task}-{settings.model}-{settings.seed}"
+    result = run(
+        settings,
+        directory,
+        resume=resume,
+        progress=progress and sys.stderr.isatty(),
+        command=shlex.join(["tomolearn", *sys.argv[1:]]),
+    )
+    typer.echo(
+        f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB\n"
+        f"wrote {result.weights} (resumable: {directory / CHECKPOINT})"
+    )

@@ -1,0 +1,144 @@
+"""Pairs in an HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from tomolearn.data.simulated import Pair
+
+__all__ = ["StoredPairs", "store_pairs"]
+
+_NAMES = ("sinogram", "image")
+
+
+class StoredPairs(Dataset[Pair]):
+    """Pairs that `store_pairs` wrote.
+
+    The file is opened by each process that reads it, when it first does so, and only the asked-for
+    pairs are read.
+
+    Parameters
+    ----------
+    path : path-like
+        HDF5 file with the data sets "sinogram" (n, angles, detectors) and "image" (n, rows,
+        columns).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no HDF5 file, lacks a data set, or their shapes do not fit together.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: there is no such file")
+        self._file: Any = None
+        self._process = 0
+        file = self._open()
+        shapes = {name: file[name].shape for name in _NAMES if name in file}
+        self._close()
+        if set(shapes) != set(_NAMES) or any(len(shape) != 3 for shape in shapes.values()):
+            raise ValueError(
+                f"{self.path}: expected the data sets sinogram (n, angles, detectors) and "
+                f"image (n, rows, columns), got {shapes}"
+            )
+        if shapes["sinogram"][0] != shapes["image"][0]:
+            raise ValueError(f"{self.path}: expected as many sinograms as images, got {shapes}")
+        self.sinogram_shape: tuple[int, ...] = shapes["sinogram"][1:]
+        self.image_shape: tuple[int, ...] = shapes["image"][1:]
+        self._size = int(shapes["image"][0])
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: int) -> Pair:
+        """Return sinogram (1, angles, detectors) and image (1, rows, columns), in float32."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+        """Return several pairs."""
+        for index in indices:
+            if not 0 <= index < self._size:
+                raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
+        # a file handle does not survive a fork
+        file = self._file if self._process == os.getpid() else self._open()
+        return [
+            tuple(torch.from_numpy(file[name][index].astype(np.float32))[None] for name in _NAMES)  # type: ignore[misc]
+            for index in indices
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_process": 0}
+
+    def _open(self) -> Any:
+        import h5py
+
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
+        self._process = os.getpid()
+        return self._file
+
+    def _close(self) -> None:
+        self._file.close()
+        self._file, self._process = None, 0
+
+
+def store_pairs(
+    pairs: Dataset[Pair],
+    path: str | os.PathLike[str],
+    n_pairs: int,
+    *,
+    attributes: dict[str, str] | None = None,
+    batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write the first pairs of a data set to an HDF5 file.
+
+    Parameters
+    ----------
+    pairs : Dataset
+        Of (sinogram, image), with ``__getitems__``, for example `SimulatedPairs`.
+    path : path-like
+        The file; it gets its name when it is complete and replaces one of that name.
+    n_pairs : int
+        How many.
+    attributes : dict of str, optional
+        Stored with the file.
+    batch_size : int
+        Pairs that are drawn at a time.
+    progress : callable, optional
+        Gets the number of pairs that were just written.
+    """
+    import h5py
+
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(attributes or {})
+            for first in range(0, n_pairs, batch_size):
+                indices = range(first, min(first + batch_size, n_pairs))
+                batch = pairs.__getitems__(list(indices))  # type: ignore[attr-defined]
+                for name, tensors in zip(_NAMES, zip(*batch, strict=True), strict=True):
+                    block = torch.cat(tensors).numpy()
+                    if first == 0:
+                        shape = (n_pairs, *block.shape[1:])
+                        file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))
+                    file[name][first : first + len(block)] = block
+                if progress is not None:
+                    progress(len(indices))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""What all reconstruction networks share: ``model(sinogram, operator) -> image``."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from tomolearn.classical.checks import check_linear_operator, check_sinogram, positive_norm
+from tomolearn.models.blocks import Compilable
+from tomolearn.operators import LinearOperator
+
+__all__ = ["ReconstructionModel"]
+
+
+class ReconstructionModel(torch.nn.Module, abc.ABC):
+    """A network that maps a sinogram, and the operator that made it, to an image.
+
+    The operator is an argument of the call and not a part of the network, so that the same weights
+    serve every two-dimensional scan. Networks see the operator divided by its norm and the
+    sinogram divided by the same number, so that their step sizes fit every scan; this scaling is
+    part of each model's definition and leaves the image's scale alone. Image values themselves are
+    not scaled: a network that was trained on images in [0, 1] wants images of that range.
+
+    Parameters
+    ----------
+    arguments : mapping
+        The constructor's arguments by name, so that ``type(model)(**model.arguments)`` makes the
+        same network with fresh weights.
+    """
+
+    checkpoint_activations: bool = False
+    """Whether training keeps the activations of one iteration at a time only, and computes those
+    of the others again in the backward pass. It saves memory and does not change the result."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._arguments = dict(arguments)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The constructor's arguments by name."""
+        # a read-only view cannot be copied with the network, so it is made here
+        return MappingProxyType(self._arguments)
+
+    @abc.abstractmethod
+    def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Map a checked sinogram (batch, 1, angles, bins) to an image (batch, 1, rows, columns)."""
+
+    def forward(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        sinogram : torch.Tensor, shape (..., *operator.range_shape)
+            Line integrals, on the device of the model's weights. Computed in the precision of the
+            weights.
+        operator : LinearOperator
+            The scanner, from images (rows, columns) to sinograms (angles, bins).
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *operator.domain_shape)
+            In the precision of the weights.
+
+        Raises
+        ------
+        TypeError
+            If `operator` is no linear operator or `sinogram` not a real floating-point tensor.
+        ValueError
+            If the operator is not one of two-dimensional images and sinograms, or is zero; if the
+            sinogram is of another shape than the operator's, on another device than the weights,
+            or has values that are not finite.
+        """
+        check_linear_operator("operator", operator)
+        domain, range_ = operator.domain_shape, operator.range_shape
+        if len(domain) != 2 or len(range_) != 2:
+            raise ValueError(
+                "operator: expected one from images (rows, columns) to sinograms (angles, bins), "
+                f"got {domain} -> {range_}"
+            )
+        sinogram = check_sinogram(sinogram, operator)
+        weights = next(self.parameters())
+        if sinogram.device != weights.device:
+            raise ValueError(
+                f"sinogram: expected it on the device of the weights, {weights.device}, "
+                f"got {sinogram.device}"
+            )
+        leading = sinogram.shape[:-2]
+        flat = sinogram.to(weights.dtype).reshape(-1, 1, *range_)
+        if flat.shape[0] == 0:
+            return flat.new_zeros((*leading, *domain))
+        return self.reconstruct(flat, operator).reshape(*leading, *domain)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of learned parameters."""
+        return sum(weights.numel() for weights in self.parameters())
+
+    def compile_blocks(self) -> None:
+        """Compile the convolutional blocks with `torch.compile`, the rest stays as it is.
+
+        The first steps take longer then. It needs a C++ compiler, or a GPU.
+        """
+        for module in self.modules():
+            if isinstance(module, Compilable):
+                module.compile(dynamic=False)
+
+    def _iterate(
+        self, step: Callable[..., tuple[torch.Tensor, ...]], *state: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Run one iteration, whose activations are forgotten if so wanted."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(step, *state, use_reentrant=False)
+        return step(*state)
+
+
+class Scaled:
+    """An operator and its adjoint, both divided by the operator's norm."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self._operator = operator
+        self.norm = positive_norm(operator)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Project."""
+        return self._operator(image) / self.norm
+
+    def adjoint(self, sinogram: torch.Tensor) -> torch.Tensor:
+        """Apply the transpose."""
+        return self._operator.T(sinogram) / self.norm

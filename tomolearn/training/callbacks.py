@@ -1,0 +1,131 @@
+"""What happens at the side of a training: time, best weights, sample images."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import lightning
+import torch
+
+from tomolearn.training.module import ReconstructionModule
+
+__all__ = ["KeepBest", "SampleImages", "TimeBudget"]
+
+
+class TimeBudget(lightning.Callback):
+    """Ends a training after a time, fits the schedule to it, and counts the time over resumptions.
+
+    Parameters
+    ----------
+    limit : timedelta, optional
+        Time for all parts of the run together. Default: no limit, the time is only counted.
+    """
+
+    def __init__(self, limit: timedelta | None) -> None:
+        super().__init__()
+        self.limit = None if limit is None else limit.total_seconds()
+        self._before = 0.0
+        self._start: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, that of earlier parts included."""
+        return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def on_train_start(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+        """Start the clock, and let the schedule follow it."""
+        self._start = time.monotonic()
+        if self.limit is not None:
+            limit, by_steps = self.limit, pl_module.learning_progress
+            pl_module.learning_progress = lambda module, step: max(
+                by_steps(module, step), self.seconds / limit
+            )
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop if the time is over; all processes agree on it."""
+        if self.limit is None:
+            return
+        over = self.seconds >= self.limit
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(
+            trainer.should_stop or over, all=False
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the time so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from an earlier part's time."""
+        self._before = float(state_dict["seconds"])
+
+
+class KeepBest(lightning.Callback):
+    """Keeps the weights of the best validation, within the checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.psnr = -float("inf")
+        self.step = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+        """Compare."""
+        if trainer.sanity_checking:
+            return
+        psnr = float(trainer.callback_metrics["val_psnr"])
+        if psnr > self.psnr:
+            self.psnr, self.step = psnr, trainer.global_step
+            self.weights = {
+                name: tensor.detach().cpu().clone()
+                for name, tensor in pl_module.result.state_dict().items()
+            }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights and how good they are."""
+        return {"psnr": self.psnr, "step": self.step, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from an earlier part's best."""
+        self.psnr, self.step = state_dict["psnr"], state_dict["step"]
+        self.weights = state_dict["weights"]
+
+
+class SampleImages(lightning.Callback):
+    """Writes the first validation images into TensorBoard's log, beside what they should be.
+
+    Parameters
+    ----------
+    n_images : int
+        How many.
+    """
+
+    def __init__(self, n_images: int = 4) -> None:
+        super().__init__()
+        self.n_images = n_images
+
+    def on_validation_end(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+        """Reconstruct and write."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        boards = [
+            logger.experiment
+            for logger in trainer.loggers
+            if isinstance(logger, lightning.pytorch.loggers.TensorBoardLogger)
+        ]
+        if not boards:
+            return
+        sinograms, images = next(iter(trainer.val_dataloaders))
+        sinograms = sinograms[: self.n_images].to(pl_module.device)
+        truth = images[: self.n_images, 0].to(pl_module.device, torch.float32)
+        with torch.no_grad():
+            found = pl_module.result(sinograms, pl_module.task.operator())[:, 0].float()
+        # one grey scale for both rows, that of the images as they should be
+        low, high = truth.min(), truth.max()
+        rows = torch.cat([torch.cat(list(block), dim=1) for block in (truth, found)])
+        picture = ((rows - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+        for board in boards:
+            board.add_image("truth and reconstruction", picture[None].cpu(), trainer.global_step)

@@ -1,0 +1,236 @@
+"""What a training run is told: a file, overrides of it, and checks of both."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tomolearn._core.checks import check_known
+from tomolearn.models import MODELS, build_model
+from tomolearn.tasks import get_task
+
+__all__ = ["TrainingConfig", "read_config", "with_overrides"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainingConfig(BaseModel):
+    """Everything that a training run depends on.
+
+    Defaults are those of Adler and Öktem (arXiv:1707.06474) where they state them: batches of 5,
+    Adam with betas (0.9, 0.99), a learning rate that falls from 1e-3 to zero along a cosine,
+    gradients clipped at norm 1.
+
+    Parameters
+    ----------
+    model : str
+        Name in `models.MODELS`.
+    task : str
+        Name in `tasks.TASKS`.
+    model_arguments : dict
+        Arguments of the model's constructor.
+    steps : int, optional
+        Length of the run in optimiser steps.
+    max_time : timedelta, optional
+        Length of the run in time, over all its parts if it is resumed. Seconds, or text such as
+        "90m", "1h30m" or ISO 8601. With both, whichever ends first; the schedule follows it.
+    batch_size : int
+        Pairs per step and process.
+    train_size : int, optional
+        Use the first of the task's training pairs only. Default: all.
+    data : path, optional
+        HDF5 file of training pairs, as `data.store_pairs` writes it. Default: drawn on the fly.
+    workers : int
+        Processes per training process that draw data. 0: the training process itself.
+    optimizer : {"adam", "adamw", "muon"}
+        Rule of the steps; see `training.muon.Muon` for the last.
+    learning_rate, weight_decay : float
+        Its parameters.
+    vector_learning_rate : float
+        Learning rate of biases and slopes under "muon".
+    betas : (float, float)
+        Decay of its moments.
+    warmup_steps : int
+        Steps in which the learning rate rises linearly from zero.
+    gradient_clip : float, optional
+        Largest norm of all gradients together; null: no limit.
+    ema_decay : float, optional
+        Decay per step of the averaged weights, which are the ones that are validated and kept;
+        null: no averaging.
+    precision : {"32-true", "bf16-mixed", "16-mixed", "64-true"}
+        As Lightning names it. The ray transform always runs in float32 or better.
+    compile : bool
+        Whether to compile the convolutional blocks; needs a C++ compiler or a GPU.
+    checkpoint_activations : bool
+        Whether to save memory by computing activations twice.
+    seed : int
+        Of the weights, and of the order of the training pairs where they are finitely many.
+    validation_every : int
+        Steps between validations.
+    validation_size : int
+        Number of validation pairs.
+    keep : {"best", "last"}
+        Which weights become the result: those of the best validation, or the last.
+    checkpoint_minutes : float
+        Time between checkpoints, in minutes.
+    log_every : int
+        Steps between entries of the log.
+    accelerator : {"auto", "cpu", "gpu"}
+        Where to train.
+    devices, num_nodes : int
+        Processes per node, and nodes, of distributed data-parallel training.
+    threads : int, optional
+        Threads per process on a CPU. Default: the cores divided by `devices`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str
+    task: str
+    model_arguments: dict[str, Any] = {}
+    steps: Count | None = None
+    max_time: timedelta | None = None
+    batch_size: Count = 5
+    train_size: Count | None = None
+    data: Path | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    learning_rate: Positive = 1e-3
+    vector_learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    gradient_clip: Positive | None = 1.0
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    compile: bool = False
+    checkpoint_activations: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+    validation_every: Count = 1000
+    validation_size: Count = 32
+    keep: Literal["best", "last"] = "best"
+    checkpoint_minutes: Positive = 10.0
+    log_every: Count = 50
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    threads: Count | None = None
+
+    @field_validator("max_time", mode="before")
+    @classmethod
+    def _read_time(cls, value: Any) -> Any:
+        return _time(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        get_task(self.task)
+        check_known("model", self.model, tuple(MODELS))
+        build_model(self.model, self.model_arguments)
+        if self.steps is None and self.max_time is None:
+            raise ValueError("steps, max_time: expected at least one of the two, got neither")
+        if self.max_time is not None and self.max_time <= timedelta(0):
+            raise ValueError(f"max_time: expected a positive time, got {self.max_time}")
+        return self
+
+
+# What may differ between a run and its continuation: not what is learned, but for how long, where
+# and how it is watched.
+RESUMABLE = (
+    "steps",
+    "max_time",
+    "validation_every",
+    "validation_size",
+    "checkpoint_minutes",
+    "log_every",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "threads",
+    "workers",
+    "compile",
+    "checkpoint_activations",
+)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the settings of a TOML or JSON file, unchecked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is neither TOML nor JSON, or no table.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: expected TOML, or JSON in a .json file ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a table of settings, got {type(values).__name__}")
+    return values
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> TrainingConfig:
+    """Return checked settings.
+
+    Parameters
+    ----------
+    values : mapping
+        Settings by name.
+    overrides : sequence of str
+        "name=value"; the value is JSON, or text if it is none. A dot reaches into the model's
+        arguments: "model_arguments.iterations=5".
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown, with the nearest names, or has a value that it cannot have.
+    """
+    merged = dict(values)
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"override: expected name=value, got {override!r}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        name, dot, argument = name.strip().partition(".")
+        if dot:
+            if name != "model_arguments":
+                raise ValueError(f"override: expected model_arguments.NAME=value, got {override!r}")
+            merged[name] = {**merged.get(name, {}), argument: value}
+        else:
+            merged[name] = value
+    for name in merged:
+        check_known("setting", name, tuple(TrainingConfig.model_fields))
+    try:
+        return TrainingConfig(**merged)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_sentence, error.errors()))) from error
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    name = ".".join(map(str, problem["loc"]))
+    return f"{name}: {message}, got {problem['input']!r}" if name else message
+
+
+def _time(text: str) -> Any:
+    """Return "1h30m" as ISO 8601, other text as it is."""
+    plain = text.strip().lower()
+    if plain and plain[0].isdigit() and plain[-1] in "hms" and ":" not in plain:
+        return f"PT{plain.upper()}"
+    return text

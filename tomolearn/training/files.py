@@ -1,0 +1,201 @@
+"""The two files of a network: how they are named, found, checked and written."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tomolearn.training.cards import parse_card
+
+__all__ = [
+    "CARD",
+    "WEIGHTS",
+    "CheckpointFiles",
+    "check_content",
+    "find_files",
+    "read_card_file",
+    "read_weights_file",
+    "shipped_files",
+    "split_path",
+    "write_together",
+]
+
+WEIGHTS, CARD = ".safetensors", ".json"
+# As torch.save writes them: a zip archive, or in older versions a bare pickle.
+_PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+
+
+class CheckpointFiles(NamedTuple):
+    """The two files of a network, on the disk or within the package."""
+
+    name: str
+    weights: Traversable
+    card: Traversable
+
+
+def _files(folder: Traversable, name: str) -> CheckpointFiles:
+    return CheckpointFiles(name, folder / f"{name}{WEIGHTS}", folder / f"{name}{CARD}")
+
+
+def split_path(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Return the folder of a path and its name without our suffixes; others belong to the name.
+
+    Raises
+    ------
+    TypeError
+        If `path` is neither a string nor a path.
+    ValueError
+        If it has no name.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"path: expected a str or a path, got {type(path).__name__}")
+    name = Path(path).name.removesuffix(WEIGHTS).removesuffix(CARD)
+    if not name or name == "..":
+        raise ValueError(f"path: expected the name of a file, got {os.fspath(path)!r}")
+    return Path(path).parent, name
+
+
+def shipped_files() -> dict[str, CheckpointFiles]:
+    """Return the files of the weights that come with the package, by name."""
+    folder = resources.files("tomolearn") / "weights"
+    if not folder.is_dir():
+        return {}
+    cards = sorted(file.name for file in folder.iterdir() if file.name.endswith(CARD))
+    return {name: _files(folder, name) for name in (card.removesuffix(CARD) for card in cards)}
+
+
+def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
+    """Return the files that a user means; at least one of them is there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are neither; the message has the nearest names of the package.
+    TypeError
+        If `name_or_path` is neither a string nor a path.
+    ValueError
+        If it is a file of another kind, or no name at all.
+    """
+    names = shipped_files()
+    if isinstance(name_or_path, str) and name_or_path in names:
+        return names[name_or_path]
+    folder, name = split_path(name_or_path)
+    files = _files(folder, name)
+    if files.weights.is_file() or files.card.is_file():
+        return files
+    given = Path(name_or_path)
+    if given.is_file():
+        _refuse_pickle(str(given), given.read_bytes())
+        raise ValueError(
+            f"{given}: expected a name that ends in {WEIGHTS} or {CARD}, got {given.suffix!r}"
+        )
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise FileNotFoundError(
+        f"{os.fspath(name_or_path)}: expected the name of weights that come with tomolearn "
+        f"({', '.join(names) or 'there are none yet'}) or a file, but no file {given}, "
+        f"{files.card} or {files.weights} exists{hint}"
+    )
+
+
+def read_card_file(files: CheckpointFiles) -> dict[str, Any]:
+    """Return the card.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are only weights.
+    ValueError
+        If the card is none, or the weights are a pickle.
+    """
+    if files.card.is_file():
+        return parse_card(str(files.card), files.card.read_bytes())
+    _refuse_pickle(str(files.weights), read_weights_file(files.weights))
+    raise FileNotFoundError(
+        f"{files.card}: no such file; {files.weights.name} needs it, since the network and its "
+        "arguments stand there. tomolearn.save writes both; weights from elsewhere have to be put "
+        "into a network first"
+    )
+
+
+def read_weights_file(file: Traversable) -> bytes:
+    """Return the content of a file of weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; the weights belong next to the JSON")
+    return file.read_bytes()
+
+
+def _refuse_pickle(where: str, content: bytes) -> None:
+    # The header of a safetensors file, 8 bytes in, may have a length that looks like a pickle.
+    if content.startswith(_PICKLES) and content[8:9] != b"{":
+        raise ValueError(
+            f"{where}: expected a safetensors file, got a pickle, as torch.save and Lightning "
+            "write it; a pickle can run any code and is not read"
+        )
+
+
+def check_content(files: CheckpointFiles, card: Mapping[str, Any], content: bytes) -> None:
+    """Check that the weights are those that the card speaks of.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message says whose they are, if that can be found out.
+    """
+    _refuse_pickle(str(files.weights), content)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == card["sha256"] and len(content) == card["bytes"]:
+        return
+    other = _owner(files, digest)
+    if other is not None:
+        hint = f"these are the weights of {other}"
+    elif len(content) < card["bytes"]:
+        hint = "the file is cut off, or of another network"
+    else:
+        hint = "one of the two files was changed or replaced after they were saved"
+    raise ValueError(
+        f"{files.weights}: expected {card['bytes']} bytes with SHA-256 {card['sha256'][:12]}..., "
+        f"as {files.card.name} says, got {len(content)} bytes with {digest[:12]}...; {hint}"
+    )
+
+
+def _owner(files: CheckpointFiles, digest: str) -> str | None:
+    """Return the card that weights with this SHA-256 belong to, in the same folder or shipped."""
+    if not isinstance(files.card, Path):
+        return None
+    nearby = (file for file in files.card.parent.iterdir() if file.suffix == CARD)
+    for file in (*sorted(nearby), *(others.card for others in shipped_files().values())):
+        try:
+            if parse_card(str(file), file.read_bytes())["sha256"] == digest:
+                return file.name
+        except (OSError, ValueError):  # some other JSON
+            continue
+    return None
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that get their names, in the order given, when all are complete on the disk."""
+    partial = {file: file.with_name(f".{file.name}.{os.getpid()}.partial") for file in files}
+    try:
+        for file, content in files.items():
+            with partial[file].open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for file in files:
+            partial[file].replace(file)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""A reconstruction network and how it is trained, as Lightning wants them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from tomolearn.metrics import psnr
+from tomolearn.models import ReconstructionModel, build_model
+from tomolearn.tasks import get_task
+from tomolearn.training.config import TrainingConfig
+from tomolearn.training.muon import Muon
+
+__all__ = ["NonFiniteError", "ReconstructionModule", "cosine_factor"]
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient that is not finite; the weights are those before that step."""
+
+
+def cosine_factor(progress: float, step: int, warmup_steps: int) -> float:
+    """Return what the learning rate is multiplied by.
+
+    Parameters
+    ----------
+    progress : float
+        Part of the run that is over, in [0, 1].
+    step : int
+        Number of steps that are over.
+    warmup_steps : int
+        Steps of linear increase.
+    """
+    factor = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    return factor * min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+class ReconstructionModule(lightning.LightningModule):
+    """Mean squared error of the image, one optimiser, averaged weights.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The run's settings.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.task = get_task(config.task)
+        self.model = build_model(config.model, config.model_arguments)
+        self.model.checkpoint_activations = config.checkpoint_activations
+        self.averaged: AveragedModel | None = None
+        if config.ema_decay is not None:
+            self.averaged = AveragedModel(
+                self.model, multi_avg_fn=_moving_average(config.ema_decay)
+            ).requires_grad_(False)
+        self.last_batch: Batch | None = None
+        self.learning_progress = _progress_of_steps
+
+    @property
+    def result(self) -> ReconstructionModel:
+        """The network whose weights are validated and kept."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def configure_model(self) -> None:
+        """Compile, on every process for itself."""
+        if self.config.compile:
+            self.model.compile_blocks()
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        """Return the mean squared error of a batch."""
+        self.last_batch = batch
+        sinogram, image = batch
+        loss = (self.model(sinogram, self.task.operator()) - image).square().mean()
+        if not torch.isfinite(loss.detach()):
+            raise NonFiniteError(f"loss: expected a finite number, got {loss.item()}")
+        self.log("loss", loss.detach())
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients, and stop if it is not finite."""
+        limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # a scaler of half-precision gradients skips such steps itself, and carries on
+        if self.config.precision != "16-mixed" and not torch.isfinite(norm):
+            raise NonFiniteError(f"gradient: expected a finite norm, got {norm.item()}")
+        self.log("gradient_norm", norm)
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Take a step, and average the weights before anyone writes a checkpoint."""
+        super().optimizer_step(*arguments, **options)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Measure a batch in the task's convention."""
+        sinogram, image = batch
+        found = self.result(sinogram, self.task.operator()).to(image.dtype)
+        values = psnr(found, image, data_range=self.task.convention.psnr_range)
+        self.log("val_psnr", values.mean(), prog_bar=True, batch_size=len(image), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return optimiser and schedule."""
+        config = self.config
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+        further = {"vector_lr": config.vector_learning_rate} if kind is Muon else {}
+        optimizer = kind(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            **further,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: cosine_factor(
+                self.learning_progress(self, step), step, config.warmup_steps
+            ),
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
+        }
+
+
+def _progress_of_steps(module: ReconstructionModule, step: int) -> float:
+    return 0.0 if module.config.steps is None else step / module.config.steps
+
+
+def _moving_average(decay: float) -> Any:
+    @torch.no_grad()
+    def average(averaged: Any, current: Any, n_averaged: Any) -> None:
+        # the first steps' weights are far from good: they are forgotten sooner
+        n = int(n_averaged)
+        torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1 + n) / (10 + n)))
+
+    return average

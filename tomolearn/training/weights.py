@@ -1,0 +1,333 @@
+"""Networks as files: weights in safetensors, everything else in JSON. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from tomolearn import __version__
+from tomolearn._core.checks import check_known
+from tomolearn.geometry import Grid, Scan
+from tomolearn.models import MODELS, build_model, model_name
+from tomolearn.models.base import ReconstructionModel
+from tomolearn.training.cards import FORMAT, VERSION, plain_values
+from tomolearn.training.files import (
+    CARD,
+    WEIGHTS,
+    CheckpointFiles,
+    check_content,
+    find_files,
+    read_card_file,
+    read_weights_file,
+    shipped_files,
+    split_path,
+    write_together,
+)
+
+__all__ = ["load", "read_card", "save", "shipped"]
+
+_FOREIGN = (".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth")
+# So many are named where there may be many.
+_FEW = 3
+
+
+def save(
+    model: ReconstructionModel,
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    grid: Grid | None = None,
+    scan: Scan | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a network as two files, ``NAME.safetensors`` and ``NAME.json``.
+
+    The model stays as it is: its mode, its device, its gradients. Both files are complete on the
+    disk before either gets its name, and the JSON, which has the SHA-256 of the weights, comes
+    last: what an interruption leaves behind is either the old pair or refused by `load`.
+
+    Parameters
+    ----------
+    model : ReconstructionModel
+        One of `tomolearn.models.MODELS`, of any floating-point precision, on any device.
+    path : str or path
+        NAME, with or without one of the two suffixes. Its folder has to exist.
+    task : str, optional
+        Name of the task that the network was trained for.
+    grid, scan : Grid and Scan, optional
+        What it was trained on.
+    metrics : mapping, optional
+        What it reached, for example ``{"psnr": 35.2, "convention": "..."}``; values that JSON
+        knows, nested as one likes. `tomolearn models` lists the value of ``psnr``.
+    training : mapping, optional
+        How it was trained: ``data``, ``steps``, ``seed``, ``hardware``, ``hours`` and ``command``,
+        and whatever else matters.
+    about : mapping, optional
+        What a user should know: ``description`` (one line), ``use``, ``limits`` (for example the
+        range of image values) and ``licence``.
+    overwrite : bool
+        Whether existing files of these names are replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The JSON file.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind, or a mapping has a value that JSON does not know.
+    ValueError
+        If the model is none of tomolearn's, has weights that are not finite or lie on the device
+        "meta", or `path` ends like a file of another format.
+    FileExistsError
+        If one of the files exists and `overwrite` is not set.
+    FileNotFoundError
+        If their folder does not exist.
+    OSError
+        If the files cannot be written.
+    """
+    if not isinstance(model, ReconstructionModel):
+        raise TypeError(f"model: expected a ReconstructionModel, got {type(model).__name__}")
+    _check_kind("task", task, str)
+    _check_kind("grid", grid, Grid)
+    _check_kind("scan", scan, Scan)
+    notes = {"metrics": metrics, "training": training, "about": about}
+    for name, mapping in notes.items():
+        _check_kind(name, mapping, Mapping)
+    folder, stem = split_path(path)
+    if Path(stem).suffix in _FOREIGN:
+        raise ValueError(
+            f"path: expected a name without suffix, or with {WEIGHTS} or {CARD}, "
+            f"got {os.fspath(path)!r}"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"path: expected a file in a folder that exists, got {folder}")
+    target, target_card = folder / f"{stem}{WEIGHTS}", folder / f"{stem}{CARD}"
+    for file in (target, target_card):
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"{file}: exists already; overwrite=True replaces it")
+    content = safetensors.torch.save(_tensors(model), {"format": "pt"})
+    card = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": model_name(model),
+        "arguments": plain_values("arguments", model.arguments),
+        "parameters": model.n_parameters,
+        "task": task,
+        "grid": None if grid is None else grid.to_dict(),
+        "scan": None if scan is None else scan.to_dict(),
+        **{name: plain_values(name, mapping or {}) for name, mapping in notes.items()},
+        "versions": {
+            "tomolearn": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "safetensors": metadata.version("safetensors"),
+        },
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_together({target: content, target_card: text.encode()})
+    return target_card
+
+
+def load(
+    name_or_path: str | os.PathLike[str], *, device: torch.device | str | None = None
+) -> ReconstructionModel:
+    """Rebuild a network from its files.
+
+    The files are data: no code from them runs, and torch's random numbers go on as if nothing had
+    been loaded.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        The name of weights that come with the package, see `shipped`; or one of the two files that
+        `save` wrote, or their common name without suffix. A name of the package wins over a file
+        of that name; ``./NAME`` is always the file.
+    device : torch.device or str, optional
+        Where the weights are put, whatever device they were trained on. Default: the CPU.
+
+    Returns
+    -------
+    ReconstructionModel
+        In evaluation mode and in the precision of the file. Its attribute ``card`` is what the
+        JSON says, as a dictionary. An argument of the network that the JSON does not have, since
+        it came later, has its default value.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing, or there are neither weights nor a file of that name.
+    ValueError
+        If a file is damaged or of another format, the two do not belong together, the network or
+        its arguments are unknown, a tensor is missing, unexpected, of another shape or not finite,
+        or `device` is none of this machine.
+    """
+    place = _device(device)
+    files = find_files(name_or_path)
+    card = read_card_file(files)
+    content = read_weights_file(files.weights)
+    check_content(files, card, content)
+    try:
+        tensors = safetensors.torch.load(content)
+    # KeyError: a type of numbers that torch does not know
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{files.weights}: expected a complete safetensors file, got an error: {error}"
+        ) from error
+    model = _build(files, card)
+    _fill(files, model, tensors)
+    if model.n_parameters != card["parameters"]:
+        raise ValueError(
+            f"{files.card}: parameters: expected {model.n_parameters}, what the network has, "
+            f"got {card['parameters']}"
+        )
+    vars(model)["card"] = card
+    return model.to(place).eval()
+
+
+def shipped() -> dict[str, dict[str, Any]]:
+    """Return the cards of the weights that come with the package, by name.
+
+    Raises
+    ------
+    ValueError
+        If one of them is damaged.
+    """
+    return {name: read_card_file(files) for name, files in shipped_files().items()}
+
+
+def read_card(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """Return name and card of weights without reading the weights.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As for `load`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `load`, as far as the JSON is concerned.
+    """
+    files = find_files(name_or_path)
+    return files.name, read_card_file(files)
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is not None and not isinstance(device, (str, torch.device)):
+        raise TypeError(f"device: expected a str or torch.device, got {type(device).__name__}")
+    try:
+        place = torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device: expected a device such as cpu or cuda, got {device!r}"
+        ) from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: expected a device of this machine, got {str(place)!r}; torch sees "
+            f"{torch.cuda.device_count()} GPUs"
+        )
+    return place
+
+
+def _build(files: CheckpointFiles, card: Mapping[str, Any]) -> ReconstructionModel:
+    """Make the network with weights that do not matter, and without a trace in random numbers."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            check_known("model", card["model"], tuple(MODELS))
+            return build_model(card["model"], card["arguments"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{files.card}: {error}") from error
+
+
+def _fill(
+    files: CheckpointFiles, model: ReconstructionModel, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Copy the tensors into a network, which gets their precision and keeps its memory format."""
+    own = model.state_dict(keep_vars=True)
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    common = [name for name in own if name in tensors]
+    shapes = [
+        f"{name}: {tuple(own[name].shape)} expected, {tuple(tensors[name].shape)} came"
+        for name in common
+        if own[name].shape != tensors[name].shape
+    ]
+    kinds = [
+        f"{name}: {own[name].dtype} expected, {tensors[name].dtype} came"
+        for name in common
+        if _kind(own[name]) != _kind(tensors[name])
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    problems["of another kind of number"] = kinds
+    found = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
+    if found:
+        raise ValueError(
+            f"{files.weights}: expected the {len(own)} tensors of the network that "
+            f"{files.card.name} describes, got {'; '.join(found)}"
+        )
+    _check_finite(str(files.weights), tensors)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.data = tensor.data.to(tensors[name].dtype)
+    model.load_state_dict(dict(tensors))
+
+
+def _tensors(model: ReconstructionModel) -> dict[str, torch.Tensor]:
+    """Return copies of the weights on the CPU, each with memory of its own."""
+    state = model.state_dict()
+    abstract = [name for name, tensor in state.items() if tensor.is_meta]
+    if abstract:
+        raise ValueError(f"model: expected weights with values, got device meta ({_few(abstract)})")
+    _check_finite("model", state)
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+
+
+def _check_finite(where: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    # torch cannot ask this of the 8-bit formats
+    bad = [
+        name
+        for name, tensor in tensors.items()
+        if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all()
+    ]
+    if bad:
+        raise ValueError(
+            f"{where}: expected finite weights, got nan or inf in {len(bad)} of {len(tensors)} "
+            f"tensors ({_few(bad)})"
+        )
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if tensor.is_floating_point():
+        return "floating"
+    return "complex" if tensor.is_complex() else str(tensor.dtype)
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {kind.__name__} or None, got {type(value).__name__}")
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _FEW
+    return ", ".join(listed[:_FEW]) + (f" and {rest} more" if rest > 0 else "")
