@@ -47,7 +47,7 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "variational-network_adjoint": (
         "variational-network",
-        {"stages": 2, "filters": 4, "filter_size": 3, "gaussians": 7, "start": "adjoint"},
+        {"stages": 4, "filters": 6, "filter_size": 7, "gaussians": 7, "start": "adjoint"},
     ),
 }
 # They start at the filtered back-projection, for which a mere linear operator is not enough.

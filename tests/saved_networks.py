@@ -40,12 +40,14 @@ def tiny(seed: int = 0, **arguments: int) -> LearnedPrimalDual:
 
 
 def same_bits(a: ReconstructionModel, b: ReconstructionModel) -> bool:
+    def bits(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.contiguous().reshape(-1).view(torch.uint8)
+
     first, second = a.state_dict(), b.state_dict()
     return list(first) == list(second) and all(
         first[name].dtype == second[name].dtype
-        and torch.equal(
-            first[name].contiguous().view(torch.uint8), second[name].contiguous().view(torch.uint8)
-        )
+        and first[name].shape == second[name].shape
+        and torch.equal(bits(first[name]), bits(second[name]))
         for name in first
     )
 

@@ -9,7 +9,7 @@ from builders import dense_operator
 from networks import NEEDS_RAYS, SMALL, small_network
 
 from data_sim import shepp_logan
-from tomolearn import ConeBeam, FanBeam, Grid, ParallelBeam, RayTransform
+from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.models import MODELS, build_model, model_name
 
 GRID = Grid((12, 12))
@@ -27,7 +27,7 @@ def sinograms(rng, *leading, operator=RAYS, dtype=torch.float32):
 
 
 def relative(result, expected):
-    return float((result - expected).norm() / expected.norm())
+    return float((result - expected).norm().detach() / expected.norm().detach())
 
 
 def gradients(model, sinogram, operator=RAYS):
@@ -51,7 +51,7 @@ def test_leading_dimensions_are_a_batch(case, rng):
         for j in range(3):
             alone = model(y[i, j], RAYS)
             assert alone.shape == (12, 12)
-            # other batch sizes may take other kernels of the convolutions, which sum in another order
+            # for other batch sizes, convolutions may sum in another order
             assert relative(alone, together[i, j]) < 1000 * FLOAT32
     assert model(y[:0], RAYS).shape == (0, 3, 12, 12)
 
@@ -86,6 +86,9 @@ def test_gradient_reaches_every_weight(case, rng):
 @each_case
 def test_gradients_are_those_of_finite_differences(case, rng):
     model = small_network(case).double()
+    with torch.no_grad():
+        for weights in model.parameters():  # away from kinks, at which some of them start
+            weights += 0.1 * torch.randn(weights.shape, generator=rng, dtype=torch.float64)
     y = sinograms(rng, 2, 1, dtype=torch.float64)
     found = gradients(model, y)
     step = 1e-6
@@ -119,11 +122,9 @@ def test_forgetting_activations_changes_nothing(case, rng):
         assert torch.equal(gradient, kept[name]), name
 
 
-@each_case
+@pytest.mark.parametrize("case", [case for case in SMALL if not case.startswith("fbp-unet")])
 def test_forgetting_activations_saves_them(case, rng):
     model, y = small_network(case), sinograms(rng, 3, 1)
-    if not hasattr(model, "iterations") and model_name(model) == "fbp-unet":
-        pytest.skip("it has no iterations")
 
     def kept():
         sizes = []
@@ -149,7 +150,6 @@ def test_arguments_rebuild_the_network(case, rng):
     again.load_state_dict(model.state_dict())
     y = sinograms(rng, 2, 1)
     assert torch.equal(again(y, RAYS), model(y, RAYS))
-    assert torch.equal(type(model)(**arguments).load_state_dict(model.state_dict()) == [], None) or True
 
 
 @each_case
@@ -207,23 +207,24 @@ def test_precision_is_that_of_the_weights(case, rng):
 
 @each_case
 def test_learns_four_images_by_heart(case):
-    grid = Grid((32, 32))
+    grid = Grid((24, 24))
     A = RayTransform(grid, ParallelBeam.covering(grid, 20))
-    phantom = torch.from_numpy(shepp_logan((32, 32))).float()
+    phantom = torch.from_numpy(shepp_logan((24, 24))).float()
     x = torch.stack([phantom, phantom.flip(0), phantom.T, phantom.flip(1).T])[:, None]
     y = A(x)
     model = small_network(case)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(80):
+    for _ in range(60):
         optimizer.zero_grad()
         loss = (model(y, A) - x).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] / 5
-    assert losses[-1] < 0.5 * float(x.var())
+    assert losses[-1] < losses[0] / 3
+    # and not only after a bad start: more than half of what there is to see is seen
+    assert losses[-1] < 0.45 * float(x.var())
 
 
 @pytest.mark.parametrize("case", NEEDS_RAYS)
@@ -241,4 +242,4 @@ def test_any_linear_operator_will_do(case, rng):
     image = model(y, A)
     assert image.shape == (2, 3, 2)
     # networks see A / ||A|| and y / ||A|| only; norms are known to 1e-6
-    assert relative(model(-8 * y, -8 * A), image) < 1e-4 or model_name(model) == ""
+    assert relative(model(8 * y, 8 * A), image) < 1e-4

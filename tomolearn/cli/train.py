@@ -45,7 +45,8 @@ def train(
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
     from tomolearn.training.config import read_config, with_overrides
-    from tomolearn.training.run import CONFIG, CHECKPOINT, train as run
+    from tomolearn.training.run import CHECKPOINT, CONFIG
+    from tomolearn.training.run import train as run
 
     values: dict[str, Any] = {}
     if resume and out is not None and (out / CONFIG).exists():

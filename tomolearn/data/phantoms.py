@@ -18,9 +18,7 @@ _EXTENTS = ("edges", "centres")
 class PhantomSource(Protocol):
     """What draws one image at a time."""
 
-    def __call__(
-        self, shape: tuple[int, int], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Return an image of this shape."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,9 +49,7 @@ class RandomEllipses:
         check_choice("convention", self.convention, ("adler", "dival"))
         check_choice("extent", self.extent, _EXTENTS)
 
-    def __call__(
-        self, shape: tuple[int, int], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Return an image of this shape."""
         from data_sim import random_ellipses
 
@@ -87,9 +83,7 @@ class SheppLogan:
     def __post_init__(self) -> None:
         check_choice("extent", self.extent, _EXTENTS)
 
-    def __call__(
-        self, shape: tuple[int, int], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Return the image in this shape; `rng` is left alone."""
         from data_sim import shepp_logan
 

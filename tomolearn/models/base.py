@@ -74,7 +74,7 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
         ValueError
             If the operator is not one of two-dimensional images and sinograms, or is zero; if the
             sinogram is of another shape than the operator's, on another device than the weights,
-            or has values that are not finite.
+            or has values that are not finite; if the weights are in half precision.
         """
         check_linear_operator("operator", operator)
         domain, range_ = operator.domain_shape, operator.range_shape
@@ -85,6 +85,11 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
             )
         sinogram = check_sinogram(sinogram, operator)
         weights = next(self.parameters())
+        if weights.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                "model: expected weights in float32 or float64, got "
+                f"{weights.dtype}; for mixed precision call it within torch.autocast"
+            )
         if sinogram.device != weights.device:
             raise ValueError(
                 f"sinogram: expected it on the device of the weights, {weights.device}, "

@@ -63,7 +63,7 @@ class VariationalNetwork(ReconstructionModel):
     each of these; there the start is A^T y, which nearly inverts a Fourier transform as the
     filtered back-projection does a ray transform. The factor 1/N is that of the authors' code;
     images are continued beyond their border by their mirror image, as there. The functions φ_i
-    start as lines of a slope of about 0.1, filters as white noise of norm one, and λ at 1.
+    start as lines of a slope of about 0.1, filters as white noise of norm about one, and λ at 1.
 
     References
     ----------
@@ -151,7 +151,7 @@ class FieldsOfExperts(Compilable):
     ) -> None:
         super().__init__()
         noise = torch.randn(filters, 1, filter_size, filter_size)
-        self.raw_filters = nn.Parameter(_bounded(noise))
+        self.raw_filters = nn.Parameter(noise / filter_size)
         self.first, self.distance = -activation_range, 2 * activation_range / (gaussians - 1)
         centres = torch.linspace(-activation_range, activation_range, gaussians)
         self.weights = nn.Parameter((0.04 * centres).repeat(filters, 1))
@@ -163,8 +163,10 @@ class FieldsOfExperts(Compilable):
 
     def activate(self, responses: torch.Tensor) -> torch.Tensor:
         """Apply the functions φ_i to the responses (batch, number, rows, columns)."""
-        # on a CPU one image at a time fits into the cache
-        parts = responses.split(1) if responses.device.type == "cpu" else (responses,)
+        parts: tuple[torch.Tensor, ...] = (responses,)
+        if responses.device.type == "cpu" and responses.numel():
+            # few enough images at a time for the cache
+            parts = responses.split(max(1, 2**19 // responses[0].numel()))
         return torch.cat(
             [GaussianSum.apply(part, self.weights, self.first, self.distance) for part in parts]
         )

@@ -9,8 +9,6 @@ from typing import Any
 import lightning
 import torch
 
-from tomolearn.training.module import ReconstructionModule
-
 __all__ = ["KeepBest", "SampleImages", "TimeBudget"]
 
 
@@ -26,7 +24,7 @@ class TimeBudget(lightning.Callback):
     def __init__(self, limit: timedelta | None) -> None:
         super().__init__()
         self.limit = None if limit is None else limit.total_seconds()
-        self._before = 0.0
+        self._before = self._agreed = 0.0
         self._start: float | None = None
 
     @property
@@ -34,25 +32,29 @@ class TimeBudget(lightning.Callback):
         """Training time so far, that of earlier parts included."""
         return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
 
-    def on_train_start(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock, and let the schedule follow it."""
         self._start = time.monotonic()
         if self.limit is not None:
             limit, by_steps = self.limit, pl_module.learning_progress
             pl_module.learning_progress = lambda module, step: max(
-                by_steps(module, step), self.seconds / limit
+                by_steps(module, step), self._agreed / limit
             )
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock: at the first process's, so that all take steps of one size."""
+        self._agreed = self.seconds
+        if self.limit is not None and trainer.world_size > 1:
+            self._agreed = trainer.strategy.broadcast(self._agreed)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop if the time is over; all processes agree on it."""
-        if self.limit is None:
-            return
-        over = self.seconds >= self.limit
-        trainer.should_stop = trainer.strategy.reduce_boolean_decision(
-            trainer.should_stop or over, all=False
-        )
+        """Stop if the time is over."""
+        if self.limit is not None and self._agreed >= self.limit:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """Return the time so far."""
@@ -60,7 +62,7 @@ class TimeBudget(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from an earlier part's time."""
-        self._before = float(state_dict["seconds"])
+        self._before = self._agreed = float(state_dict["seconds"])
 
 
 class KeepBest(lightning.Callback):
@@ -72,7 +74,7 @@ class KeepBest(lightning.Callback):
         self.step = 0
         self.weights: dict[str, torch.Tensor] = {}
 
-    def on_validation_end(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Compare."""
         if trainer.sanity_checking:
             return
@@ -107,7 +109,7 @@ class SampleImages(lightning.Callback):
         super().__init__()
         self.n_images = n_images
 
-    def on_validation_end(self, trainer: Any, pl_module: ReconstructionModule) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Reconstruct and write."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return

@@ -19,6 +19,12 @@ __all__ = ["NonFiniteError", "ReconstructionModule", "cosine_factor"]
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+_OPTIMIZERS: dict[str, Any] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "muon": Muon,
+}
+
 
 class NonFiniteError(ArithmeticError):
     """A loss or gradient that is not finite; the weights are those before that step."""
@@ -66,7 +72,10 @@ class ReconstructionModule(lightning.LightningModule):
     @property
     def result(self) -> ReconstructionModel:
         """The network whose weights are validated and kept."""
-        return self.model if self.averaged is None else self.averaged.module
+        if self.averaged is None:
+            return self.model
+        averaged: Any = self.averaged.module  # a copy of the network, which torch calls a Module
+        return averaged
 
     def configure_model(self) -> None:
         """Compile, on every process for itself."""
@@ -80,7 +89,7 @@ class ReconstructionModule(lightning.LightningModule):
         loss = (self.model(sinogram, self.task.operator()) - image).square().mean()
         if not torch.isfinite(loss.detach()):
             raise NonFiniteError(f"loss: expected a finite number, got {loss.item()}")
-        self.log("loss", loss.detach())
+        self.log("loss", loss.detach(), sync_dist=True)
         return loss
 
     def configure_gradient_clipping(
@@ -113,9 +122,10 @@ class ReconstructionModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimiser and schedule."""
         config = self.config
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
-        further = {"vector_lr": config.vector_learning_rate} if kind is Muon else {}
-        optimizer = kind(
+        further: dict[str, Any] = {}
+        if config.optimizer == "muon":
+            further["vector_lr"] = config.vector_learning_rate
+        optimizer = _OPTIMIZERS[config.optimizer](
             self.model.parameters(),
             lr=config.learning_rate,
             betas=config.betas,

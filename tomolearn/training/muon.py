@@ -17,6 +17,8 @@ _ITERATIONS = 5
 # Root mean square of an entry of the step, in learning rates, as is usual of Adam's steps.
 _RMS = 0.2
 
+_Learned = tuple[torch.Tensor, torch.Tensor]  # a parameter and its gradient
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose steps are made orthogonal [1]_, for convolutions.
@@ -78,54 +80,52 @@ class Muon(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], settings)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters and parameters[0].ndim >= 2:
-                self._step_kernels(parameters, group)
-            elif parameters:
-                self._step_vectors(parameters, group)
+            learned = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if learned and learned[0][0].ndim >= 2:
+                self._step_kernels(learned, group)
+            else:
+                self._step_vectors(learned, group)
         return loss
 
-    def _step_kernels(self, kernels: list[torch.Tensor], group: dict[str, Any]) -> None:
+    def _step_kernels(self, kernels: list[_Learned], group: dict[str, Any]) -> None:
         decay = group["momentum"]
-        shapes: dict[tuple[int, ...], list[torch.Tensor]] = {}
-        for kernel in kernels:
-            shapes.setdefault(tuple(kernel.shape), []).append(kernel)
+        shapes: dict[tuple[int, ...], list[_Learned]] = {}
+        for kernel, gradient in kernels:
+            shapes.setdefault(tuple(kernel.shape), []).append((kernel, gradient))
         for shape, alike in shapes.items():
             directions = []
-            for kernel in alike:
+            for kernel, gradient in alike:
                 state = self.state[kernel]
                 if not state:
                     state["momentum"] = torch.zeros_like(kernel)
-                state["momentum"].lerp_(kernel.grad, 1 - decay)
-                directions.append(torch.lerp(kernel.grad, state["momentum"], decay).flatten(1))
+                state["momentum"].lerp_(gradient, 1 - decay)
+                directions.append(torch.lerp(gradient, state["momentum"], decay).flatten(1))
             steps = orthogonal(torch.stack(directions))
             size = group["lr"] * _RMS * math.sqrt(max(steps.shape[1:]))
-            for kernel, step in zip(alike, steps, strict=True):
+            for (kernel, _), step in zip(alike, steps, strict=True):
                 kernel.mul_(1 - group["lr"] * group["weight_decay"])
                 kernel.add_(step.reshape(shape), alpha=-size)
 
-    def _step_vectors(self, vectors: list[torch.Tensor], group: dict[str, Any]) -> None:
+    def _step_vectors(self, vectors: list[_Learned], group: dict[str, Any]) -> None:
         first, second = group["betas"]
-        for vector in vectors:
+        for vector, gradient in vectors:
             state = self.state[vector]
             if not state:
                 state["step"] = 0
                 state["mean"] = torch.zeros_like(vector)
                 state["square"] = torch.zeros_like(vector)
             state["step"] += 1
-            state["mean"].lerp_(vector.grad, 1 - first)
-            state["square"].lerp_(vector.grad.square(), 1 - second)
+            state["mean"].lerp_(gradient, 1 - first)
+            state["square"].lerp_(gradient.square(), 1 - second)
             root = (state["square"] / (1 - second ** state["step"])).sqrt() + group["eps"]
-            vector.addcdiv_(
-                state["mean"], root, value=-group["lr"] / (1 - first ** state["step"])
-            )
+            vector.addcdiv_(state["mean"], root, value=-group["lr"] / (1 - first ** state["step"]))
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -102,16 +105,14 @@ def train(
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
     if first:
         _prepare(config, directory, resume)
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
     if config.accelerator != "gpu":
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.devices))
-    module, data = ReconstructionModule(config), PairsModule(config)
-    budget, best = TimeBudget(config.max_time), KeepBest()
-    trainer = _trainer(config, directory, [budget, best], progress)
     checkpoint = directory / CHECKPOINT
-    with warnings.catch_warnings():
-        # about workers that the settings name, and about a loader without end
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with _quiet():
+        lightning.seed_everything(config.seed, workers=True, verbose=False)
+        module, data = ReconstructionModule(config), PairsModule(config)
+        budget, best = TimeBudget(config.max_time), KeepBest()
+        trainer = _trainer(config, directory, [budget, best], progress)
         try:
             trainer.fit(
                 module,
@@ -121,8 +122,23 @@ def train(
             )
         except NonFiniteError as error:
             raise _failure(error, config, module, trainer, directory) from error
-    trainer.save_checkpoint(checkpoint)
-    return _finish(config, module, trainer, budget, best, directory, command)
+        trainer.save_checkpoint(checkpoint)
+        return _finish(config, module, trainer, budget, best, directory, command)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning says about choices made on purpose, and about its own code."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for about in ("does not have many workers", "Checkpoint directory", "LeafSpec"):
+                warnings.filterwarnings("ignore", message=f".*{about}.*")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _prepare(config: TrainingConfig, directory: Path, resume: bool) -> None:

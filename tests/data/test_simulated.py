@@ -1,0 +1,130 @@
+"""Simulated pairs: what they are, and that an item depends on seed and index alone."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from data_sim import shepp_logan
+from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
+from tomolearn.data import GaussianNoise, RandomEllipses, SheppLogan, SimulatedPairs
+
+GRID = Grid((24, 24), 2.0)
+SCAN = ParallelBeam.covering(GRID, 10)
+A = RayTransform(GRID, SCAN)
+
+
+def pairs(**changes):
+    options = {"noise": GaussianNoise(0.05), "seed": 4} | changes
+    return SimulatedPairs(RandomEllipses(), A, **options)
+
+
+def same(first, second):
+    return all(
+        torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_item_is_sinogram_and_image():
+    sinogram, image = pairs()[3]
+    assert sinogram.shape == (1, *SCAN.shape)
+    assert image.shape == (1, *GRID.shape)
+    assert sinogram.dtype == image.dtype == torch.float32
+
+
+def test_item_does_not_depend_on_batch_order_or_process():
+    data = pairs()
+    alone = [data[k] for k in range(5)]
+    together = data.__getitems__([4, 0, 3, 1, 2])
+    for index, pair in zip([4, 0, 3, 1, 2], together, strict=True):
+        assert same(pair, alone[index])
+    copied = pickle.loads(pickle.dumps(data))
+    assert same(copied[2], alone[2])
+
+
+def test_items_and_seeds_differ():
+    data = pairs()
+    images = [data[0][1], data[1][1], pairs(seed=5)[0][1]]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(images[first], images[second])
+
+
+def test_loader_processes_draw_the_same_pairs():
+    data = pairs(size=6)
+    loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2)
+    found = [pair for batch in loader for pair in zip(*batch, strict=True)]
+    assert len(found) == 6
+    for index, pair in enumerate(found):
+        assert same(pair, data[index])
+
+
+def test_noise_has_the_stated_level():
+    clean = SimulatedPairs(SheppLogan(), A, size=200)
+    noisy = SimulatedPairs(SheppLogan(), A, size=200, noise=GaussianNoise(0.05))
+    y = clean[0][0]
+    errors = torch.stack([noisy[k][0] - y for k in range(200)])
+    assert errors.std().item() == pytest.approx(0.05 * y.abs().mean().item(), rel=0.01)
+    # independent between items: neighbours' correlation is within five standard errors of zero
+    products = (errors[1:] * errors[:-1]).mean() / errors.var()
+    assert abs(products.item()) < 5 / np.sqrt(errors[1:].numel())
+
+
+def test_average_of_a_finer_phantom():
+    fine = GRID.refined((72, 72))
+    data = SimulatedPairs(SheppLogan(), RayTransform(fine, SCAN), grid=GRID, size=1)
+    sinogram, image = data[0]
+    phantom = torch.from_numpy(shepp_logan((72, 72)))[None]
+    assert torch.allclose(image, avg_pool2d(phantom, 3))
+    assert torch.allclose(sinogram, RayTransform(fine, SCAN)(phantom))
+    # it is not the sinogram of the image: no inverse crime
+    assert (sinogram - A(image)).norm() > 0.01 * sinogram.norm()
+
+
+def test_bilinear_refinement_is_that_of_scikit_image():
+    from skimage.transform import resize
+
+    fine = GRID.refined((60, 60))
+    data = SimulatedPairs(
+        SheppLogan(), RayTransform(fine, SCAN), grid=GRID, size=1, refinement="bilinear"
+    )
+    sinogram, image = data[0]
+    resized = resize(image[0].numpy(), (60, 60), order=1, mode="edge", anti_aliasing=False)
+    expected = RayTransform(fine, SCAN)(torch.from_numpy(resized)[None])
+    assert torch.allclose(image[0], torch.from_numpy(shepp_logan(GRID.shape)))
+    assert (sinogram - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_no_length_without_size():
+    assert len(pairs(size=7)) == 7
+    with pytest.raises(TypeError, match="no end"):
+        len(pairs())
+    assert pairs()[10**9][1].shape == (1, *GRID.shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SimulatedPairs(RandomEllipses(), "A"), TypeError, "operator: expected a Ray"),
+        (lambda: pairs(seed=-1), ValueError, "seed: expected an integer >= 0"),
+        (lambda: pairs(size=0), ValueError, "size: expected an integer >= 1"),
+        (lambda: pairs(refinement="cubic"), ValueError, "refinement: expected one of"),
+        (lambda: pairs(grid=Grid((24, 24))), ValueError, "grid: expected the region"),
+        (lambda: pairs(grid=GRID.refined((10, 10))), ValueError, "grid: expected a shape that div"),
+        (lambda: pairs(size=3)[3], IndexError, "index: expected one from 0 on and below 3, got 3"),
+        (lambda: pairs()[-1], IndexError, "index: expected one from 0 on, got -1"),
+        (lambda: GaussianNoise(-0.1), ValueError, "relative: expected a non-negative"),
+        (lambda: RandomEllipses("square"), ValueError, "convention: expected one of"),
+        (lambda: SheppLogan("middle"), ValueError, "extent: expected one of"),
+    ],
+)
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_other_scans():
+    scan = FanBeam.covering(GRID, 8, source_to_isocenter=90.0, source_to_detector=150.0)
+    sinogram, _ = SimulatedPairs(RandomEllipses(), RayTransform(GRID, scan))[0]
+    assert sinogram.shape == (1, *scan.shape)

@@ -1,0 +1,85 @@
+"""Pairs on disk."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tomolearn import Grid, ParallelBeam, RayTransform
+from tomolearn.data import RandomEllipses, SimulatedPairs, StoredPairs, store_pairs
+
+GRID = Grid((12, 12))
+A = RayTransform(GRID, ParallelBeam.covering(GRID, 6))
+
+
+@pytest.fixture
+def drawn():
+    return SimulatedPairs(RandomEllipses(), A, size=7)
+
+
+@pytest.fixture
+def path(drawn, tmp_path):
+    store_pairs(drawn, tmp_path / "pairs.h5", 7, batch_size=3, attributes={"task": "small"})
+    return tmp_path / "pairs.h5"
+
+
+def test_round_trip(drawn, path):
+    stored = StoredPairs(path)
+    assert len(stored) == 7
+    assert (stored.sinogram_shape, stored.image_shape) == (A.range_shape, A.domain_shape)
+    for index in range(7):
+        for found, expected in zip(stored[index], drawn[index], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert [p.name for p in path.parent.iterdir()] == ["pairs.h5"]
+
+
+def test_processes_open_the_file_themselves(path):
+    stored = StoredPairs(path)
+    expected = [stored[k] for k in range(7)]
+    found = list(DataLoader(stored, batch_size=None, num_workers=2))
+    assert all(
+        torch.equal(a, b)
+        for one, other in zip(found, expected, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_progress_counts_all(drawn, tmp_path):
+    counts = []
+    store_pairs(drawn, tmp_path / "p.h5", 5, batch_size=2, progress=counts.append)
+    assert counts == [2, 2, 1]
+
+
+def test_failure_leaves_no_file(drawn, tmp_path):
+    with pytest.raises(IndexError):
+        store_pairs(drawn, tmp_path / "p.h5", 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        StoredPairs(tmp_path / "none.h5")
+
+
+def test_foreign_files(tmp_path):
+    path = tmp_path / "f.h5"
+    path.write_text("no HDF5")
+    with pytest.raises(ValueError, match="expected an HDF5 file"):
+        StoredPairs(path)
+    for shapes, message in (
+        ({"image": (2, 3, 3)}, "expected the data sets"),
+        ({"image": (2, 3, 3), "sinogram": (2, 9)}, "expected the data sets"),
+        ({"image": (2, 3, 3), "sinogram": (3, 4, 5)}, "expected as many sinograms as images"),
+    ):
+        with h5py.File(path, "w") as file:
+            for name, shape in shapes.items():
+                file[name] = np.zeros(shape, np.float32)
+        with pytest.raises(ValueError, match=message):
+            StoredPairs(path)
+
+
+def test_index_out_of_range(path):
+    for index in (-1, 7):
+        with pytest.raises(IndexError, match=f"expected one from 0 to 6, got {index}"):
+            StoredPairs(path)[index]

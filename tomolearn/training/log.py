@@ -1,0 +1,49 @@
+"""The log of a run, put together from its parts."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+__all__ = ["read_log"]
+
+
+def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int, float]:
+    """Return a logged quantity by step.
+
+    A run that was resumed has one file per part; where a later part did a step again that was
+    lost, because no checkpoint had it, the later one counts.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the run.
+    name : str
+        Column of the log, for example "loss" or "val_psnr".
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no log.
+    ValueError
+        If no part has such a column.
+    """
+    parts = sorted(
+        Path(directory).glob("csv/part-*/metrics.csv"),
+        key=lambda path: int(path.parent.name.removeprefix("part-")),
+    )
+    if not parts:
+        raise FileNotFoundError(f"{directory}: there is no csv/part-*/metrics.csv")
+    values: dict[int, float] = {}
+    columns: set[str] = set()
+    for part in parts:
+        with part.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                columns |= set(row)
+                # the last line may be cut off where a run was killed
+                if row.get(name) and (row.get("step") or "").isdigit():
+                    values[int(row["step"])] = float(row[name])
+    if name not in columns:
+        raise ValueError(f"name: expected one of {', '.join(sorted(columns))}, got {name!r}")
+    return values
