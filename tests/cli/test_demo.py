@@ -23,6 +23,8 @@ FILES = {
     "scan.json",
     "demo.png",
     "demo.json",
+    "learned.png",
+    "learned.md",
 }
 MU_WATER = 0.01929
 
@@ -90,7 +92,7 @@ def test_record_is_enough_to_repeat_the_run(results: tuple[Path, str], tmp_path:
     settings = record["settings"]
     names = ("views", "photons", "electronic_std", "seed", "frequency_scaling", "iterations")
     options = [f"--{name.replace('_', '-')}={settings[name]}" for name in (*names, "weight")]
-    assert demo("--out", tmp_path, *options).exit_code == 0
+    assert demo("--out", tmp_path, "--no-learned", *options).exit_code == 0
     for name in ("sinogram.npy", "fbp.npy", "tv.npy"):
         np.testing.assert_array_equal(np.load(tmp_path / name), np.load(folder / name))
     assert set(record["versions"]) >= {"tomolearn", "python", "torch", "numpy", "numba"}
@@ -117,7 +119,7 @@ def test_pictures_show_the_window(results: tuple[Path, str]) -> None:
 
 
 def test_another_seed_is_other_noise(results: tuple[Path, str], tmp_path: Path) -> None:
-    assert demo("--out", tmp_path, "--seed", 1, "--iterations", 1).exit_code == 0
+    assert demo("--out", tmp_path, "--no-learned", "--seed", 1, "--iterations", 1).exit_code == 0
     first, second = (np.load(f / "sinogram.npy") for f in (results[0], tmp_path))
     assert 0.005 < np.sqrt(np.mean((first - second) ** 2)) < 0.05
 
@@ -224,5 +226,5 @@ def test_results_are_not_overwritten_without_force(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "tv.npy: exists already; --force overwrites it" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tv.npy"]
-    assert demo("--out", tmp_path, "--force", "--iterations", 1).exit_code == 0
+    assert demo("--out", tmp_path, "--no-learned", "--force", "--iterations", 1).exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} == FILES

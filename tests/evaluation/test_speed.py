@@ -7,7 +7,7 @@ import torch
 
 from data_sim import shepp_logan
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform, fbp, total_variation
-from tomolearn.evaluation import speed
+from tomolearn.evaluation import speed, timing
 from tomolearn.operators.backends.peers import PEERS, astra_fbp, odl_pdhg
 
 GRID = Grid((32, 32), 0.8)
@@ -25,15 +25,15 @@ def test_every_backend_and_batch_is_measured():
         for who in ("joseph", "astra", "odl")
     }
     assert expected <= found
-    for timing in timings:
-        assert timing.value > 0
-        assert timing.unit == "ms"
+    for one in timings:
+        assert one.value > 0
+        assert one.unit == "ms"
         reference = next(
             t.value
             for t in timings
-            if (t.batch, t.what, t.contender) == (timing.batch, timing.what, "astra")
+            if (t.batch, t.what, t.contender) == (one.batch, one.what, "astra")
         )
-        assert timing.ratio == pytest.approx(reference / timing.value)
+        assert one.ratio == pytest.approx(reference / one.value)
 
 
 def test_there_is_no_ratio_without_astra():
@@ -48,7 +48,7 @@ def test_there_is_no_ratio_without_astra():
 
 def test_contenders_take_turns():
     order = []
-    speed._race(
+    timing.race(
         {name: lambda name=name: order.append(name) for name in "ab"}, 2, torch.device("cpu")
     )
     assert [k for k in range(1, len(order)) if order[k] != order[k - 1]]

@@ -11,6 +11,7 @@ from networks import NEEDS_RAYS, SMALL, small_network
 from data_sim import shepp_logan
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.models import MODELS, build_model, model_name
+from tomolearn.models.blocks import Update
 
 GRID = Grid((12, 12))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
@@ -193,6 +194,11 @@ def test_mixed_precision_agrees(case, rng):
     assert mixed.dtype == torch.float32
     # bfloat16 rounds by 2**-9, in a dozen layers
     assert 0 < relative(mixed, exact) < 0.05
+
+
+def test_changes_of_the_state_have_its_precision():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Update(2, 1, 4)(torch.zeros(1, 2, 5, 5)).dtype == torch.float32
 
 
 @each_case

@@ -77,7 +77,7 @@ def images(rng, *shape):
 
 def agrees(image, expected):
     # the norm of the operator is found to 1e-6 by one, to rounding by the other
-    return bool((image - expected).norm() < 1e-4 * expected.norm())
+    return bool((image - expected).norm() < 2e-5 * expected.norm())
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,9 @@ def test_learned_primal(rng, matrix):
 
 def test_learned_pdhg(rng, matrix):
     model = LearnedPDHG(iterations=3, channels=4)
-    assert [float(p) for p in (model.sigma, model.tau, model.theta)] == [0.5, 0.5, 1.0]
+    assert [p.item() for p in (model.sigma, model.tau, model.theta)] == [0.5, 0.5, 1.0]
     model = randomised(model, rng)
+    torch.nn.init.constant_(model.theta, 3.0)  # its effect is small
     A, state = Plain(matrix), model.state_dict()
     y = images(rng, 2, 1, *RAYS.range_shape)
     x = bar = torch.zeros(2, 1, 12, 12).double()
@@ -277,7 +278,7 @@ def test_sum_of_gaussians_in_float32_far_away():
     result = GaussianSum.apply(z, weights, -1.0, 2 / 30)
     result.sum().backward()
     for values in (result, z.grad, weights.grad):
-        assert float(values.abs().max()) < 1e-12  # and not NaN
+        assert values.detach().abs().max() < 1e-12  # and not NaN
 
 
 @pytest.mark.parametrize("shape", [(12, 9), (3, 1)])

@@ -13,6 +13,7 @@ import torch
 
 __all__ = [
     "check_choice",
+    "check_device",
     "check_float",
     "check_floats",
     "check_int",
@@ -128,6 +129,30 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
     ]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def check_device(name: str, device: Any) -> torch.device:
+    """Return `device` as a torch device of this machine.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a string nor a device.
+    ValueError
+        If torch has no such kind of device, or sees none of this number.
+    """
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"{name}: expected a str or torch.device, got {type(device).__name__}")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"{name}: expected cpu, cuda or cuda:<number>, got {device!r}") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"{name}: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
+            f"got {str(place)!r}"
+        )
+    return place
 
 
 def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:

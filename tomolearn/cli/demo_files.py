@@ -13,19 +13,23 @@ from tomolearn.cli.experiment import CONVENTION, Experiment, within_border
 from tomolearn.cli.info import versions
 from tomolearn.cli.output import check_target, complete_file, write_array, write_text
 from tomolearn.dicom import MU_WATER, CTSlice, attenuation_to_hounsfield
+from tomolearn.evaluation import Comparison
 from tomolearn.evaluation.figures import draw_images
 from tomolearn.geometry import save_geometry
 
-__all__ = ["check_folder", "write_results"]
+__all__ = ["check_folder", "write_comparison", "write_results"]
 
 _IMAGES = ("truth", "fbp", "tv")
 # Written last: where it lies, the others are complete.
 _RECORD = "demo.json"
+_LEARNED_FIGURE, _LEARNED_TABLE = "learned.png", "learned.md"
 _FILES = (
     *(f"{name}{suffix}" for name in _IMAGES for suffix in (".npy", ".png")),
     "sinogram.npy",
     "scan.json",
     "demo.png",
+    _LEARNED_FIGURE,
+    _LEARNED_TABLE,
     _RECORD,
 )
 _DIFFERENCES = (-200.0, 200.0)
@@ -99,6 +103,15 @@ def write_results(
         figure.savefig(stream, format="png")
     record = _record(name, ct_slice, experiment, window)
     write_text(folder / _RECORD, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Write table and figure of the learned methods' test."""
+    from tomolearn.evaluation.tables import markdown_table
+
+    write_text(folder / _LEARNED_TABLE, markdown_table(comparison))
+    with complete_file(folder / _LEARNED_FIGURE) as stream:
+        comparison.draw().savefig(stream, format="png")
 
 
 def _caption(name: str, experiment: Experiment, window: tuple[float, float]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tomolearn.evaluation import Comparison
     from tomolearn.tasks import Task
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "print_comparison"]
 
 _PAIRS = 10
 
@@ -90,7 +90,7 @@ def evaluate(
             drawn.savefig(stream, format="png")
     if out is not None:
         write_text(out, _rendered(comparison, out.suffix.lower()))
-    _print_table(comparison)
+    print_comparison(comparison)
     for path in (out, figure):
         if path is not None:
             typer.echo(f"wrote {path}", err=True)
@@ -163,7 +163,8 @@ def _rendered(comparison: Comparison, suffix: str) -> str:
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _print_table(comparison: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
+    """Show a comparison as a table on the screen."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -94,11 +94,12 @@ def reconstruct(
 
     import torch
 
+    from tomolearn._core.checks import check_device
     from tomolearn.cli.arrays import read_sinogram
     from tomolearn.geometry import load_geometry
     from tomolearn.operators import RayTransform
 
-    place = _device(device)
+    place = check_device("--device", device)
     grid, scanner = load_geometry(scan)
     operator = RayTransform(grid, scanner, backend)
     values = read_sinogram(sinogram, dataset, scanner.shape)
@@ -140,21 +141,6 @@ def _function(method: Method) -> Callable[..., torch.Tensor]:
         Method.KACZMARZ: classical.kaczmarz,
     }
     return functions[method]
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    kind, _, index = name.partition(":")
-    known = kind in ("cpu", "cuda") and (index.isdecimal() or name == kind)
-    if not known:
-        raise ValueError(f"--device: expected cpu, cuda or cuda:<number>, got {name!r}")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
-            f"got {name!r}"
-        )
-    return torch.device(name)
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:

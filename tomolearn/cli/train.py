@@ -37,6 +37,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder.")
     ] = False,
+    test: Annotated[
+        int, typer.Option(min=0, help="Test pairs to measure the result on, for its card.")
+    ] = 10,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a network on a task; leaves logs, checkpoints and weights in a folder."""
@@ -45,7 +48,7 @@ def train(
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
     from tomolearn.training.config import read_config, with_overrides
-    from tomolearn.training.run import CHECKPOINT, CONFIG
+    from tomolearn.training.run import CHECKPOINT, CONFIG, is_first_process
     from tomolearn.training.run import train as run
 
     values: dict[str, Any] = {}
@@ -75,7 +78,31 @@ def train(
         progress=progress and sys.stderr.isatty(),
         command=shlex.join(["tomolearn", *sys.argv[1:]]),
     )
+    if not is_first_process():
+        return
     typer.echo(
-        f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB\n"
-        f"wrote {result.weights} (resumable: {directory / CHECKPOINT})"
+        f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB"
     )
+    if test:
+        typer.echo(f"test PSNR {_tested(settings.task, result.weights, test):.2f} dB")
+    typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
+
+
+def _tested(task: str, weights: Path, pairs: int) -> float:
+    """Measure weights on the task's test split, write it into their card, and return the PSNR."""
+    from tomolearn.evaluation import compare
+    from tomolearn.training.weights import annotate
+
+    row = compare(task, {"network": str(weights)}, images=pairs).rows[0]
+    scores = row.scores.to_dict()
+    metrics = {
+        "psnr": scores["psnr_mean"],
+        "psnr_std": scores["psnr_std"],
+        "ssim": scores["ssim_mean"],
+        "ssim_std": scores["ssim_std"],
+        "convention": scores["convention"],
+        "ssim_range_1": row.scores_range_1.ssim.mean,
+        "test_pairs": scores["n"],
+    }
+    annotate(weights, metrics=metrics)
+    return row.scores.psnr.mean

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tomolearn._core.checks import check_choice
+from tomolearn._core.checks import check_choice, check_device
 from tomolearn.evaluation.figures import detailed_region, draw_images
 from tomolearn.evaluation.methods import TRUTH, Method, choose_methods
 from tomolearn.metrics import Evaluation, MetricConvention, Summary, evaluate, regressed_snr
@@ -234,7 +234,7 @@ def compare(
     part = task.splits[check_choice("split", split, tuple(task.splits))]
     if images is None and part.size is None:
         raise ValueError(f"images: expected a number, since the {split} split has no end, got None")
-    place = _checked_device(device)
+    place = check_device("device", device)
     operator = task.operator()
     operator.backend_on(place)  # its error comes before any work
     trials = [_Trial(name, method) for name, method in choose_methods(task, methods, place).items()]
@@ -306,21 +306,6 @@ def _checked_task(task: Any) -> Task:
     if not isinstance(task, str):
         raise TypeError(f"task: expected a name or a Task, got {type(task).__name__}")
     return get_task(task)
-
-
-def _checked_device(device: Any) -> torch.device:
-    if not isinstance(device, (str, torch.device)):
-        raise TypeError(f"device: expected a str or torch.device, got {type(device).__name__}")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device: expected cpu, cuda or cuda:<number>, got {device!r}") from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
-            f"got {str(place)!r}"
-        )
-    return place
 
 
 def _synchronize(device: torch.device) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -14,15 +14,13 @@ import numpy as np
 import torch
 
 from tomolearn.classical import fbp, total_variation
+from tomolearn.evaluation.timing import Timing, race, with_ratios
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators import FiniteDifferences, RayTransform
 from tomolearn.operators.backends import BACKENDS, choose_backend
 from tomolearn.operators.backends.peers import PEERS, Peer, astra_fbp, odl_pdhg
 
-__all__ = ["CASES", "Case", "Timing", "measure_methods", "measure_projectors"]
-
-_SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
-_PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
+__all__ = ["CASES", "Case", "measure_methods", "measure_projectors"]
 
 
 @dataclass(frozen=True)
@@ -33,36 +31,6 @@ class Case:
     grid: Grid
     scan: Scan
     batches: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One figure of one contender.
-
-    Attributes
-    ----------
-    case, batch, what, contender
-        What was measured: scan, batch size, operation, and who computed it.
-    value : float
-        The figure, for times the median over the rounds.
-    unit : str
-        ``ms`` per batch, or nothing for a plain number.
-    ratio : float or None
-        Time of ASTRA (for total variation: of ODL) divided by this time, measured in the same
-        run; None where there is none.
-    """
-
-    case: str
-    batch: int
-    what: str
-    contender: str
-    value: float
-    unit: str
-    ratio: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary ready for JSON."""
-        return asdict(self)
 
 
 def _cases() -> dict[str, Case]:
@@ -91,42 +59,6 @@ def _cases() -> dict[str, Case]:
 
 CASES = _cases()
 """The scans of the README's table, by name."""
-
-
-def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / calls
-
-
-def _race(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
-) -> dict[str, float]:
-    """Return each contender's median time; they take turns, so that drift meets all alike."""
-    calls = {}
-    for name, function in contenders.items():
-        _sample(function, 1, device)  # compiles, fills caches
-        calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, device)))
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, function in contenders.items():
-            time.sleep(_PAUSE)
-            if calls[name] > 1:
-                _sample(function, 1, device)  # our own threads and caches are cold now
-            samples[name].append(_sample(function, calls[name], device))
-    return {name: float(np.median(times)) for name, times in samples.items()}
-
-
-def _timings(
-    case: str, batch: int, what: str, seconds: dict[str, float], reference: str
-) -> Iterator[Timing]:
-    base = seconds.get(reference)
-    for name, value in seconds.items():
-        ratio = None if base is None else base / value
-        yield Timing(case, batch, what, name, 1e3 * value, "ms", ratio)
 
 
 def _projectors(case: Case, device: torch.device, peers: bool) -> dict[str, Peer]:
@@ -179,8 +111,8 @@ def measure_projectors(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peers' remarks about the test images
             for what, contenders in (("forward", forward), ("adjoint", adjoint)):
-                seconds = _race(contenders, rounds, where)
-                yield from _timings(case.name, batch, what, seconds, "astra")
+                seconds = race(contenders, rounds, where)
+                yield from with_ratios(case.name, batch, what, seconds, "astra")
 
 
 def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timing]:
@@ -202,7 +134,7 @@ def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timi
     y = A(_disc(case.grid))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds = _race(
+        seconds = race(
             {
                 "joseph": lambda: fbp(y, A),
                 "astra": lambda: astra_fbp(case.grid, cast(ParallelBeam, case.scan), y[0]),
@@ -210,7 +142,7 @@ def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timi
             rounds,
             torch.device("cpu"),
         )
-    yield from _timings(case.name, 1, "FBP", seconds, "astra")
+    yield from with_ratios(case.name, 1, "FBP", seconds, "astra")
 
     case = CASES["parallel 128, 30 angles"]
     A = RayTransform(case.grid, case.scan)
@@ -237,7 +169,7 @@ def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timi
                 image = image.reshape(y.shape[0], *case.grid.shape)
                 excess[name] = tv_objective(image, y, A, weight) / best - 1
     medians = {name: float(np.median(values)) for name, values in times.items()}
-    yield from _timings(case.name, 1, f"TV, {iterations} iterations", medians, "odl")
+    yield from with_ratios(case.name, 1, f"TV, {iterations} iterations", medians, "odl")
     for name, value in excess.items():
         yield Timing(case.name, 1, "TV, relative excess of the objective", name, value, "", None)
 

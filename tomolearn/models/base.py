@@ -36,6 +36,8 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
     checkpoint_activations: bool = False
     """Whether training keeps the activations of one iteration at a time only, and computes those
     of the others again in the backward pass. It saves memory and does not change the result."""
+    card: Mapping[str, Any] | None = None
+    """What is known about weights that were loaded from a file."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()

@@ -58,12 +58,13 @@ def _ellipses_dival() -> Task:
         convention=CONVENTIONS["dival"],
         baselines={
             "fbp": {"filter": "hann", "frequency_scaling": 0.705},
-            "tv": {"weight": 0.5, "iterations": 500},
+            "tv": {"weight": 3.0, "iterations": 500},
         },
     )
 
 
 def _ellipses_sparse(n_angles: int, weight: float) -> Task:
+    # Filter and weight: the best of a few on validation images.
     source = RandomEllipses("adler")
     return Task(
         name=f"ellipses-{n_angles}",
@@ -79,7 +80,7 @@ def _ellipses_sparse(n_angles: int, weight: float) -> Task:
             "test": Split(source, seed=23, size=25),
         },
         convention=CONVENTIONS["dival"],
-        baselines={"fbp": {"filter": "ram-lak"}, "tv": {"weight": weight, "iterations": 500}},
+        baselines={"fbp": {"filter": "hann"}, "tv": {"weight": weight, "iterations": 500}},
     )
 
 
@@ -89,8 +90,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         for task in (
             _ellipses(),
             _ellipses_dival(),
-            _ellipses_sparse(50, 0.1),
-            _ellipses_sparse(143, 0.1),
+            _ellipses_sparse(50, 2.0),
+            _ellipses_sparse(143, 4.0),
         )
     }
 )

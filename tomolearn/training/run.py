@@ -22,16 +22,18 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from safetensors.torch import save_file
 
 from tomolearn.models import ReconstructionModel
+from tomolearn.tasks import get_task
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.config import RESUMABLE, TrainingConfig
 from tomolearn.training.data import PairsModule
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.weights import save
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["TrainingResult", "is_first_process", "train"]
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.json"
+COMMANDS = "commands.txt"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ def train(
     config : TrainingConfig
         The run's settings.
     directory : path-like
-        Folder for logs, checkpoints and weights: ``config.json``, ``csv/`` and ``tensorboard/``,
-        ``last.ckpt``, and in the end ``weights.safetensors`` and ``weights.json``.
+        Folder for settings (``config.json``, ``commands.txt``), logs (``csv/``, ``tensorboard/``),
+        the checkpoint ``last.ckpt``, and in the end ``weights.safetensors`` and ``weights.json``.
     resume : bool
         Continue the run in `directory` from its last checkpoint, or from the start if it has none
         yet. What is learned from what must be unchanged; the length may differ.
@@ -102,9 +104,8 @@ def train(
     """
     directory = Path(directory)
     # a further process of a distributed run finds what the first one has made
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    if first:
-        _prepare(config, directory, resume)
+    if is_first_process():
+        _prepare(config, directory, resume, command)
     if config.accelerator != "gpu":
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.devices))
     checkpoint = directory / CHECKPOINT
@@ -123,7 +124,7 @@ def train(
         except NonFiniteError as error:
             raise _failure(error, config, module, trainer, directory) from error
         trainer.save_checkpoint(checkpoint)
-        return _finish(config, module, trainer, budget, best, directory, command)
+        return _finish(config, module, trainer, budget, best, directory)
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _prepare(config: TrainingConfig, directory: Path, resume: bool) -> None:
+def _prepare(config: TrainingConfig, directory: Path, resume: bool, command: str | None) -> None:
     path = directory / CONFIG
     if not resume:
         if path.exists():
@@ -165,6 +166,8 @@ def _prepare(config: TrainingConfig, directory: Path, resume: bool) -> None:
                 f"got {', '.join(changed)}"
             )
     path.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    with (directory / COMMANDS).open("a", encoding="utf-8") as stream:
+        stream.write(f"{command or 'tomolearn.training.run.train(...)'}\n")
 
 
 def _trainer(
@@ -243,7 +246,6 @@ def _finish(
     budget: TimeBudget,
     best: KeepBest,
     directory: Path,
-    command: str | None,
 ) -> TrainingResult:
     model = module.result.eval().requires_grad_(True).cpu()
     # the weights at the end, whether or not a validation fell on the last step
@@ -255,7 +257,8 @@ def _finish(
         found, step = best.psnr, best.step
     hours = budget.seconds / 3600
     training = {
-        "command": command,
+        "command": (directory / COMMANDS).read_text(encoding="utf-8").strip(),
+        "data": _data(config),
         "steps": trainer.global_step,
         "weights_of_step": step,
         "pairs_per_step": config.batch_size * trainer.world_size,
@@ -274,9 +277,26 @@ def _finish(
             scan=module.task.scan,
             metrics={"validation_psnr": found},
             training=training,
+            about={"description": f"{config.model}, trained on {module.task.description}"},
             overwrite=True,
         )
     return TrainingResult(model, path, trainer.global_step, hours, found)
+
+
+def _data(config: TrainingConfig) -> str:
+    task = get_task(config.task)
+    split = task.splits["train"]
+    if config.data is not None:
+        return f"pairs from {config.data.name}"
+    size = config.train_size or split.size
+    number = "new ones at each step" if size is None else f"{size} of them"
+    noise = "no noise" if task.noise is None else f"noise {task.noise}"
+    return f"{split.source}, {number}; {noise}; data seed {split.seed}"
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process of a distributed run that writes its results."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
 def _hardware(trainer: lightning.Trainer) -> str:

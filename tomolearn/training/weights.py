@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from tomolearn import __version__
-from tomolearn._core.checks import check_known
+from tomolearn._core.checks import check_device, check_known
 from tomolearn.geometry import Grid, Scan
 from tomolearn.models import MODELS, build_model, model_name
 from tomolearn.models.base import ReconstructionModel
@@ -34,7 +34,7 @@ from tomolearn.training.files import (
     write_together,
 )
 
-__all__ = ["load", "read_card", "save", "shipped"]
+__all__ = ["annotate", "load", "read_card", "save", "shipped"]
 
 _FOREIGN = (".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth")
 # So many are named where there may be many.
@@ -145,6 +145,44 @@ def save(
     return target_card
 
 
+def annotate(
+    path: str | os.PathLike[str],
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Add to the card of saved weights what became known later.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `save`.
+    metrics, about : mapping, optional
+        As for `save`; added to what the card has, or replacing it where a key is there already.
+
+    Returns
+    -------
+    dict
+        The new card.
+
+    Raises
+    ------
+    TypeError
+        If a mapping has a value that JSON does not know.
+    FileNotFoundError, ValueError
+        As for `load`.
+    """
+    folder, stem = split_path(path)
+    target = folder / f"{stem}{CARD}"
+    card = read_card_file(find_files(target))
+    for name, mapping in {"metrics": metrics, "about": about}.items():
+        _check_kind(name, mapping, Mapping)
+        card[name] |= plain_values(name, mapping or {})
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_together({target: text.encode()})
+    return card
+
+
 def load(
     name_or_path: str | os.PathLike[str], *, device: torch.device | str | None = None
 ) -> ReconstructionModel:
@@ -178,7 +216,7 @@ def load(
         its arguments are unknown, a tensor is missing, unexpected, of another shape or not finite,
         or `device` is none of this machine.
     """
-    place = _device(device)
+    place = check_device("device", "cpu" if device is None else device)
     files = find_files(name_or_path)
     card = read_card_file(files)
     content = read_weights_file(files.weights)
@@ -197,7 +235,7 @@ def load(
             f"{files.card}: parameters: expected {model.n_parameters}, what the network has, "
             f"got {card['parameters']}"
         )
-    vars(model)["card"] = card
+    model.card = card
     return model.to(place).eval()
 
 
@@ -227,23 +265,6 @@ def read_card(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]
     """
     files = find_files(name_or_path)
     return files.name, read_card_file(files)
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    if device is not None and not isinstance(device, (str, torch.device)):
-        raise TypeError(f"device: expected a str or torch.device, got {type(device).__name__}")
-    try:
-        place = torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device: expected a device such as cpu or cuda, got {device!r}"
-        ) from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device: expected a device of this machine, got {str(place)!r}; torch sees "
-            f"{torch.cuda.device_count()} GPUs"
-        )
-    return place
 
 
 def _build(files: CheckpointFiles, card: Mapping[str, Any]) -> ReconstructionModel:

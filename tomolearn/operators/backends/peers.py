@@ -14,8 +14,9 @@ import torch
 
 from tomolearn._core.optional import optional_import
 from tomolearn.geometry import Grid, ParallelBeam, Scan
+from tomolearn.operators.base import LinearOperator
 
-__all__ = ["PEERS", "Peer", "astra_fbp", "odl_pdhg"]
+__all__ = ["PEERS", "Peer", "astra_fbp", "odl_pdhg", "odl_torch"]
 
 
 class Peer(NamedTuple):
@@ -204,3 +205,62 @@ def odl_pdhg(
         sigma=0.99 / bound,
     )
     return torch.from_numpy(np.array(x.asarray(), dtype=np.float32))
+
+
+class _OdlLayer(LinearOperator):
+    """A linear ODL operator in ODL's torch layer, which has the gradients, too."""
+
+    def __init__(self, operator: Any, factor: float) -> None:
+        from odl.contrib.torch import OperatorModule
+
+        super().__init__(operator.domain.shape, operator.range.shape)
+        self.layer, self.factor = OperatorModule(operator), factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply ODL's layer to a float32 tensor (batch, ..., *domain_shape)."""
+        values = self.layer(x)
+        return values if self.factor == 1.0 else self.factor * values
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self(x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.T(y)
+
+
+def odl_torch(grid: Grid, scan: Scan) -> LinearOperator:
+    """Return ODL's ray transform in ODL's own torch layer, on ASTRA's CPU projectors.
+
+    It stands where our networks want an operator, but neither its values nor its gradients pass
+    through our code: `odl.contrib.torch.OperatorModule` computes both, of the ray transform and of
+    its adjoint.
+
+    Parameters
+    ----------
+    grid, scan
+        As for `RayTransform`.
+
+    Returns
+    -------
+    LinearOperator
+        Its transpose is ODL's adjoint without the weights of ODL's inner products.
+
+    Raises
+    ------
+    ValueError
+        If ODL does not weight all pixels alike and all bins alike.
+    """
+    import odl
+
+    ray = odl.applications.tomo.RayTransform(
+        grid.to_odl("float32"), scan.to_odl(), impl="astra_cpu"
+    )
+    pixel, bin_ = (getattr(s.weighting, "const", None) for s in (ray.domain, ray.range))
+    if pixel is None or bin_ is None:
+        raise ValueError(
+            f"scan: expected one whose views and bins ODL weights alike, got {ray.range.weighting!r}"
+        )
+    forward, transpose = _OdlLayer(ray, 1.0), _OdlLayer(ray.adjoint, pixel / bin_)
+    # as `LinearOperator.T` does: an attribute would make each a submodule of the other
+    forward.__dict__["_transpose"], transpose.__dict__["_transpose"] = transpose, forward
+    return forward

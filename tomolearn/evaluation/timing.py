@@ -1,0 +1,84 @@
+"""Contenders that take turns within one run, and what is said about each of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Timing", "race", "with_ratios"]
+
+_SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
+_PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One figure of one contender.
+
+    Attributes
+    ----------
+    case, batch, what, contender
+        What was measured: scan, batch size, operation, and who computed it.
+    value : float
+        The figure, for times the median over the rounds.
+    unit : str
+        ``ms`` per batch, ``%``, ``MiB``, or nothing for a plain number.
+    ratio : float or None
+        Time of ASTRA (for total variation and training: of ODL) divided by this time, measured in
+        the same run; None where there is none.
+    """
+
+    case: str
+    batch: int
+    what: str
+    contender: str
+    value: float
+    unit: str
+    ratio: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dictionary ready for JSON."""
+        return asdict(self)
+
+
+def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
+def race(
+    contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
+) -> dict[str, float]:
+    """Return each contender's median time; they take turns, so that drift meets all alike."""
+    calls = {}
+    for name, function in contenders.items():
+        _sample(function, 1, device)  # compiles, fills caches
+        calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, device)))
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, function in contenders.items():
+            time.sleep(_PAUSE)
+            if calls[name] > 1:
+                _sample(function, 1, device)  # our own threads and caches are cold now
+            samples[name].append(_sample(function, calls[name], device))
+    return {name: float(np.median(times)) for name, times in samples.items()}
+
+
+def with_ratios(
+    case: str, batch: int, what: str, seconds: Mapping[str, float], reference: str
+) -> Iterator[Timing]:
+    """Yield one operation's times by contender, with their ratios to the contender `reference`."""
+    base = seconds.get(reference)
+    for name, value in seconds.items():
+        ratio = None if base is None else base / value
+        yield Timing(case, batch, what, name, 1e3 * value, "ms", ratio)
