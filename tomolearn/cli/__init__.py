@@ -18,13 +18,14 @@ from tomolearn.cli.evaluate import evaluate
 from tomolearn.cli.info import info
 from tomolearn.cli.models import models
 from tomolearn.cli.reconstruct import reconstruct
+from tomolearn.cli.simulate import simulate
 from tomolearn.cli.tasks import tasks
 from tomolearn.cli.train import train
 
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, tasks, train, evaluate, models, info, bench)
+COMMANDS = (demo, reconstruct, tasks, simulate, train, models, evaluate, info, bench)
 
 app = typer.Typer(
     cls=CleanErrors,

@@ -1,4 +1,4 @@
-"""``tomolearn bench``: how fast the backends on this machine are."""
+"""``tomolearn bench``: how fast the backends on this machine are, and training with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from tomolearn.cli.output import check_target, write_text
 
 if TYPE_CHECKING:
-    from tomolearn.evaluation.speed import Timing
+    from tomolearn.evaluation.timing import Timing
 
 __all__ = ["bench"]
 
@@ -28,18 +28,46 @@ def bench(
     peers: Annotated[
         bool, typer.Option(help="Measure other libraries, too, if they are installed.")
     ] = True,
+    projectors: Annotated[
+        bool, typer.Option(help="Measure projection and back-projection.")
+    ] = True,
     methods: Annotated[
         bool, typer.Option(help="Measure FBP and total variation, too (CPU only).")
     ] = True,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training",
+            help="Measure steps of training learned primal-dual, too; needs a C++ compiler.",
+        ),
+    ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory",
+            help="Measure the memory of a training step at 512 x 512, too (on CPUs: Linux only).",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
 ) -> None:
-    """Measure projection and back-projection of all backends, as ratios to ASTRA in one run."""
+    """Measure projection and back-projection of all backends, as ratios to ASTRA in one run.
+
+    On request it measures the training of a network, too, and how much memory that takes.
+    """
     import torch
 
     from tomolearn.cli.info import versions
     from tomolearn.evaluation.speed import CASES, measure_methods, measure_projectors
+    from tomolearn.evaluation.training_speed import measure_training, measure_training_memory
 
+    if case is not None and not projectors:
+        raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
+    if not (projectors or training or memory or (methods and device == "cpu")):
+        raise ValueError(
+            "bench: expected something to measure, got --no-projectors without --training, "
+            "--memory or, on a CPU, --methods"
+        )
     names = list(CASES) if case is None else case
     for name in names:
         if name not in CASES:
@@ -51,12 +79,18 @@ def bench(
     if out is not None:
         check_target(out, force=force, suffixes=(".json",))
     timings: list[Timing] = []
-    for name in names:
+    for name in names if projectors else ():
         typer.echo(f"measuring {name} ...", err=True)
         timings += measure_projectors(CASES[name], rounds=rounds, device=device, peers=peers)
     if methods and device == "cpu":
         typer.echo("measuring FBP and total variation ...", err=True)
         timings += measure_methods(rounds=rounds)
+    if training:
+        typer.echo("measuring training ...", err=True)
+        timings += measure_training(rounds=rounds, device=device, peers=peers)
+    if memory:
+        typer.echo("measuring the memory of training ...", err=True)
+        timings += measure_training_memory(device=device)
     _print_table(timings)
     if out is not None:
         found = {
@@ -74,7 +108,10 @@ def _print_table(timings: list[Timing]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("scan", "batch", "what", "who", title="Medians; ratios to ASTRA (TV: ODL)")
+    table = Table(
+        *("scan", "batch", "what", "who"),
+        title="Medians; ratios to ASTRA (TV: ODL; training: ODL's torch layer in float32)",
+    )
     table.add_column("figure", justify="right")
     table.add_column("ratio", justify="right")
     for timing in timings:

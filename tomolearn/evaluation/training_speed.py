@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -252,7 +253,8 @@ def measure_training_memory(
                 _memory_of_a_step,
                 grid,
                 scan,
-                copy.deepcopy(model),
+                type(model),
+                dict(model.arguments),
                 batch,
                 device,
                 torch.get_num_threads(),
@@ -264,7 +266,8 @@ def measure_training_memory(
 def _memory_of_a_step(
     grid: Grid,
     scan: ParallelBeam,
-    model: ReconstructionModel,
+    network: type[ReconstructionModel],
+    arguments: Mapping[str, Any],
     batch: int,
     device: str,
     threads: int,
@@ -276,6 +279,8 @@ def _memory_of_a_step(
     operator = RayTransform(grid, scan)
     image = torch.rand(batch, 1, *grid.shape, generator=torch.Generator().manual_seed(0)).to(where)
     sinogram = operator(image)
+    # made here: torch would send weights in memory that both processes share
+    model = network(**arguments)
     model.checkpoint_activations = checkpoint
     trainer = _Trainer(model, Recipe(), operator, where)
     with torch.no_grad():
@@ -301,5 +306,5 @@ def _resident(field: str) -> int:
         if found:
             return 1024 * int(found[1])
     raise ValueError(
-        f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; this one does not"
+        f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; got none"
     )

@@ -258,7 +258,8 @@ def odl_torch(grid: Grid, scan: Scan) -> LinearOperator:
     pixel, bin_ = (getattr(s.weighting, "const", None) for s in (ray.domain, ray.range))
     if pixel is None or bin_ is None:
         raise ValueError(
-            f"scan: expected one whose views and bins ODL weights alike, got {ray.range.weighting!r}"
+            "scan: expected one whose views and bins have equal weights in ODL, got "
+            f"{ray.range.weighting!r}"
         )
     forward, transpose = _OdlLayer(ray, 1.0), _OdlLayer(ray.adjoint, pixel / bin_)
     # as `LinearOperator.T` does: an attribute would make each a submodule of the other

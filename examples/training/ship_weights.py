@@ -1,0 +1,60 @@
+"""Measure the result of a training on its task's test, and put it among the shipped weights.
+
+python examples/training/ship_weights.py runs/ellipses-learned-primal-dual-0 lpd-ellipses
+"""
+
+import argparse
+from pathlib import Path
+
+import tomolearn as tl
+from tomolearn.evaluation import compare
+from tomolearn.tasks import get_task
+from tomolearn.training.cards import render_card
+from tomolearn.training.weights import annotate
+
+WEIGHTS = Path(tl.__file__).parent / "weights"
+
+arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+arguments.add_argument("run", type=Path, help="folder of the run")
+arguments.add_argument("name", help="what the weights are to be called")
+arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test")
+given = arguments.parse_args()
+
+model = tl.load(given.run / "weights.json")
+card = model.card
+task = get_task(card["task"])
+path = tl.save(
+    model,
+    WEIGHTS / given.name,
+    task=task.name,
+    grid=task.grid,
+    scan=task.scan,
+    metrics=card["metrics"],
+    training=card["training"],
+    about=card["about"],
+    overwrite=True,
+)
+row = compare(task, {given.name: model}, images=given.pairs).rows[0]
+scores = row.scores.to_dict()
+card = annotate(
+    path,
+    metrics={
+        "psnr": round(scores["psnr_mean"], 3),
+        "psnr_std": round(scores["psnr_std"], 3),
+        "ssim": round(scores["ssim_mean"], 4),
+        "ssim_std": round(scores["ssim_std"], 4),
+        "convention": f"{scores['convention']}: PSNR with range {task.convention.psnr_range}, "
+        f"SSIM with range {task.convention.ssim_range}",
+        "ssim_range_1": round(row.scores_range_1.ssim.mean, 4),
+        "test_pairs": given.pairs,
+    },
+    about={
+        "use": f"reconstruction of {task.description}; comparison with other methods there",
+        "limits": "images whose values lie in about [0, 1] like those of the training, on pixels "
+        "of the size of the training's; nothing was trained on patients, and nothing it shows "
+        "may be used for diagnosis",
+        "licence": "GPL-3.0-or-later",
+    },
+)
+path.with_suffix(".md").write_text(render_card(given.name, card), encoding="utf-8")
+print(f"{path}: {card['metrics']['psnr']} dB, {card['bytes'] / 1e6:.2f} MB")

@@ -1,0 +1,61 @@
+"""``tomolearn simulate``: the file has the task's pairs."""
+
+import json
+
+import h5py
+import pytest
+import torch
+from small_task import small_task
+from typer.testing import CliRunner
+
+from tomolearn.cli import app
+from tomolearn.data import StoredPairs
+from tomolearn.tasks import catalogue
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch):
+    task = small_task()
+    monkeypatch.setattr(catalogue, "TASKS", {"small": task})
+    return task
+
+
+def simulate(*arguments):
+    return CliRunner().invoke(app, ["simulate", *map(str, arguments)])
+
+
+def test_file_has_the_tasks_pairs(task, tmp_path):
+    path = tmp_path / "pairs.h5"
+    result = simulate("--task", "small", "--pairs", 3, "--out", path)
+    assert result.exit_code == 0, result.output
+    stored = StoredPairs(path)
+    assert len(stored) == 3
+    for index in range(3):
+        for found, expected in zip(stored[index], task.pairs("train")[index], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with h5py.File(path) as file:
+        assert json.loads(file.attrs["task"]) == json.loads(json.dumps(task.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--task", "smal", "--pairs", 1, "--out", "a.h5"), "small"),
+        (("--task", "small", "--pairs", 9, "--split", "test", "--out", "a.h5"), "at most the 4"),
+        (("--task", "small", "--pairs", 1, "--split", "all", "--out", "a.h5"), "split: expected"),
+        (("--task", "small", "--pairs", 1, "--out", "a.npz"), "a.npz: expected a name that ends"),
+        (("--task", "small", "--pairs", 1, "--out", "no/a.h5"), "does not exist"),
+    ],
+)
+def test_mistakes(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = simulate(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_file_is_kept(tmp_path):
+    (tmp_path / "a.h5").write_text("mine")
+    assert simulate("--task", "small", "--pairs", 1, "--out", tmp_path / "a.h5").exit_code == 2
+    assert (tmp_path / "a.h5").read_text() == "mine"

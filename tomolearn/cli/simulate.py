@@ -1,0 +1,49 @@
+"""``tomolearn simulate``: the pairs of a task as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomolearn.cli.output import check_target
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    task: Annotated[str, typer.Option(help="Task, see `tomolearn tasks`.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Number of pairs, from the first on.")],
+    out: Annotated[Path, typer.Option(help="HDF5 file to write, .h5 or .hdf5.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write pairs (sinogram, image) of a task to an HDF5 file, for training from disk.
+
+    `tomolearn train ... --set data=FILE` reads it.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tomolearn.data import store_pairs
+    from tomolearn.tasks import get_task
+
+    definition = get_task(task)
+    drawn = definition.pairs(split, size=pairs, seed=seed)
+    check_target(out, force=force, suffixes=(".h5", ".hdf5"))
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"{task}, {split}", total=pairs)
+        store_pairs(
+            drawn,
+            out,
+            pairs,
+            attributes={"task": json.dumps(definition.to_dict()), "split": split},
+            progress=lambda n: progress.advance(bar, n),
+        )
+    typer.echo(f"wrote {out}: {pairs} pairs")
