@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from tomolearn import Grid, ParallelBeam
 from tomolearn.cli import app
-from tomolearn.evaluation import speed
+from tomolearn.evaluation import speed, training_speed
+from tomolearn.evaluation.timing import Timing
 
 
 @pytest.fixture
@@ -33,9 +34,44 @@ def test_figures_are_shown_and_written(tiny_cases, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_training_and_memory_are_measured_on_request(tiny_cases, monkeypatch, tmp_path):
+    given = {}
+
+    def times(**arguments):
+        given["training"] = arguments
+        yield Timing("ellipses", 5, "training step", "joseph, float32", 1234.5, "ms", None)
+
+    def memory(**arguments):
+        given["memory"] = arguments
+        yield Timing("parallel", 1, "training step, peak memory", "all", 2803.9, "MiB", None)
+
+    monkeypatch.setattr(training_speed, "measure_training", times)
+    monkeypatch.setattr(training_speed, "measure_training_memory", memory)
+    out = tmp_path / "bench.json"
+    only = ("--no-projectors", "--no-methods", "--rounds", "2", "--out", str(out), "--force")
+    result = run(*only, "--training", "--memory", "--no-peers")
+    assert result.exit_code == 0, result.output
+    assert given == {
+        "training": {"rounds": 2, "device": "cpu", "peers": False},
+        "memory": {"device": "cpu"},
+    }
+    assert [t["what"] for t in json.loads(out.read_text())["timings"]] == [
+        "training step",
+        "training step, peak memory",
+    ]
+    assert "1230 ms" in result.output
+    assert "2800 MiB" in result.output
+    given.clear()
+    assert run(*only, "--training").exit_code == 0
+    assert list(given) == ["training"]
+    assert len(json.loads(out.read_text())["timings"]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--no-projectors", "--no-methods"), "expected something to measure"),
+        (("--no-projectors", "--case", "tiny"), "--case: expected none with --no-projectors"),
         (("--case", "no such"), "--case: expected one of tiny, got 'no such'"),
         (("--device", "tpu"), "--device: expected cpu or cuda, got 'tpu'"),
         (("--out", "figures.txt"), "expected a name that ends in .json"),

@@ -11,10 +11,12 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import tomolearn
 from data_sim import parallel_sinogram, shepp_logan, shepp_logan_ellipses
 from tomolearn.classical import fbp
 from tomolearn.cli import app
 from tomolearn.geometry import ConeBeam, Grid, ParallelBeam, save_geometry
+from tomolearn.models import LearnedPrimalDual
 from tomolearn.operators import RayTransform
 
 GRID = Grid((48, 40), (1.0, 1.2))
@@ -263,3 +265,31 @@ def test_unknown_format_of_the_image(folder: Path) -> None:
     result = run(folder, out="x.tif")
     assert result.exit_code == 2
     assert "x.tif: expected a name that ends in .npy, .npz, .h5, .hdf5" in result.stderr
+
+
+def test_network_with_its_own_image_scale(folder: Path) -> None:
+    torch.manual_seed(0)
+    model = LearnedPrimalDual(iterations=2, channels=4)
+    tomolearn.save(model, folder / "net")
+    result = run(folder, "--network", folder / "net.json", "--image-scale", 3)
+    assert result.exit_code == 0, result.output
+    operator = RayTransform(GRID, SCAN)
+    with torch.no_grad():
+        expected = model(3 * torch.from_numpy(sinogram()), operator) / 3
+    np.testing.assert_allclose(np.load(folder / "x.npy"), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--network", "lpd", "--method", "tv"), "--method: expected none beside --network"),
+        (("--network", "lpd", "--iterations", 3), "--iterations: expected with"),
+        (("--method", "fbp", "--image-scale", 3), "--image-scale: expected with network only"),
+        (("--network", "no-such"), "no-such: expected the name of weights"),
+    ],
+)
+def test_mistakes_with_networks(folder: Path, options: tuple, message: str) -> None:
+    result = run(folder, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert not (folder / "x.npy").exists()

@@ -61,13 +61,6 @@ def bench(
     from tomolearn.evaluation.speed import CASES, measure_methods, measure_projectors
     from tomolearn.evaluation.training_speed import measure_training, measure_training_memory
 
-    if case is not None and not projectors:
-        raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
-    if not (projectors or training or memory or (methods and device == "cpu")):
-        raise ValueError(
-            "bench: expected something to measure, got --no-projectors without --training, "
-            "--memory or, on a CPU, --methods"
-        )
     names = list(CASES) if case is None else case
     for name in names:
         if name not in CASES:
@@ -76,8 +69,16 @@ def bench(
         raise ValueError(f"--device: expected cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device: expected a device of this machine, but torch sees no GPU")
+    if case is not None and not projectors:
+        raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
+    if not (projectors or training or memory or (methods and device == "cpu")):
+        raise ValueError(
+            "bench: expected something to measure, got --no-projectors without --training, "
+            "--memory or, on a CPU, --methods"
+        )
     if out is not None:
         check_target(out, force=force, suffixes=(".json",))
+    memories = measure_training_memory(device=device) if memory else ()
     timings: list[Timing] = []
     for name in names if projectors else ():
         typer.echo(f"measuring {name} ...", err=True)
@@ -90,7 +91,7 @@ def bench(
         timings += measure_training(rounds=rounds, device=device, peers=peers)
     if memory:
         typer.echo("measuring the memory of training ...", err=True)
-        timings += measure_training_memory(device=device)
+        timings += memories
     _print_table(timings)
     if out is not None:
         found = {
@@ -116,6 +117,7 @@ def _print_table(timings: list[Timing]) -> None:
     table.add_column("ratio", justify="right")
     for timing in timings:
         ratio = "" if timing.ratio is None else f"{timing.ratio:.1f}x"
-        figure = f"{timing.value:.3g} {timing.unit}".strip()
+        # three digits, without an exponent
+        figure = f"{float(f'{timing.value:.3g}'):g} {timing.unit}".strip()
         table.add_row(timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio)
     Console().print(table)

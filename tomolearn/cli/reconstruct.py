@@ -32,7 +32,8 @@ class Method(StrEnum):
 
 
 _ITERATIVE = ("iterations",)
-_OPTIONS: dict[Method, tuple[str, ...]] = {
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "network": ("image_scale",),
     Method.FBP: ("filter", "frequency_scaling"),
     Method.TV: ("weight", "iterations"),
     Method.SIRT: _ITERATIVE,
@@ -50,7 +51,20 @@ def reconstruct(
     ],
     scan: Annotated[Path, typer.Option(help="Grid and scan, as save_geometry writes them.")],
     out: Annotated[Path, typer.Option(help="Image to write: .npy, .npz or .h5, float32 in 1/mm.")],
-    method: Annotated[Method, typer.Option(help="Method.")] = Method.FBP,
+    method: Annotated[
+        Method | None, typer.Option(help="Method. Default: fbp.", show_default=False)
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Trained network instead of a method: a name of `models`, or a path."),
+    ] = None,
+    image_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="network: what image values are multiplied by to be like those of its training. "
+            "Default: 1."
+        ),
+    ] = None,
     filter_name: Annotated[
         str | None,
         typer.Option(
@@ -77,9 +91,12 @@ def reconstruct(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Reconstruct an image from line integrals."""
+    if network is not None and method is not None:
+        raise ValueError(f"--method: expected none beside --network, got {method}")
     options = _chosen_options(
-        method,
+        method or (Method.FBP if network is None else "network"),
         {
+            "image_scale": image_scale,
             "filter": filter_name,
             "frequency_scaling": frequency_scaling,
             "weight": weight,
@@ -105,17 +122,19 @@ def reconstruct(
     values = read_sinogram(sinogram, dataset, scanner.shape)
     # before a message about something else: whether this machine can compute it at all
     operator.backend_on(place)
+    function = _function(method or Method.FBP) if network is None else _network(network, place)
     start = time.perf_counter()
-    image = _function(method)(torch.from_numpy(values).to(place), operator, **options).cpu()
+    image = function(torch.from_numpy(values).to(place), operator, **options).cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
+    name = network or str(method or Method.FBP)
     if preview is not None:
-        _write_preview(preview, image, grid, str(method))
+        _write_preview(preview, image, grid, name)
     shape = " x ".join(map(str, image.shape))
-    typer.echo(f"{out}: {shape}, float32, by {method} in {seconds:.2f} s")
+    typer.echo(f"{out}: {shape}, float32, by {name} in {seconds:.2f} s")
 
 
-def _chosen_options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
+def _chosen_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given; one that the method has not is an error."""
     chosen = {name: value for name, value in given.items() if value is not None}
     for name in chosen:
@@ -141,6 +160,25 @@ def _function(method: Method) -> Callable[..., torch.Tensor]:
         Method.KACZMARZ: classical.kaczmarz,
     }
     return functions[method]
+
+
+def _network(name: str, device: torch.device) -> Callable[..., torch.Tensor]:
+    import torch
+
+    from tomolearn._core.checks import check_float
+    from tomolearn.operators import RayTransform
+    from tomolearn.training import load
+
+    model = load(name, device=device)
+
+    @torch.no_grad()
+    def reconstruct(
+        sinogram: torch.Tensor, operator: RayTransform, image_scale: float = 1.0
+    ) -> torch.Tensor:
+        scale = check_float("--image-scale", image_scale, positive=True)
+        return model(sinogram * scale, operator) / scale
+
+    return reconstruct
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:

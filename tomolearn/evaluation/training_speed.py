@@ -229,10 +229,10 @@ def measure_training_memory(
     device : str
         Where to train.
 
-    Yields
-    ------
-    Timing
-        In MiB.
+    Returns
+    -------
+    iterator of Timing
+        In MiB; each is measured when it is asked for.
 
     Raises
     ------
@@ -244,23 +244,23 @@ def measure_training_memory(
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
     model = LearnedPrimalDual() if model is None else model
+    return _memory_timings(grid, scan, model, batch, device)
+
+
+def _memory_timings(
+    grid: Grid, scan: ParallelBeam, model: ReconstructionModel, batch: int, device: str
+) -> Iterator[Timing]:
     case = f"parallel {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
-    for keep in ("all activations", "one iteration's activations"):
+    threads, arguments = torch.get_num_threads(), dict(model.arguments)
+    for kept, checkpoint in (("all activations", False), ("one iteration's activations", True)):
         # a new process for each: what one has once held, its allocator may keep
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             value = pool.submit(
                 _memory_of_a_step,
-                grid,
-                scan,
-                type(model),
-                dict(model.arguments),
-                batch,
-                device,
-                torch.get_num_threads(),
-                keep != "all activations",
+                *(grid, scan, type(model), arguments, batch, device, threads, checkpoint),
             ).result()
-        yield Timing(case, batch, "training step, peak memory", keep, value / 2**20, "MiB", None)
+        yield Timing(case, batch, "training step, peak memory", kept, value / 2**20, "MiB", None)
 
 
 def _memory_of_a_step(
