@@ -18,11 +18,12 @@ from tomolearn.tasks import get_task
 GRID = Grid((24, 24), 0.7)
 SCANS = {
     "parallel": ParallelBeam.covering(GRID, 20),
+    "listed": ParallelBeam.covering(GRID, angles=[0.0, 0.1, 0.5, 1.4, 2.0]),
     "fan": FanBeam.covering(GRID, 20, source_to_isocenter=60.0, source_to_detector=90.0),
 }
-# ASTRA computes positions in float32: of the order of 100 pixels times the rounding unit, 6e-8,
-# they are wrong by, which changes the weights of single pixels (at most 1) by as much.
-ROUNDING = 5e-5
+# ASTRA has positions in float32: at up to 200 pixels or bins they are wrong by 200 rounding units
+# (6e-8), and so are the weights of single pixels, of the order of 1.
+ROUNDING = 1.2e-5
 
 
 def small_lpd(**changes):
@@ -66,12 +67,6 @@ def test_odls_layer_computes_odls_gradients_and_not_ours(rng):
     )
 
 
-def test_odls_layer_declines_bins_of_unequal_weight():
-    scan = ParallelBeam.covering(GRID, angles=[0.0, 0.1, 0.5, 1.4, 2.0])
-    with pytest.raises(ValueError, match="equal weights in ODL"):
-        odl_torch(GRID, scan)
-
-
 def test_the_network_is_the_same_with_odls_layer():
     task = get_task("ellipses")
     model = small_lpd(iterations=10, channels=32)
@@ -86,7 +81,8 @@ def test_the_network_is_the_same_with_odls_layer():
     (output, slope), (their_output, their_slope) = found
     # the untrained network's iterations are no contractions: each may enlarge the rounding
     assert close(their_output, output, 10 * ROUNDING)
-    assert close(their_slope, slope, 10 * ROUNDING)
+    # and where an activation is about zero, rounding decides whether its gradient passes
+    assert close(their_slope, slope, 100 * ROUNDING)
 
 
 def test_all_recipes_and_operators_are_measured():
@@ -126,7 +122,7 @@ def test_a_step_trains_the_network_and_leaves_the_given_one_alone():
     before = [weights.clone() for weights in given.parameters()]
     trainer = training_speed._Trainer(given, Recipe(), task.operator(), torch.device("cpu"))
     sinogram, image = (part[None] for part in task.pairs("train", size=1)[0])
-    losses = [float(trainer.step(sinogram, image)) for _ in range(30)]
+    losses = [float(trainer.step(sinogram, image)) for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
     assert all(torch.equal(a, b) for a, b in zip(given.parameters(), before, strict=True))
 

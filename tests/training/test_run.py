@@ -214,6 +214,18 @@ def test_the_best_weights_are_kept(tmp_path, monkeypatch):
     assert card["training"]["weights_of_step"] == 5
 
 
+def test_a_run_may_begin_with_weights_of_another(tmp_path):
+    first = run(tmp_path / "a", steps=40, train_size=4)
+    short = {"steps": 1, "learning_rate": 1e-6}
+    second = run(tmp_path / "b", **short, initial_weights=first.weights)
+    fresh = run(tmp_path / "c", **short)
+    assert second.val_psnr == pytest.approx(first.val_psnr, abs=1e-3)
+    assert second.val_psnr > fresh.val_psnr + 0.5
+    arguments = SMALL["model_arguments"] | {"channels": 3}
+    with pytest.raises(ValueError, match="initial_weights: expected those of learned-primal-dual"):
+        run(tmp_path / "d", model_arguments=arguments, initial_weights=first.weights)
+
+
 def test_errors_of_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no run to resume"):
         run(tmp_path / "a", resume=True)

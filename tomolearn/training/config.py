@@ -36,6 +36,9 @@ class TrainingConfig(BaseModel):
         Name in `tasks.TASKS`.
     model_arguments : dict
         Arguments of the model's constructor.
+    initial_weights : path, optional
+        File of weights, of the same network, to begin with: `tomolearn.load` reads it. Default:
+        drawn at random.
     steps : int, optional
         Length of the run in optimiser steps.
     max_time : timedelta, optional
@@ -95,6 +98,7 @@ class TrainingConfig(BaseModel):
     model: str
     task: str
     model_arguments: dict[str, Any] = {}
+    initial_weights: Path | None = None
     steps: Count | None = None
     max_time: timedelta | None = None
     batch_size: Count = 5

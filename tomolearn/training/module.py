@@ -14,6 +14,7 @@ from tomolearn.models import ReconstructionModel, build_model
 from tomolearn.tasks import get_task
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.muon import Muon
+from tomolearn.training.weights import load
 
 __all__ = ["NonFiniteError", "ReconstructionModule", "cosine_factor"]
 
@@ -59,7 +60,7 @@ class ReconstructionModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.task = get_task(config.task)
-        self.model = build_model(config.model, config.model_arguments)
+        self.model = _network(config)
         self.model.checkpoint_activations = config.checkpoint_activations
         self.averaged: AveragedModel | None = None
         if config.ema_decay is not None:
@@ -142,6 +143,19 @@ class ReconstructionModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
+
+
+def _network(config: TrainingConfig) -> ReconstructionModel:
+    model = build_model(config.model, config.model_arguments)
+    if config.initial_weights is not None:
+        found = load(config.initial_weights)
+        if type(found) is not type(model) or found.arguments != model.arguments:
+            raise ValueError(
+                f"initial_weights: expected those of {config.model} with {dict(model.arguments)}, "
+                f"got {type(found).__name__} with {dict(found.arguments)}"
+            )
+        model.load_state_dict(found.state_dict())
+    return model
 
 
 def _progress_of_steps(module: ReconstructionModule, step: int) -> float:

@@ -244,24 +244,14 @@ def odl_torch(grid: Grid, scan: Scan) -> LinearOperator:
     -------
     LinearOperator
         Its transpose is ODL's adjoint without the weights of ODL's inner products.
-
-    Raises
-    ------
-    ValueError
-        If ODL does not weight all pixels alike and all bins alike.
     """
     import odl
 
     ray = odl.applications.tomo.RayTransform(
         grid.to_odl("float32"), scan.to_odl(), impl="astra_cpu"
     )
-    pixel, bin_ = (getattr(s.weighting, "const", None) for s in (ray.domain, ray.range))
-    if pixel is None or bin_ is None:
-        raise ValueError(
-            "scan: expected one whose views and bins have equal weights in ODL, got "
-            f"{ray.range.weighting!r}"
-        )
-    forward, transpose = _OdlLayer(ray, 1.0), _OdlLayer(ray.adjoint, pixel / bin_)
+    weight = ray.domain.weighting.const / ray.range.weighting.const
+    forward, transpose = _OdlLayer(ray, 1.0), _OdlLayer(ray.adjoint, weight)
     # as `LinearOperator.T` does: an attribute would make each a submodule of the other
     forward.__dict__["_transpose"], transpose.__dict__["_transpose"] = transpose, forward
     return forward
