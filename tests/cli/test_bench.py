@@ -61,10 +61,11 @@ def test_training_and_memory_are_measured_on_request(tiny_cases, monkeypatch, tm
     ]
     assert "1230 ms" in result.output
     assert "2800 MiB" in result.output
-    given.clear()
-    assert run(*only, "--training").exit_code == 0
-    assert list(given) == ["training"]
-    assert len(json.loads(out.read_text())["timings"]) == 1
+    for one in ("training", "memory"):
+        given.clear()
+        assert run(*only, f"--{one}").exit_code == 0
+        assert list(given) == [one]
+        assert len(json.loads(out.read_text())["timings"]) == 1
 
 
 @pytest.mark.parametrize(
