@@ -275,7 +275,7 @@ def _finish(
             task=config.task,
             grid=module.task.grid,
             scan=module.task.scan,
-            metrics={"validation_psnr": found},
+            metrics={"validation_psnr": round(found, 3)},
             training=training,
             about={"description": f"{config.model}, trained on {module.task.description}"},
             overwrite=True,
