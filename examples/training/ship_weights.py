@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tomolearn as tl
 from tomolearn.evaluation import compare
+from tomolearn.evaluation.tables import card_metrics
 from tomolearn.tasks import get_task
 from tomolearn.training.cards import render_card
 from tomolearn.training.weights import annotate
@@ -34,20 +35,11 @@ path = tl.save(
     about=card["about"],
     overwrite=True,
 )
-row = compare(task, {given.name: model}, images=given.pairs).rows[0]
-scores = row.scores.to_dict()
+size = task.splits["test"].size
+pairs = given.pairs if size is None else min(given.pairs, size)
 card = annotate(
     path,
-    metrics={
-        "psnr": round(scores["psnr_mean"], 3),
-        "psnr_std": round(scores["psnr_std"], 3),
-        "ssim": round(scores["ssim_mean"], 4),
-        "ssim_std": round(scores["ssim_std"], 4),
-        "convention": f"{scores['convention']}: PSNR with range {task.convention.psnr_range}, "
-        f"SSIM with range {task.convention.ssim_range}",
-        "ssim_range_1": round(row.scores_range_1.ssim.mean, 4),
-        "test_pairs": given.pairs,
-    },
+    metrics=card_metrics(compare(task, {given.name: model}, images=pairs)),
     about={
         "use": f"reconstruction of {task.description}; comparison with other methods there",
         "limits": "images whose values lie in about [0, 1] like those of the training, on pixels "

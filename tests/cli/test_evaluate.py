@@ -73,6 +73,7 @@ def test_files_hold_the_same_numbers(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
 
 
+@pytest.mark.filterwarnings("default::tomolearn.evaluation.TrainedElsewhereWarning")
 def test_weights_of_a_file_are_warned_about_if_from_elsewhere(tmp_path):
     model = LearnedPrimalDual(iterations=1, n_primal=2, n_dual=2, channels=4)
     save(model, tmp_path / "mine", task="smaller")

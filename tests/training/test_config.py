@@ -67,10 +67,10 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "overrides", "message"),
     [
-        ({"model": "learned-primal-duel"}, [], "learned-primal-dual"),
-        ({"task": "elipses"}, [], "ellipses"),
-        ({}, ["learning_rat=1"], "setting: .*learning_rate"),
-        ({}, ["model_arguments.iteration=2"], "iterations"),
+        ({"model": "learned-primal-duel"}, [], "did you mean learned-primal-dual"),
+        ({"task": "elipses"}, [], "did you mean ellipses"),
+        ({}, ["learning_rat=1"], "did you mean learning_rate"),
+        ({}, ["model_arguments.iteration=2"], "did you mean iterations"),
         ({}, ["model_arguments.iterations=0"], "iterations: expected an integer >= 1, got 0"),
         ({}, ["task.name=2"], "expected model_arguments.NAME=value"),
         ({}, ["learning_rate"], "override: expected name=value, got 'learning_rate'"),

@@ -251,9 +251,13 @@ def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
 @pytest.mark.parametrize(
     ("device", "kind", "match"),
     [
-        ("gpu", ValueError, "device: expected a device such as cpu or cuda, got 'gpu'"),
+        ("gpu", ValueError, "device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (0, TypeError, "device: expected a str or torch.device, got int"),
-        (f"cuda:{torch.cuda.device_count()}", ValueError, r"got 'cuda:\d+'; torch sees \d+ GPUs"),
+        (
+            f"cuda:{torch.cuda.device_count()}",
+            ValueError,
+            r"expected one that torch sees, \d+ of CUDA, got 'cuda:\d+'",
+        ),
     ],
 )
 def test_wrong_device(saved: Path, device: Any, kind: type[Exception], match: str) -> None:

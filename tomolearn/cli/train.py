@@ -48,14 +48,9 @@ def train(
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
     from tomolearn.training.config import read_config, with_overrides
-    from tomolearn.training.run import CHECKPOINT, CONFIG, is_first_process
+    from tomolearn.training.folder import CHECKPOINT, CONFIG
     from tomolearn.training.run import train as run
 
-    values: dict[str, Any] = {}
-    if resume and out is not None and (out / CONFIG).exists():
-        values = read_config(out / CONFIG)
-    if config is not None:
-        values |= read_config(config)
     given = {
         "model": model,
         "task": task,
@@ -65,20 +60,29 @@ def train(
         "devices": devices,
         "num_nodes": num_nodes,
     }
+    values: dict[str, Any] = {} if config is None else read_config(config)
     values |= {name: value for name, value in given.items() if value is not None}
+    directory = out or _default_folder(values)
+    if resume:
+        if not (directory / CONFIG).exists():
+            raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
+        values = read_config(directory / CONFIG) | values
     for name in ("model", "task"):
         if name not in values:
             raise ValueError(f"{name}: expected one, as an argument or in the file of settings")
     settings = with_overrides(values, override or [])
-    directory = out or Path("runs") / f"{settings.task}-{settings.model}-{settings.seed}"
-    result = run(
-        settings,
-        directory,
-        resume=resume,
-        progress=progress and sys.stderr.isatty(),
-        command=shlex.join(["tomolearn", *sys.argv[1:]]),
-    )
-    if not is_first_process():
+    try:
+        result = run(
+            settings,
+            directory,
+            resume=resume,
+            progress=progress and sys.stdout.isatty(),
+            command=shlex.join(["tomolearn", *sys.argv[1:]]),
+        )
+    except SystemExit as stop:
+        typer.echo(f"interrupted; --out {directory} --resume continues the run", err=True)
+        raise typer.Exit(stop.code if isinstance(stop.code, int) else 1) from stop
+    if not result.is_first:
         return
     typer.echo(
         f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB"
@@ -88,21 +92,24 @@ def train(
     typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
 
 
+def _default_folder(values: dict[str, Any]) -> Path:
+    names = [str(values.get(name, "?")) for name in ("task", "model")]
+    if "?" in names:
+        raise ValueError(
+            "--out: expected the folder of the run, or a task and a model to find it by"
+        )
+    return Path("runs") / "-".join([*names, str(values.get("seed", 0))])
+
+
 def _tested(task: str, weights: Path, pairs: int) -> float:
     """Measure weights on the task's test split, write it into their card, and return the PSNR."""
     from tomolearn.evaluation import compare
+    from tomolearn.evaluation.tables import card_metrics
+    from tomolearn.tasks import get_task
     from tomolearn.training.weights import annotate
 
-    row = compare(task, {"network": str(weights)}, images=pairs).rows[0]
-    scores = row.scores.to_dict()
-    metrics = {
-        "psnr": scores["psnr_mean"],
-        "psnr_std": scores["psnr_std"],
-        "ssim": scores["ssim_mean"],
-        "ssim_std": scores["ssim_std"],
-        "convention": scores["convention"],
-        "ssim_range_1": row.scores_range_1.ssim.mean,
-        "test_pairs": scores["n"],
-    }
-    annotate(weights, metrics=metrics)
-    return row.scores.psnr.mean
+    size = get_task(task).splits["test"].size
+    pairs = pairs if size is None else min(pairs, size)
+    comparison = compare(task, {"network": str(weights)}, images=pairs)
+    annotate(weights, metrics=card_metrics(comparison))
+    return comparison.rows[0].scores.psnr.mean

@@ -46,6 +46,7 @@ class StoredPairs(Dataset[Pair]):
         self._process = 0
         file = self._open()
         shapes = {name: file[name].shape for name in _NAMES if name in file}
+        self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
         self._close()
         if set(shapes) != set(_NAMES) or any(len(shape) != 3 for shape in shapes.values()):
             raise ValueError(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tomolearn.evaluation.comparison import Comparison, Row
 from tomolearn.metrics import DataRange, MetricConvention, Summary
 
-__all__ = ["csv_table", "headings", "markdown_table", "note", "text_rows"]
+__all__ = ["card_metrics", "csv_table", "headings", "markdown_table", "note", "text_rows"]
 
 _RANGES = {"reference": "max − min", "reference-max": "max"}
 
@@ -19,6 +19,21 @@ class _Column(NamedTuple):
     heading: str
     digits: int
     summary: Callable[[Row], Summary]
+
+
+def card_metrics(comparison: Comparison) -> dict[str, float | int | str]:
+    """Return what a card of weights says about the first method of a comparison."""
+    row, convention = comparison.rows[0], comparison.task.convention
+    return {
+        "psnr": round(row.scores.psnr.mean, 3),
+        "psnr_std": round(row.scores.psnr.std, 3),
+        "ssim": round(row.scores.ssim.mean, 4),
+        "ssim_std": round(row.scores.ssim.std, 4),
+        "convention": f"{convention.name}: PSNR with range {convention.psnr_range}, "
+        f"SSIM with range {convention.ssim_range}",
+        "ssim_range_1": round(row.scores_range_1.ssim.mean, 4),
+        "test_pairs": comparison.n,
+    }
 
 
 def csv_table(comparison: Comparison) -> str:

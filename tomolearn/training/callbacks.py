@@ -72,6 +72,7 @@ class KeepBest(lightning.Callback):
         super().__init__()
         self.psnr = -float("inf")
         self.step = 0
+        self.last = -1
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -79,6 +80,7 @@ class KeepBest(lightning.Callback):
         if trainer.sanity_checking:
             return
         psnr = float(trainer.callback_metrics["val_psnr"])
+        self.last = trainer.global_step
         if psnr > self.psnr:
             self.psnr, self.step = psnr, trainer.global_step
             self.weights = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -15,7 +16,7 @@ from tomolearn._core.checks import check_known
 from tomolearn.models import MODELS, build_model
 from tomolearn.tasks import get_task
 
-__all__ = ["TrainingConfig", "read_config", "with_overrides"]
+__all__ = ["TrainingConfig", "changes_of_learning", "read_config", "with_overrides"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -36,14 +37,14 @@ class TrainingConfig(BaseModel):
         Name in `tasks.TASKS`.
     model_arguments : dict
         Arguments of the model's constructor.
-    initial_weights : path, optional
-        File of weights, of the same network, to begin with: `tomolearn.load` reads it. Default:
-        drawn at random.
+    initial_weights : str, optional
+        Weights of the same network to begin with, by name or path, as `tomolearn.load` takes them.
+        Default: drawn at random.
     steps : int, optional
         Length of the run in optimiser steps.
     max_time : timedelta, optional
         Length of the run in time, over all its parts if it is resumed. Seconds, or text such as
-        "90m", "1h30m" or ISO 8601. With both, whichever ends first; the schedule follows it.
+        "90m", "1h30m" or "2d". With both, whichever ends first; the schedule follows it.
     batch_size : int
         Pairs per step and process.
     train_size : int, optional
@@ -86,11 +87,11 @@ class TrainingConfig(BaseModel):
     log_every : int
         Steps between entries of the log.
     accelerator : {"auto", "cpu", "gpu"}
-        Where to train.
+        Where to train; "auto" is a GPU that torch sees, or else the CPU.
     devices, num_nodes : int
         Processes per node, and nodes, of distributed data-parallel training.
     threads : int, optional
-        Threads per process on a CPU. Default: the cores divided by `devices`.
+        Threads per process on a CPU. Default: torch's number of threads divided by `devices`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -98,7 +99,7 @@ class TrainingConfig(BaseModel):
     model: str
     task: str
     model_arguments: dict[str, Any] = {}
-    initial_weights: Path | None = None
+    initial_weights: str | None = None
     steps: Count | None = None
     max_time: timedelta | None = None
     batch_size: Count = 5
@@ -119,7 +120,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     compile: bool = False
     checkpoint_activations: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     validation_every: Count = 1000
     validation_size: Count = 32
     keep: Literal["best", "last"] = "best"
@@ -148,22 +149,38 @@ class TrainingConfig(BaseModel):
 
 
 # What may differ between a run and its continuation: not what is learned, but for how long, where
-# and how it is watched.
-RESUMABLE = (
+# and how it is watched. Processes may be traded for pairs per process.
+_FREE = (
     "steps",
     "max_time",
     "validation_every",
-    "validation_size",
     "checkpoint_minutes",
     "log_every",
     "accelerator",
-    "devices",
-    "num_nodes",
     "threads",
     "workers",
     "compile",
     "checkpoint_activations",
+    "keep",
+    "initial_weights",
+    "batch_size",
+    "devices",
+    "num_nodes",
 )
+
+
+def changes_of_learning(before: TrainingConfig, after: TrainingConfig) -> list[str]:
+    """Return in words what a continuation would learn otherwise than the run before it."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    changes = [
+        f"{name} {old[name]!r} -> {value!r}"
+        for name, value in new.items()
+        if name not in _FREE and old[name] != value
+    ]
+    pairs = [c.batch_size * c.devices * c.num_nodes for c in (before, after)]
+    if pairs[0] != pairs[1]:
+        changes.append(f"pairs per step, of all processes, {pairs[0]} -> {pairs[1]}")
+    return changes
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -213,9 +230,10 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
             value = text
         name, dot, argument = name.strip().partition(".")
         if dot:
-            if name != "model_arguments":
+            before = merged.get(name, {})
+            if name != "model_arguments" or not isinstance(before, Mapping):
                 raise ValueError(f"override: expected model_arguments.NAME=value, got {override!r}")
-            merged[name] = {**merged.get(name, {}), argument: value}
+            merged[name] = {**before, argument: value}
         else:
             merged[name] = value
     for name in merged:
@@ -232,9 +250,17 @@ def _sentence(problem: Any) -> str:
     return f"{name}: {message}, got {problem['input']!r}" if name else message
 
 
+_TIME = re.compile(
+    r"(?:(?P<days>\d+)d)?(?:(?P<hours>[\d.]+)h)?(?:(?P<minutes>[\d.]+)m)?(?:(?P<seconds>[\d.]+)s?)?"
+)
+
+
 def _time(text: str) -> Any:
-    """Return "1h30m" as ISO 8601, other text as it is."""
-    plain = text.strip().lower()
-    if plain and plain[0].isdigit() and plain[-1] in "hms" and ":" not in plain:
-        return f"PT{plain.upper()}"
-    return text
+    """Return a time from "1h30m" or "90"; other text, such as ISO 8601, as it is."""
+    match = _TIME.fullmatch(text.replace(" ", "").replace("min", "m").lower())
+    if match is None or not any(match.groups()):
+        return text
+    try:
+        return timedelta(**{unit: float(n) for unit, n in match.groupdict().items() if n})
+    except ValueError:  # two points in a number
+        return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import lightning
@@ -80,6 +81,13 @@ def _stored_size(pairs: StoredPairs, config: TrainingConfig) -> int:
     found = {"sinogram": pairs.sinogram_shape, "image": pairs.image_shape}
     if found != expected:
         raise ValueError(f"data: expected pairs of {task.name}, {expected}, got {found}")
+    # what `tomolearn simulate` writes; files from elsewhere have no such attributes
+    made_for = json.loads(pairs.attributes["task"])["name"] if "task" in pairs.attributes else None
+    if made_for not in (None, task.name):
+        raise ValueError(f"data: expected pairs of {task.name}, got those of {made_for}")
+    split = pairs.attributes.get("split", "train")
+    if split != "train":
+        raise ValueError(f"data: expected pairs of the train split, got those of {split}")
     size = config.train_size or len(pairs)
     if size > len(pairs):
         raise ValueError(f"train_size: expected at most the {len(pairs)} stored pairs, got {size}")

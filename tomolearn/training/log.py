@@ -38,12 +38,12 @@ def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int,
     values: dict[int, float] = {}
     columns: set[str] = set()
     for part in parts:
-        with part.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                columns |= set(row)
-                # the last line may be cut off where a run was killed
-                if row.get(name) and (row.get("step") or "").isdigit():
-                    values[int(row["step"])] = float(row[name])
+        # the last line may be cut off where a run was killed
+        complete, _, _ = part.read_text(encoding="utf-8").rpartition("\n")
+        for row in csv.DictReader(complete.splitlines()):
+            columns |= set(row)
+            if row.get(name):
+                values[int(row["step"])] = float(row[name])
     if name not in columns:
         raise ValueError(f"name: expected one of {', '.join(sorted(columns))}, got {name!r}")
     return values

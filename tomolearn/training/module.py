@@ -68,6 +68,7 @@ class ReconstructionModule(lightning.LightningModule):
                 self.model, multi_avg_fn=_moving_average(config.ema_decay)
             ).requires_grad_(False)
         self.last_batch: Batch | None = None
+        self._before = [buffer.clone() for buffer in self.model.buffers()]
         self.learning_progress = _progress_of_steps
 
     @property
@@ -87,11 +88,21 @@ class ReconstructionModule(lightning.LightningModule):
         """Return the mean squared error of a batch."""
         self.last_batch = batch
         sinogram, image = batch
+        if not (sinogram.isfinite().all() and image.isfinite().all()):
+            raise NonFiniteError("batch: expected finite values, got others")
+        self._before = [buffer.clone() for buffer in self.model.buffers()]
         loss = (self.model(sinogram, self.task.operator()) - image).square().mean()
-        if not torch.isfinite(loss.detach()):
+        # Of several processes one alone would leave the others waiting for its gradients: there,
+        # the norm of the gradient tells all of them.
+        if self.trainer.world_size == 1 and not torch.isfinite(loss.detach()):
             raise NonFiniteError(f"loss: expected a finite number, got {loss.item()}")
-        self.log("loss", loss.detach(), sync_dist=True)
+        self.log("loss", loss.detach(), sync_dist=True, prog_bar=True)
         return loss
+
+    def forget_step(self) -> None:
+        """Put back what a step that failed has changed already: running means, for example."""
+        for buffer, before in zip(self.model.buffers(), self._before, strict=True):
+            buffer.copy_(before)
 
     def configure_gradient_clipping(
         self,
@@ -103,7 +114,8 @@ class ReconstructionModule(lightning.LightningModule):
         limit = math.inf if self.config.gradient_clip is None else self.config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         # a scaler of half-precision gradients skips such steps itself, and carries on
-        if self.config.precision != "16-mixed" and not torch.isfinite(norm):
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not torch.isfinite(norm):
             raise NonFiniteError(f"gradient: expected a finite norm, got {norm.item()}")
         self.log("gradient_norm", norm)
 

@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
     by the nearest matrix with orthonormal rows or columns, so that directions in which gradients
     are small are learned as fast as the others; that suits unrolled schemes, whose first
     iterations get small gradients. Steps have the size of Adam's at the same learning rate [2]_.
-    Biases and slopes, which are no matrices, are learned by Adam.
+    Biases, slopes and whatever else is no kernel are learned by Adam.
 
     `torch.optim.Muon` takes matrices only, no kernels, and one after the other; here all kernels
     of one shape are made orthogonal at once.
@@ -68,8 +68,8 @@ class Muon(torch.optim.Optimizer):
         eps: float = 1e-8,
     ) -> None:
         parameters = list(parameters)
-        kernels = [p for p in parameters if p.ndim >= 2]
-        vectors = [p for p in parameters if p.ndim < 2]
+        kernels = [p for p in parameters if p.ndim >= 3]
+        vectors = [p for p in parameters if p.ndim < 3]
         groups = [{"params": kernels, "lr": lr}, {"params": vectors, "lr": vector_lr}]
         settings = {
             "momentum": momentum,
@@ -88,7 +88,7 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             learned = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            if learned and learned[0][0].ndim >= 2:
+            if learned and learned[0][0].ndim >= 3:
                 self._step_kernels(learned, group)
             else:
                 self._step_vectors(learned, group)
