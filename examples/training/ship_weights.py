@@ -1,6 +1,7 @@
 """Measure the result of a training on its task's test, and put it among the shipped weights.
 
-python examples/training/ship_weights.py runs/ellipses-learned-primal-dual-0 lpd-ellipses
+python examples/training/ship_weights.py runs/ellipses-learned-primal-dual-0 lpd-ellipses \\
+        --description "learned primal-dual, trained on random ellipses"
 """
 
 import argparse
@@ -18,6 +19,7 @@ WEIGHTS = Path(tl.__file__).parent / "weights"
 arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 arguments.add_argument("run", type=Path, help="folder of the run")
 arguments.add_argument("name", help="what the weights are to be called")
+arguments.add_argument("--description", required=True, help="one line")
 arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test")
 given = arguments.parse_args()
 
@@ -41,6 +43,7 @@ card = annotate(
     path,
     metrics=card_metrics(compare(task, {given.name: model}, images=pairs)),
     about={
+        "description": given.description,
         "use": f"reconstruction of {task.description}; comparison with other methods there",
         "limits": "images whose values lie in about [0, 1] like those of the training, on pixels "
         "of the size of the training's; nothing was trained on patients, and nothing it shows "

@@ -51,6 +51,7 @@ def test_table_has_what_one_chooses_by(package: Path) -> None:
     about = {"description": "For [bold] images in [0, 1]."}
     tl.save(tiny(), package / "lpd-tiny", **CARD | {"about": about})
     tl.save(tiny(n_dual=5), package / "lpd-large", metrics={"validation_psnr": 33.0})
+    tl.save(tiny(n_dual=4), package / "lpd-tested", metrics={"validation_psnr": 31.0, "psnr": 29.5})
     lines = models().stdout.splitlines()
     large, small = (
         next(line for line in lines if name in line) for name in ("lpd-large", "lpd-tiny")
@@ -68,6 +69,7 @@ def test_table_has_what_one_chooses_by(package: Path) -> None:
         "For [bold] images in [0, 1].",
     ]
     assert "33.00 (validation)" in large
+    assert "29.50" in next(line for line in lines if "lpd-tested" in line)
 
 
 def test_card_by_name_and_by_path(package: Path, tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ def _print_table(cards: dict[str, dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "network", "task", title="Weights that come with tomolearn")
+    table = Table(title="Weights that come with tomolearn")
+    table.add_column("name", no_wrap=True)
+    for title in ("network", "task"):
+        table.add_column(title, overflow="fold")
     for title in ("parameters", "MB", "PSNR"):
         table.add_column(title, justify="right")
     table.add_column("what")
@@ -77,8 +80,8 @@ def _print_table(cards: dict[str, dict[str, Any]]) -> None:
 
 
 def _psnr(metrics: dict[str, Any]) -> str:
-    """Return the first PSNR of a card, with what its name says beyond that."""
-    for key, value in metrics.items():
+    """Return the PSNR of a card's test, or the first other one with what its name says."""
+    for key, value in sorted(metrics.items(), key=lambda item: item[0] != "psnr"):
         if key.endswith("psnr") and isinstance(value, (int, float)):
             of = key.removesuffix("psnr").strip("_ ")
             return f"{value:.2f} ({of})" if of else f"{value:.2f}"
