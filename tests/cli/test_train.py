@@ -1,0 +1,94 @@
+"""``tomolearn train``: settings from file and options, the result's card, mistakes."""
+
+import json
+
+import pytest
+import torch
+from small_task import small_task
+from typer.testing import CliRunner
+
+from tomolearn.cli import app
+from tomolearn.data import RandomEllipses
+from tomolearn.tasks import Split, catalogue
+
+SMALL = """
+model = "learned-primal-dual"
+task = "small"
+steps = 3
+batch_size = 1
+validation_size = 2
+accelerator = "cpu"
+threads = 1
+
+[model_arguments]
+iterations = 1
+n_primal = 2
+n_dual = 1
+channels = 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    splits = {
+        name: Split(RandomEllipses(), seed=seed, size=3)
+        for seed, name in enumerate(("train", "validation", "test"))
+    }
+    monkeypatch.setattr(catalogue, "TASKS", {"small": small_task(splits=splits)})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(SMALL)
+    return tmp_path
+
+
+def train(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_result_is_tested_and_can_be_continued_by_its_names(folder):
+    result = train("--config", "small.toml", "--seed", 2, "--set", "learning_rate=1e-2")
+    assert result.exit_code == 0, result.output
+    out = folder / "runs" / "small-learned-primal-dual-2"
+    card = json.loads((out / "weights.json").read_text())
+    # no more pairs than the test has
+    assert card["metrics"]["test_pairs"] == 3
+    assert f"test PSNR {card['metrics']['psnr']:.2f} dB" in result.stdout
+    assert card["training"]["settings"]["learning_rate"] == 1e-2
+    names = ("learned-primal-dual", "--task", "small", "--seed", 2)
+    again = train(*names, "--resume", "--steps", 5, "--test", 0)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("5 steps")
+    assert len((out / "commands.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("learned-primal-duel", "--config", "small.toml"), "did you mean learned-primal-dual"),
+        (("--config", "small.toml", "--task", "smal"), "did you mean small"),
+        (("--config", "small.toml", "--set", "batchsize=2"), "did you mean batch_size"),
+        (("--config", "small.toml", "--max-time", "soon"), "max_time"),
+        (("--task", "small", "--out", "a"), "model: expected one, as an argument"),
+        (("--task", "small"), "--out: expected the folder of the run, or a task and a model"),
+        (("--out", "none", "--resume"), "none: there is no run to resume"),
+        (("--config", "small.toml", "--set", "data=no.h5"), "no.h5: there is no such file"),
+        pytest.param(
+            ("--config", "small.toml", "--set", "accelerator=gpu"),
+            "accelerator, devices",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_mistakes(folder, arguments, message):
+    result = train(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.stderr.split())
+    assert [path.name for path in folder.iterdir()] == ["small.toml"]
+
+
+def test_a_run_is_not_overwritten(folder):
+    assert train("--config", "small.toml", "--out", "a", "--test", 0).exit_code == 0
+    before = (folder / "a" / "weights.json").read_text()
+    result = train("--config", "small.toml", "--out", "a")
+    assert result.exit_code == 2
+    assert "a: there is a run already; --resume continues it" in result.stderr
+    assert (folder / "a" / "weights.json").read_text() == before
