@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+from tomolearn._core.files import complete_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,23 +39,6 @@ def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> 
         raise FileExistsError(f"{path}: expected the name of a file, got a folder")
     if path.exists() and not force:
         raise FileExistsError(f"{path}: exists already; --force overwrites it")
-
-
-@contextmanager
-def complete_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that gets its name when the block ends without an error.
-
-    Until then it lies next to it under a hidden name; after an error it is removed.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

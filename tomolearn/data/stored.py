@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from tomolearn._core.files import complete_file
 from tomolearn.data.simulated import Pair
 
 __all__ = ["StoredPairs", "store_pairs"]
@@ -124,22 +125,16 @@ def store_pairs(
     """
     import h5py
 
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(attributes or {})
-            for first in range(0, n_pairs, batch_size):
-                indices = range(first, min(first + batch_size, n_pairs))
-                batch = pairs.__getitems__(list(indices))  # type: ignore[attr-defined]
-                for name, tensors in zip(_NAMES, zip(*batch, strict=True), strict=True):
-                    block = torch.cat(tensors).numpy()
-                    if first == 0:
-                        shape = (n_pairs, *block.shape[1:])
-                        file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))
-                    file[name][first : first + len(block)] = block
-                if progress is not None:
-                    progress(len(indices))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with complete_file(Path(path)) as stream, h5py.File(stream, "w") as file:
+        file.attrs.update(attributes or {})
+        for first in range(0, n_pairs, batch_size):
+            indices = range(first, min(first + batch_size, n_pairs))
+            batch = pairs.__getitems__(list(indices))  # type: ignore[attr-defined]
+            for name, tensors in zip(_NAMES, zip(*batch, strict=True), strict=True):
+                block = torch.cat(tensors).numpy()
+                if first == 0:
+                    shape = (n_pairs, *block.shape[1:])
+                    file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))
+                file[name][first : first + len(block)] = block
+            if progress is not None:
+                progress(len(indices))
