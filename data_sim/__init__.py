@@ -1,8 +1,9 @@
-"""What lies in the scanner: phantoms, their exact sinograms, photon and electronic noise.
+"""What lies in the scanner: phantoms and chests, exact sinograms, photon and electronic noise.
 
 Images are arrays ``image[i, j]``. x runs along axis 0 (rows) and grows with i, y along axis 1
 (columns) and grows with j. Phantoms are defined on the normalised square [-1, 1]^2 that covers the
-image's extent, edge to edge. Everything here is numpy; nothing depends on tomolearn or torch.
+image's extent, edge to edge; chests in millimetres from the isocentre. Everything here is numpy
+and scipy; nothing depends on tomolearn or torch.
 """
 
 from data_sim.ellipses import Ellipses
@@ -15,9 +16,12 @@ from data_sim.phantoms import (
 )
 from data_sim.rasterise import rasterise
 from data_sim.sinograms import fan_sinogram, line_integrals, parallel_sinogram
+from data_sim.thorax import Nodule, Thorax, random_thorax, random_thorax_slice
 
 __all__ = [
     "Ellipses",
+    "Nodule",
+    "Thorax",
     "counts_to_line_integrals",
     "fan_sinogram",
     "gaussian_noise",
@@ -27,6 +31,8 @@ __all__ = [
     "photon_counts",
     "random_ellipse_parameters",
     "random_ellipses",
+    "random_thorax",
+    "random_thorax_slice",
     "rasterise",
     "shepp_logan",
     "shepp_logan_ellipses",

@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
@@ -19,7 +21,8 @@ def task(request):
 
 
 def test_pairs_have_the_tasks_shapes(task):
-    for split in ("train", "validation", "test"):
+    assert list(task.splits)[:3] == ["train", "validation", "test"]
+    for split in task.splits:
         sinogram, image = task.pairs(split)[0]
         assert sinogram.shape == (1, *task.scan.shape)
         assert image.shape == (1, *task.grid.shape)
@@ -27,11 +30,11 @@ def test_pairs_have_the_tasks_shapes(task):
 
 
 def test_splits_have_no_pair_in_common(task):
-    seeds = [split.seed for split in task.splits.values()]
+    seeds = [task.splits[split].seed for split in ("train", "validation", "test")]
     assert len(set(seeds)) == 3
-    first = [task.pairs(split)[0][1] for split in ("train", "validation", "test")]
-    assert not torch.equal(first[0], first[1])
-    assert not torch.equal(first[1], first[2])
+    first = [task.pairs(split)[0][1] for split in task.splits]
+    for one, other in combinations(first, 2):
+        assert not torch.equal(one, other)
 
 
 def test_definition_fits_into_json(task):
@@ -82,11 +85,38 @@ def test_dival_baseline_is_the_published_one():
     assert sum(values) / len(values) == pytest.approx(24.18, abs=0.3 + 3 * spread)
 
 
+@pytest.mark.parametrize(("name", "n"), [("lidc-style-50", 128), ("lidc-style-50-small", 64)])
+def test_lidc_style_has_the_scan_and_the_noise_of_celledoni(name, n):
+    task = TASKS[name]
+    assert task.grid.size == pytest.approx((360, 360))
+    assert task.simulation_grid.shape == (2 * n, 2 * n)
+    assert task.scan.n_angles == 50
+    assert task.convention.name == "celledoni"
+    sizes = {split: part.size for split, part in task.splits.items()}
+    assert sizes == {"train": 500, "validation": 50, "test": 100, "test-rotated": 100}
+    sinogram, image = task.pairs("test")[1]
+    assert 0 <= image.min() < 0.01 < 0.25 < image.max() <= 1
+    # 10,000 photons, 81.36 / m: deviations of 1 / sqrt(counts) from attenuation times length
+    clean, _ = replace(task, noise=None).pairs("test")[1]
+    deviations = 0.08136 * (sinogram - clean) * (1e4 * torch.exp(-0.08136 * clean)).sqrt()
+    n = deviations.numel()
+    assert deviations.std().item() == pytest.approx(1, abs=5 / math.sqrt(2 * n) + 0.03)
+
+
+def test_the_rotated_test_shows_the_same_patients():
+    task = TASKS["lidc-style-50-small"]
+    upright, turned = (task.pairs(split, size=8) for split in ("test", "test-rotated"))
+    for k in range(8):
+        first, second = upright[k][1], turned[k][1]
+        assert (first - second).abs().mean() > 0.005
+        assert second.sum().item() == pytest.approx(first.sum().item(), rel=2e-3)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="did you mean ellipses"):
         get_task("elipses")
     task = TASKS["ellipses-dival"]
-    with pytest.raises(ValueError, match="split: expected one of train, validation, test"):
+    with pytest.raises(ValueError, match="split: expected one of train, validation, test, got"):
         task.pairs("training")
     with pytest.raises(ValueError, match="size: expected at most the 32000 pairs"):
         task.pairs("train", size=32_001)

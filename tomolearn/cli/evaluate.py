@@ -40,7 +40,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test, validation, train or another of the task.")
+    ] = "test",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
     ] = None,

@@ -17,7 +17,9 @@ def simulate(
     task: Annotated[str, typer.Option(help="Task, see `tomolearn tasks`.")],
     pairs: Annotated[int, typer.Option(min=1, help="Number of pairs, from the first on.")],
     out: Annotated[Path, typer.Option(help="HDF5 file to write, .h5 or .hdf5.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="train, validation, test or another of the task.")
+    ] = "train",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
     ] = None,

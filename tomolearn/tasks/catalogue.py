@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from tomolearn._core.checks import check_known
-from tomolearn.data.noise import GaussianNoise
-from tomolearn.data.phantoms import RandomEllipses, SheppLogan
+from tomolearn.data.noise import GaussianNoise, PhotonNoise
+from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.tasks.task import Split, Task
@@ -84,6 +85,32 @@ def _ellipses_sparse(n_angles: int, weight: float) -> Task:
     )
 
 
+def _lidc_style(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
+    # The publication has 512 x 512 pixels, simulated on 1024 x 1024, of LIDC-IDRI, and 5000, 200
+    # and 1000 images. Filter and weight: the best of a few on validation images.
+    grid = Grid((n_pixels, n_pixels), 360 / n_pixels)
+    upright, turned = RandomThorax("upright"), RandomThorax("any")
+    return Task(
+        name=name,
+        description=f"low dose and sparse views of synthetic chests: {n_pixels} x {n_pixels}, "
+        "50 views, 10,000 photons",
+        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
+        grid=grid,
+        simulation_grid=grid.refined((2 * n_pixels, 2 * n_pixels)),
+        scan=ParallelBeam.covering(grid, 50),
+        noise=PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8),
+        splits={
+            "train": Split(upright, seed=31, size=500),
+            "validation": Split(upright, seed=32, size=50),
+            "test": Split(upright, seed=33, size=100),
+            # the same patients
+            "test-rotated": Split(turned, seed=33, size=100),
+        },
+        convention=CONVENTIONS["celledoni"],
+        baselines={"fbp": fbp, "tv": {"weight": weight, "iterations": 500}},
+    )
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
@@ -92,6 +119,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             _ellipses_dival(),
             _ellipses_sparse(50, 2.0),
             _ellipses_sparse(143, 4.0),
+            _lidc_style("lidc-style-50", 128, {"filter": "hann"}, 28.0),
+            _lidc_style(
+                "lidc-style-50-small", 64, {"filter": "shepp-logan", "frequency_scaling": 0.8}, 50.0
+            ),
         )
     }
 )

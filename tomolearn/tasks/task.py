@@ -29,7 +29,8 @@ class Split:
     source : PhantomSource
         What draws the images.
     seed : int
-        Seed of the pairs; different for each split of a task.
+        Seed of the pairs; different for each split of a task, unless they shall show the same
+        phantoms in another way.
     size : int, optional
         Number of pairs. Default: no end, each step of a training sees new ones.
     """
@@ -62,7 +63,7 @@ class Task:
     convention : MetricConvention
         How the publication computes its metrics.
     splits : mapping of str to Split
-        "train", "validation" and "test".
+        "train", "validation" and "test"; some tasks have more, to test under other conditions.
     noise : Noise, optional
         Default: none.
     simulation_grid : Grid, optional
@@ -104,8 +105,8 @@ class Task:
 
         Parameters
         ----------
-        split : {"train", "validation", "test"}
-            Which.
+        split : str
+            Which: "train", "validation", "test" or another one of `splits`.
         size : int, optional
             Take the first `size` pairs only. Default: all of the split.
         seed : int, optional

@@ -1,0 +1,157 @@
+"""Lung nodules, whose place and outline are known exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_sim._checks import check_count
+
+KINDS = ("solid", "part-solid", "ground-glass")
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One nodule: an ellipsoid with an irregular outline.
+
+    In the plane of the centre a point at the direction ``phi`` of the ellipse's own axes, each
+    divided by its semi-axis, is on the outline at the radius
+    ``1 + sum_k a_k cos(k phi + p_k)``, k = 2, 3, ...; other planes have the same shape, smaller.
+
+    Parameters
+    ----------
+    centre : (float, float, float)
+        x (to the back), y (to the patient's left) and z (to the head) in mm, x and y from the
+        isocentre.
+    semi_axes : (float, float, float)
+        In mm, positive; the third one lies along z.
+    angle : float
+        By which the first axis is turned from x towards y, in radians.
+    kind : {"solid", "part-solid", "ground-glass"}
+        What it looks like.
+    hu : float
+        Hounsfield units of the nodule, of its outer part if it is part-solid.
+    core : float
+        Hounsfield units of the inner half of a part-solid nodule.
+    irregularity : tuple of (float, float)
+        Amplitude a_k and phase p_k for k = 2, 3, ...
+
+    Raises
+    ------
+    ValueError
+        If a semi-axis is not positive, the kind is unknown or the amplitudes add up to 0.5 or
+        more.
+    """
+
+    centre: tuple[float, float, float]
+    semi_axes: tuple[float, float, float]
+    angle: float
+    kind: str
+    hu: float
+    core: float
+    irregularity: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.semi_axes) <= 0:
+            raise ValueError(f"semi_axes: expected positive lengths, got {self.semi_axes}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
+        if sum(abs(a) for a, _ in self.irregularity) >= 0.5:
+            raise ValueError(
+                "irregularity: expected amplitudes that add up to less than 0.5, "
+                f"got {self.irregularity}"
+            )
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, centre: NDArray[np.float64]) -> Nodule:
+        """Draw a nodule of 3 to 30 mm in diameter at a place."""
+        diameter = min(3.0 + rng.exponential(6.0), 28.0)
+        axes = diameter / 2 * rng.uniform(0.82, 1.07, 3)
+        kind = str(rng.choice(KINDS, p=(0.7, 0.15, 0.15)))
+        order = np.arange(2, 7)
+        amplitude = rng.uniform(0, 0.16, order.size) / order
+        phases = rng.uniform(0, 2 * math.pi, order.size)
+        return cls(
+            centre=(float(centre[0]), float(centre[1]), float(centre[2])),
+            semi_axes=(float(axes[0]), float(axes[1]), float(axes[2])),
+            angle=float(rng.uniform(0, math.pi)),
+            kind=kind,
+            hu=float(rng.uniform(-20, 90) if kind == "solid" else rng.uniform(-620, -380)),
+            core=float(rng.uniform(-30, 70)),
+            irregularity=tuple(
+                (float(a), float(p)) for a, p in zip(amplitude, phases, strict=True)
+            ),
+        )
+
+    @property
+    def diameter(self) -> float:
+        """Largest diameter of the ellipsoid in the plane of the centre, in mm."""
+        return 2 * max(self.semi_axes[:2])
+
+    def scale(self, z: float) -> float:
+        """Return the size of the section at a height relative to that through the centre."""
+        return math.sqrt(max(1 - ((z - self.centre[2]) / self.semi_axes[2]) ** 2, 0.0))
+
+    def area(self, z: float) -> float:
+        """Return the area of the section at a height in mm^2."""
+        waves = 1 + sum(a * a for a, _ in self.irregularity) / 2
+        return math.pi * self.semi_axes[0] * self.semi_axes[1] * self.scale(z) ** 2 * waves
+
+    def outline(self, z: float, n: int = 64) -> NDArray[np.float64] | None:
+        """Return the outline of the section at a height.
+
+        Parameters
+        ----------
+        z : float
+            Height in mm.
+        n : int
+            Number of points, at least 3.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n, 2), or None
+            Points (x, y) in mm from the isocentre, the last one next to the first; None where the
+            plane does not meet the nodule.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n` is no integer or less than 3.
+        """
+        n = check_count("n", n, 3)
+        size = self.scale(z)
+        if size == 0:
+            return None
+        phi = np.linspace(0, 2 * math.pi, n, endpoint=False)
+        radius = size * self._radius(phi)
+        u = self.semi_axes[0] * radius * np.cos(phi)
+        v = self.semi_axes[1] * radius * np.sin(phi)
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        x, y, _ = self.centre
+        return np.stack((x + u * cos - v * sin, y + u * sin + v * cos), axis=1)
+
+    def distance(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], z: float
+    ) -> NDArray[np.float64]:
+        """Return approximate distances in mm of points to the outline at a height.
+
+        Negative inside; positive everywhere if the plane does not meet the nodule.
+        """
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        dx, dy = x - self.centre[0], y - self.centre[1]
+        a, b, _ = self.semi_axes
+        u, v = (dx * cos + dy * sin) / a, (dy * cos - dx * sin) / b
+        radius = np.hypot(u, v)
+        outline = self.scale(z) * self._radius(np.arctan2(v, u))
+        # Length of the gradient of the radius, as for an ellipse.
+        gradient = np.hypot(u / a, v / b) / np.maximum(radius, 1e-9)
+        return (radius - outline) / np.maximum(gradient, 1e-9)
+
+    def _radius(self, phi: NDArray) -> NDArray:
+        radius = np.ones_like(phi)
+        for k, (amplitude, phase) in enumerate(self.irregularity, start=2):
+            radius = radius + amplitude * np.cos(k * phi + phase)
+        return radius

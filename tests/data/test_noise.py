@@ -1,0 +1,64 @@
+"""Photon noise against the exact moments of its law."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tomolearn.data import PhotonNoise
+
+ATTENUATION = 0.08136
+
+
+@pytest.mark.parametrize(("length", "photons"), [(0.0, 1e4), (50.0, 1e4), (90.0, 1e4), (90.0, 3e3)])
+def test_line_integrals_have_mean_and_variance_of_counted_photons(numpy_rng, length, photons):
+    noise = PhotonNoise(photons, ATTENUATION, 1e-8)
+    clean = np.full((200, 300), length)
+    measured = noise(clean, numpy_rng)
+    # the moments as sums over all counts that occur, no photon at all among them
+    expected = photons * np.exp(-ATTENUATION * length)
+    counts = np.arange(int(expected + 20 * np.sqrt(expected) + 50))
+    weight = stats.poisson.pmf(counts, expected)
+    value = -np.log(np.maximum(counts / photons, 1e-8)) / ATTENUATION
+    mean = weight @ value
+    central = [weight @ (value - mean) ** k for k in (2, 4)]
+    n = clean.size
+    assert abs(measured.mean() - mean) < 5 * np.sqrt(central[0] / n)
+    assert abs(measured.var() - central[0]) < 5 * np.sqrt((central[1] - central[0] ** 2) / n)
+    if expected > 1000:
+        # for many photons: 1 / (expected attenuation^2)
+        assert measured.var() == pytest.approx(1 / (expected * ATTENUATION**2), rel=0.03)
+
+
+def test_no_photon_is_read_as_the_floor(numpy_rng):
+    dark = PhotonNoise(100.0, ATTENUATION, 1e-3)(np.full((2, 3), 1e3), numpy_rng)
+    assert dark == pytest.approx(-np.log(1e-3) / ATTENUATION)
+
+
+def test_input_is_left_alone_and_type_is_kept(numpy_rng):
+    clean = np.ones((3, 4), dtype=np.float32)
+    measured = PhotonNoise(1e4, ATTENUATION)(clean, numpy_rng)
+    assert measured.dtype == np.float32
+    assert (clean == 1).all()
+    assert not np.array_equal(measured, clean)
+
+
+def test_description():
+    noise = PhotonNoise(1e4, ATTENUATION)
+    assert str(noise) == "10,000 photons, 81.36 / m per unit"
+    values = {"photons": 1e4, "attenuation": ATTENUATION, "floor": 1e-8}
+    assert noise.to_dict() == {"type": "PhotonNoise", **values}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0.0, 1.0), ValueError, "photons: expected a positive"),
+        ((1.0, -1.0), ValueError, "attenuation: expected a positive"),
+        ((1.0, 1.0, 0.0), ValueError, "floor: expected a positive"),
+        ((1.0, 1.0, 1.0), ValueError, "floor: expected a fraction below 1"),
+        (("many", 1.0), TypeError, "photons: expected a"),
+    ],
+)
+def test_errors(arguments, error, message):
+    with pytest.raises(error, match=message):
+        PhotonNoise(*arguments)
