@@ -1,13 +1,25 @@
 """Small networks of every kind, which many tests share."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from tomolearn.models import ReconstructionModel, build_model
+from tomolearn.models.equilibrium import DeepEquilibrium
 
+_SMALL_EQUIVARIANT: dict[str, Any] = {"channels": 8, "iterations": 3, "memory": 2}
 _SMALL_UNET: dict[str, Any] = {"channels": [8, 16], "first_convolutions": 1}
+
+_SMALL_EQUILIBRIUM: dict[str, Any] = {
+    "depth": 3,
+    "channels": 8,
+    "lipschitz": 4.0,
+    "weight": 0.1,
+    "tolerance": 1e-5,
+    "backward_tolerance": 1e-5,
+}
 
 # name of the case: name of the network, its arguments
 SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -49,12 +61,61 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
         "variational-network",
         {"stages": 4, "filters": 6, "filter_size": 7, "gaussians": 7, "start": "adjoint"},
     ),
+    "de-gradient": ("de-gradient", _SMALL_EQUILIBRIUM),
+    "de-gradient_unet": (
+        "de-gradient",
+        {
+            **_SMALL_EQUILIBRIUM,
+            "regulariser": "unet",
+            "activation": "maxmin",
+            "bias": True,
+            "preconditioner": "circulant",
+            "step": 0.7,
+            "start": "fbp",
+        },
+    ),
+    "de-gradient_gmres": (
+        "de-gradient",
+        {**_SMALL_EQUILIBRIUM, "start": "zero", "solver": "picard", "backward_solver": "gmres"},
+    ),
+    "de-gradient_unrolled": (
+        "de-gradient",
+        {
+            **_SMALL_EQUILIBRIUM,
+            "backward": "unrolled",
+            "tolerance": 0.01,
+            "max_iterations": 20,
+        },
+    ),
+    "de-proximal": ("de-proximal", _SMALL_EQUILIBRIUM),
+    "de-proximal_circulant": (
+        "de-proximal",
+        {**_SMALL_EQUILIBRIUM, "preconditioner": "circulant", "step": 0.7},
+    ),
+    "equivariant-proximal": ("equivariant-proximal", _SMALL_EQUIVARIANT),
+    "equivariant-proximal_ordinary": (
+        "equivariant-proximal",
+        {**_SMALL_EQUIVARIANT, "group": "C1", "residual_blocks": 0},
+    ),
+    "equivariant-proximal_flips": (
+        "equivariant-proximal",
+        {**_SMALL_EQUIVARIANT, "group": "D4", "channels": 16},
+    ),
+    "equivariant-proximal_eighths": (
+        "equivariant-proximal",
+        {**_SMALL_EQUIVARIANT, "group": "C8", "channels": 16},
+    ),
+    "equivariant-proximal_norm": (
+        "equivariant-proximal",
+        {**_SMALL_EQUIVARIANT, "activation": "norm", "iterations": 5},
+    ),
 }
 # They start at the filtered back-projection, for which a mere linear operator is not enough.
 NEEDS_RAYS = tuple(
     case
     for case in SMALL
-    if case.startswith(("fbp", "learned-gradient")) or case == "variational-network"
+    if case.startswith(("fbp", "learned-gradient"))
+    or case in ("variational-network", "de-gradient_unet")
 )
 
 
@@ -63,3 +124,18 @@ def small_network(case: str, seed: int = 0) -> ReconstructionModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(*SMALL[case])
+
+
+def with_tolerance(model: ReconstructionModel, tolerance: float) -> ReconstructionModel:
+    """Let a network's equations, if it has any, be solved to this tolerance."""
+    if isinstance(model, DeepEquilibrium):
+        model.tolerance = tolerance
+    return model
+
+
+def solved_exactly(model: ReconstructionModel) -> ReconstructionModel:
+    """Let a network's equations, if it has any, be solved to rounding in double precision."""
+    if isinstance(model, DeepEquilibrium) and model.backward.mode != "unrolled":
+        model.tolerance, model.max_iterations = 1e-13, 1000
+        model.backward = replace(model.backward, tolerance=1e-12, max_iterations=1000)
+    return model

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from builders import dense_operator
-from networks import NEEDS_RAYS, SMALL, small_network
+from networks import NEEDS_RAYS, SMALL, small_network, solved_exactly, with_tolerance
 
 from data_sim import shepp_logan
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
@@ -86,7 +86,7 @@ def test_gradient_reaches_every_weight(case, rng):
 
 @each_case
 def test_gradients_are_those_of_finite_differences(case, rng):
-    model = small_network(case).double()
+    model = solved_exactly(small_network(case).double())
     with torch.no_grad():
         for weights in model.parameters():  # away from kinks, at which some of them start
             weights += 0.1 * torch.randn(weights.shape, generator=rng, dtype=torch.float64)
@@ -99,7 +99,7 @@ def test_gradients_are_those_of_finite_differences(case, rng):
     }
 
     def loss(sign):
-        moved = small_network(case).double()
+        moved = solved_exactly(small_network(case).double())
         moved.load_state_dict(model.state_dict())
         with torch.no_grad():
             for name, weights in moved.named_parameters():
@@ -123,7 +123,15 @@ def test_forgetting_activations_changes_nothing(case, rng):
         assert torch.equal(gradient, kept[name]), name
 
 
-@pytest.mark.parametrize("case", [case for case in SMALL if not case.startswith("fbp-unet")])
+# those with iterations whose activations are kept
+UNROLLED = [
+    case
+    for case in SMALL
+    if not case.startswith(("fbp-unet", "de-")) or case == "de-gradient_unrolled"
+]
+
+
+@pytest.mark.parametrize("case", UNROLLED)
 def test_forgetting_activations_saves_them(case, rng):
     model, y = small_network(case), sinograms(rng, 3, 1)
 
@@ -186,7 +194,8 @@ def test_entries_of_a_batch_do_not_meet(case, rng):
 
 @each_case
 def test_mixed_precision_agrees(case, rng):
-    model = small_network(case).eval()
+    # what rounds in every evaluation converges no further
+    model = with_tolerance(small_network(case).eval(), 3e-3)
     y = sinograms(rng, 2, 1)
     exact = model(y, RAYS)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -122,6 +122,9 @@ def test_names_of_networks():
         "learned-primal-dual",
         "learned-pdhg",
         "variational-network",
+        "de-gradient",
+        "de-proximal",
+        "equivariant-proximal",
     }
     for case, (name, _) in SMALL.items():
         assert model_name(small_network(case)) == name

@@ -9,6 +9,8 @@ from typing import Any
 
 from tomolearn._core.checks import check_known
 from tomolearn.models.base import ReconstructionModel
+from tomolearn.models.equilibrium import DEGradient, DEProximal, contraction_report
+from tomolearn.models.equivariant import EquivariantProximal
 from tomolearn.models.fbp_unet import FBPUNet
 from tomolearn.models.learned_gradient import LearnedGradient
 from tomolearn.models.learned_pdhg import LearnedPDHG
@@ -19,6 +21,9 @@ from tomolearn.models.variational_network import VariationalNetwork
 
 __all__ = [
     "MODELS",
+    "DEGradient",
+    "DEProximal",
+    "EquivariantProximal",
     "FBPUNet",
     "LearnedGradient",
     "LearnedPDHG",
@@ -28,6 +33,7 @@ __all__ = [
     "ReconstructionModel",
     "VariationalNetwork",
     "build_model",
+    "contraction_report",
     "model_name",
 ]
 
@@ -40,6 +46,9 @@ MODELS: Mapping[str, type[ReconstructionModel]] = MappingProxyType(
         "learned-primal-dual": LearnedPrimalDual,
         "learned-pdhg": LearnedPDHG,
         "variational-network": VariationalNetwork,
+        "de-gradient": DEGradient,
+        "de-proximal": DEProximal,
+        "equivariant-proximal": EquivariantProximal,
     }
 )
 """The networks by the names that the command line and files of weights have for them."""

@@ -38,6 +38,8 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
     of the others again in the backward pass. It saves memory and does not change the result."""
     card: Mapping[str, Any] | None = None
     """What is known about weights that were loaded from a file."""
+    diagnostics: Mapping[str, float] = MappingProxyType({})
+    """Numbers about the last reconstruction, such as a solver's iterations; training logs them."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()
@@ -78,6 +80,14 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
             sinogram is of another shape than the operator's, on another device than the weights,
             or has values that are not finite; if the weights are in half precision.
         """
+        flat = self._checked(sinogram, operator)
+        shape = (*sinogram.shape[:-2], *operator.domain_shape)
+        if flat.shape[0] == 0:
+            return flat.new_zeros(shape)
+        return self.reconstruct(flat, operator).reshape(shape)
+
+    def _checked(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Return the sinograms in the precision of the weights, (batch, 1, angles, bins)."""
         check_linear_operator("operator", operator)
         domain, range_ = operator.domain_shape, operator.range_shape
         if len(domain) != 2 or len(range_) != 2:
@@ -97,11 +107,7 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
                 f"sinogram: expected it on the device of the weights, {weights.device}, "
                 f"got {sinogram.device}"
             )
-        leading = sinogram.shape[:-2]
-        flat = sinogram.to(weights.dtype).reshape(-1, 1, *range_)
-        if flat.shape[0] == 0:
-            return flat.new_zeros((*leading, *domain))
-        return self.reconstruct(flat, operator).reshape(*leading, *domain)
+        return sinogram.to(weights.dtype).reshape(-1, 1, *range_)
 
     @property
     def n_parameters(self) -> int:

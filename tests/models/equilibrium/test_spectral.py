@@ -1,0 +1,157 @@
+"""Norms of convolutions against matrices and singular values."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv2d
+
+from tomolearn.models.equilibrium import SpectralConv2d, spectral_norm_bound
+from tomolearn.models.equilibrium.regularisers import SpectralDnCNN, SpectralUNet
+
+
+def convolution_matrix(kernel, shape):
+    """The convolution with zero padding, written out column by column."""
+    n_in = kernel.shape[1]
+    basis = torch.eye(n_in * shape[0] * shape[1], dtype=kernel.dtype).reshape(-1, n_in, *shape)
+    return conv2d(basis, kernel, padding=kernel.shape[-1] // 2).flatten(1).T
+
+
+def layer(n_in=3, n_out=4, size=3, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SpectralConv2d(n_in, n_out, size).double()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(7, 7), (5, 9)])
+def test_norm_is_the_largest_singular_value(size, shape):
+    convolution = layer(size=size).eval()
+    kernel = convolution.normalised(shape)
+    matrix = convolution_matrix(kernel, shape).detach().numpy()
+    # the error is the square of the residual, 1e-8
+    assert np.linalg.norm(matrix, 2) == pytest.approx(1, abs=1e-12)
+    # and the direction of the kernel is as it was
+    ratio = kernel / convolution.weight
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
+
+
+def test_norm_of_the_flattened_kernel_is_another_one():
+    convolution = layer().eval()
+    flat = convolution.weight.detach().flatten(1).numpy()
+    matrix = convolution_matrix(convolution.weight.detach(), (9, 9)).numpy()
+    assert np.linalg.norm(matrix, 2) > 1.2 * np.linalg.norm(flat, 2)
+
+
+def test_gradient_goes_through_the_norm():
+    convolution = layer()
+    convolution.normalised((6, 6))
+    direction = torch.randn(convolution.weight.shape, dtype=torch.float64)
+    loss = (convolution.normalised((6, 6)) * direction).sum()
+    (gradient,) = torch.autograd.grad(loss, convolution.weight)
+
+    def value(weight):
+        matrix = convolution_matrix(weight, (6, 6))
+        return float((weight * direction).sum() / np.linalg.norm(matrix.numpy(), 2))
+
+    with torch.no_grad():
+        step = 1e-5 * torch.randn(convolution.weight.shape, dtype=torch.float64)
+        slope = value(convolution.weight + step) - value(convolution.weight - step)
+    assert slope == pytest.approx(2 * float((gradient * step).sum()), rel=1e-6)
+
+
+def test_training_follows_the_weights_with_one_iteration_per_change(monkeypatch):
+    convolution = layer()
+    counted = []
+    iterate = SpectralConv2d._gram
+    monkeypatch.setattr(
+        SpectralConv2d,
+        "_gram",
+        lambda self, v: counted.append(1) or iterate(self, v),
+    )
+    convolution.normalised((8, 8))
+    assert len(counted) > 3
+    counted.clear()
+    convolution.normalised((8, 8))
+    assert counted == []  # same weights, same size
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(30):
+        with torch.no_grad():
+            convolution.weight += 0.01 * torch.randn(
+                convolution.weight.shape, generator=generator, dtype=torch.float64
+            )
+        kernel = convolution.normalised((8, 8))
+    assert len(counted) == 30
+    matrix = convolution_matrix(kernel.detach(), (8, 8)).numpy()
+    assert np.linalg.norm(matrix, 2) == pytest.approx(1, abs=0.03)
+    convolution.eval()
+    kernel = convolution.normalised((8, 8))
+    assert len(counted) > 33
+    matrix = convolution_matrix(kernel.detach(), (8, 8)).numpy()
+    assert np.linalg.norm(matrix, 2) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("channels", [(1, 1), (3, 4), (4, 2)])
+def test_bound_holds_for_images_of_all_sizes(size, channels, rng):
+    kernel = torch.randn(channels[1], channels[0], size, size, generator=rng, dtype=torch.float64)
+    bound = spectral_norm_bound(kernel)
+    norms = [np.linalg.norm(convolution_matrix(kernel, (n, n)).numpy(), 2) for n in (3, 8, 14)]
+    assert norms == sorted(norms)
+    assert norms[-1] <= bound * (1 + 1e-12)
+    assert norms[-1] > 0.9 * bound
+    # between the frequencies of a coarse grid the norm is larger than on it
+    assert spectral_norm_bound(kernel, samples=4096 // 64) <= spectral_norm_bound(kernel, 12)
+
+
+def test_bound_of_a_difference_is_known():
+    # x[i + 1] - x[i - 1] in one direction: 2 sin(w), at most 2
+    kernel = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
+    kernel[0, 0, 0, 1], kernel[0, 0, 2, 1] = -1, 1
+    assert 2 <= spectral_norm_bound(kernel, 7) < 3
+    assert spectral_norm_bound(kernel) == pytest.approx(2, rel=0.0025)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "samples", "message"),
+    [
+        (torch.ones(1, 1, 2, 2), 64, r"kernel: expected a square one of odd size, got \(1, 1, 2"),
+        (torch.ones(1, 1, 3, 5), 64, "kernel: expected a square one"),
+        (torch.ones(1, 1, 3, 3), 3, "samples: expected more than the kernel's size 3, got 3"),
+    ],
+)
+def test_bad_kernels(kernel, samples, message):
+    with pytest.raises(ValueError, match=message):
+        spectral_norm_bound(kernel, samples)
+
+
+NETWORKS = {
+    "dncnn": lambda: SpectralDnCNN(4, 6, bias=True, activation="relu"),
+    "dncnn_maxmin": lambda: SpectralDnCNN(4, 6, bias=True, activation="maxmin"),
+    "unet": lambda: SpectralUNet(3, 4, bias=True, activation="relu"),
+    "unet_maxmin": lambda: SpectralUNet(2, 4, bias=True, activation="maxmin"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(12, 12), (9, 13)])
+def test_networks_keep_their_bound(name, shape, rng):
+    torch.manual_seed(0)
+    network = NETWORKS[name]().double().eval()
+    with torch.no_grad():
+        for convolution in network.layers:
+            convolution.bias += 0.3 * torch.randn(
+                convolution.bias.shape, generator=rng, dtype=torch.float64
+            )
+    kernels = network.kernels(shape)
+    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: network(x.reshape(1, 1, *shape), *kernels).flatten(), x.flatten()
+    )
+    found = float(torch.linalg.matrix_norm(jacobian, 2))
+    assert 0 < found <= network.bound([1.0] * len(kernels)) * (1 + 1e-3)
+    # a bound that doubles with each of its layers
+    single = network.bound([1.0] * len(kernels))
+    assert single == pytest.approx(1)
+    doubled = network.bound([2.0] + [1.0] * (len(kernels) - 1))
+    assert single < doubled <= 2 * single
+    assert network(x, *kernels).shape == x.shape

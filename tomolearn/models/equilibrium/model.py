@@ -1,0 +1,333 @@
+"""What the deep-equilibrium networks share."""
+
+from __future__ import annotations
+
+import abc
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from tomolearn._core.checks import (
+    check_choice,
+    check_float,
+    check_int,
+    check_real_tensor,
+    check_trailing_shape,
+)
+from tomolearn.classical import ConvergenceWarning, fbp
+from tomolearn.classical.checks import check_ray_transform
+from tomolearn.models.base import ReconstructionModel, Scaled
+from tomolearn.models.equilibrium.fixed_point import (
+    SOLVERS,
+    FixedPoint,
+    fixed_point,
+)
+from tomolearn.models.equilibrium.layer import (
+    BACKWARD_MODES,
+    BACKWARD_SOLVERS,
+    Backward,
+    equilibrium,
+    unsolved,
+)
+from tomolearn.models.equilibrium.preconditioner import Circulant
+from tomolearn.models.equilibrium.regularisers import (
+    ACTIVATIONS,
+    REGULARISERS,
+    LipschitzNetwork,
+    SpectralDnCNN,
+    SpectralUNet,
+)
+from tomolearn.operators import LinearOperator
+
+__all__ = ["STARTS", "DeepEquilibrium"]
+
+STARTS = ("adjoint", "fbp", "zero")
+"""Where the iteration begins."""
+PRECONDITIONERS = ("none", "circulant")
+"""What gradients are multiplied by."""
+
+
+class DeepEquilibrium(ReconstructionModel):
+    """A reconstruction that is the fixed point of a learned iteration [1]_.
+
+    It is what the iteration converges to, so that there is no number of iterations to be trained
+    for, and training needs the memory of one of them. The iteration's step size, the weight of its
+    regulariser R(u) = u + N(u) and the network N are learned. Whether it converges depends on N's
+    Lipschitz constant, see `contraction_report`; where the solver did not, the warning
+    `ConvergenceWarning` is given, except in training, which logs it (`diagnostics`).
+
+    Parameters
+    ----------
+    regulariser : {"dncnn", "unet"}
+        Network N: a plain stack of convolutions, or a small U-Net. Each convolution has spectral
+        norm one.
+    depth : int
+        Number of convolutions ("dncnn"), or of resolutions ("unet").
+    channels : int
+        Channels between the convolutions; of "unet" at the finest resolution, and twice as many
+        at the others.
+    bias : bool
+        Whether convolutions have biases.
+    activation : {"relu", "maxmin"}
+        Between the convolutions. "maxmin" sorts pairs of channels and loses less of the norm.
+    lipschitz : float
+        Upper bound of N's Lipschitz constant: the factor by which its output is multiplied.
+        Below 1, convergence can be proven; above, reconstructions are better.
+    step, weight : float
+        Step size and weight of the regulariser at first.
+    preconditioner : {"none", "circulant"}
+        What a gradient is multiplied by, see `Circulant`.
+    start : {"adjoint", "fbp", "zero"}
+        Where the iteration begins: A^T y, the filtered back-projection (Ram-Lak; needs a
+        `RayTransform`), or zero.
+    solver : {"anderson", "broyden", "picard"}
+        Of the fixed point.
+    tolerance : float
+        Largest relative residual.
+    max_iterations : int
+        Largest number of evaluations of the iteration.
+    backward : {"implicit", "jfb", "phantom", "unrolled"}
+        How gradients are computed, see `Backward`.
+    backward_solver : {"anderson", "broyden", "gmres", "picard"}
+        Of the linear system in mode "implicit".
+    backward_tolerance : float
+        Its tolerance.
+    backward_iterations : int
+        Its largest number of iterations.
+
+    References
+    ----------
+    .. [1] D. Gilton, G. Ongie, R. Willett, "Deep equilibrium architectures for inverse problems in
+       imaging", IEEE Trans. Comput. Imaging 7 (2021), arXiv:2102.07944,
+       doi 10.1109/TCI.2021.3118944
+    """
+
+    def __init__(
+        self,
+        *,
+        regulariser: str = "dncnn",
+        depth: int = 17,
+        channels: int = 64,
+        bias: bool = False,
+        activation: str = "relu",
+        lipschitz: float = 0.95,
+        step: float = 1.0,
+        weight: float = 0.05,
+        preconditioner: str = "none",
+        start: str = "adjoint",
+        solver: str = "anderson",
+        tolerance: float = 1e-4,
+        max_iterations: int = 100,
+        backward: str = "implicit",
+        backward_solver: str = "anderson",
+        backward_tolerance: float = 1e-4,
+        backward_iterations: int = 100,
+    ) -> None:
+        arguments: dict[str, Any] = {
+            "regulariser": check_choice("regulariser", regulariser, REGULARISERS),
+            "depth": check_int("depth", depth, minimum=2),
+            "channels": check_int("channels", channels, minimum=1),
+            "bias": bool(bias),
+            "activation": check_choice("activation", activation, tuple(ACTIVATIONS)),
+            "lipschitz": check_float("lipschitz", lipschitz, positive=True),
+            "step": check_float("step", step, positive=True),
+            "weight": check_float("weight", weight, positive=True),
+            "preconditioner": check_choice("preconditioner", preconditioner, PRECONDITIONERS),
+            "start": check_choice("start", start, STARTS),
+            "solver": check_choice("solver", solver, tuple(SOLVERS)),
+            "tolerance": check_float("tolerance", tolerance, nonnegative=True),
+            "max_iterations": check_int("max_iterations", max_iterations, minimum=1),
+            "backward": check_choice("backward", backward, BACKWARD_MODES),
+            "backward_solver": check_choice("backward_solver", backward_solver, BACKWARD_SOLVERS),
+            "backward_tolerance": check_float(
+                "backward_tolerance", backward_tolerance, nonnegative=True
+            ),
+            "backward_iterations": check_int("backward_iterations", backward_iterations, minimum=1),
+        }
+        if activation == "maxmin" and channels % 2:
+            raise ValueError(
+                f"channels: expected an even number for the activation maxmin, got {channels}"
+            )
+        super().__init__(arguments)
+        self.preconditioner, self.start, self.solver = preconditioner, start, solver
+        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.backward = Backward(backward, backward_solver, backward_tolerance, backward_iterations)
+        self.lipschitz = float(lipschitz)
+        kind = SpectralDnCNN if regulariser == "dncnn" else SpectralUNet
+        self.network: LipschitzNetwork = kind(depth, channels, bias=bias, activation=activation)
+        self.log_step = nn.Parameter(torch.tensor(math.log(step)))
+        self.log_weight = nn.Parameter(torch.tensor(math.log(weight)))
+
+    @abc.abstractmethod
+    def iteration(
+        self, operator: LinearOperator, shape: tuple[int, int]
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the map (u, y / ||A||) -> u of which the reconstruction is the fixed point.
+
+        It is a function of images (batch, 1, rows, columns) and sinograms (batch, 1, angles,
+        bins), for images of the given shape, with the weights at the time of this call.
+        """
+
+    @abc.abstractmethod
+    def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
+        """Return a Lipschitz constant of the iteration.
+
+        Parameters
+        ----------
+        lipschitz : float
+            Lipschitz constant of the network N.
+        smallest, largest : float
+            Bounds of the eigenvalues of A^T A / ||A||^2.
+        """
+
+    def solve(
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        *,
+        start: torch.Tensor | None = None,
+        solver: str | None = None,
+        tolerance: float | None = None,
+        max_iterations: int | None = None,
+    ) -> FixedPoint:
+        """Reconstruct, and tell how the solver fared; gradients are not recorded.
+
+        Parameters
+        ----------
+        sinogram, operator
+            As for a call of the model; leading dimensions become one of the batch.
+        start : torch.Tensor, shape (..., rows, columns), optional
+            Where to begin, one image per sinogram. Default: as the model was made.
+        solver, tolerance, max_iterations : optional
+            Instead of the model's.
+
+        Returns
+        -------
+        FixedPoint
+            Its state has the shape (batch, 1, rows, columns).
+
+        Raises
+        ------
+        DivergenceError
+            If a value is not finite.
+        TypeError, ValueError
+            As a call of the model does, and for a start of another shape.
+        """
+        flat = self._checked(sinogram, operator)
+        image = None
+        if start is not None:
+            check_real_tensor("start", start)
+            check_trailing_shape("start", start, operator.domain_shape)
+            image = start.to(flat).reshape(-1, 1, *operator.domain_shape)
+            if len(image) != len(flat):
+                raise ValueError(f"start: expected {len(flat)} images, got {len(image)}")
+        with torch.no_grad():
+            y, function, begin = self._problem(flat, operator)
+            return fixed_point(
+                function,
+                begin if image is None else image,
+                y,
+                solver=self.solver if solver is None else solver,
+                tolerance=self.tolerance if tolerance is None else tolerance,
+                max_iterations=self.max_iterations if max_iterations is None else max_iterations,
+            )
+
+    def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Solve for the fixed point."""
+        y, function, start = self._problem(sinogram, operator)
+
+        def iteration(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            if self.backward.mode != "unrolled":  # only then there are activations to forget
+                return function(u, y)
+            return self._iterate(lambda u: (function(u, y),), u)[0]
+
+        found = equilibrium(
+            iteration,
+            start,
+            y,
+            solver=self.solver,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            backward=self.backward,
+            report=partial(self._report, "backward_"),
+        )
+        self._report("", found)
+        if not self.training and not found.converged.all():
+            warnings.warn(
+                f"{type(self).__name__}: {unsolved(found, self.tolerance)}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return found.state
+
+    @property
+    def step(self) -> float:
+        """Step size."""
+        return math.exp(self.log_step.item())
+
+    @property
+    def weight(self) -> float:
+        """Weight of the regulariser."""
+        return math.exp(self.log_weight.item())
+
+    @torch.no_grad()
+    def problem(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
+        """Return y / ||A||, (batch, 1, angles, bins), and the iteration with fixed weights."""
+        y, function, _ = self._problem(self._checked(sinogram, operator), operator)
+        return y, function
+
+    def regularise(self, image: torch.Tensor, *kernels: torch.Tensor) -> torch.Tensor:
+        """Return R(u) = u + N(u), given the network's normalised kernels."""
+        return image + self.lipschitz * self.network(image, *kernels)
+
+    def precondition(
+        self, A: Scaled, shape: tuple[int, int]
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the map (gradient, weight) -> preconditioned gradient."""
+        if self.preconditioner == "none":
+            return lambda gradient, weight: gradient
+        return Circulant(A, shape, self.log_step)
+
+    def denoise(self, image: torch.Tensor) -> torch.Tensor:
+        """Return u - R(u), which training with the objective "denoising" makes a denoiser.
+
+        Parameters
+        ----------
+        image : torch.Tensor, shape (batch, 1, rows, columns)
+            Noisy images.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, 1, rows, columns)
+        """
+        rows, columns = image.shape[-2:]
+        return image - self.regularise(image, *self.network.kernels((rows, columns)))
+
+    def _problem(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, Callable[..., torch.Tensor], torch.Tensor]:
+        A = Scaled(operator)
+        y = sinogram / A.norm
+        rows, columns = operator.domain_shape
+        if self.start == "fbp":
+            image = fbp(sinogram, check_ray_transform(operator), oversampling=1)
+        elif self.start == "adjoint":
+            image = A.adjoint(y)
+        else:
+            image = y.new_zeros((len(y), 1, rows, columns))
+        return y, self.iteration(operator, (rows, columns)), image
+
+    def _report(self, prefix: str, found: FixedPoint) -> None:
+        self.diagnostics = {
+            **({} if prefix == "" else self.diagnostics),
+            f"{prefix}iterations": float(found.iterations.double().mean()),
+            f"{prefix}residual": float(found.residual.max()),
+            f"{prefix}converged": float(found.converged.double().mean()),
+        }

@@ -1,0 +1,74 @@
+"""Deep-equilibrium proximal gradient descent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from tomolearn.models.base import Scaled
+from tomolearn.models.equilibrium.model import DeepEquilibrium
+from tomolearn.operators import LinearOperator
+
+__all__ = ["DEProximal"]
+
+
+class DEProximal(DeepEquilibrium):
+    """Deep-equilibrium proximal gradient method, DE-Prox of Gilton et al. [1]_.
+
+    The reconstruction is the fixed point of a gradient step of the misfit followed by a network in
+    place of a proximal operator ::
+
+        v = u + step A^T (y - A u)
+        u = v - weight R(v),    R(v) = v + N(v)
+
+    with A and y divided by the norm of A. With weight one, the network is -N.
+
+    With N of Lipschitz constant e < 1, step <= 2 and weight <= 1, it is a contraction with factor
+    1 - weight (1 - e).
+
+    A preconditioner multiplies the gradient, and so changes the fixed points: the network then
+    stands for a proximal operator in another metric.
+
+    See `DeepEquilibrium` for the arguments, which are the same for all such networks, and
+    `DEGradient` for the defaults.
+
+    References
+    ----------
+    .. [1] D. Gilton, G. Ongie, R. Willett, "Deep equilibrium architectures for inverse problems in
+       imaging", IEEE Trans. Comput. Imaging 7 (2021), arXiv:2102.07944,
+       doi 10.1109/TCI.2021.3118944
+
+    Examples
+    --------
+    >>> model = DEProximal(depth=5, channels=32)
+    >>> A = RayTransform(grid, scan)
+    >>> image = model(A(x), A)
+    """
+
+    def iteration(
+        self, operator: LinearOperator, shape: tuple[int, int]
+    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Return the gradient step of the misfit, followed by the network."""
+        A = Scaled(operator)
+        kernels = self.network.kernels(shape)
+        step, weight = self.log_step.exp(), self.log_weight.exp()
+
+        precondition = self.precondition(A, shape)
+
+        def function(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            v = u + step * precondition(A.adjoint(y - A(u)), weight)
+            return v - weight * self.regularise(v, *kernels)
+
+        return function
+
+    def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
+        """Return the product of the Lipschitz constants of both halves of the step.
+
+        With a preconditioner, none is known.
+        """
+        if self.preconditioner != "none":
+            return math.inf
+        descent = max(abs(1 - self.step * eigenvalue) for eigenvalue in (smallest, largest))
+        return descent * (abs(1 - self.weight) + self.weight * lipschitz)
