@@ -27,7 +27,7 @@ SPLITS = {"test": "upright", "test-rotated": "any orientation"}
 arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 arguments.add_argument("out", type=Path, help="folder of the runs, and of table.csv")
 arguments.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
-arguments.add_argument("--seeds", type=int, default=3)
+arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
 arguments.add_argument("--set", action="append", default=[], help="setting of the training")
 arguments.add_argument("--figure", type=Path, help="where to draw the result")
 given = arguments.parse_args()
@@ -47,7 +47,7 @@ def scores(group, size, seed):
 
 
 found = defaultdict(list)
-for seed, size, group in itertools.product(range(given.seeds), given.sizes, GROUPS):
+for seed, size, group in itertools.product(given.seeds, given.sizes, GROUPS):
     found[group, size].append(scores(group, size, seed))
     print(group, size, seed, *(f"{value:.2f}" for value in found[group, size][-1]), flush=True)
 

@@ -64,6 +64,9 @@ def test_files(tmp_path):
         read_config(tmp_path / "b.json")
 
 
+_DENOISING = ["model_arguments={}", "objective=denoising"]
+
+
 @pytest.mark.parametrize(
     ("changes", "overrides", "message"),
     [
@@ -81,6 +84,10 @@ def test_files(tmp_path):
         ({"steps": None}, [], "steps, max_time: expected at least one of the two"),
         ({}, ["max_time=-5s"], "max_time"),
         ({}, ["betas=[0.9,1.0]"], "betas"),
+        ({}, ["objective=denoising"], "model: expected one that denoises, de-gradient or de-prox"),
+        ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0.2,0.1]"], "noise_levels: exp"),
+        ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0,0]"], "noise_levels"),
+        ({"model": "de-gradient"}, [*_DENOISING, "devices=2"], "devices: expected one process"),
     ],
 )
 def test_errors(changes, overrides, message):

@@ -326,3 +326,62 @@ def test_errors_of_folders(tmp_path):
         run(tmp_path / "a")
     with pytest.raises(ValueError, match=r"got learning_rate 0\.005 -> 0\.001"):
         run(tmp_path / "a", resume=True, learning_rate=1e-3)
+
+
+DENOISER = {
+    "model": "de-gradient",
+    "model_arguments": {"depth": 2, "channels": 4, "lipschitz": 2.0, "tolerance": 1e-2},
+    "objective": "denoising",
+    "noise_levels": (0.1, 0.2),
+}
+
+
+def test_denoising_learns_to_denoise(tmp_path, task):
+    changes = {**DENOISER, "steps": 80, "learning_rate": 3e-2, "validation_every": 40}
+    before = run(tmp_path / "none", **{**changes, "steps": 1, "learning_rate": 1e-9})
+    after = run(tmp_path / "some", **changes)
+    assert after.val_psnr > before.val_psnr + 3
+    # what is measured is the denoiser, at noise of the levels that were asked for
+    x = torch.stack([task.pairs("test")[i][1] for i in range(8)])
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.15 * torch.randn(x.shape, generator=generator)
+    errors = [
+        float((tomolearn.load(found.weights).denoise(x + noise) - x).square().mean())
+        for found in (before, after)
+    ]
+    assert errors[1] < errors[0] / 2
+    assert errors[1] < 0.15**2
+
+
+def test_denoising_draws_the_same_noise_after_an_interruption(tmp_path):
+    still = {**DENOISER, "learning_rate": 1e-12, "vector_learning_rate": 1e-12}
+    run(tmp_path / "whole", **still)
+    run(tmp_path / "parts", **{**still, "steps": 5})
+    run(tmp_path / "parts", resume=True, **still)
+    losses = read_log(tmp_path / "whole")
+    assert read_log(tmp_path / "parts") == pytest.approx(losses, rel=1e-5)
+    assert len(set(losses.values())) == 12
+
+
+def test_a_denoiser_starts_a_reconstruction(tmp_path):
+    denoiser = run(tmp_path / "denoiser", **DENOISER)
+    result = run(
+        tmp_path / "run",
+        **{
+            **DENOISER,
+            "objective": "reconstruction",
+            "initial_weights": str(denoiser.weights),
+            # on which no weight's shape depends
+            "model_arguments": {**DENOISER["model_arguments"], "backward": "jfb"},
+            "steps": 1,
+            "learning_rate": 1e-12,
+        },
+    )
+    for name, weights in load_file(denoiser.weights.with_suffix(".safetensors")).items():
+        assert torch.allclose(result.model.state_dict()[name], weights, atol=1e-6), name
+
+
+def test_solvers_are_logged(tmp_path):
+    run(tmp_path, **{**DENOISER, "objective": "reconstruction"})
+    assert all(iterations >= 1 for iterations in read_log(tmp_path, "model/iterations").values())
+    assert set(read_log(tmp_path, "model/converged").values()) == {1.0}

@@ -39,7 +39,15 @@ class TrainingConfig(BaseModel):
         Arguments of the model's constructor.
     initial_weights : str, optional
         Weights of the same network to begin with, by name or path, as `tomolearn.load` takes them.
-        Default: drawn at random.
+        Arguments on which no weight's shape depends, such as a tolerance, may be others. Default:
+        drawn at random.
+    objective : {"reconstruction", "denoising"}
+        What the mean squared error is of: reconstructions, or images with white noise added that
+        the network's method `denoise` has cleaned, as deep-equilibrium networks have one; their
+        weights are `initial_weights` for a training of reconstruction.
+    noise_levels : (float, float)
+        Smallest and largest standard deviation of the noise for "denoising"; each image's is drawn
+        uniformly in between.
     steps : int, optional
         Length of the run in optimiser steps.
     max_time : timedelta, optional
@@ -100,6 +108,8 @@ class TrainingConfig(BaseModel):
     task: str
     model_arguments: dict[str, Any] = {}
     initial_weights: str | None = None
+    objective: Literal["reconstruction", "denoising"] = "reconstruction"
+    noise_levels: tuple[Annotated[float, Field(ge=0)], Positive] = (0.01, 0.1)
     steps: Count | None = None
     max_time: timedelta | None = None
     batch_size: Count = 5
@@ -141,11 +151,31 @@ class TrainingConfig(BaseModel):
         get_task(self.task)
         check_known("model", self.model, tuple(MODELS))
         build_model(self.model, self.model_arguments)
+        if self.objective == "denoising":
+            self._check_denoising()
         if self.steps is None and self.max_time is None:
             raise ValueError("steps, max_time: expected at least one of the two, got neither")
         if self.max_time is not None and self.max_time <= timedelta(0):
             raise ValueError(f"max_time: expected a positive time, got {self.max_time}")
         return self
+
+    def _check_denoising(self) -> None:
+        able = [name for name, kind in MODELS.items() if hasattr(kind, "denoise")]
+        if self.model not in able:
+            raise ValueError(
+                f"model: expected one that denoises, {' or '.join(able)}, got {self.model}"
+            )
+        if self.noise_levels[0] > self.noise_levels[1]:
+            raise ValueError(
+                "noise_levels: expected the smallest and the largest, got {} and {}".format(
+                    *self.noise_levels
+                )
+            )
+        if self.devices * self.num_nodes > 1:
+            # each process waits for gradients of weights that a denoiser does not use
+            raise ValueError(
+                f"devices: expected one process for denoising, got {self.devices * self.num_nodes}"
+            )
 
 
 # What may differ between a run and its continuation: not what is learned, but for how long, where

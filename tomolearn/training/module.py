@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -91,13 +92,27 @@ class ReconstructionModule(lightning.LightningModule):
         if not (sinogram.isfinite().all() and image.isfinite().all()):
             raise NonFiniteError("batch: expected finite values, got others")
         self._before = [buffer.clone() for buffer in self.model.buffers()]
-        loss = (self.model(sinogram, self.task.operator()) - image).square().mean()
+        loss = (self._estimate(self.model, batch, self.global_step) - image).square().mean()
         # Of several processes one alone would leave the others waiting for its gradients: there,
         # the norm of the gradient tells all of them.
         if self.trainer.world_size == 1 and not torch.isfinite(loss.detach()):
             raise NonFiniteError(f"loss: expected a finite number, got {loss.item()}")
         self.log("loss", loss.detach(), sync_dist=True, prog_bar=True)
+        self.log_dict({f"model/{name}": x for name, x in self.model.diagnostics.items()})
         return loss
+
+    def _estimate(self, model: ReconstructionModel, batch: Batch, index: int) -> torch.Tensor:
+        """Return what the model makes of a batch, `index` being the number of the batch."""
+        sinogram, image = batch
+        if self.config.objective == "reconstruction":
+            return model(sinogram, self.task.operator())
+        # the same noise whether the run was interrupted or not
+        rng = np.random.default_rng((self.config.seed, index, int(self.training)))
+        levels = rng.uniform(*self.config.noise_levels, (len(image), 1, 1, 1))
+        noise = torch.from_numpy(levels * rng.standard_normal(image.shape)).to(image)
+        denoiser: Any = model  # the settings are for models that denoise only
+        cleaned: torch.Tensor = denoiser.denoise(image + noise)
+        return cleaned
 
     def forget_step(self) -> None:
         """Put back what a step that failed has changed already: running means, for example."""
@@ -127,8 +142,8 @@ class ReconstructionModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure a batch in the task's convention."""
-        sinogram, image = batch
-        found = self.result(sinogram, self.task.operator()).to(image.dtype)
+        image = batch[1]
+        found = self._estimate(self.result, batch, batch_index).to(image.dtype)
         values = psnr(found, image, data_range=self.task.convention.psnr_range)
         self.log("val_psnr", values.mean(), prog_bar=True, batch_size=len(image), sync_dist=True)
 
@@ -161,7 +176,8 @@ def _network(config: TrainingConfig) -> ReconstructionModel:
     model = build_model(config.model, config.model_arguments)
     if config.initial_weights is not None:
         found = load(config.initial_weights)
-        if type(found) is not type(model) or found.arguments != model.arguments:
+        shapes = [{k: w.shape for k, w in m.state_dict().items()} for m in (found, model)]
+        if type(found) is not type(model) or shapes[0] != shapes[1]:
             raise ValueError(
                 f"initial_weights: expected those of {config.model} with {dict(model.arguments)}, "
                 f"got {type(found).__name__} with {dict(found.arguments)}"
