@@ -36,12 +36,11 @@ given = arguments.parse_args()
 def scores(group, size, seed):
     """Return the PSNR of one training on each test set."""
     folder = given.out / f"{group}-{size}-{seed}"
-    config = with_overrides(
-        read_config(RECIPE),
-        [f"model_arguments.group={group}", f"train_size={size}", f"seed={seed}", *given.set],
-    )
+    changes = [f"model_arguments.group={group}", f"train_size={size}", f"seed={seed}", *given.set]
+    config = with_overrides(read_config(RECIPE), changes)
     if not (folder / "weights.json").exists():
-        train(config, folder, resume=folder.exists())
+        command = f"tomolearn train --config examples/training/{RECIPE.name} --set "
+        train(config, folder, resume=folder.exists(), command=command + " --set ".join(changes))
     model = {group: tl.load(folder / "weights.json")}
     return [compare(config.task, model, split=split).rows[0].scores.psnr.mean for split in SPLITS]
 

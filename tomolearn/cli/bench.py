@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +48,14 @@ def bench(
             help="Measure the memory of a training step at 512 x 512, too (on CPUs: Linux only).",
         ),
     ] = False,
+    equilibrium: Annotated[
+        bool,
+        typer.Option(
+            "--equilibrium",
+            help="Measure the backward modes of the deep-equilibrium network degrad-ellipses, and "
+            "with --memory the memory of its iterations, too.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
 ) -> None:
@@ -58,8 +66,13 @@ def bench(
     import torch
 
     from tomolearn.cli.info import versions
+    from tomolearn.evaluation.equilibrium_speed import (
+        measure_backward,
+        measure_equilibrium_memory,
+    )
     from tomolearn.evaluation.speed import CASES, measure_methods, measure_projectors
     from tomolearn.evaluation.training_speed import measure_training, measure_training_memory
+    from tomolearn.training import load
 
     names = list(CASES) if case is None else case
     for name in names:
@@ -71,14 +84,16 @@ def bench(
         raise ValueError("--device: expected a device of this machine, but torch sees no GPU")
     if case is not None and not projectors:
         raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
-    if not (projectors or training or memory or (methods and device == "cpu")):
+    if not (projectors or training or memory or equilibrium or (methods and device == "cpu")):
         raise ValueError(
             "bench: expected something to measure, got --no-projectors without --training, "
-            "--memory or, on a CPU, --methods"
+            "--memory, --equilibrium or, on a CPU, --methods"
         )
     if out is not None:
         check_target(out, force=force, suffixes=(".json",))
-    memories = measure_training_memory(device=device) if memory else ()
+    memories = [measure_training_memory(device=device)] if memory else []
+    if memory and equilibrium:
+        memories.append(measure_equilibrium_memory(device=device))
     timings: list[Timing] = []
     for name in names if projectors else ():
         typer.echo(f"measuring {name} ...", err=True)
@@ -89,9 +104,13 @@ def bench(
     if training:
         typer.echo("measuring training ...", err=True)
         timings += measure_training(rounds=rounds, device=device, peers=peers)
-    if memory:
+    if equilibrium:
+        typer.echo("measuring deep-equilibrium networks ...", err=True)
+        model: Any = load("degrad-ellipses")
+        timings += measure_backward(model, rounds=rounds, device=device)
+    for measured in memories:
         typer.echo("measuring the memory of training ...", err=True)
-        timings += memories
+        timings += measured
     _print_table(timings)
     if out is not None:
         found = {
@@ -111,7 +130,8 @@ def _print_table(timings: list[Timing]) -> None:
 
     table = Table(
         *("scan", "batch", "what", "who"),
-        title="Medians; ratios to ASTRA (TV: ODL; training: ODL's torch layer in float32)",
+        title="Medians; ratios to ASTRA (TV: ODL; training: ODL's torch layer in float32; "
+        "backward modes: implicit, anderson)",
     )
     table.add_column("figure", justify="right")
     table.add_column("ratio", justify="right")

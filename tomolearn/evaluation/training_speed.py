@@ -19,12 +19,13 @@ import torch
 
 from tomolearn.evaluation.timing import Timing, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.geometry.scan import Scan
 from tomolearn.models import LearnedPrimalDual, ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.operators.backends.peers import odl_torch
 from tomolearn.tasks import Task, get_task
 
-__all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory"]
+__all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory", "memory_of_steps"]
 
 _PEER = "odl torch"
 _STATUS = Path("/proc/self/status")
@@ -239,39 +240,70 @@ def measure_training_memory(
     ValueError
         If this system does not tell the peak of a process: on CPUs only Linux does.
     """
-    if torch.device(device).type == "cpu":
-        _resident("VmHWM")
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
-    model = LearnedPrimalDual() if model is None else model
-    return _memory_timings(grid, scan, model, batch, device)
+    saving = LearnedPrimalDual() if model is None else copy.deepcopy(model)
+    saving.checkpoint_activations = True
+    every = copy.deepcopy(saving)
+    every.checkpoint_activations = False
+    models = {"all activations": every, "one iteration's activations": saving}
+    return memory_of_steps(grid, scan, models, batch, device)
+
+
+def memory_of_steps(
+    grid: Grid,
+    scan: Scan,
+    models: Mapping[str, ReconstructionModel],
+    batch: int,
+    device: str,
+) -> Iterator[Timing]:
+    """Measure the peak memory of one step of each network, see `measure_training_memory`.
+
+    Parameters
+    ----------
+    grid, scan
+        What is scanned, and how.
+    models : mapping of str to ReconstructionModel
+        Networks by the names that they have in the result. Their weights are drawn anew.
+    batch : int
+        Pairs per step.
+    device : str
+        Where to train.
+    """
+    if torch.device(device).type == "cpu":
+        _resident("VmHWM")
+    return _memory_timings(grid, scan, models, batch, device)
 
 
 def _memory_timings(
-    grid: Grid, scan: ParallelBeam, model: ReconstructionModel, batch: int, device: str
+    grid: Grid,
+    scan: Scan,
+    models: Mapping[str, ReconstructionModel],
+    batch: int,
+    device: str,
 ) -> Iterator[Timing]:
     case = f"parallel {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
-    threads, arguments = torch.get_num_threads(), dict(model.arguments)
-    for kept, checkpoint in (("all activations", False), ("one iteration's activations", True)):
+    for name, model in models.items():
+        settings = (type(model), dict(model.arguments), model.checkpoint_activations)
         # a new process for each: what one has once held, its allocator may keep
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             value = pool.submit(
                 _memory_of_a_step,
-                *(grid, scan, type(model), arguments, batch, device, threads, checkpoint),
+                *(grid, scan, *settings, batch, device, torch.get_num_threads()),
             ).result()
-        yield Timing(case, batch, "training step, peak memory", kept, value / 2**20, "MiB", None)
+        yield Timing(case, batch, "training step, peak memory", name, value / 2**20, "MiB", None)
 
 
 def _memory_of_a_step(
     grid: Grid,
-    scan: ParallelBeam,
+    scan: Scan,
     network: type[ReconstructionModel],
     arguments: Mapping[str, Any],
+    checkpoint: bool,
     batch: int,
     device: str,
     threads: int,
-    checkpoint: bool,
 ) -> int:
     """Return the bytes that a step takes on top of what this process, a new one, holds anyway."""
     torch.set_num_threads(threads)
