@@ -17,7 +17,8 @@ pairs = task.pairs("test", size=5)
 y, truth = (torch.stack(parts) for parts in zip(*(pairs[i] for i in range(5)), strict=True))
 
 equilibrium, unrolled = tl.load("degrad-ellipses"), tl.load("lgd-ellipses")
-trained = {"DE-Grad": equilibrium.max_iterations, "learned gradient": unrolled.iterations}
+settings = equilibrium.card["training"]["settings"]["model_arguments"]
+trained = {"DE-Grad": settings["max_iterations"], "learned gradient": unrolled.iterations}
 found = {"DE-Grad": {}, "learned gradient": {}}
 with torch.no_grad():
     for factor in (0.2, 0.5, 1, 1.5, 2, 4, 10):

@@ -5,11 +5,13 @@ python examples/training/ship_weights.py runs/ellipses-learned-primal-dual-0 lpd
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import tomolearn as tl
 from tomolearn.evaluation import compare
 from tomolearn.evaluation.tables import card_metrics
+from tomolearn.models import build_model, model_name
 from tomolearn.tasks import get_task
 from tomolearn.training.cards import render_card
 from tomolearn.training.weights import annotate
@@ -21,10 +23,21 @@ arguments.add_argument("run", type=Path, help="folder of the run")
 arguments.add_argument("name", help="what the weights are to be called")
 arguments.add_argument("--description", required=True, help="one line")
 arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test")
+arguments.add_argument(
+    "--argument",
+    action="append",
+    default=[],
+    help="NAME=VALUE: another value of an argument on which no weight depends, as a tolerance",
+)
 given = arguments.parse_args()
 
 model = tl.load(given.run / "weights.json")
 card = model.card
+if given.argument:
+    changes = {name: json.loads(value) for name, value in (a.split("=") for a in given.argument)}
+    trained, model = model, build_model(model_name(model), {**model.arguments, **changes})
+    model.load_state_dict(trained.state_dict())
+    model.eval()
 task = get_task(card["task"])
 path = tl.save(
     model,

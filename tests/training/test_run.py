@@ -384,4 +384,14 @@ def test_a_denoiser_starts_a_reconstruction(tmp_path):
 def test_solvers_are_logged(tmp_path):
     run(tmp_path, **{**DENOISER, "objective": "reconstruction"})
     assert all(iterations >= 1 for iterations in read_log(tmp_path, "model/iterations").values())
-    assert set(read_log(tmp_path, "model/converged").values()) == {1.0}
+    for name in ("model/converged", "model/backward_converged"):
+        assert set(read_log(tmp_path, name).values()) == {1.0}
+
+
+def test_divergence_keeps_batch_and_weights(tmp_path):
+    arguments = {**DENOISER["model_arguments"], "solver": "picard", "step": 50.0}
+    arguments["max_iterations"] = 500
+    changes = {**DENOISER, "objective": "reconstruction", "model_arguments": arguments}
+    with pytest.raises(NonFiniteError, match="not finite"):
+        run(tmp_path, **changes)
+    assert (tmp_path / "failed-batch.safetensors").exists()

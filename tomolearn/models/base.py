@@ -121,7 +121,7 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
         """
         for module in self.modules():
             if isinstance(module, Compilable):
-                module.compile(dynamic=False)
+                module.compile(dynamic=module.dynamic)
 
     def _iterate(
         self, step: Callable[..., tuple[torch.Tensor, ...]], *state: torch.Tensor

@@ -11,6 +11,9 @@ __all__ = ["Compilable", "Update", "glorot", "to_channels_last"]
 class Compilable(nn.Module):
     """A part of a network that is worth being compiled as a whole: it calls no operator."""
 
+    dynamic: bool | None = False
+    """Whether it is compiled for all shapes at once, or, if None, from the second shape on."""
+
 
 def glorot(convolution: nn.Conv2d) -> nn.Conv2d:
     """Draw uniform weights after Glorot and Bengio, and set the biases to zero."""

@@ -98,7 +98,6 @@ class ReconstructionModule(lightning.LightningModule):
         if self.trainer.world_size == 1 and not torch.isfinite(loss.detach()):
             raise NonFiniteError(f"loss: expected a finite number, got {loss.item()}")
         self.log("loss", loss.detach(), sync_dist=True, prog_bar=True)
-        self.log_dict({f"model/{name}": x for name, x in self.model.diagnostics.items()})
         return loss
 
     def _estimate(self, model: ReconstructionModel, batch: Batch, index: int) -> torch.Tensor:
@@ -113,6 +112,10 @@ class ReconstructionModule(lightning.LightningModule):
         denoiser: Any = model  # the settings are for models that denoise only
         cleaned: torch.Tensor = denoiser.denoise(image + noise)
         return cleaned
+
+    def on_after_backward(self) -> None:
+        """Log what the network's solvers did, in both passes."""
+        self.log_dict({f"model/{name}": x for name, x in self.model.diagnostics.items()})
 
     def forget_step(self) -> None:
         """Put back what a step that failed has changed already: running means, for example."""

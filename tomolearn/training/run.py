@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from tomolearn.models import ReconstructionModel
+from tomolearn.models.equilibrium import DivergenceError
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig
@@ -131,7 +132,7 @@ def train(
                 trainer.fit(
                     module, data, ckpt_path=checkpoint if continues else None, weights_only=True
                 )
-            except NonFiniteError as error:
+            except (NonFiniteError, DivergenceError) as error:
                 raise _failure(error, config, module, trainer, directory) from error
             except SIGTERMException as error:
                 raise SystemExit(_TERMINATED) from error
@@ -214,7 +215,7 @@ def _trainer(
 
 
 def _failure(
-    error: NonFiniteError,
+    error: ArithmeticError,
     config: TrainingConfig,
     module: ReconstructionModule,
     trainer: lightning.Trainer,

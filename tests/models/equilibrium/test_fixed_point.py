@@ -219,6 +219,36 @@ def test_gmres_of_zero():
     assert found.iterations.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("solver", [Anderson(history=2), Broyden(history=2)])
+def test_short_memories_wrap_around(solver, rng):
+    function, M, b, solution = affine(rng, norm=0.95)
+    found = fixed_point(function, 0 * b, M, b, solver=solver, tolerance=1e-10, max_iterations=1000)
+    assert found.converged.all()
+    assert found.iterations.min() > 6
+    torch.testing.assert_close(found.state, solution, rtol=0, atol=1e-7)
+
+
+def test_norms_of_half_precision_do_not_overflow():
+    found = fixed_point(
+        lambda u: 0.5 * u + 150, torch.zeros(1, 65536).half(), solver="picard", tolerance=1e-2
+    )
+    assert float(found.state[0, 0]) == pytest.approx(300, rel=0.02)
+
+
+def test_gmres_does_not_take_what_is_not_finite():
+    with pytest.raises(DivergenceError, match="gmres: the right side or a product"):
+        gmres(lambda v: v, torch.full((1, 3), torch.nan))
+    with pytest.raises(DivergenceError, match="gmres: the right side or a product"):
+        gmres(lambda v: v / 0, torch.ones(1, 3))
+
+
+def test_a_function_of_another_shape():
+    with pytest.raises(ValueError, match=r"function: expected values of the shape .* got \(1, 2\)"):
+        fixed_point(lambda u: u[:, :2], torch.zeros(1, 3))
+    with pytest.raises(TypeError, match="start"):
+        fixed_point(lambda u: u, torch.zeros(1, 3, dtype=torch.int64))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

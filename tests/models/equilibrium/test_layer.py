@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tomolearn.classical import ConvergenceWarning
-from tomolearn.models.equilibrium import Backward, equilibrium
+from tomolearn.models.equilibrium import Backward, DivergenceError, equilibrium
 
 FORWARD = ["picard", "anderson", "broyden"]
 BACKWARD = ["picard", "anderson", "broyden", "gmres"]
@@ -144,6 +144,39 @@ def test_memory_does_not_grow_with_iterations(mode, rng):
 
 
 @pytest.mark.parametrize("solver", BACKWARD)
+def test_gradients_that_are_not_finite_stay_so(solver, rng):
+    # a scaler of losses, or the check of a gradient's norm, has to see them
+    problem = Problem(rng)
+    found = equilibrium(
+        problem.function, problem.start, problem.y, backward=Backward("implicit", solver)
+    )
+    (gradient,) = torch.autograd.grad(found.state.sum() * torch.inf, problem.W)
+    assert gradient.isnan().any()
+
+
+@pytest.mark.parametrize("mode", ["implicit", "jfb", "phantom", "unrolled"])
+def test_divergence_raises_in_all_modes(mode, rng):
+    y = torch.ones(1, 2, requires_grad=True)
+    with pytest.raises(DivergenceError, match="not finite"):
+        equilibrium(
+            lambda u, y: torch.log1p(u) - y,
+            torch.ones(1, 2),
+            y,
+            solver="picard",
+            max_iterations=200,
+            backward=Backward(mode),
+        )
+
+
+def test_a_function_that_ignores_the_state(rng):
+    W = torch.randn(3, generator=rng, requires_grad=True)
+    y = torch.ones(2, 3)
+    found = equilibrium(lambda u, y: y * W, y, y)
+    (gradient,) = torch.autograd.grad(found.state.sum(), W)
+    assert gradient.tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("solver", BACKWARD)
 def test_unsolved_backward_systems_are_told(solver, rng):
     problem = Problem(rng)
     short = Backward("implicit", solver, tolerance=1e-12, max_iterations=2)
@@ -180,6 +213,10 @@ def test_backward_in_the_precision_of_the_forward_pass(rng):
         found = equilibrium(function, y, y, tolerance=1e-2, backward=Backward(tolerance=1e-2))
     found.state.sum().backward()
     assert set(seen) == {torch.bfloat16}
+    mixed, W.grad = W.grad, None
+    equilibrium(lambda u, y: u @ W.T + y, y, y).state.sum().backward()
+    # tolerances of 1e-2, rounding of 2**-9
+    assert relative([mixed], [W.grad]) < 0.05
 
 
 @pytest.mark.parametrize(

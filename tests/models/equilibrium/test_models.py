@@ -211,16 +211,44 @@ def test_what_is_not_proven_is_not_called_so(rng):
     report = contraction_report(make(DEGradient, lipschitz=1.5), RAYS, y)
     assert not report.proven
     assert "convergence is not proven" in str(report)
-    # by a network that has the fixed points of a contraction, but goes there in other steps
-    fast = make(DEGradient, preconditioner="circulant", lipschitz=0.8)
-    assert contraction_report(fast, RAYS, y).proven
-    assert not contraction_report(make(DEProximal, preconditioner="circulant"), RAYS, y).proven
+    # a preconditioned step has the fixed points of a contraction, but need not converge to them
+    fast = make(DEGradient, preconditioner="circulant", lipschitz=0.8, step=5.0)
+    report = contraction_report(fast, RAYS, y)
+    assert report.factor == math.inf
+    assert report.unique
+    assert not report.proven
+    assert "convergence is not proven" in str(report)
+    picard = fast.eval().solve(y, RAYS, solver="picard", max_iterations=60)
+    assert not picard.converged.all()
+    report = contraction_report(make(DEProximal, preconditioner="circulant"), RAYS, y)
+    assert not report.proven
+    assert not report.unique
+
+
+def test_report_away_from_the_fixed_points_says_so(rng):
+    model = make(DEGradient, lipschitz=0.8, max_iterations=1)
+    report = contraction_report(model, RAYS, sinograms(rng, 1))
+    assert not report.converged
+    assert "away from the fixed points" in str(report)
+    assert model.training  # as it was
+
+
+def test_report_of_an_adjoint_that_is_not_exact(rng):
+    class Unmatched(RayTransform):
+        adjoint_is_exact = False
+
+    operator = Unmatched(GRID, RAYS.scan)
+    report = contraction_report(make(DEGradient, lipschitz=0.8), operator, sinograms(rng, 1))
+    assert not report.proven
+    assert not report.unique
 
 
 def test_report_needs_no_data_but_a_deep_equilibrium():
     assert contraction_report(make(DEGradient, lipschitz=0.8).float(), RAYS).proven
     with pytest.raises(TypeError, match="model: expected a deep-equilibrium network, got Learned"):
         contraction_report(LearnedPrimal(iterations=1), RAYS)
+    with pytest.raises(ValueError, match="sinogram: expected at least one, got shape"):
+        contraction_report(make(DEGradient), RAYS, torch.zeros(0, *RAYS.range_shape))
     with pytest.raises(ValueError, match="iterations: expected"):
         contraction_report(make(DEGradient), RAYS, iterations=0)
 
@@ -254,6 +282,13 @@ def test_divergence_is_an_error(rng):
     model = make(DEGradient, step=50.0, solver="picard", max_iterations=500).eval()
     with pytest.raises(DivergenceError, match="not finite"):
         model(sinograms(rng), RAYS)
+
+
+def test_denoising_takes_real_images():
+    with pytest.raises(ValueError, match="image: expected float32 or float64"):
+        make(DEGradient).denoise(torch.zeros(1, 1, 8, 8).half())
+    with pytest.raises(TypeError, match="image"):
+        make(DEGradient).denoise(np.zeros((1, 1, 8, 8)))
 
 
 def test_solve_takes_another_start_and_other_limits(rng):

@@ -5,7 +5,11 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from tomolearn.models.equilibrium import SpectralConv2d, spectral_norm_bound
+from tomolearn.models.equilibrium import (
+    DivergenceError,
+    SpectralConv2d,
+    spectral_norm_bound,
+)
 from tomolearn.models.equilibrium.regularisers import SpectralDnCNN, SpectralUNet
 
 
@@ -42,10 +46,10 @@ def test_norm_of_the_flattened_kernel_is_another_one():
     assert np.linalg.norm(matrix, 2) > 1.2 * np.linalg.norm(flat, 2)
 
 
-def test_gradient_goes_through_the_norm():
+def test_gradient_goes_through_the_norm(rng):
     convolution = layer()
-    convolution.normalised((6, 6))
-    direction = torch.randn(convolution.weight.shape, dtype=torch.float64)
+    shape = convolution.weight.shape
+    direction = torch.randn(shape, generator=rng, dtype=torch.float64)
     loss = (convolution.normalised((6, 6)) * direction).sum()
     (gradient,) = torch.autograd.grad(loss, convolution.weight)
 
@@ -54,7 +58,7 @@ def test_gradient_goes_through_the_norm():
         return float((weight * direction).sum() / np.linalg.norm(matrix.numpy(), 2))
 
     with torch.no_grad():
-        step = 1e-5 * torch.randn(convolution.weight.shape, dtype=torch.float64)
+        step = 1e-5 * torch.randn(shape, generator=rng, dtype=torch.float64)
         slope = value(convolution.weight + step) - value(convolution.weight - step)
     assert slope == pytest.approx(2 * float((gradient * step).sum()), rel=1e-6)
 
@@ -124,6 +128,68 @@ def test_bad_kernels(kernel, samples, message):
         spectral_norm_bound(kernel, samples)
 
 
+def switched(first, second):
+    """Two channels that do not meet, with these norms: 1x1 would do, 3x3 it is."""
+    weight = torch.zeros(2, 2, 3, 3, dtype=torch.float64)
+    weight[0, 0, 1, 1], weight[1, 1, 1, 1] = first, second
+    return weight
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_another_singular_value_may_become_the_largest(training):
+    convolution = layer(2, 2).train(training)
+    for second in (1.0, 2.0, 4.0, 8.0, 9.0, *[9.0 + i / 100 for i in range(200)]):
+        with torch.no_grad():
+            convolution.weight.copy_(switched(3.0, second))
+        kernel = convolution.normalised((6, 6))
+    kernel = convolution.eval().normalised((6, 6)).detach()
+    assert np.linalg.norm(convolution_matrix(kernel, (6, 6)).numpy(), 2) == pytest.approx(1)
+
+
+def test_changes_that_autograd_does_not_see_are_seen():
+    convolution = layer().eval()
+    convolution.normalised((6, 6))
+    convolution.weight.data.mul_(3.0).add_(0.5)
+    kernel = convolution.normalised((6, 6)).detach()
+    assert np.linalg.norm(convolution_matrix(kernel, (6, 6)).numpy(), 2) == pytest.approx(1)
+
+
+def test_evaluation_in_inference_mode_and_then_training():
+    convolution = layer().eval()
+    with torch.inference_mode():
+        convolution.normalised((6, 6))
+    convolution.train().normalised((6, 6)).sum().backward()
+    assert convolution.weight.grad.isfinite().all()
+
+
+def test_zeros_stay_zeros_and_nothing_else_is_remembered():
+    convolution = layer()
+    with torch.no_grad():
+        convolution.weight.zero_()
+    assert not convolution.normalised((6, 6)).any()
+    with torch.no_grad():
+        convolution.weight.fill_(torch.nan)
+    with pytest.raises(DivergenceError, match="weights of a convolution are not finite"):
+        convolution.normalised((6, 6))
+    with torch.no_grad():
+        convolution.weight.fill_(1.0)
+    kernel = convolution.eval().normalised((6, 6)).detach()
+    assert np.linalg.norm(convolution_matrix(kernel, (6, 6)).numpy(), 2) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1), "n_in"),
+        ((1, 0), "n_out"),
+        ((1, 1, 2), "kernel_size: expected an odd number, got 2"),
+    ],
+)
+def test_bad_convolutions(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SpectralConv2d(*arguments)
+
+
 NETWORKS = {
     "dncnn": lambda: SpectralDnCNN(4, 6, bias=True, activation="relu"),
     "dncnn_maxmin": lambda: SpectralDnCNN(4, 6, bias=True, activation="maxmin"),
@@ -155,3 +221,23 @@ def test_networks_keep_their_bound(name, shape, rng):
     doubled = network.bound([2.0] + [1.0] * (len(kernels) - 1))
     assert single < doubled <= 2 * single
     assert network(x, *kernels).shape == x.shape
+
+
+@pytest.mark.parametrize("scales", [2, 3])
+def test_unet_attains_its_bound(scales):
+    network = SpectralUNet(scales, 4, bias=False, activation="relu").double()
+    kernels = [torch.zeros_like(convolution.weight.detach()) for convolution in network.layers]
+    for i, kernel in enumerate(kernels):
+        kernel[0, 0, 1, 1] = 1
+        if scales < i < 2 * scales:  # skipped and coarser channel, one half each
+            kernel[0, 0, 1, 1] = kernel[0, kernel.shape[0], 1, 1] = 2**-0.5
+    x = torch.ones(1, 1, 8, 8, dtype=torch.float64)
+    assert float(network(x, *kernels).norm() / x.norm()) == pytest.approx(1, rel=1e-12)
+
+
+def test_bound_of_a_unet_by_hand():
+    network = SpectralUNet(2, 4, bias=False, activation="relu")
+    # down, down, inner, up, last
+    a, b, c, d, e = 2.0, 3.0, 0.5, 1.5, 0.7
+    expected = ((a**2 + (a * b * c) ** 2) / 2) ** 0.5 * d * e
+    assert network.bound([a, b, c, d, e]) == pytest.approx(expected)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tomolearn.models.equivariant import GROUPS, filter_action, filter_basis, get_group
+from tomolearn.models.equivariant import GROUPS, Group, filter_action, filter_basis, get_group
 
 SIZES = (1, 3, 5, 7)
 each = pytest.mark.parametrize(
@@ -20,6 +20,15 @@ def test_action_is_a_representation(group, size):
     for g in range(group.order):
         for h in range(group.order):
             # sums of at most 49 products of numbers of order one
+            assert np.abs(moves[g] @ moves[h] - moves[group.table[g][h]]).max() < 1e-13
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_action_of_turns_and_flips_together_is_a_representation(size):
+    group = Group("D8", 8, reflections=True)
+    moves = filter_action(group, size)
+    for g in range(group.order):
+        for h in range(group.order):
             assert np.abs(moves[g] @ moves[h] - moves[group.table[g][h]]).max() < 1e-13
 
 

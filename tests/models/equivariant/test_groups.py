@@ -107,3 +107,9 @@ def test_refused():
 def test_groups_are_values():
     assert get_group("D4") == Group("D4", 4, reflections=True)
     assert get_group("C8") != get_group("C4")
+
+
+@pytest.mark.parametrize("rotations", [3, 6, 10])
+def test_groups_without_quarter_turns_are_refused(rotations):
+    with pytest.raises(ValueError, match=rf"rotations: expected 1, 2 or .* 4, got {rotations}"):
+        Group("other", rotations)

@@ -42,9 +42,14 @@ class ContractionReport:
         Step size and weight of the regulariser.
     factor : float
         Lipschitz constant of the iteration that `lipschitz_bound` proves, whatever the smallest
-        eigenvalue.
+        eigenvalue; infinite if none is known, as with a preconditioner or an adjoint that is not
+        exact.
     factor_if_smallest : float
         The same if `smallest_eigenvalue` is indeed the smallest.
+    unique : bool
+        Whether it is proven that there is exactly one fixed point.
+    converged : bool
+        Whether the model's solver found the fixed points, near which the rest was measured.
     jacobian_norm : float
         Norm of the Jacobian of the iteration at the fixed points, the largest that was found.
     observed_rate : float
@@ -61,25 +66,33 @@ class ContractionReport:
     weight: float
     factor: float
     factor_if_smallest: float
+    unique: bool
+    converged: bool
     jacobian_norm: float
     observed_rate: float
 
     @property
     def proven(self) -> bool:
-        """Whether convergence from every start to the one fixed point is proven."""
+        """Whether it is proven that the plain iteration, Picard's, converges from every start.
+
+        Other solvers are not covered by the theorem; what they found is told by their residual.
+        """
         return self.factor < 1
 
     def __str__(self) -> str:
         verdict = "convergence is proven" if self.proven else "convergence is not proven"
+        fixed_points = "one fixed point" if self.unique else "number of fixed points not proven"
+        where = "" if self.converged else ", away from the fixed points, which were not found"
         return (
-            f"{verdict}: Lipschitz constant of the iteration <= {self.factor:.6f}\n"
+            f"{verdict}: Lipschitz constant of the iteration <= {self.factor:.6f}; "
+            f"{fixed_points}\n"
             f"  R - Id: {self.lipschitz_found:.4f} <= Lipschitz constant <= "
             f"{self.lipschitz_bound:.4f} (largest layer {max(self.layer_bounds):.4f})\n"
             f"  A^T A / ||A||^2: eigenvalues from {self.smallest_eigenvalue:.3g} to "
             f"{self.largest_eigenvalue:.6f}\n"
             f"  step {self.step:.4g}, weight {self.weight:.4g}\n"
-            f"  measured: norm of the Jacobian {self.jacobian_norm:.6f}, residual per iteration "
-            f"x {self.observed_rate:.6f}"
+            f"  measured{where}: norm of the Jacobian {self.jacobian_norm:.6f}, "
+            f"residual per iteration x {self.observed_rate:.6f}"
         )
 
 
@@ -135,6 +148,24 @@ def contraction_report(
     if not isinstance(model, DeepEquilibrium):
         raise TypeError(f"model: expected a deep-equilibrium network, got {type(model).__name__}")
     check_int("iterations", iterations, minimum=1)
+    if sinogram is not None and isinstance(sinogram, torch.Tensor) and sinogram.numel() == 0:
+        raise ValueError(f"sinogram: expected at least one, got shape {tuple(sinogram.shape)}")
+    # in training, kernels follow the weights with one power iteration per step only
+    was_training = model.training
+    model.eval()
+    try:
+        return _report(model, operator, sinogram, iterations, seed)
+    finally:
+        model.train(was_training)
+
+
+def _report(
+    model: DeepEquilibrium,
+    operator: LinearOperator,
+    sinogram: torch.Tensor | None,
+    iterations: int,
+    seed: int,
+) -> ContractionReport:
     weights = next(model.parameters())
     generator = torch.Generator().manual_seed(seed)
 
@@ -157,6 +188,7 @@ def contraction_report(
     else:
         smallest = _smallest_eigenvalue(A, draw(1, 1, rows, columns), largest, iterations)
 
+    exact = getattr(operator, "adjoint_is_exact", True)
     y, function = model.problem(sinogram, operator)
     u = found.state
     picard = fixed_point(function, u, y, solver="picard", tolerance=0, max_iterations=iterations)
@@ -170,8 +202,12 @@ def contraction_report(
         smallest_eigenvalue=smallest,
         step=model.step,
         weight=model.weight,
-        factor=model.contraction_factor(lipschitz, 0.0, largest),
-        factor_if_smallest=model.contraction_factor(lipschitz, smallest, largest),
+        factor=model.contraction_factor(lipschitz, 0.0, largest) if exact else math.inf,
+        factor_if_smallest=model.contraction_factor(lipschitz, smallest, largest)
+        if exact
+        else math.inf,
+        unique=exact and model.has_one_fixed_point(lipschitz, largest),
+        converged=bool(found.converged.all()),
         jacobian_norm=jacobian_norm(lambda x: function(x, y), u, draw(*u.shape), iterations),
         observed_rate=_rate(picard.history, torch.finfo(weights.dtype).eps),
     )

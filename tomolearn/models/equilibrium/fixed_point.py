@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from tomolearn._core.checks import check_float, check_int, check_known
+from tomolearn._core.checks import check_float, check_int, check_known, check_real_tensor
 
 __all__ = [
     "SOLVERS",
@@ -299,6 +299,13 @@ def as_solver(name: str, solver: str | Solver) -> Solver:
     return solver
 
 
+def relative_residual(u: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+    """Return ||f - u|| / ||f|| of each entry, in double precision."""
+    size = torch.linalg.vector_norm(f.flatten(1), dim=1, dtype=torch.float64)
+    change = torch.linalg.vector_norm((f - u).flatten(1), dim=1, dtype=torch.float64)
+    return change / size.clamp_min(torch.finfo(torch.float32).tiny)
+
+
 @torch.no_grad()
 def fixed_point(
     function: Callable[..., torch.Tensor],
@@ -340,8 +347,10 @@ def fixed_point(
     DivergenceError
         If a value is not finite.
     TypeError, ValueError
-        If an argument is not of the kind named above.
+        If an argument is not of the kind named above, or the function's value not of the shape of
+        its argument.
     """
+    check_real_tensor("start", start)
     rule = as_solver("solver", solver)
     check_float("tolerance", tolerance, nonnegative=True)
     check_int("max_iterations", max_iterations, minimum=1)
@@ -359,10 +368,15 @@ def fixed_point(
     index = torch.arange(n, device=device)
     evaluations = 0
     while len(index) and evaluations < max_iterations:
-        f = function(u.unflatten(1, shape), *context).flatten(1)
+        value = function(u.unflatten(1, shape), *context)
+        if value.shape != (len(u), *shape):
+            raise ValueError(
+                f"function: expected values of the shape of its argument, {(len(u), *shape)}, "
+                f"got {tuple(value.shape)}"
+            )
+        f = value.flatten(1)
         evaluations += 1
-        size = f.norm(dim=1).double()
-        residual = (f - u).norm(dim=1).double() / size.clamp_min(torch.finfo(f.dtype).tiny)
+        residual = relative_residual(u, f)
         if not torch.isfinite(residual).all():
             raise DivergenceError(
                 f"fixed point: evaluation {evaluations} gave values that are not finite"

@@ -30,7 +30,8 @@ def gmres(
     right : torch.Tensor, shape (batch, ...)
         b.
     tolerance : float
-        Largest relative residual ||b - M x|| / ||b||. 0: run until `max_iterations`.
+        Largest relative residual ||b - M x|| / ||b||. 0: run until `max_iterations`. Ten units of
+        rounding count as converged in any case.
     max_iterations : int
         Largest number of applications of M within the Krylov spaces.
     restart : int
@@ -46,6 +47,8 @@ def gmres(
     ------
     DivergenceError
         If a value is not finite.
+    TypeError, ValueError
+        If an argument is not of the kind named above.
 
     References
     ----------
@@ -62,6 +65,7 @@ def gmres(
     size = b.norm(dim=1).double().clamp_min(tiny)
     x, r = torch.zeros_like(b), b
     residual = r.norm(dim=1).double() / size
+    _check_finite(residual)
     iterations = torch.zeros(n, dtype=torch.int64, device=b.device)
     history: list[torch.Tensor] = []
 
@@ -86,8 +90,7 @@ def gmres(
             norm = w.norm(dim=1)
             hessenberg[:, j + 1, j] = norm.double()
             basis[:, j + 1] = w / norm.clamp_min(tiny)[:, None]
-            if not torch.isfinite(norm).all():
-                raise DivergenceError("gmres: a product with the matrix is not finite")
+            _check_finite(norm)
             iterations[residual > tolerance] += 1
             used = j + 1
             part = hessenberg[:, : used + 1, :used]
@@ -99,6 +102,7 @@ def gmres(
         x = x + (basis[:, :used].mT @ y.to(b.dtype))[:, :, 0]
         r = b - product(x)
         residual = r.norm(dim=1).double() / size
+        _check_finite(residual)
     # the true residual may miss the tolerance by the rounding of its computation
     rounding = 10 * torch.finfo(b.dtype).eps
     return FixedPoint(
@@ -108,3 +112,8 @@ def gmres(
         residual <= max(tolerance, rounding),
         torch.stack(history) if history else residual.new_zeros(0, n),
     )
+
+
+def _check_finite(values: torch.Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise DivergenceError("gmres: the right side or a product with the matrix is not finite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -67,11 +68,19 @@ class DEGradient(DeepEquilibrium):
     def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
         """Return the largest |1 - step (weight + eigenvalue)|, plus step weight lipschitz.
 
-        With a preconditioner, it is that of the iteration without, with the step 1 / (1 + weight),
-        which has the same fixed points.
+        With a preconditioner, none is known.
         """
-        step = self.step if self.preconditioner == "none" else 1 / (largest + self.weight)
+        if self.preconditioner != "none":
+            return math.inf
         linear = max(
-            abs(1 - step * (self.weight + eigenvalue)) for eigenvalue in (smallest, largest)
+            abs(1 - self.step * (self.weight + eigenvalue)) for eigenvalue in (smallest, largest)
         )
-        return linear + step * self.weight * lipschitz
+        return linear + self.step * self.weight * lipschitz
+
+    def has_one_fixed_point(self, lipschitz: float, largest: float) -> bool:
+        """Tell whether N's Lipschitz constant is below one.
+
+        Then A^T A + weight (Id + N), whose zero shifted by A^T y is the fixed point, is strongly
+        monotone, whatever step and preconditioner.
+        """
+        return lipschitz < 1

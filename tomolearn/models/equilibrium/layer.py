@@ -14,10 +14,12 @@ from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn.classical import ConvergenceWarning
 from tomolearn.models.equilibrium.fixed_point import (
     SOLVERS,
+    DivergenceError,
     FixedPoint,
     Solver,
     as_solver,
     fixed_point,
+    relative_residual,
 )
 from tomolearn.models.equilibrium.gmres import gmres
 
@@ -51,6 +53,11 @@ class Backward:
         Number of steps in mode "phantom".
     damping : float
         Of these steps, in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
 
     References
     ----------
@@ -92,7 +99,7 @@ def equilibrium(
     backward: Backward | None = None,
     report: Callable[[FixedPoint], None] | None = None,
 ) -> FixedPoint:
-    """Return the fixed point u = f(u, ...), differentiable in all that the function depends on.
+    """Return the fixed point u = f(u, ...), differentiable once in all that the function needs.
 
     Except in mode "unrolled", which is Picard's iteration of `max_iterations` steps, it is
     `fixed_point`, and the memory does not depend on the number of iterations: where gradients are
@@ -119,7 +126,8 @@ def equilibrium(
     Returns
     -------
     FixedPoint
-        With residual and iterations of the forward pass.
+        With residual and iterations of the forward pass. In mode "unrolled" the residual is that
+        of the last state but one.
 
     Warns
     -----
@@ -130,7 +138,8 @@ def equilibrium(
     Raises
     ------
     DivergenceError
-        If a value is not finite, in the forward or the backward pass.
+        If a value is not finite, in the forward or the backward pass. An incoming gradient that is
+        not finite becomes NaN and is no error.
     TypeError, ValueError
         If an argument is not of the kind named above.
     """
@@ -151,8 +160,8 @@ def equilibrium(
     if mode.mode == "phantom":
         for _ in range(mode.steps):
             u = torch.lerp(u, function(u, *context), mode.damping)
-        return replace(found, state=u)
-    value = function(u, *context)
+        return replace(found, state=_finite(u))
+    value = _finite(function(u, *context))
     if mode.mode == "implicit" and value.requires_grad:
         fixed = tuple(values.detach() for values in context)
         solve = _LinearSystem(function, found.state, fixed, mode, report)
@@ -170,12 +179,17 @@ def _unrolled(
     u = start
     history = []
     for _ in range(max_iterations):
-        f = function(u, *context)
-        change, size = (f - u).detach().flatten(1), f.detach().flatten(1).norm(dim=1).double()
-        history.append(change.norm(dim=1).double() / size.clamp_min(torch.finfo(change.dtype).tiny))
+        f = _finite(function(u, *context))
+        history.append(relative_residual(u.detach(), f.detach()))
         u = f
     n = torch.full((start.shape[0],), max_iterations, dtype=torch.int64, device=start.device)
     return FixedPoint(u, n, history[-1], history[-1] <= tolerance, torch.stack(history))
+
+
+def _finite(value: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(value.detach()).all():
+        raise DivergenceError("fixed point: an evaluation gave values that are not finite")
+    return value
 
 
 class _Implicit(torch.autograd.Function):
@@ -210,12 +224,15 @@ class _LinearSystem:
         self._autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
     def __call__(self, b: torch.Tensor) -> torch.Tensor:
+        if not torch.isfinite(b).all():
+            # whoever scales losses, or checks gradients, is to see it
+            return torch.full_like(b, torch.nan)
         u = self._state.detach().requires_grad_()
         with torch.enable_grad(), self._precision():
             value = self._function(u, *self._context)
 
         def transposed(g: torch.Tensor) -> torch.Tensor:
-            (product,) = torch.autograd.grad(value, u, g, retain_graph=True)
+            (product,) = torch.autograd.grad(value, u, g, retain_graph=True, materialize_grads=True)
             return product
 
         mode = self._mode

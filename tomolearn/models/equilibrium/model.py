@@ -100,6 +100,11 @@ class DeepEquilibrium(ReconstructionModel):
     backward_iterations : int
         Its largest number of iterations.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+
     References
     ----------
     .. [1] D. Gilton, G. Ongie, R. Willett, "Deep equilibrium architectures for inverse problems in
@@ -183,6 +188,18 @@ class DeepEquilibrium(ReconstructionModel):
             Lipschitz constant of the network N.
         smallest, largest : float
             Bounds of the eigenvalues of A^T A / ||A||^2.
+        """
+
+    @abc.abstractmethod
+    def has_one_fixed_point(self, lipschitz: float, largest: float) -> bool:
+        """Tell whether there is exactly one fixed point, as far as these bounds can prove it.
+
+        Parameters
+        ----------
+        lipschitz : float
+            Lipschitz constant of the network N.
+        largest : float
+            Upper bound of the eigenvalues of A^T A / ||A||^2.
         """
 
     def solve(
@@ -306,7 +323,15 @@ class DeepEquilibrium(ReconstructionModel):
         Returns
         -------
         torch.Tensor, shape (batch, 1, rows, columns)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `image` is not a real tensor in float32 or float64.
         """
+        check_real_tensor("image", image)
+        if image.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"image: expected float32 or float64, got {image.dtype}")
         rows, columns = image.shape[-2:]
         return image - self.regularise(image, *self.network.kernels((rows, columns)))
 

@@ -72,3 +72,7 @@ class DEProximal(DeepEquilibrium):
             return math.inf
         descent = max(abs(1 - self.step * eigenvalue) for eigenvalue in (smallest, largest))
         return descent * (abs(1 - self.weight) + self.weight * lipschitz)
+
+    def has_one_fixed_point(self, lipschitz: float, largest: float) -> bool:
+        """Tell whether the step is a contraction."""
+        return self.contraction_factor(lipschitz, 0.0, largest) < 1

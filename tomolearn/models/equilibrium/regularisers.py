@@ -34,6 +34,7 @@ class LipschitzNetwork(Compilable):
     """
 
     layers: nn.ModuleList
+    dynamic = None  # the batch shrinks when entries converge
 
     def __init__(self, activation: str) -> None:
         super().__init__()

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from tomolearn._core.checks import check_int
+from tomolearn.models.equilibrium.fixed_point import DivergenceError
+
 __all__ = ["SpectralConv2d", "spectral_norm_bound"]
 
 # Relative residual at which a singular vector has converged, and the most iterations until then.
@@ -26,7 +29,8 @@ class SpectralConv2d(nn.Module):
 
     The power iteration starts where it ended for the weights before: one iteration per training
     step follows their changes. For evaluation, and at first, the singular vector is computed until
-    it has converged, by LOBPCG [3]_, once per change of the weights or of the size of the images.
+    it has converged, by LOBPCG [3]_, once per change of the weights or of the size of the images;
+    in float32, the norm is one up to 1e-3.
 
     Parameters
     ----------
@@ -36,6 +40,11 @@ class SpectralConv2d(nn.Module):
         Odd.
     bias : bool
         Whether to add a learned number to each channel; it does not change the norm.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
 
     References
     ----------
@@ -50,42 +59,68 @@ class SpectralConv2d(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, kernel_size: int = 3, *, bias: bool = False) -> None:
         super().__init__()
+        check_int("n_in", n_in, minimum=1)
+        check_int("n_out", n_out, minimum=1)
+        if check_int("kernel_size", kernel_size, minimum=1) % 2 == 0:
+            raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
         self.weight = nn.Parameter(torch.empty(n_out, n_in, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
         nn.init.xavier_uniform_(self.weight)
         self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
         self._padding = kernel_size // 2
-        self._singular: torch.Tensor | None = None  # right singular vector, an image
-        self._known: tuple[object, ...] = ()
+        # right singular vector, an image, and the weights and effort that it was found with
+        self._singular: torch.Tensor | None = None
+        self._seen: torch.Tensor | None = None
         self._is_thorough = False
 
     def normalised(self, shape: tuple[int, int]) -> torch.Tensor:
         """Return the kernel divided by the convolution's norm on images of this shape.
 
-        The gradient takes into account that the norm depends on the kernel.
+        The gradient takes into account that the norm depends on the kernel. A kernel of zeros is
+        returned as it is.
+
+        Raises
+        ------
+        DivergenceError
+            If a weight is not finite.
         """
         v = self._singular_vector(shape)
         image = conv2d(v, self.weight, padding=self._padding)
         # image = norm * (left singular vector): this is the norm, and has its derivative
-        return self.weight / ((image * image.detach()).sum() / image.detach().norm())
+        norm = image.detach().norm().clamp_min(torch.finfo(image.dtype).tiny)
+        largest = (image * image.detach()).sum() / norm
+        return self.weight / largest.clamp_min(torch.finfo(image.dtype).tiny)
 
     @torch.no_grad()
     def _singular_vector(self, shape: tuple[int, int]) -> torch.Tensor:
-        weight = self.weight
+        weight = self.weight.detach()
         size = (1, weight.shape[1], *shape)
-        v = self._singular
-        fresh = v is None or v.shape != size or v.device != weight.device
-        if v is None or fresh:
-            generator = torch.Generator().manual_seed(0)
-            v = torch.randn(size, generator=generator).to(weight)
-        v = v.to(weight.dtype)
-        known = (weight._version, weight.data_ptr(), weight.dtype, weight.device, size)
-        thorough = fresh or not self.training
-        if known != self._known or (thorough and not self._is_thorough):
-            v = self._converged(v) if thorough else self._gram(v)
-            v = v / v.norm()
-            self._singular, self._known, self._is_thorough = v, known, thorough
-        return v
+        v, seen = self._singular, self._seen
+        # tensors that were made in inference mode cannot take part in training
+        usable = v is None or not v.is_inference() or torch.is_inference_mode_enabled()
+        if (
+            v is None
+            or seen is None
+            or not usable
+            or v.shape != size
+            or seen.device != weight.device
+        ):
+            v = seen = None
+        thorough = v is None or not self.training
+        same = seen is not None and seen.dtype == weight.dtype and torch.equal(seen, weight)
+        if v is not None and same and (self._is_thorough or not thorough):
+            return v
+        if not torch.isfinite(weight).all():
+            raise DivergenceError("spectral norm: the weights of a convolution are not finite")
+        noise = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(weight)
+        noise = noise / noise.norm()
+        # an old vector may be that of a singular value that is no longer the largest one
+        v = noise if v is None else v.to(weight.dtype) + (0.1 if thorough else 0.01) * noise
+        v = self._converged(v) if thorough else self._gram(v / v.norm())
+        if not v.any():  # of a convolution with zeros
+            v = noise
+        self._singular, self._seen, self._is_thorough = v / v.norm(), weight.clone(), thorough
+        return self._singular
 
     def _gram(self, v: torch.Tensor) -> torch.Tensor:
         """Apply the convolution and its transpose: one power iteration."""
@@ -161,6 +196,11 @@ def spectral_norm_bound(kernel: torch.Tensor, samples: int = 64) -> float:
     -------
     float
         The bound.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is not a square one of odd size, or there are too few samples.
 
     References
     ----------

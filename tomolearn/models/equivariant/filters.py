@@ -88,7 +88,7 @@ def _filter_basis(group: Group, size: int) -> np.ndarray:
             # What the quarter turns leave to be done is sampled, the quarter turns permute, so
             # that they are exact in all precisions.
             rest = turn % (group.rotations // 4)
-            filters = _harmonics(size, 2 * math.pi * rest / group.rotations)
+            filters = _harmonics(size, (-1) ** mirrored * 2 * math.pi * rest / group.rotations)
             exact = mirrored * group.rotations + turn - rest
         images = torch.from_numpy(filters.T.reshape(-1, size, size))
         moved.append(group.act(exact, images).reshape(-1, size**2).T.numpy())

@@ -38,6 +38,11 @@ class Group:
     rotations: int
     reflections: bool = False
 
+    def __post_init__(self) -> None:
+        check_int("rotations", self.rotations, minimum=1)
+        if self.rotations > 2 and self.rotations % 4:
+            raise ValueError(f"rotations: expected 1, 2 or a multiple of 4, got {self.rotations}")
+
     @property
     def order(self) -> int:
         """Number of elements."""
