@@ -37,7 +37,7 @@ def test_passes_are_timed_apart(monkeypatch):
     # a clock that ticks once per look: three looks per step, two intervals
     ticks = iter(range(10_000))
     monkeypatch.setattr(
-        "tomolearn.evaluation.equilibrium_speed._now", lambda device: float(next(ticks))
+        "tomolearn.evaluation.equilibrium_speed.now", lambda device: float(next(ticks))
     )
     timings = list(measure_backward(small_network(), task=small_task(), rounds=2))
     values = {t.what: t.value for t in timings if t.contender == "jfb"}

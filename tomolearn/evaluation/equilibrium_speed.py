@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn.evaluation.timing import Timing, with_ratios
-from tomolearn.evaluation.training_speed import memory_of_steps
+from tomolearn.evaluation.timing import Timing, now, with_ratios
+from tomolearn.evaluation.training_speed import memory_of_steps, training_batch
 from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
 from tomolearn.tasks import Task, get_task
 
@@ -63,9 +62,7 @@ def measure_backward(
     """
     where = torch.device(device)
     task = get_task("ellipses") if task is None else task
-    pairs = task.pairs("train", size=batch)
-    drawn = torch.utils.data.default_collate([pairs[index] for index in range(batch)])
-    sinogram, image = (part.to(where) for part in drawn)
+    sinogram, image = training_batch(task, batch, where)
     operator = task.operator()
     models = {}
     for name, options in BACKWARD.items():
@@ -75,11 +72,11 @@ def measure_backward(
     for turn in range(rounds + 1):
         for name, contender in models.items():
             contender.zero_grad()
-            times = [_now(where)]
+            times = [now(where)]
             loss = (contender(sinogram, operator) - image).square().mean()
-            times.append(_now(where))
+            times.append(now(where))
             loss.backward()
-            times.append(_now(where))
+            times.append(now(where))
             if turn > 0:  # the first one fills caches
                 samples[name].append((times[2] - times[1], times[2] - times[0]))
     whats = ("backward pass", "forward and backward pass")
@@ -135,9 +132,3 @@ def measure_equilibrium_memory(
             network = DEGradient(**{**_NETWORK, **options, "backward_iterations": 20})
             steps[f"{mode}, {n} iterations"] = network
     return memory_of_steps(task.grid, task.scan, steps, batch, device)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":  # kernels run after their call has returned
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Timing", "race", "with_ratios"]
+__all__ = ["Timing", "now", "race", "with_ratios"]
 
 _SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
 _PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
@@ -47,13 +47,18 @@ class Timing:
         return asdict(self)
 
 
+def now(device: torch.device) -> float:
+    """Return the time in seconds, when all is computed that was begun on the device."""
+    if device.type == "cuda":  # kernels run after their call has returned
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
-    start = time.perf_counter()
+    start = now(device)
     for _ in range(calls):
         function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / calls
+    return (now(device) - start) / calls
 
 
 def race(

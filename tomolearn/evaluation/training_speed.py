@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn.evaluation.timing import Timing, race, with_ratios
+from tomolearn.evaluation.timing import Timing, now, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
 from tomolearn.models import LearnedPrimalDual, ReconstructionModel
@@ -73,17 +72,11 @@ class _Watched(LinearOperator):
     def _watch(
         self, compute: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
     ) -> torch.Tensor:
-        start = _now(x.device)
+        start = now(x.device)
         values = compute(x)
-        self.seconds += _now(x.device) - start
+        self.seconds += now(x.device) - start
         self.calls += 1
         return values
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":  # kernels run after their call has returned
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 class _Trainer:
@@ -162,9 +155,7 @@ def measure_training(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = LearnedPrimalDual()
-    pairs = task.pairs("train", size=batch)
-    drawn = torch.utils.data.default_collate([pairs[index] for index in range(batch)])
-    sinogram, image = (part.to(where) for part in drawn)
+    sinogram, image = training_batch(task, batch, where)
     ours = task.operator()
     backend = ours.backend_on(where).name
     operators: dict[str, LinearOperator] = {backend: ours}
@@ -186,6 +177,15 @@ def measure_training(
         yield Timing(task.name, batch, what, name, 100.0 * share, "%", None)
 
 
+def training_batch(
+    task: Task, size: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sinograms and images of a task's first training pairs."""
+    pairs = task.pairs("train", size=size)
+    sinogram, image = torch.utils.data.default_collate([pairs[index] for index in range(size)])
+    return sinogram.to(device), image.to(device)
+
+
 def _share_of_rays(
     trainer: _Trainer,
     operator: LinearOperator,
@@ -199,9 +199,9 @@ def _share_of_rays(
     trainer.step(sinogram, image)
     shares = []
     for _ in range(rounds):
-        watched.seconds, start = 0.0, _now(sinogram.device)
+        watched.seconds, start = 0.0, now(sinogram.device)
         trainer.step(sinogram, image)
-        shares.append(watched.seconds / (_now(sinogram.device) - start))
+        shares.append(watched.seconds / (now(sinogram.device) - start))
     return float(np.median(shares))
 
 
@@ -269,22 +269,24 @@ def memory_of_steps(
         Pairs per step.
     device : str
         Where to train.
+
+    Returns
+    -------
+    iterator of Timing
+        In MiB; each is measured when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If this system does not tell the peak of a process: on CPUs only Linux does.
     """
     if torch.device(device).type == "cpu":
         _resident("VmHWM")
-    return _memory_timings(grid, scan, models, batch, device)
-
-
-def _memory_timings(
-    grid: Grid,
-    scan: Scan,
-    models: Mapping[str, ReconstructionModel],
-    batch: int,
-    device: str,
-) -> Iterator[Timing]:
-    case = f"parallel {grid.shape[0]}, {scan.n_angles} angles"
+    kind = "parallel" if isinstance(scan, ParallelBeam) else "fan"
+    case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
-    for name, model in models.items():
+
+    def measure(name: str, model: ReconstructionModel) -> Timing:
         settings = (type(model), dict(model.arguments), model.checkpoint_activations)
         # a new process for each: what one has once held, its allocator may keep
         with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -292,7 +294,9 @@ def _memory_timings(
                 _memory_of_a_step,
                 *(grid, scan, *settings, batch, device, torch.get_num_threads()),
             ).result()
-        yield Timing(case, batch, "training step, peak memory", name, value / 2**20, "MiB", None)
+        return Timing(case, batch, "training step, peak memory", name, value / 2**20, "MiB", None)
+
+    return (measure(name, model) for name, model in models.items())
 
 
 def _memory_of_a_step(

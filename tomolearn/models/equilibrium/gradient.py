@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
-from tomolearn.models.base import Scaled
-from tomolearn.models.equilibrium.model import DeepEquilibrium
-from tomolearn.operators import LinearOperator
+from tomolearn.models.equilibrium.model import DeepEquilibrium, Map
 
 __all__ = ["DEGradient"]
 
@@ -49,21 +46,11 @@ class DEGradient(DeepEquilibrium):
     >>> found.iterations, found.converged
     """
 
-    def iteration(
-        self, operator: LinearOperator, shape: tuple[int, int]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def update(
+        self, u: torch.Tensor, descent: torch.Tensor, scale: Map, regulariser: Map
+    ) -> torch.Tensor:
         """Return the gradient step."""
-        A = Scaled(operator)
-        kernels = self.network.kernels(shape)
-        step, weight = self.log_step.exp(), self.log_weight.exp()
-
-        precondition = self.precondition(A, shape)
-
-        def function(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            descent = A.adjoint(y - A(u)) - weight * self.regularise(u, *kernels)
-            return u + step * precondition(descent, weight)
-
-        return function
+        return u + scale(descent - regulariser(u))
 
     def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
         """Return the largest |1 - step (weight + eigenvalue)|, plus step weight lipschitz.

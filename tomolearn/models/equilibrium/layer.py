@@ -13,15 +13,13 @@ import torch
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn.classical import ConvergenceWarning
 from tomolearn.models.equilibrium.fixed_point import (
-    SOLVERS,
     DivergenceError,
     FixedPoint,
-    Solver,
-    as_solver,
     fixed_point,
     relative_residual,
 )
 from tomolearn.models.equilibrium.gmres import gmres
+from tomolearn.models.equilibrium.solvers import SOLVERS, Solver, as_solver
 
 __all__ = ["BACKWARD_MODES", "BACKWARD_SOLVERS", "Backward", "equilibrium"]
 

@@ -22,11 +22,7 @@ from tomolearn._core.checks import (
 from tomolearn.classical import ConvergenceWarning, fbp
 from tomolearn.classical.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.equilibrium.fixed_point import (
-    SOLVERS,
-    FixedPoint,
-    fixed_point,
-)
+from tomolearn.models.equilibrium.fixed_point import FixedPoint, fixed_point
 from tomolearn.models.equilibrium.layer import (
     BACKWARD_MODES,
     BACKWARD_SOLVERS,
@@ -39,12 +35,13 @@ from tomolearn.models.equilibrium.regularisers import (
     ACTIVATIONS,
     REGULARISERS,
     LipschitzNetwork,
-    SpectralDnCNN,
-    SpectralUNet,
 )
+from tomolearn.models.equilibrium.solvers import SOLVERS
 from tomolearn.operators import LinearOperator
 
 __all__ = ["STARTS", "DeepEquilibrium"]
+
+Map = Callable[[torch.Tensor], torch.Tensor]
 
 STARTS = ("adjoint", "fbp", "zero")
 """Where the iteration begins."""
@@ -77,7 +74,7 @@ class DeepEquilibrium(ReconstructionModel):
         Between the convolutions. "maxmin" sorts pairs of channels and loses less of the norm.
     lipschitz : float
         Upper bound of N's Lipschitz constant: the factor by which its output is multiplied.
-        Below 1, convergence can be proven; above, reconstructions are better.
+        Below 1, convergence can be proven; above, N can be the stronger regulariser.
     step, weight : float
         Step size and weight of the regulariser at first.
     preconditioner : {"none", "circulant"}
@@ -134,7 +131,7 @@ class DeepEquilibrium(ReconstructionModel):
         backward_iterations: int = 100,
     ) -> None:
         arguments: dict[str, Any] = {
-            "regulariser": check_choice("regulariser", regulariser, REGULARISERS),
+            "regulariser": check_choice("regulariser", regulariser, tuple(REGULARISERS)),
             "depth": check_int("depth", depth, minimum=2),
             "channels": check_int("channels", channels, minimum=1),
             "bias": bool(bias),
@@ -163,12 +160,30 @@ class DeepEquilibrium(ReconstructionModel):
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.backward = Backward(backward, backward_solver, backward_tolerance, backward_iterations)
         self.lipschitz = float(lipschitz)
-        kind = SpectralDnCNN if regulariser == "dncnn" else SpectralUNet
-        self.network: LipschitzNetwork = kind(depth, channels, bias=bias, activation=activation)
+        self.network: LipschitzNetwork = REGULARISERS[regulariser](
+            depth, channels, bias=bias, activation=activation
+        )
         self.log_step = nn.Parameter(torch.tensor(math.log(step)))
         self.log_weight = nn.Parameter(torch.tensor(math.log(weight)))
 
     @abc.abstractmethod
+    def update(
+        self, u: torch.Tensor, descent: torch.Tensor, scale: Map, regulariser: Map
+    ) -> torch.Tensor:
+        """Return the next image.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape (batch, 1, rows, columns)
+            The image.
+        descent : torch.Tensor, shape (batch, 1, rows, columns)
+            A^T (y - A u), with A and y divided by the norm of A.
+        scale : callable
+            Multiplies an image by the preconditioner and the step size.
+        regulariser : callable
+            Maps an image u to weight R(u).
+        """
+
     def iteration(
         self, operator: LinearOperator, shape: tuple[int, int]
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -177,6 +192,21 @@ class DeepEquilibrium(ReconstructionModel):
         It is a function of images (batch, 1, rows, columns) and sinograms (batch, 1, angles,
         bins), for images of the given shape, with the weights at the time of this call.
         """
+        A = Scaled(operator)
+        kernels = self.network.kernels(shape)
+        step, weight = self.log_step.exp(), self.log_weight.exp()
+        filtered = Circulant(A, shape, step) if self.preconditioner == "circulant" else None
+
+        def scale(gradient: torch.Tensor) -> torch.Tensor:
+            return step * (gradient if filtered is None else filtered(gradient, weight))
+
+        def regulariser(image: torch.Tensor) -> torch.Tensor:
+            return weight * self.regularise(image, *kernels)
+
+        def function(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.update(u, A.adjoint(y - A(u)), scale, regulariser)
+
+        return function
 
     @abc.abstractmethod
     def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
@@ -303,14 +333,6 @@ class DeepEquilibrium(ReconstructionModel):
     def regularise(self, image: torch.Tensor, *kernels: torch.Tensor) -> torch.Tensor:
         """Return R(u) = u + N(u), given the network's normalised kernels."""
         return image + self.lipschitz * self.network(image, *kernels)
-
-    def precondition(
-        self, A: Scaled, shape: tuple[int, int]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Return the map (gradient, weight) -> preconditioned gradient."""
-        if self.preconditioner == "none":
-            return lambda gradient, weight: gradient
-        return Circulant(A, shape, self.log_step)
 
     def denoise(self, image: torch.Tensor) -> torch.Tensor:
         """Return u - R(u), which training with the objective "denoising" makes a denoiser.

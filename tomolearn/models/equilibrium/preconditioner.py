@@ -13,8 +13,8 @@ class Circulant:
     """Approximate inverse of A^T A + w, for an operator A that is divided by its norm.
 
     For rays from all directions A^T A is nearly a convolution, with a kernel that falls as one
-    over the distance, and thus a filter that falls as one over the frequency: descent along the
-    gradient is hundreds of times slower for fine detail than for coarse. The filter is taken from
+    over the distance, and thus a filter that falls as one over the frequency, so that descent along
+    the gradient is slower the finer the detail. The filter is taken from
     the operator itself, as the Fourier transform of its response to one pixel in the middle of the
     image; negative values are set to zero. Its inverse with w added,
 

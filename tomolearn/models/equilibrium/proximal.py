@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
-from tomolearn.models.base import Scaled
-from tomolearn.models.equilibrium.model import DeepEquilibrium
-from tomolearn.operators import LinearOperator
+from tomolearn.models.equilibrium.model import DeepEquilibrium, Map
 
 __all__ = ["DEProximal"]
 
@@ -47,21 +44,12 @@ class DEProximal(DeepEquilibrium):
     >>> image = model(A(x), A)
     """
 
-    def iteration(
-        self, operator: LinearOperator, shape: tuple[int, int]
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def update(
+        self, u: torch.Tensor, descent: torch.Tensor, scale: Map, regulariser: Map
+    ) -> torch.Tensor:
         """Return the gradient step of the misfit, followed by the network."""
-        A = Scaled(operator)
-        kernels = self.network.kernels(shape)
-        step, weight = self.log_step.exp(), self.log_weight.exp()
-
-        precondition = self.precondition(A, shape)
-
-        def function(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            v = u + step * precondition(A.adjoint(y - A(u)), weight)
-            return v - weight * self.regularise(v, *kernels)
-
-        return function
+        v = u + scale(descent)
+        return v - regulariser(v)
 
     def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
         """Return the product of the Lipschitz constants of both halves of the step.

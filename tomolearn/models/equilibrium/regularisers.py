@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +23,8 @@ def _maxmin(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((torch.maximum(first, second), torch.minimum(first, second)), 1)
 
 
-ACTIVATIONS: Mapping[str, object] = MappingProxyType({"relu": torch.relu, "maxmin": _maxmin})
+Activation = Callable[[torch.Tensor], torch.Tensor]
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType({"relu": torch.relu, "maxmin": _maxmin})
 """Activations of Lipschitz constant one. "maxmin" sorts pairs of channels (arXiv:1811.05381)."""
 
 
@@ -38,7 +40,7 @@ class LipschitzNetwork(Compilable):
 
     def __init__(self, activation: str) -> None:
         super().__init__()
-        self._activation = activation
+        self._activate = ACTIVATIONS[activation]
 
     def kernels(self, shape: tuple[int, int]) -> list[torch.Tensor]:
         """Return the normalised kernels for images of this shape."""
@@ -60,9 +62,6 @@ class LipschitzNetwork(Compilable):
         layer: Any = self.layers[i]  # which torch knows as a Module
         found: SpectralConv2d = layer
         return found
-
-    def _activate(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x) if self._activation == "relu" else _maxmin(x)
 
     def _convolve(self, i: int, x: torch.Tensor, kernels: Sequence[torch.Tensor]) -> torch.Tensor:
         return conv2d(x, kernels[i], self.convolution(i).bias, padding=kernels[i].shape[-1] // 2)
@@ -105,10 +104,7 @@ class SpectralDnCNN(LipschitzNetwork):
 
     def bound(self, norms: Sequence[float]) -> float:
         """Return the product of the norms."""
-        product = 1.0
-        for norm in norms:
-            product *= norm
-        return product
+        return math.prod(norms)
 
 
 class SpectralUNet(LipschitzNetwork):
@@ -190,5 +186,7 @@ class SpectralUNet(LipschitzNetwork):
         return x * norms[2 * scales]
 
 
-REGULARISERS = ("dncnn", "unet")
-"""Kinds of networks."""
+REGULARISERS: Mapping[str, type[SpectralDnCNN | SpectralUNet]] = MappingProxyType(
+    {"dncnn": SpectralDnCNN, "unet": SpectralUNet}
+)
+"""Kinds of networks by name."""
