@@ -210,6 +210,6 @@ def test_memory_is_that_of_the_activations_and_checkpoints_save_most_of_it():
 
 
 def test_memory_needs_a_system_that_tells_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(training_speed, "_STATUS", tmp_path / "none")
+    monkeypatch.setattr("tomolearn._core.memory._STATUS", tmp_path / "none")
     with pytest.raises(ValueError, match=r"memory: expected a system that tells VmHWM"):
         measure_training_memory()

@@ -7,6 +7,7 @@ from tomolearn.classical.kaczmarz import kaczmarz
 from tomolearn.classical.landweber import landweber
 from tomolearn.classical.sirt import sirt
 from tomolearn.classical.total_variation import total_variation
+from tomolearn.classical.tv_weight import photon_tv_weight
 
 __all__ = [
     "ConvergenceWarning",
@@ -16,6 +17,7 @@ __all__ = [
     "fbp",
     "kaczmarz",
     "landweber",
+    "photon_tv_weight",
     "sirt",
     "tikhonov",
     "total_variation",

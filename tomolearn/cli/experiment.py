@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d, interpolate
 
 from data_sim import low_dose
-from tomolearn.classical import fbp, total_variation
+from tomolearn.classical import fbp, photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import FanBeam, Grid
 from tomolearn.metrics import MetricConvention, evaluate
@@ -28,7 +28,6 @@ __all__ = [
     "Settings",
     "run",
     "simulate",
-    "tv_weight",
     "within_border",
 ]
 
@@ -40,9 +39,6 @@ _SOURCE_TO_ISOCENTER = 595.0
 _SOURCE_TO_DETECTOR = 1086.0
 # The scanned object has so many pixels along each pixel of the reconstruction.
 _REFINEMENT = 2
-# Found on slices of a vertebra (85 mm wide), a chest and a head, 30 to 180 views: between 2 and 4
-# all are within 1.3 dB of their best.
-_TV_FACTOR = 3.0
 _BORDER = 4
 
 Image = TypeVar("Image", torch.Tensor, NDArray[np.floating])
@@ -77,7 +73,7 @@ class Settings:
     iterations : int
         Of the total-variation method.
     weight : float, optional
-        Of the total variation, in mm. Default: `tv_weight`.
+        Of the total variation, in mm. Default: `tomolearn.classical.photon_tv_weight`.
     """
 
     views: int
@@ -168,29 +164,6 @@ def simulate(ct_slice: CTSlice, settings: Settings) -> Measurement:
     return Measurement(truth, RayTransform(grid, scan), torch.from_numpy(noisy))
 
 
-def tv_weight(measurement: Measurement, settings: Settings) -> float:
-    """Return a weight of the total variation that suits the noise, in mm.
-
-    It is ``3 * noise * pixel * sqrt(views)``. The noise of a line integral is that of Poisson
-    counts and electronics, ``sqrt(counts + electronic_std**2) / counts``, its root mean square
-    over the bins, none counting more than 1. Back-projected, it has in each pixel the size of that
-    product, and the weight has to be a few times as large for the differences of neighbouring
-    pixels to withstand it.
-
-    Parameters
-    ----------
-    measurement : Measurement
-        The scan.
-    settings : Settings
-        Photons and electronic noise are used.
-    """
-    counts = settings.photons * torch.exp(-measurement.sinogram.double())
-    variance = (counts + settings.electronic_std**2) / counts**2
-    noise = math.sqrt(float(variance.clamp(max=1.0).mean()))
-    pixel = math.sqrt(math.prod(measurement.operator.grid.spacing))
-    return _TV_FACTOR * noise * pixel * math.sqrt(measurement.operator.scan.shape[0])
-
-
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """All that is to be shown.
@@ -224,7 +197,13 @@ def run(ct_slice: CTSlice, settings: Settings, *, progress: bool = False) -> Exp
     """
     measurement = simulate(ct_slice, settings)
     y, operator, truth = measurement.sinogram, measurement.operator, measurement.truth
-    weight = tv_weight(measurement, settings) if settings.weight is None else settings.weight
+    weight = settings.weight
+    if weight is None:
+        weight = float(
+            photon_tv_weight(
+                y, operator, photons=settings.photons, electronic_std=settings.electronic_std
+            )
+        )
 
     def filtered() -> torch.Tensor:
         return fbp(y, operator, filter="hann", frequency_scaling=settings.frequency_scaling)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
+from tomolearn._core.memory import resident_bytes
 from tomolearn.evaluation.timing import Timing, now, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
@@ -27,7 +26,6 @@ from tomolearn.tasks import Task, get_task
 __all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory", "memory_of_steps"]
 
 _PEER = "odl torch"
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -281,7 +279,7 @@ def memory_of_steps(
         If this system does not tell the peak of a process: on CPUs only Linux does.
     """
     if torch.device(device).type == "cpu":
-        _resident("VmHWM")
+        resident_bytes("VmHWM")
     kind = "parallel" if isinstance(scan, ParallelBeam) else "fan"
     case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
@@ -326,21 +324,6 @@ def _memory_of_a_step(
         before = torch.cuda.memory_allocated(where)
         trainer.step(sinogram, image)
         return torch.cuda.max_memory_allocated(where) - before
-    before = _resident("VmRSS")
+    before = resident_bytes("VmRSS")
     trainer.step(sinogram, image)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> int:
-    """Return what this process holds in memory (VmRSS), or has held at most (VmHWM), in bytes.
-
-    `resource.getrusage` would not do: its maximum is inherited from the process that started this
-    one, and may be that one's.
-    """
-    if _STATUS.exists():
-        found = re.search(rf"^{field}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        if found:
-            return 1024 * int(found[1])
-    raise ValueError(
-        f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; got none"
-    )
+    return resident_bytes("VmHWM") - before

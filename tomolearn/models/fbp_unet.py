@@ -173,6 +173,21 @@ class FBPUNet(ReconstructionModel):
             frequency_scaling=self.frequency_scaling,
             oversampling=self.oversampling,
         )
+        return self.correct(image)
+
+    def correct(self, image: torch.Tensor) -> torch.Tensor:
+        """Correct images that were reconstructed already.
+
+        Parameters
+        ----------
+        image : torch.Tensor, shape (batch, 1, rows, columns)
+            Filtered back-projections, in the units of the training and the precision of the
+            weights.
+
+        Returns
+        -------
+        torch.Tensor, same shape
+        """
         found = self.unet(image)
         return image + found if self.residual else found
 

@@ -7,12 +7,14 @@ from tomolearn.operators.base import (
     SumOperator,
 )
 from tomolearn.operators.differences import FiniteDifferences
+from tomolearn.operators.identity import Identity
 from tomolearn.operators.layer import OperatorLayer
 from tomolearn.operators.ray_transform import RayTransform
 
 __all__ = [
     "ComposedOperator",
     "FiniteDifferences",
+    "Identity",
     "LinearOperator",
     "OperatorLayer",
     "RayTransform",

@@ -1,0 +1,30 @@
+"""What a process holds in memory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["resident_bytes"]
+
+_STATUS = Path("/proc/self/status")
+
+
+def resident_bytes(field: str) -> int:
+    """Return what this process holds in memory (VmRSS), or has held at most (VmHWM), in bytes.
+
+    `resource.getrusage` would not do: its maximum is inherited from the process that started this
+    one, and may be that one's.
+
+    Raises
+    ------
+    ValueError
+        If this system does not tell.
+    """
+    if _STATUS.exists():
+        found = re.search(rf"^{field}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
+    raise ValueError(
+        f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; got none"
+    )
