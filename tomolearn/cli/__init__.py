@@ -13,6 +13,7 @@ import typer
 
 from tomolearn.cli.bench import bench
 from tomolearn.cli.demo import demo
+from tomolearn.cli.dicom import dicom
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.evaluate import evaluate
 from tomolearn.cli.info import info
@@ -25,7 +26,7 @@ from tomolearn.cli.train import train
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, tasks, simulate, train, models, evaluate, info, bench)
+COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info, bench)
 
 app = typer.Typer(
     cls=CleanErrors,

@@ -1,7 +1,16 @@
-"""CT slices from DICOM files, and Hounsfield units against attenuation."""
+"""CT series from DICOM files, derived series, and Hounsfield units against attenuation."""
 
+from tomolearn.dicom.deidentification import Deidentification
+from tomolearn.dicom.derivation import Derivation
+from tomolearn.dicom.derived import HOUNSFIELD_RANGE, DerivedSeries
+from tomolearn.dicom.discovery import Catalogue, LeftOut, find_series
+from tomolearn.dicom.elements import DicomWarning
 from tomolearn.dicom.example import example_slice_path
+from tomolearn.dicom.geometry import IRREGULAR, Finding, FindingKind
+from tomolearn.dicom.headers import Reason
 from tomolearn.dicom.reading import CTSlice, read_slice
+from tomolearn.dicom.series import Series, Volume
+from tomolearn.dicom.slices import SliceInfo
 from tomolearn.dicom.units import (
     MU_WATER,
     attenuation_to_hounsfield,
@@ -10,10 +19,25 @@ from tomolearn.dicom.units import (
 )
 
 __all__ = [
+    "HOUNSFIELD_RANGE",
+    "IRREGULAR",
     "MU_WATER",
     "CTSlice",
+    "Catalogue",
+    "Deidentification",
+    "Derivation",
+    "DerivedSeries",
+    "DicomWarning",
+    "Finding",
+    "FindingKind",
+    "LeftOut",
+    "Reason",
+    "Series",
+    "SliceInfo",
+    "Volume",
     "attenuation_to_hounsfield",
     "example_slice_path",
+    "find_series",
     "hounsfield_to_attenuation",
     "mu_water_at",
     "read_slice",

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
-import struct
-import zlib
+import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import Tag
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
-__all__ = ["AIR", "CTSlice", "read_slice"]
+from tomolearn.dicom.elements import DicomWarning, text, wrong
+from tomolearn.dicom.headers import Header, header_of, opened
+from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
+from tomolearn.dicom.slices import instance_number, pixel_spacing
 
-AIR = -1000.0
-"""Air in Hounsfield units, which stands for what a scanner did not measure."""
-
-# What pydicom raises for damaged files, besides OSError for those that cannot be read at all.
-_DAMAGE = (
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+__all__ = ["AIR", "CTSlice", "read_frame", "read_slice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +33,10 @@ class CTSlice:
         Who, which study, which series and which image; empty where the file does not say.
     instance_number : int or None
         The image's number within the series.
+    frame : int or None
+        Which image of an enhanced file it is, counted from 0; None if the file has just one.
+    deviations : tuple of str
+        What deviates from the standard in the file and was read all the same, with tag and value.
     """
 
     hounsfield: NDArray[np.float32]
@@ -64,19 +47,30 @@ class CTSlice:
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
     instance_number: int | None = None
+    frame: int | None = None
+    deviations: tuple[str, ...] = ()
 
 
-def read_slice(path: str | os.PathLike[str]) -> CTSlice:
+def read_slice(
+    path: str | os.PathLike[str], *, frame: int | None = None, strict: bool = False
+) -> CTSlice:
     """Read a CT slice from a DICOM file.
 
     Stored values become Hounsfield units by RescaleSlope and RescaleIntercept. Pixels at
     PixelPaddingValue, or between it and PixelPaddingRangeLimit, become air, and are marked in
-    `CTSlice.padding`; a padding value written with the wrong sign is understood.
+    `CTSlice.padding`; a padding value written with the wrong sign is understood. MONOCHROME1 says
+    how an image is shown and changes no value.
 
     Parameters
     ----------
     path : path
-        A file of the class CT Image Storage, or Enhanced CT Image Storage with one frame.
+        A file of the class CT Image Storage, Enhanced CT Image Storage, or Legacy Converted
+        Enhanced CT Image Storage.
+    frame : int, optional
+        Which image of an enhanced file, counted from 0; may be left out if there is just one.
+    strict : bool
+        Whether a deviation from the standard that does not hinder reading is an error instead of a
+        warning.
 
     Returns
     -------
@@ -87,153 +81,53 @@ def read_slice(path: str | os.PathLike[str]) -> CTSlice:
     OSError
         If the file cannot be read.
     ValueError
-        If it is no DICOM file, damaged, of another class, a localizer, has several frames, or
-        lacks what is needed. The message names file, tag and found value.
+        If it is no DICOM file, damaged, of another class, a localizer, has no such frame, lacks
+        what is needed, has values that are no Hounsfield units, or needs a decoder that is not
+        installed. The message names file, tag and found value.
+
+    Warns
+    -----
+    DicomWarning
+        For each deviation, with file, tag and value, unless `strict`.
     """
-    try:
-        dataset = pydicom.dcmread(path)
-    except InvalidDicomError as error:
-        raise ValueError(f"{path}: expected a DICOM file, got one without its header") from error
-    except _DAMAGE as error:
-        raise ValueError(f"{path}: expected a complete DICOM file, got {error}") from error
-    try:
-        return _slice(dataset)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    ct = read_frame(path, frame)
+    for deviation in ct.deviations:
+        if strict:
+            raise ValueError(f"{path}: {deviation}")
+        warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=2)
+    return ct
 
 
-def _slice(dataset: Dataset) -> CTSlice:
-    _check_kind(dataset)
-    spacing = _spacing(dataset)
-    slope, intercept = _rescaling(dataset)
-    stored = _stored_values(dataset)
-    padding = _padding(dataset, stored)
-    hounsfield = (stored * slope + intercept).astype(np.float32)
-    hounsfield[padding] = AIR
+def read_frame(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
+    """Read a CT slice as `read_slice` does, with its deviations but without warnings."""
+    with opened(path) as stream:
+        try:
+            return _slice(header_of(stream), frame)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _slice(header: Header, frame: int | None) -> CTSlice:
+    index = _index(header, frame)
+    spacing = pixel_spacing(header, index)
+    hounsfield, padding = hounsfield_units(header, pixels_of(header), index)
     return CTSlice(
         hounsfield,
         spacing,
         padding,
-        patient_id=_text(dataset, "PatientID"),
-        study_instance_uid=_text(dataset, "StudyInstanceUID"),
-        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        instance_number=_integer(dataset, "InstanceNumber"),
+        patient_id=text(header.dataset, "PatientID"),
+        study_instance_uid=text(header.dataset, "StudyInstanceUID"),
+        series_instance_uid=text(header.dataset, "SeriesInstanceUID"),
+        sop_instance_uid=text(header.dataset, "SOPInstanceUID"),
+        instance_number=instance_number(header),
+        frame=index if header.enhanced else None,
+        deviations=tuple(header.deviations),
     )
 
 
-def _check_kind(dataset: Dataset) -> None:
-    storage = _find(dataset, "SOPClassUID")
-    if storage not in (CTImageStorage, EnhancedCTImageStorage):
-        found = "nothing" if storage is None else getattr(storage, "name", storage)
-        raise _wrong("SOPClassUID", "CT Image Storage", found)
-    kind = _find(dataset, "ImageType") or ()
-    if "LOCALIZER" in kind:
-        raise _wrong("ImageType", "an axial image", "\\".join(kind))
-    frames = _integer(dataset, "NumberOfFrames")
-    if frames not in (None, 1):
-        raise _wrong("NumberOfFrames", "one frame", frames)
-    samples = _find(dataset, "SamplesPerPixel")
-    if samples != 1:
-        raise _wrong("SamplesPerPixel", "1, grey values", samples)
-
-
-def _spacing(dataset: Dataset) -> tuple[float, float]:
-    found = _find(dataset, "PixelSpacing", "PixelMeasuresSequence")
-    try:
-        rows, columns = (float(length) for length in found)
-    except (TypeError, ValueError):
-        rows = columns = math.nan
-    if not (0 < rows < math.inf and 0 < columns < math.inf):
-        raise _wrong("PixelSpacing", "two positive lengths in mm", found)
-    return rows, columns
-
-
-def _rescaling(dataset: Dataset) -> tuple[float, float]:
-    macro = "PixelValueTransformationSequence"
-    unit = _find(dataset, "RescaleType", macro)
-    if unit not in (None, "", "HU"):
-        raise _wrong("RescaleType", "HU", unit)
-    numbers = []
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        found = _find(dataset, keyword, macro)
-        try:
-            number = float(found)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number) or (keyword == "RescaleSlope" and number == 0):
-            raise _wrong(keyword, "a finite number", found)
-        numbers.append(number)
-    return numbers[0], numbers[1]
-
-
-def _stored_values(dataset: Dataset) -> NDArray[Any]:
-    if "PixelData" not in dataset:
-        raise _wrong("PixelData", "the image", None)
-    try:
-        stored = dataset.pixel_array
-    except _DAMAGE as error:
-        raise ValueError(f"{_tag('PixelData')}: expected a complete image, got {error}") from error
-    return stored
-
-
-def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    value = _integer(dataset, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = _integer(dataset, "PixelPaddingRangeLimit")
-    low, high = sorted(
-        _as_stored(bound, stored.dtype) for bound in (value, value if limit is None else limit)
-    )
-    return (stored >= low) & (stored <= high)
-
-
-def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
-    """Return the value that the same bits have in the pixels' type, if it is beyond their range."""
-    limits = np.iinfo(dtype)
-    if limits.min <= value <= limits.max:
-        return value
-    bits = 2**limits.bits
-    return (value - int(limits.min)) % bits + int(limits.min)
-
-
-def _find(dataset: Dataset, keyword: str, macro: str | None = None) -> Any:
-    """Return an element's value, in enhanced files that of their functional group, or None."""
-    places = [dataset]
-    if macro is not None:
-        for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-            for group in (dataset.get(groups) or ())[:1]:
-                places.extend((group.get(macro) or ())[:1])
-    for place in places:
-        try:
-            value = place.get(keyword)
-        except _DAMAGE as error:
-            raise ValueError(f"{_tag(keyword)}: expected a readable value, got {error}") from error
-        if value is not None:
-            return value
-    return None
-
-
-def _integer(dataset: Dataset, keyword: str) -> int | None:
-    found = _find(dataset, keyword)
-    if found is None or found == "":
-        return None
-    try:
-        return int(found)
-    except (TypeError, ValueError) as error:
-        raise _wrong(keyword, "an integer", found) from error
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = _find(dataset, keyword)
-    return "" if value is None else str(value)
-
-
-def _tag(keyword: str) -> str:
-    return f"{keyword} {Tag(tag_for_keyword(keyword) or 0)}"
-
-
-def _wrong(keyword: str, expected: str, found: Any) -> ValueError:
-    return ValueError(
-        f"{_tag(keyword)}: expected {expected}, got {'nothing' if found is None else found}"
-    )
+def _index(header: Header, frame: int | None) -> int:
+    if frame is None and header.frames != 1:
+        raise wrong("NumberOfFrames", "one frame", header.frames)
+    if frame is not None and not 0 <= frame < header.frames:
+        raise ValueError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
+    return frame or 0

@@ -1,0 +1,202 @@
+"""Slices in, slices out: units, noise, and that no slice depends on its neighbours."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+import tomolearn as tl
+from tomolearn.batch import BatchSettings, SimulatedScan, body_mask
+from tomolearn.batch.processing import LANES, process
+from tomolearn.classical import photon_tv_weight, total_variation
+from tomolearn.dicom import CTSlice
+from tomolearn.geometry import CoverageWarning, FanBeam, ParallelBeam
+from tomolearn.models import FBPUNet, LearnedGradient
+from tomolearn.operators import Identity, RayTransform
+
+SHAPE, SPACING = (64, 60), (5.5, 6.0)
+
+
+def slice_of(number: int) -> CTSlice:
+    """Return a body with two lungs and a spine, whose edges are as smooth as a scanner's."""
+    grid = tl.Grid(SHAPE, SPACING)
+    rows, columns = np.meshgrid(*grid.coordinates(), indexing="ij")
+    image = np.full(SHAPE, -1000.0)
+    image[(rows / 110) ** 2 + (columns / 150) ** 2 < 1] = 40 + 10 * number
+    for side in (-1, 1):
+        image[(rows / 70) ** 2 + ((columns - 75 * side) / 45) ** 2 < 1] = -820
+    image[(rows - 80) ** 2 + columns**2 < 20**2] = 400
+    smooth = gaussian_filter(image, 1.5).astype(np.float32)
+    return CTSlice(smooth, SPACING, np.zeros(SHAPE, bool), sop_instance_uid=f"1.2.{number}")
+
+
+SLICES = [slice_of(number) for number in range(LANES)]
+
+
+def settings(method: str = "fbp", **scan: Any) -> BatchSettings:
+    options = {"iterations": 30} if method == "tv" else {}
+    return BatchSettings(method, options, SimulatedScan(**({"views": 90} | scan)))
+
+
+def rmse(found: np.ndarray, source: CTSlice) -> float:
+    inside = body_mask(source.hounsfield)
+    return float(np.sqrt(np.square((found - source.hounsfield)[inside]).mean()))
+
+
+@pytest.mark.parametrize("geometry", ["fan", "parallel"])
+def test_many_views_without_noise_give_the_slice_back(geometry: str) -> None:
+    found = process(SLICES, settings(geometry=geometry, views=400))
+    for image, source in zip(found, SLICES, strict=True):
+        assert image.dtype == np.float32
+        # edges of 800 HU over pixels of 6 mm
+        assert rmse(image, source) < 12
+        # attenuation that is wrong by 1 % would be 6 HU
+        assert abs((image - source.hounsfield)[body_mask(source.hounsfield)].mean()) < 2.5
+
+
+@pytest.mark.parametrize("method", ["fbp", "tv"])
+@pytest.mark.parametrize("geometry", ["fan", "parallel"])
+def test_no_slice_depends_on_its_neighbours(method: str, geometry: str) -> None:
+    what = settings(method, photons=1e4, geometry=geometry)
+    together = process(SLICES, what)
+    alone = [process([source], what)[0] for source in SLICES]
+    backwards = process(SLICES[::-1], what)[::-1]
+    for one, other, third in zip(together, alone, backwards, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, third)
+
+
+def test_number_of_threads_changes_no_bit() -> None:
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(process(SLICES, settings("tv", photons=1e4)))
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+def test_noise_is_that_of_dose_seed_and_slice() -> None:
+    def noise(photons: float, seed: int = 0, uid: str = "1.2.0") -> np.ndarray:
+        ct = replace(SLICES[0], sop_instance_uid=uid)
+        noisy = process([ct], settings(photons=photons, seed=seed))[0]
+        return (noisy - process([ct], settings())[0])[body_mask(ct.hounsfield)]
+
+    base = noise(1e6)
+    np.testing.assert_array_equal(base, noise(1e6))
+    for other in (noise(1e6, seed=1), noise(1e6, uid="1.2.1")):
+        assert abs(np.corrcoef(base, other)[0, 1]) < 0.2
+        assert other.std() == pytest.approx(base.std(), rel=0.1)
+    # Poisson: a hundred times the photons, a tenth of the noise
+    assert noise(1e8).std() == pytest.approx(base.std() / 10, rel=0.1)
+
+
+def test_tv_is_better_than_fbp_at_few_photons() -> None:
+    fbp, tv = (process(SLICES, settings(m, photons=300.0))[0] for m in ("fbp", "tv"))
+    assert rmse(tv, SLICES[0]) < 0.7 * rmse(fbp, SLICES[0])
+
+
+def test_tv_has_the_weight_of_each_slice() -> None:
+    """The lanes' own weights, by running one slice with its weight alone."""
+    scan = SimulatedScan(views=60, photons=1e4)
+    what = BatchSettings("tv", {"iterations": 200}, scan)
+    grid = tl.Grid(SHAPE, SPACING)
+    A = RayTransform(grid, scan.scan(grid))
+    from tomolearn.batch.processing import _scanned
+
+    images = torch.zeros(LANES, 1, *SHAPE)
+    images[0, 0] = torch.from_numpy(tl.dicom.hounsfield_to_attenuation(SLICES[0].hounsfield))
+    y = _scanned(images, grid, scan, ["1.2.0"])[0, 0].double()
+    weight = float(photon_tv_weight(y, A, photons=1e4))
+    x = total_variation(y, A, weight=weight, iterations=200, nonnegative=True)
+    expected = 1000 * (x.numpy() / what.mu_water - 1)
+    np.testing.assert_allclose(process([SLICES[0]], what)[0], expected, atol=0.5)
+
+
+def test_more_is_scanned_than_is_reconstructed() -> None:
+    """Data made with the operator that reconstructs are fitted to rounding; these are not."""
+    fine, crime = (process([SLICES[0]], settings(refinement=n, views=400))[0] for n in (2, 1))
+    assert np.abs(fine - crime).max() > 1
+
+
+def test_attenuation_of_water_cancels_without_noise_and_counts_with_it() -> None:
+    def found(mu_water: float, **scan: Any) -> np.ndarray:
+        return process([SLICES[0]], replace(settings(**scan), mu_water=mu_water))[0]
+
+    np.testing.assert_allclose(found(0.019), found(0.027), atol=0.1)
+    thick, thin = (rmse(found(mu, photons=1e4), SLICES[0]) for mu in (0.027, 0.015))
+    assert thick > 1.2 * thin
+
+
+def test_a_given_scan_is_used() -> None:
+    grid = tl.Grid(SHAPE, SPACING)
+    scan = FanBeam.covering(grid, 90, source_to_isocenter=595.0, source_to_detector=1086.0)
+    expected = process(SLICES, settings())
+    np.testing.assert_array_equal(process(SLICES, settings(geometry=scan, views=7)), expected)
+    other = process(SLICES, settings(geometry=ParallelBeam.covering(grid, 9)))
+    assert rmse(other[0], SLICES[0]) > 1.5 * rmse(expected[0], SLICES[0])
+
+
+def test_each_slice_tells_that_the_scan_misses_a_part_of_it() -> None:
+    small = FanBeam.covering(
+        tl.Grid((20, 20), 5.0), 30, source_to_isocenter=595.0, source_to_detector=1086.0
+    )
+    for _ in range(2):
+        with pytest.warns(CoverageWarning):
+            process([SLICES[0]], settings(geometry=small))
+
+
+def test_network_gets_images_in_its_own_units() -> None:
+    torch.manual_seed(0)
+    model = LearnedGradient().eval()
+    scan = SimulatedScan(views=30, refinement=1)
+    what = BatchSettings("some-weights", {"image_scale": 50.0}, scan)
+    found = process([SLICES[0]], what, model)[0]
+    grid = tl.Grid(SHAPE, SPACING)
+    A = RayTransform(grid, scan.scan(grid))
+    x = torch.from_numpy(tl.dicom.hounsfield_to_attenuation(SLICES[0].hounsfield))[None, None]
+    with torch.no_grad():
+        expected = model(A(50 * x), A)[0, 0].numpy() / 50
+    np.testing.assert_allclose(found, 1000 * (expected / what.mu_water - 1), rtol=1e-3, atol=5)
+    with pytest.raises(ValueError, match="model: expected the network of the settings, got none"):
+        process([SLICES[0]], what)
+
+
+def test_image_domain_denoises_the_image_itself(numpy_rng: np.random.Generator) -> None:
+    clean = SLICES[0].hounsfield
+    noisy = replace(SLICES[0], hounsfield=clean + numpy_rng.normal(0, 40, SHAPE).astype(np.float32))
+    what = BatchSettings("tv", {"weight": 60.0, "iterations": 500}, None)
+    found = process([noisy], what)[0]
+    assert rmse(found, SLICES[0]) < 0.7 * rmse(noisy.hounsfield, SLICES[0])
+    # the weight is in HU
+    positive = torch.from_numpy(np.maximum(noisy.hounsfield, -1000) + 1000.0).double()
+    expected = total_variation(
+        positive, Identity(SHAPE), weight=60.0, iterations=500, nonnegative=True
+    )
+    np.testing.assert_allclose(found, expected.numpy() - 1000, atol=0.5)
+
+
+def test_image_domain_takes_networks_that_correct_images() -> None:
+    torch.manual_seed(0)
+    model = FBPUNet.small().eval()
+    what = BatchSettings("some-weights", {"image_scale": 50.0}, None)
+    found = process(SLICES[:2], what, model)[1]
+    mu = torch.from_numpy(tl.dicom.hounsfield_to_attenuation(SLICES[1].hounsfield))[None, None]
+    with torch.no_grad():
+        expected = model.correct(50 * mu)[0, 0].numpy() / 50
+    np.testing.assert_allclose(found, 1000 * (expected / what.mu_water - 1), rtol=1e-3, atol=5)
+    with pytest.raises(ValueError, match=r"FBPUNet\) in the image domain, got a LearnedGradient"):
+        process(SLICES[:2], what, LearnedGradient())
+
+
+def test_slices_are_of_one_kind() -> None:
+    other = replace(SLICES[0], spacing=(1.0, 1.0))
+    with pytest.raises(ValueError, match="slices: expected 1 to 4 of one shape and spacing"):
+        process([SLICES[0], other], settings())
+    with pytest.raises(ValueError, match="got 5 of 1 kinds"):
+        process([*SLICES, SLICES[0]], settings())
+    with pytest.raises(ValueError, match="got 0 of 0 kinds"):
+        process([], settings())

@@ -1,0 +1,391 @@
+"""Series in a tree of files, and every reason to leave a file out."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import write
+from dicom_series import (
+    SERIES,
+    STUDY,
+    along_z,
+    ct_image,
+    enhanced_image,
+    item,
+    stored_values,
+    tilted,
+    write_series,
+)
+from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MRImageStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from tomolearn.dicom import DicomWarning, FindingKind, Reason, find_series, read_slice
+
+ORIGIN = (0.0, 0.0, 0.0)
+
+
+def left_out(path: Path) -> tuple[Reason, str]:
+    """Return why the only file below `path` is in no series."""
+    catalogue = find_series(path)
+    assert catalogue.series == ()
+    (one,) = catalogue.left_out
+    assert catalogue.counts == {str(one.reason): 1}
+    return one.reason, one.detail
+
+
+def test_a_series_is_what_has_its_identifier_wherever_it_lies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    names = [f"x{number}" for number in rng.permutation(6)]
+    write_series(tmp_path / "a", along_z(6), names)
+    os.renames(tmp_path / "a" / names[3], tmp_path / "elsewhere" / "deep" / "IM")
+    write_series(tmp_path / "a", along_z(3, 2.0), ["p", "q", "r"], series=f"{SERIES}.5")
+    catalogue = find_series(tmp_path)
+    assert catalogue.n_files == 9
+    assert catalogue.left_out == ()
+    assert [(one.uid, len(one)) for one in catalogue.series] == [(SERIES, 6), (f"{SERIES}.5", 3)]
+    one = catalogue.series[0]
+    assert [s.position for s in one.slices] == along_z(6)
+    assert [s.instance_number for s in one.slices] == [1, 2, 3, 4, 5, 6]
+    assert (one.study_uid, one.patient_id, one.series_number) == (STUDY, "PID-0815", 4)
+    assert (one.description, one.study_description) == ("Thorax 5 mm weich", "Thorax nativ")
+    assert (one.body_part, one.manufacturer, one.model) == ("CHEST", "ACME", "Roentgenator 3")
+    assert (one.kernel, one.findings, one.spacing) == ("B30f", (), (5.0, 0.7, 0.5))
+    assert one.frame_of_reference_uid
+
+
+def test_a_single_file_is_a_tree_too(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, [ORIGIN])
+    catalogue = find_series(path)
+    assert (catalogue.root, catalogue.n_files) == (path, 1)
+    assert catalogue.series[0].slices[0].path == path
+
+
+def test_volume_has_the_pixels_of_the_files_in_order(tmp_path: Path) -> None:
+    write_series(tmp_path, along_z(4)[::-1])
+    volume = find_series(tmp_path).series[0].volume()
+    assert volume.hounsfield.shape == (4, 6, 8)
+    assert volume.hounsfield.dtype == np.float32
+    for index in range(4):
+        np.testing.assert_array_equal(volume.hounsfield[index], stored_values(3 - index) - 1024.0)
+    assert not volume.padding.any()
+    np.testing.assert_allclose(volume.affine @ [2, 0, 0, 1], (-150, -140, -90, 1))
+
+
+def test_irregular_series_is_read_slice_by_slice_but_is_no_volume(tmp_path: Path) -> None:
+    write_series(tmp_path, [*along_z(3), (-150, -140, 7)])
+    one = find_series(tmp_path).series[0]
+    assert one.read(3).hounsfield.shape == (6, 8)
+    with pytest.raises(ValueError, match="uneven spacing"):
+        one.volume()
+
+
+def test_catalogue_can_be_sent_to_another_process_and_is_small(tmp_path: Path) -> None:
+    write_series(tmp_path, along_z(50))
+    catalogue = find_series(tmp_path)
+    sent = pickle.dumps(catalogue.series[0])
+    assert pickle.loads(sent) == catalogue.series[0]
+    assert len(sent) < 50 * 500
+
+
+def test_progress_is_told_for_each_file(tmp_path: Path) -> None:
+    write_series(tmp_path, along_z(3))
+    (tmp_path / "notes.txt").write_text("x" * 300)
+    told: list[tuple[int, int]] = []
+    find_series(tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_frames_of_an_enhanced_file_are_slices(legacy: bool, tmp_path: Path) -> None:
+    positions = along_z(5)
+    order = [3, 0, 4, 1, 2]
+    dataset = enhanced_image([positions[i] for i in order], legacy=legacy)
+    catalogue = find_series(write(tmp_path / "e.dcm", dataset))
+    (one,) = catalogue.series
+    assert one.findings == ()
+    assert [s.position for s in one.slices] == positions
+    assert [s.frame for s in one.slices] == [order.index(i) for i in range(5)]
+    assert one.spacing == (5.0, 0.7, 0.5)
+    for index in range(5):
+        ct = one.read(index)
+        np.testing.assert_array_equal(
+            ct.hounsfield, stored_values(order.index(index)).astype(float) - 1024
+        )
+        assert ct.frame == order.index(index)
+    if not legacy:
+        assert (one.kernel, one.slices[0].tilt, one.slices[0].thickness) == ("B30f", 0.0, 5.0)
+
+
+def test_localizer_among_the_frames_of_an_enhanced_file(tmp_path: Path) -> None:
+    dataset = enhanced_image(along_z(3))
+    dataset.PerFrameFunctionalGroupsSequence[1].CTImageFrameTypeSequence = [
+        item(FrameType=["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"])
+    ]
+    (one,) = find_series(write(tmp_path / "e.dcm", dataset)).series
+    assert [s.frame for s in one.slices] == [0, 2]
+
+
+def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
+    dataset = enhanced_image(along_z(3))
+    del dataset.PerFrameFunctionalGroupsSequence[2]
+    reason, detail = left_out(write(tmp_path / "e.dcm", dataset))
+    assert reason == Reason.NO_GEOMETRY
+    assert detail == "PerFrameFunctionalGroupsSequence (5200,9230): expected 3 items, got 2"
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason", "detail"),
+    [
+        (
+            {"SOPClassUID": SecondaryCaptureImageStorage},
+            Reason.SECONDARY_CAPTURE,
+            "SOPClassUID (0008,0016): expected CT Image Storage, got Secondary Capture Image Stor",
+        ),
+        ({"SOPClassUID": ComprehensiveSRStorage}, Reason.STRUCTURED_REPORT, "got Comprehensive SR"),
+        (
+            {"SOPClassUID": GrayscaleSoftcopyPresentationStateStorage},
+            Reason.PRESENTATION_STATE,
+            "got Grayscale Softcopy",
+        ),
+        ({"SOPClassUID": MRImageStorage}, Reason.OTHER_CLASS, "got MR Image Storage"),
+        ({"SOPClassUID": "1.2.3.4"}, Reason.OTHER_CLASS, "got 1.2.3.4"),
+        (
+            {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+            Reason.LOCALIZER,
+            r"ImageType (0008,0008): expected an axial image, got ORIGINAL\PRIMARY\LOCALIZER",
+        ),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, Reason.SECONDARY_CAPTURE, "SCREE"),
+        ({"SamplesPerPixel": 3}, Reason.NO_IMAGE, "SamplesPerPixel (0028,0002): expected 1, grey"),
+        (
+            {"NumberOfFrames": "2"},
+            Reason.NO_IMAGE,
+            "NumberOfFrames (0028,0008): expected one frame",
+        ),
+        ({"Rows": 0}, Reason.NO_IMAGE, "Rows (0028,0010): expected an image of 1 to 67108864 pix"),
+        ({"Rows": 65535, "Columns": 65535}, Reason.NO_IMAGE, "got 65535 x 65535"),
+        ({"BitsAllocated": 12}, Reason.NO_IMAGE, "BitsAllocated (0028,0100): expected 8, 16 or 32"),
+        ({"BitsStored": 17}, Reason.NO_IMAGE, "BitsStored (0028,0101): expected 1 to 16, got 17"),
+        ({"HighBit": 11}, Reason.NO_IMAGE, "HighBit (0028,0102): expected 15, got 11"),
+        ({"PixelRepresentation": 2}, Reason.NO_IMAGE, "PixelRepresentation (0028,0103): expected"),
+        (
+            {"PhotometricInterpretation": "PALETTE COLOR"},
+            Reason.NO_IMAGE,
+            "PhotometricInterpretation (0028,0004): expected MONOCHROME1 or MONOCHROME2, got PAL",
+        ),
+        ({"SeriesInstanceUID": None}, Reason.NO_IDENTIFIER, "SeriesInstanceUID (0020,000E): expe"),
+        ({"ImagePositionPatient": None}, Reason.NO_GEOMETRY, "ImagePositionPatient (0020,0032)"),
+        (
+            {"ImagePositionPatient": ["0", "0", "1e6"]},
+            Reason.NO_GEOMETRY,
+            r"expected three coordinates in mm, got 0\0\1e+06",
+        ),
+        (
+            {"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]},
+            Reason.NO_GEOMETRY,
+            "ImageOrientationPatient (0020,0037): expected two perpendicular unit vectors, got 1",
+        ),
+        ({"ImageOrientationPatient": ["1", "0", "0"]}, Reason.NO_GEOMETRY, "ImageOrientationPat"),
+        ({"PixelSpacing": ["0.7", "-0.5"]}, Reason.NO_GEOMETRY, r"two positive lengths in mm, got"),
+        ({"PixelSpacing": ["1e5", "1e5"]}, Reason.NO_GEOMETRY, r"PixelSpacing (0028,0030)"),
+    ],
+)
+def test_reasons_to_leave_a_dicom_file_out(
+    elements: dict[str, Any], reason: Reason, detail: str, tmp_path: Path
+) -> None:
+    found, said = left_out(write(tmp_path / "a.dcm", ct_image(0, ORIGIN, **elements)))
+    assert found == reason
+    assert detail in said
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"\0", b"x" * 131, b"just a text\n" * 50, b"PK\3\4" + bytes(500), b"\x08\0\x05\0garbage"],
+)
+def test_files_that_are_no_dicom(contents: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "looks-like.dcm"
+    path.write_bytes(contents)
+    assert left_out(path)[0] == Reason.NOT_DICOM
+
+
+def test_directory_of_dicom_files(tmp_path: Path) -> None:
+    source = get_testdata_file("dicomdirtests/DICOMDIR", download=False)
+    assert left_out(Path(shutil.copy(source, tmp_path)))[0] == Reason.DICOMDIR
+
+
+def test_file_that_ends_early_is_found_without_reading_its_pixels(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, [ORIGIN])
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-10])
+    reason, detail = left_out(path)
+    assert reason == Reason.DAMAGED
+    assert detail == "PixelData (7FE0,0010): expected a complete image, got 86 of 96 bytes"
+
+
+def test_compressed_file_that_ends_early(tmp_path: Path) -> None:
+    dataset = ct_image(0, ORIGIN)
+    dataset.compress(RLELossless)
+    path = write(tmp_path / "a.dcm", dataset)
+    complete = path.read_bytes()
+    assert len(find_series(path).series) == 1
+    for lost in (1, 8, 9, 40):
+        path.write_bytes(complete[:-lost])
+        assert left_out(path)[0] == Reason.DAMAGED
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
+def test_no_end_of_a_file_can_be_lost_unseen(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, [ORIGIN])
+    complete = path.read_bytes()
+    for length in range(0, len(complete), 7):
+        path.write_bytes(complete[:length])
+        catalogue = find_series(path)
+        assert (len(catalogue.series), len(catalogue.left_out)) == (0, 1)
+
+
+def test_data_set_without_preamble_is_read(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, [ORIGIN])
+    whole = path.read_bytes()
+    for start in (132, whole.index(b"\x08\0\x05\0CS")):  # with and without file meta information
+        path.write_bytes(whole[start:])
+        (one,) = find_series(path).series
+        with pytest.warns(DicomWarning, match="expected 128 bytes and DICM before the data set"):
+            ct = one.read(0)
+        np.testing.assert_array_equal(ct.hounsfield, stored_values(0).astype(float) - 1024)
+
+
+def test_copies_are_left_out_and_named(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "a", along_z(3))
+    for path in paths:
+        (tmp_path / "b").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "b")
+    catalogue = find_series(tmp_path)
+    assert [len(one) for one in catalogue.series] == [3]
+    assert catalogue.counts == {"identical copy": 3}
+    assert str(paths[0]) in catalogue.left_out[0].detail
+    assert all(one.path.parent.name == "b" for one in catalogue.left_out)
+
+
+def test_one_identifier_for_different_images_is_no_copy(tmp_path: Path) -> None:
+    write_series(tmp_path, along_z(4), SOPInstanceUID="1.2.3.4")
+    catalogue = find_series(tmp_path)
+    assert [len(one) for one in catalogue.series] == [1]
+    assert catalogue.counts == {"identifier used twice": 3}
+    assert "which has another position, size or series" in catalogue.left_out[0].detail
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    real = tmp_path / "data" / "real"
+    write_series(real, along_z(3))
+    (tmp_path / "data" / "again").symlink_to(real, target_is_directory=True)
+    (real / "up").symlink_to(tmp_path, target_is_directory=True)
+    (real / "self").symlink_to(real, target_is_directory=True)
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    catalogue = find_series(tmp_path)
+    assert [len(one) for one in catalogue.series] == [3]
+    # a folder keeps its own name
+    assert catalogue.series[0].slices[0].path.parent == real
+    assert catalogue.counts == {"unreadable": 1}
+    assert catalogue.left_out[0].path.name == "broken"
+
+
+def test_files_behind_links_are_read(tmp_path: Path) -> None:
+    (target,) = write_series(tmp_path / "store", [ORIGIN])
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.dcm").symlink_to(target)
+    assert len(find_series(tmp_path / "tree").series) == 1
+
+
+def test_pipe_does_not_stop_the_search(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reason, detail = left_out(tmp_path)
+    assert reason == Reason.UNREADABLE
+    assert "expected a file, got a pipe, socket or device" in detail
+    with pytest.raises(OSError, match="pipe: expected a file"):
+        read_slice(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read(tmp_path: Path) -> None:
+    write_series(tmp_path / "open", along_z(2))
+    write_series(tmp_path / "closed", along_z(2))
+    (tmp_path / "closed").chmod(0)
+    (tmp_path / "open" / "000.dcm").chmod(0)
+    try:
+        assert find_series(tmp_path).counts == {"unreadable": 2}
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path, along_z(2))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tomolearn.dicom.discovery.opened", refuse)
+    catalogue = find_series(tmp_path)
+    assert catalogue.counts == {"unreadable": 2}
+    assert "Permission denied" in catalogue.left_out[0].detail
+
+
+def test_root_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        find_series(tmp_path / "nowhere")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    catalogue = find_series(tmp_path)
+    assert (catalogue.series, catalogue.left_out, catalogue.n_files) == ((), (), 0)
+    assert catalogue.counts == {}
+
+
+def test_series_whose_file_was_replaced_is_not_read(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, [ORIGIN])
+    (one,) = find_series(tmp_path).series
+    write(path, ct_image(5, ORIGIN))
+    with pytest.raises(
+        ValueError, match=r"000\.dcm: SOPInstanceUID \(0008,0018\): expected .*\.1,"
+    ):
+        one.read(0)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        one.read(0)
+
+
+@pytest.mark.filterwarnings("ignore:Expected explicit VR:UserWarning")  # wrong on purpose
+def test_all_of_pydicoms_files_are_accounted_for() -> None:
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    catalogue = find_series(root)
+    in_series = [s.path for one in catalogue.series for s in one.slices]
+    assert len(in_series) + len(catalogue.left_out) == catalogue.n_files
+    assert sorted([*in_series, *(x.path for x in catalogue.left_out)]) == sorted(
+        path for path in root.rglob("*") if path.is_file()
+    )
+    assert sum(path.name == "CT_small.dcm" for path in in_series) == 1
+
+
+def test_real_series(real_data: Path) -> None:
+    chest, head = find_series(real_data).series
+    assert (chest.patient_id, len(chest), chest.findings) == ("CHEST-1", 48, ())
+    assert chest.spacing == (5.0, 0.5703125, 0.5703125)
+    assert len(head) == 28
+    assert [one.kind for one in head.findings] == [
+        FindingKind.UNEVEN_SPACING,
+        FindingKind.GANTRY_TILT,
+    ]
+    assert "1.08 to 7.00 mm apart" in head.findings[0].detail
+    assert "sheared by 18.50 degrees" in head.findings[1].detail
+    # the tilt that this orientation is one of
+    np.testing.assert_allclose(np.abs(head.slices[0].orientation), np.abs(tilted(18.5)), atol=1e-6)

@@ -1,0 +1,23 @@
+"""Folders of DICOM series in, folders of reconstructed series out."""
+
+from tomolearn.batch.agreement import Agreement, SeriesAgreement, body_mask, compare
+from tomolearn.batch.ledger import Ledger, read_ledger
+from tomolearn.batch.run import LEDGER, SUMMARY, THUMBNAILS, BatchReport, Progress, run_batch
+from tomolearn.batch.settings import BatchSettings, SimulatedScan
+
+__all__ = [
+    "LEDGER",
+    "SUMMARY",
+    "THUMBNAILS",
+    "Agreement",
+    "BatchReport",
+    "BatchSettings",
+    "Ledger",
+    "Progress",
+    "SeriesAgreement",
+    "SimulatedScan",
+    "body_mask",
+    "compare",
+    "read_ledger",
+    "run_batch",
+]

@@ -1,0 +1,98 @@
+"""The ledger of a batch: one JSON object per line, appended and never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+__all__ = ["Ledger", "read_ledger"]
+
+
+class Ledger:
+    """A file of JSON lines that a killed run leaves readable.
+
+    A line is on the disk when `append` returns. Half a line, which a killed run may have left at
+    the end, is removed when the file is opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made if missing. One process at a time may have it open.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened for reading and writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: BinaryIO = path.open("r+b" if path.exists() else "x+b")
+        self._stream.truncate(_complete_bytes(self._stream))
+        self._stream.seek(0, os.SEEK_END)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a record, of values that JSON knows.
+
+        Raises
+        ------
+        OSError
+            If it could not be written; half a line may be there then.
+        """
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        self._stream.write(line.encode() + b"\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a ledger; half a line at the end is left out.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a complete line is no JSON object; the message has its number.
+    """
+    with path.open("rb") as stream:
+        size = _complete_bytes(stream)
+        stream.seek(0)
+        lines = stream.read(size).splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number}: expected JSON, got {line[:60]!r}") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: line {number}: expected an object, got {line[:60]!r}")
+        records.append(record)
+    return records
+
+
+def _complete_bytes(stream: BinaryIO) -> int:
+    """Return the number of bytes up to the end of the last complete line."""
+    position = stream.seek(0, os.SEEK_END)
+    block = 4096
+    while position > 0:
+        start = max(0, position - block)
+        stream.seek(start)
+        found = stream.read(position - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        position = start
+    return 0

@@ -1,0 +1,67 @@
+"""What derived series say about how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.dicom import Derivation, Series
+
+__all__ = ["derivation"]
+
+_SH, _LO = 16, 64  # longest texts of DICOM's value representations
+
+
+def derivation(settings: BatchSettings, source: Series) -> Derivation:
+    """Return the derivation that the settings stand for.
+
+    Its settings name the slices of the source, so that a series to which slices were added since
+    becomes another one.
+    """
+    method = settings.method.rpartition("/")[2]
+    if settings.scan is None:
+        what = "Processed in the image domain by tomolearn."
+    else:
+        what = (
+            "Simulated CT scan of each slice of the source series, reconstructed by tomolearn; "
+            f"the slice lies with its middle on the rotation axis. Scan: {settings.scan}."
+        )
+    digest = settings.digest()
+    return Derivation(
+        description=f"{what} Method: {_method(settings)}. Settings {digest}.",
+        settings={**settings.to_dict(), "slices": _slices(source)},
+        method=method[:_LO],
+        series_description=_plain(_short(settings))[:_LO],
+        # an image that was processed and not reconstructed keeps its kernel
+        kernel=None if settings.scan is None else _kernel(settings)[:_SH],
+        number=1 + int(digest, 16) % 999,
+    )
+
+
+def _slices(source: Series) -> str:
+    names = [f"{one.sop_instance_uid}/{one.frame}" for one in source.slices]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _method(settings: BatchSettings) -> str:
+    name = settings.method.rpartition("/")[2]
+    if settings.fingerprint:
+        name = f"{name} (weights, SHA-256 {settings.fingerprint[:16]})"
+    options = ", ".join(f"{key} {value}" for key, value in settings.options.items())
+    return _plain(f"{name}, {options}" if options else name)
+
+
+def _short(settings: BatchSettings) -> str:
+    name = settings.method.rpartition("/")[2].upper()
+    return f"{name}, image domain" if settings.scan is None else f"{name}, {settings.scan}"
+
+
+def _kernel(settings: BatchSettings) -> str:
+    if settings.method == "fbp":
+        return f"FBP {settings.options.get('filter', 'ram-lak')}"
+    return _plain(settings.method.rpartition("/")[2])
+
+
+def _plain(text: str) -> str:
+    """Return a text in characters that every DICOM file can have."""
+    return "".join(c if " " <= c <= "~" and c != "\\" else "_" for c in text)

@@ -1,0 +1,128 @@
+"""What the ledger says."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tomolearn.batch.agreement import Agreement, SeriesAgreement
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.dicom import Catalogue, LeftOut, Series
+
+__all__ = ["DONE", "FAILED", "INCOMPLETE", "left_out_record", "run_record", "series_record"]
+
+DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
+"""All slices are there, some are lost, or none is there and the series has no output."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_record(catalogue: Catalogue, settings: BatchSettings, version: str) -> dict[str, Any]:
+    """Return the record that begins a run."""
+    return {
+        "event": "run",
+        "time": _now(),
+        "version": version,
+        "source": str(catalogue.root),
+        "files": catalogue.n_files,
+        "left_out": {str(reason): n for reason, n in sorted(catalogue.counts.items())},
+        "series": len(catalogue.series),
+        "settings": settings.to_dict(),
+        "digest": settings.digest(),
+    }
+
+
+def left_out_record(left_out: LeftOut, root: Path) -> dict[str, Any]:
+    """Return the record of a file that belongs to no series."""
+    return {
+        "event": "left out",
+        "path": relative(left_out.path, root),
+        "reason": str(left_out.reason),
+        "detail": left_out.detail,
+    }
+
+
+def series_record(
+    series: Series,
+    derived: str,
+    output: str,
+    settings: BatchSettings,
+    chunks: Sequence[Mapping[str, Any]],
+    root: Path,
+) -> dict[str, Any]:
+    """Return the record of a series of which all chunks are there.
+
+    Parameters
+    ----------
+    series : Series
+        The source.
+    derived : str
+        UID of the derived series.
+    output : str
+        Its folder, relative to that of the output.
+    settings : BatchSettings
+        What was done.
+    chunks : sequence of mapping
+        The records of the chunks.
+    root : Path
+        Folder that paths are written relative to.
+    """
+    slices = [one for chunk in chunks for one in chunk["slices"]]
+    lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
+    agreement = SeriesAgreement.of(Agreement(**one["agreement"]) for one in slices)
+    status = FAILED if not slices else INCOMPLETE if lost else DONE
+    return {
+        "event": "series",
+        "time": _now(),
+        "status": status,
+        **describe(series, root),
+        "derived": derived,
+        "output": output if slices else None,
+        "digest": settings.digest(),
+        "written": len(slices),
+        "lost": [
+            {
+                "path": relative(one["path"], root),
+                "reason": one["reason"],
+                "transient": one["transient"],
+            }
+            for one in lost
+        ],
+        "warnings": sorted({text for chunk in chunks for text in chunk.get("warnings", ())}),
+        "deviations": _deviations(slices),
+        "clipped_pixels": sum(one["clipped"] for one in slices),
+        "agreement": agreement.to_dict(),
+        "seconds": round(sum(chunk.get("seconds", 0.0) for chunk in chunks), 3),
+    }
+
+
+def _deviations(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what was tolerated in files, each with the number of slices that have it."""
+    counts = Counter(text for one in slices for text in one["deviations"])
+    return [{"what": text, "slices": n} for text, n in sorted(counts.items())]
+
+
+def describe(series: Series, root: Path) -> dict[str, Any]:
+    """Return what identifies a series, and what is remarkable about it."""
+    folders = {str(Path(one.path).parent) for one in series.slices}
+    return {
+        "patient": series.patient_id,
+        "study": series.study_uid,
+        "series": series.uid,
+        "description": series.description,
+        "source": relative(os.path.commonpath(folders), root),
+        "slices": len(series),
+        "findings": [{"kind": str(one.kind), "detail": one.detail} for one in series.findings],
+    }
+
+
+def relative(path: str | Path, root: Path) -> str:
+    """Return a path relative to a folder that it lies in."""
+    folder = root if root.is_dir() else root.parent
+    return Path(path).relative_to(folder).as_posix()

@@ -1,0 +1,407 @@
+"""A batch: every series of a folder, on the workers of a cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tomolearn import __version__
+from tomolearn._core.checks import check_int
+from tomolearn._core.memory import resident_bytes
+from tomolearn.batch.cluster import Workers, connected
+from tomolearn.batch.ledger import Ledger, read_ledger
+from tomolearn.batch.naming import derivation
+from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.summary import write_summary
+from tomolearn.batch.work import (
+    THUMBNAIL,
+    Chunk,
+    Outcome,
+    attempt,
+    chunk_record,
+    chunks_of,
+    covers,
+    read_record,
+)
+from tomolearn.batch.workspace import Workspace
+from tomolearn.dicom import Catalogue, Deidentification, DerivedSeries, Series, find_series
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+__all__ = ["LEDGER", "SUMMARY", "THUMBNAILS", "BatchReport", "Progress", "run_batch"]
+
+LEDGER = "ledger.jsonl"
+SUMMARY = "summary.html"
+THUMBNAILS = "thumbnails"
+
+# Chunks that are with the cluster, for each of its workers: one is computed, one waits.
+_AHEAD = 2
+# How long a cluster may be without a worker, in seconds.
+_PATIENCE = 120.0
+
+
+class Progress(Protocol):
+    """Who wants to know how far a batch is."""
+
+    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
+        """Get what was found, and how much of it is to be done."""
+
+    def advanced(self, n_slices: int) -> None:
+        """Get how many slices are done, or lost, since the last call."""
+
+    def finished(self, record: Mapping[str, Any]) -> None:
+        """Get the record of a series that is finished."""
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of a batch.
+
+    Parameters
+    ----------
+    records : tuple of mapping
+        One for each series of the input, as in the ledger.
+    catalogue : Catalogue
+        What was found in the input.
+    n_written, n_lost : int
+        Slices that this run wrote, and that it lost.
+    n_kept : int
+        Series that were there already.
+    seconds : float
+        Time of this run.
+    peak_mib : float or None
+        Sum of the largest memory that each process of this machine's run has had, in MiB; None
+        where the system does not tell.
+    """
+
+    records: tuple[Mapping[str, Any], ...]
+    catalogue: Catalogue
+    n_written: int
+    n_lost: int
+    n_kept: int
+    seconds: float
+    peak_mib: float | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slice of every series has its result."""
+        return all(record["status"] == DONE for record in self.records)
+
+
+def run_batch(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: BatchSettings,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    deidentification: Deidentification | None = None,
+    resume: bool = True,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> BatchReport:
+    """Make a derived series of every CT series of a folder.
+
+    Results are ``<out>/<study UID>/<series UID>/<number>.dcm``; both UIDs follow from input and
+    settings, so that the same run again finds them there. A folder has its name when it is
+    complete. Next to them lie the ledger (``ledger.jsonl``: what became of each series and each
+    file), thumbnails and ``summary.html``.
+
+    Parameters
+    ----------
+    source : path
+        A folder with DICOM files anywhere below, or one file.
+    out : path
+        Folder for the results, made if missing. It must not lie within `source`, nor `source`
+        within it.
+    settings : BatchSettings
+        What is done to each slice.
+    workers : int, optional
+        Processes on this machine. Default: as many as there are cores.
+    scheduler : str, optional
+        Address of a Dask cluster to work on instead.
+    deidentification : Deidentification, optional
+        How results lose the patient's identity. Default: they keep it. Ledger and summary name
+        files and series of the input in any case.
+    resume : bool
+        Whether results that are there are kept, and unfinished series are continued.
+    retry : bool
+        Whether series that lost slices in an earlier run are made again.
+    progress : Progress, optional
+        Is told how far the run is.
+
+    Returns
+    -------
+    BatchReport
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above, or weights do not exist.
+    OSError
+        If the input cannot be read at all, a result cannot be written, another run is at work in
+        the folder, or the cluster is lost. What is complete by then stays, and the next run
+        continues.
+    """
+    start = time.perf_counter()
+    root, target = Path(source), Path(out)
+    if workers is not None:
+        check_int("workers", workers, minimum=1)
+        if scheduler is not None:
+            raise ValueError(f"workers: expected none beside a scheduler, got {workers}")
+    _check_apart(root, target)
+    settings = _with_fingerprint(settings)
+    catalogue = find_series(root)
+    with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
+        batch = _Batch(catalogue, settings, deidentification, workspace, ledger, progress)
+        batch.plan(resume=resume, retry=retry)
+        try:
+            if batch.waiting:
+                with connected(workers, scheduler) as crew:
+                    batch.execute(crew)
+        finally:
+            write_summary(target / SUMMARY, batch.rows(), catalogue, settings, THUMBNAILS)
+    return BatchReport(
+        tuple(batch.rows()),
+        catalogue,
+        batch.n_written,
+        batch.n_lost,
+        batch.n_kept,
+        time.perf_counter() - start,
+        batch.peak_mib(),
+    )
+
+
+@dataclass
+class _Unfinished:
+    """A series that is being made."""
+
+    series: Series
+    derived: DerivedSeries
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Batch:
+    """State of a run."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: BatchSettings,
+        deidentification: Deidentification | None,
+        workspace: Workspace,
+        ledger: Ledger,
+        progress: Progress | None,
+    ) -> None:
+        self.catalogue, self.settings = catalogue, settings
+        self._deidentification = deidentification
+        self._workspace, self._ledger, self._progress = workspace, ledger, progress
+        self.waiting: deque[tuple[Series, DerivedSeries]] = deque()
+        self.n_written = self.n_lost = self.n_kept = 0
+        self._records: dict[str, Mapping[str, Any]] = {}
+        self._unfinished: dict[str, _Unfinished] = {}
+        self._chunks: deque[Chunk] = deque()
+        self._peaks: dict[int, float] = {}
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """Return the records of all series that are finished, in the order of the input."""
+        return [
+            self._records[series.uid]
+            for series in self.catalogue.series
+            if series.uid in self._records
+        ]
+
+    def plan(self, *, resume: bool, retry: bool) -> None:
+        """Find out what is to be done."""
+        earlier = read_ledger(self._ledger.path)
+        self._ledger.append(run_record(self.catalogue, self.settings, __version__))
+        known = [record for record in earlier if record.get("event") == "left out"]
+        for left_out in self.catalogue.left_out:
+            record = left_out_record(left_out, self.catalogue.root)
+            if record not in known:
+                self._ledger.append(record)
+        last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
+        n_slices = 0
+        for series in self.catalogue.series:
+            derived = DerivedSeries(
+                series, derivation(self.settings, series), deidentify=self._deidentification
+            )
+            record = last.get(derived.uid, {})
+            if resume and self._is_there(derived, record, retry):
+                self._records[series.uid] = record
+                self.n_kept += 1
+                continue
+            if not resume or retry:
+                self._workspace.discard(derived.uid)
+            self.waiting.append((series, derived))
+            n_slices += len(series)
+        if self._progress is not None:
+            self._progress.planned(self.catalogue, len(self.waiting), n_slices)
+
+    def _is_there(self, derived: DerivedSeries, record: Mapping[str, Any], retry: bool) -> bool:
+        """Return whether a result of an earlier run is to be kept."""
+        if not record or not self._folder(derived).is_dir():
+            return False
+        if record["status"] == DONE:
+            return True
+        return not retry and not any(one["transient"] for one in record["lost"])
+
+    def execute(self, workers: Workers) -> None:
+        """Have the cluster do it."""
+        running: dict[Future, Chunk] = {}
+        try:
+            idle_since: float | None = None
+            while True:
+                self._submit(workers, running)
+                if not running:
+                    return
+                finished = _first_finished(running)
+                for future in finished:
+                    # a worker that dies takes results along that were not fetched yet: "lost",
+                    # and computed again
+                    if future.status in ("finished", "error", "cancelled"):
+                        self._settle(running.pop(future), future)
+                workers.replace_lost()
+                if finished or workers.count > 0:
+                    idle_since = None
+                else:
+                    idle_since = idle_since or time.monotonic()
+                    if time.monotonic() - idle_since > _PATIENCE:
+                        raise ConnectionError(
+                            f"the cluster has had no worker for {_PATIENCE:g} seconds"
+                        )
+        finally:
+            workers.client.cancel(list(running), force=True)
+
+    def peak_mib(self) -> float | None:
+        """Return the sum of the processes' largest memory."""
+        try:
+            own = resident_bytes("VmHWM") / 2**20
+        except ValueError:  # only Linux tells
+            return None
+        return own + sum(self._peaks.values())
+
+    def _submit(self, workers: Workers, running: dict[Future, Chunk]) -> None:
+        """Keep every worker busy, and no more: memory is bounded by what is in flight."""
+        room = _AHEAD * max(workers.count, 1) - len(running)
+        while room > 0 and (chunk := self._next_chunk()) is not None:
+            running[workers.client.submit(attempt, chunk, pure=False)] = chunk
+            room -= 1
+
+    def _next_chunk(self) -> Chunk | None:
+        while not self._chunks and self.waiting:
+            series, derived = self.waiting.popleft()
+            folder = self._workspace.begin(derived.uid)
+            self._unfinished[derived.uid] = _Unfinished(series, derived)
+            for chunk in chunks_of(derived, self.settings, folder):
+                done = chunk_record(chunk)
+                if done.exists():
+                    self._account(chunk, read_record(done), resumed=True)
+                else:
+                    self._chunks.append(chunk)
+        return self._chunks.popleft() if self._chunks else None
+
+    def _settle(self, chunk: Chunk, future: Future) -> None:
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+            if outcome.fatal is not None:
+                raise outcome.fatal
+            record = outcome.record
+            if record is None:
+                reason = f"unexpected error, please report it: {outcome.unexpected}"
+                record = chunk.lost(reason, transient=True)
+            self._account(chunk, record)
+            return
+        from distributed.scheduler import KilledWorker
+
+        if future.status != "error" or not isinstance(future.exception(), KilledWorker):
+            raise ConnectionError(
+                f"the cluster lost a task ({future.status}): is its scheduler up?"
+            )
+        if len(chunk.indices) > 1:
+            # which of the slices is it?
+            self._chunks.extendleft(reversed(chunk.parts()))
+        else:
+            reason = "killed its worker again and again: a crash, or out of memory"
+            self._account(chunk, chunk.lost(reason, transient=True))
+
+    def _account(self, chunk: Chunk, record: dict[str, Any], *, resumed: bool = False) -> None:
+        uid = chunk.derived.uid
+        unfinished = self._unfinished[uid]
+        unfinished.chunks.append(record)
+        if not resumed:
+            self.n_written += len(record["slices"])
+            self.n_lost += len(record["lost"])
+            if record.get("peak_mib") is not None:
+                self._peaks[record["worker"]] = record["peak_mib"]
+        if self._progress is not None:
+            self._progress.advanced(len(chunk.indices))
+        if covers(unfinished.chunks, len(unfinished.series)):
+            self._finish(self._unfinished.pop(uid), chunk.folder)
+
+    def _finish(self, unfinished: _Unfinished, folder: Path) -> None:
+        derived, series = unfinished.derived, unfinished.series
+        target = self._folder(derived)
+        record = series_record(
+            series,
+            derived.uid,
+            target.relative_to(self._workspace.out).as_posix(),
+            self.settings,
+            unfinished.chunks,
+            self.catalogue.root,
+        )
+        # The ledger first: a folder in its place is one that the ledger knows.
+        self._ledger.append(record)
+        if record["status"] == FAILED:
+            self._workspace.discard(derived.uid)
+        else:
+            thumbnail = folder / THUMBNAIL
+            if thumbnail.exists():
+                thumbnails = self._workspace.out / THUMBNAILS
+                thumbnails.mkdir(exist_ok=True)
+                thumbnail.replace(thumbnails / f"{derived.uid}.png")
+            self._workspace.finish(derived.uid, target)
+        self._records[series.uid] = record
+        if self._progress is not None:
+            self._progress.finished(record)
+
+    def _folder(self, derived: DerivedSeries) -> Path:
+        return self._workspace.out / derived.study_uid / derived.uid
+
+
+def _first_finished(running: Mapping[Future, Chunk]) -> Sequence[Future]:
+    """Wait a while for a result."""
+    from distributed import TimeoutError as Timeout
+    from distributed import wait
+
+    try:
+        return list(wait(list(running), timeout=5, return_when="FIRST_COMPLETED").done)
+    except Timeout:
+        return []
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    here, there = source.resolve(), out.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise ValueError(
+            f"out: expected a folder apart from the input {source}, got {out}: results would be "
+            "taken for input"
+        )
+
+
+def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
+    if not settings.is_network:
+        return settings
+    from tomolearn.training import load
+
+    card = load(settings.method).card
+    if card is None:
+        raise ValueError(f"method: expected weights with a card, got {settings.method}")
+    return replace(settings, fingerprint=card["sha256"])

@@ -1,0 +1,82 @@
+"""The summary of a batch as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tomolearn import __version__
+from tomolearn._core.files import complete_file
+from tomolearn._core.optional import optional_import
+from tomolearn.batch.records import relative
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.dicom import Catalogue
+
+__all__ = ["write_summary"]
+
+_TEMPLATE = "summary.html.jinja"
+# A page with more rows is slow to show; the ledger has them all.
+_MOST_FILES = 500
+
+
+def write_summary(
+    path: Path,
+    records: Sequence[Mapping[str, Any]],
+    catalogue: Catalogue,
+    settings: BatchSettings,
+    thumbnails: str,
+) -> None:
+    """Write the page: every series with status, reason, agreement and thumbnail; files left out.
+
+    Parameters
+    ----------
+    path : Path
+        The file, replaced if it is there.
+    records : sequence of mapping
+        Of the series, as in the ledger.
+    catalogue : Catalogue
+        What was found in the input.
+    settings : BatchSettings
+        What was done.
+    thumbnails : str
+        Folder of the thumbnails, next to the page.
+    """
+    jinja2 = optional_import(
+        "jinja2", purpose="the summary of a batch", install="pip install 'tomolearn[dicom]'"
+    )
+    source = resources.files("tomolearn.batch").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    rows = [
+        {**record, "thumbnail": _thumbnail(path.parent, thumbnails, record["derived"])}
+        for record in records
+    ]
+    left_out = [
+        {
+            "path": relative(one.path, catalogue.root),
+            "reason": str(one.reason),
+            "detail": one.detail,
+        }
+        for one in catalogue.left_out[:_MOST_FILES]
+    ]
+    text = environment.from_string(source).render(
+        settings=str(settings),
+        version=__version__,
+        source=str(catalogue.root),
+        n_files=catalogue.n_files,
+        n_series=len(catalogue.series),
+        rows=rows,
+        counts=sorted((str(reason), n) for reason, n in catalogue.counts.items()),
+        left_out=left_out,
+        n_left_out=len(catalogue.left_out),
+    )
+    with complete_file(path) as stream:
+        stream.write(text.encode())
+
+
+def _thumbnail(folder: Path, thumbnails: str, uid: str) -> str | None:
+    name = f"{thumbnails}/{uid}.png"
+    return name if (folder / name).exists() else None

@@ -1,0 +1,135 @@
+"""The output folder of a batch: one run at a time, results that appear when they are complete.
+
+Within the output folder lies a hidden one with the lock and with the unfinished series. A series
+gets its place by renaming its folder. Unfinished work of an earlier run, which may have been
+killed, is taken over by renaming that run's folder: a process that outlived it can no longer write
+into anything that counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Self
+
+__all__ = ["HIDDEN", "Workspace"]
+
+HIDDEN = ".tomolearn"
+_FILES = "files"
+_REPLACED = "replaced"
+
+
+class Workspace:
+    """The output folder, locked while a run works in it.
+
+    Parameters
+    ----------
+    out : Path
+        Made if missing.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to, or another run is at work in it.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._hidden = out / HIDDEN
+        self._lock: IO[bytes] | None = None
+        self._run = self._hidden / f"run-{uuid.uuid4().hex}"
+
+    def __enter__(self) -> Self:
+        import fcntl
+
+        self._hidden.mkdir(parents=True, exist_ok=True)
+        lock = (self._hidden / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise BlockingIOError(
+                errno.EAGAIN, "another run is at work in this folder", str(self.out)
+            ) from error
+        self._lock = lock
+        self._take_over()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            # an empty folder has nothing for a later run to take over
+            if not any(self._run.iterdir()):
+                self._run.rmdir()
+            self._lock.close()
+            self._lock = None
+
+    def _take_over(self) -> None:
+        earlier = sorted(self._hidden.glob("run-*"))
+        if not earlier:
+            self._run.mkdir()
+            return
+        earlier[0].rename(self._run)
+        # Only by hand can there have come to be more than one.
+        for other in earlier[1:]:
+            shutil.rmtree(other)
+        _remove_partial(self._run.glob("*/**/.*.partial"))
+        for replaced in self._run.glob(f"*/{_REPLACED}"):
+            shutil.rmtree(replaced)
+
+    def begin(self, key: str) -> Path:
+        """Return the folder of an unfinished series, with what there is of it."""
+        folder = self._run / key
+        (folder / _FILES).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def discard(self, key: str) -> None:
+        """Remove what there is of an unfinished series."""
+        folder = self._run / key
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def finish(self, key: str, target: Path) -> None:
+        """Give a complete series its place, and remove what else its folder holds.
+
+        Parameters
+        ----------
+        key : str
+            As for `begin`.
+        target : Path
+            The series' folder in the output; one that is there already is replaced.
+        """
+        folder = self._run / key
+        files = folder / _FILES
+        _remove_partial(files.glob(".*.partial"))
+        _sync(files)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rename(folder / _REPLACED)
+        files.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(folder)
+
+
+def files_of(folder: Path) -> Path:
+    """Return where the files of an unfinished series lie."""
+    return folder / _FILES
+
+
+def _remove_partial(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder written to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,315 @@
+"""``tomolearn dicom``: every series of a folder, reconstructed into a series of its own."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tomolearn.batch import BatchReport, BatchSettings
+    from tomolearn.dicom import Catalogue, Deidentification
+
+__all__ = ["dicom"]
+
+_INCOMPLETE = 1
+_TERMINATED = 143
+
+
+def dicom(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="Folder with DICOM files anywhere below, or a file."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
+    scan: Annotated[
+        str,
+        typer.Option(help="Simulated scan: fan, parallel, or a file of save_geometry (.json)."),
+    ] = "fan",
+    views: Annotated[
+        int | None, typer.Option(min=1, help="Views. Default: 1000.", show_default=False)
+    ] = None,
+    dose: Annotated[
+        float | None,
+        typer.Option(help="Photons per detector element without an object. Default: no noise."),
+    ] = None,
+    electronic_std: Annotated[
+        float, typer.Option(help="Electronic noise: standard deviation in photons.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    kev: Annotated[
+        float | None,
+        typer.Option(help="Photon energy that sets the attenuation of water. Default: 70 keV."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="fbp, tv, or trained weights: a name of `models`, or a path.")
+    ] = "fbp",
+    filter_name: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="fbp: ram-lak (default), shepp-logan, cosine, hamming or hann."
+        ),
+    ] = None,
+    frequency_scaling: Annotated[
+        float | None, typer.Option(help="fbp: cut-off as a part of Nyquist's frequency.")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            help="tv: weight in mm, with --image-domain in HU. Default: one that suits the noise "
+            "of each slice."
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="tv: number of iterations. Default: 200.")
+    ] = None,
+    image_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Weights: what attenuation in 1/mm is multiplied by to be like the images of "
+            "their training. Default: 1."
+        ),
+    ] = None,
+    image_domain: Annotated[
+        bool,
+        typer.Option(
+            "--image-domain", help="Do not scan: improve the images as they are, by tv or weights."
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine. Default: one per core."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler of a cluster, tcp://host:port.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Keep results that are there, continue unfinished series.")
+    ] = True,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Make series that lost slices again.")
+    ] = False,
+    deidentify: Annotated[
+        Path | None,
+        typer.Option(
+            help="Remove the patient's identity from results (PS3.15 basic profile); a file with "
+            "a secret key, from which new UIDs are made."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
+) -> None:
+    """Scan every CT series of a folder again, reconstruct it, and write it as a DICOM series.
+
+    Results are valid DICOM series, one per series of the input, in a folder per study. The ledger
+    (ledger.jsonl) and a page (summary.html) say what became of every series and file. A run that
+    was stopped or killed is continued by the same command. Exit code 1: some slice was lost.
+    """
+    from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
+    from tomolearn.dicom import MU_WATER, find_series, mu_water_at
+
+    if image_domain:
+        _without_scan(
+            {"--views": views, "--dose": dose, "--electronic-std": electronic_std or None}
+        )
+    options = {
+        "filter": filter_name,
+        "frequency_scaling": frequency_scaling,
+        "weight": weight,
+        "iterations": iterations,
+        "image_scale": image_scale,
+    }
+    settings = BatchSettings(
+        method,
+        {name: value for name, value in options.items() if value is not None},
+        None
+        if image_domain
+        else SimulatedScan(_geometry(scan, views), views or 1000, dose, electronic_std, seed),
+        MU_WATER if kev is None else mu_water_at(kev),
+    )
+    key = None if deidentify is None else _key(deidentify)
+    if dry_run:
+        _show(find_series(source), settings)
+        return
+    with _terminable(), _Shown() as shown:
+        report = run_batch(
+            source,
+            out,
+            settings,
+            workers=workers,
+            scheduler=scheduler,
+            deidentification=key,
+            resume=resume,
+            retry=retry,
+            progress=shown,
+        )
+    _print_report(report, out)
+    if not report.is_complete:
+        raise typer.Exit(_INCOMPLETE)
+
+
+def _without_scan(given: Mapping[str, Any]) -> None:
+    for flag, value in given.items():
+        if value is not None:
+            raise ValueError(f"{flag}: expected none with --image-domain, got {value:g}")
+
+
+def _geometry(scan: str, views: int | None) -> Any:
+    if scan in ("fan", "parallel"):
+        return scan
+    from tomolearn.geometry import load_geometry
+
+    if not Path(scan).suffix:
+        raise ValueError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
+    if views is not None:
+        raise ValueError(f"--views: expected none with a scan from a file, got {views}")
+    return load_geometry(Path(scan))[1]
+
+
+def _key(path: Path) -> Deidentification:
+    from tomolearn.dicom import Deidentification
+
+    return Deidentification(path.read_text(encoding="utf-8").strip())
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a run that is told to end (SIGTERM) close its files and stop its workers."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Shown:
+    """Shows the progress on a terminal; elsewhere says one line per series."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("slices, {task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("to go:"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=120,
+        )
+        self._task = self._bar.add_task("looking for series", total=None, rate="")
+
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
+        text = f"{n_series} of {len(catalogue.series)} series"
+        self._bar.update(self._task, total=n_slices, description=text)
+        typer.echo(
+            f"{catalogue.n_files} files: {len(catalogue.series)} series, {n_series} to do, "
+            f"{n_slices} slices; {_left_out(catalogue)}",
+            err=True,
+        )
+
+    def advanced(self, n_slices: int) -> None:
+        speed = self._bar.tasks[0].speed
+        rate = "" if speed is None else f"{speed:.2f} / s"
+        self._bar.update(self._task, advance=n_slices, rate=rate)
+
+    def finished(self, record: Mapping[str, Any]) -> None:
+        found = "".join(f"; {one['kind']}" for one in record["findings"])
+        self._console.print(
+            f"{record['status']}: {record['patient']} {record['source']}, "
+            f"{record['written']} of {record['slices']} slices{found}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _left_out(catalogue: Catalogue) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(catalogue.counts.items()))
+    return f"left out: {reasons or 'none'}"
+
+
+def _show(catalogue: Catalogue, settings: BatchSettings) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=str(settings), caption=f"{catalogue.n_files} files, {_left_out(catalogue)}")
+    for heading in ("patient", "series", "slices", "found"):
+        table.add_column(heading)
+    for series in catalogue.series:
+        findings = "\n".join(f"{one.kind}: {one.detail}" for one in series.findings)
+        cells = (series.patient_id, series.description or series.uid, str(len(series)), findings)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def _print_report(report: BatchReport, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tomolearn.batch import LEDGER, SUMMARY
+
+    table = Table(caption="RMSE and PSNR within the body, data range 2000 HU.")
+    for heading in ("patient", "series", "status"):
+        table.add_column(heading)
+    for heading in ("slices", "RMSE / HU", "PSNR / dB", "SSIM"):
+        table.add_column(heading, justify="right")
+    for record in report.records:
+        agreement = record["agreement"]
+        cells = (
+            record["patient"],
+            record["description"] or record["source"],
+            record["status"],
+            f"{record['written']} / {record['slices']}",
+            _number(agreement["rmse_hu"], ".1f"),
+            _number(agreement["psnr"], ".2f"),
+            _number(agreement["ssim"], ".4f"),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+    memory = "" if report.peak_mib is None else f", peak memory at most {report.peak_mib:.0f} MiB"
+    rate = report.n_written / report.seconds
+    typer.echo(
+        f"{report.n_written} slices in {report.seconds:.1f} s, {rate:.2f} a second{memory}; "
+        f"{report.n_kept} series were there, {report.n_lost} slices lost, "
+        f"{_left_out(report.catalogue)}"
+    )
+    typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

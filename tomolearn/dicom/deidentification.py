@@ -1,0 +1,214 @@
+"""Removal of a patient's identity from the elements of an image."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hmac
+from dataclasses import dataclass, field
+from enum import Enum
+from types import ModuleType
+from typing import Any, Final
+
+from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+from tomolearn._core.optional import optional_import
+from tomolearn.dicom.attributes import as_read, assign
+from tomolearn.dicom.elements import text, texts, wrong
+from tomolearn.dicom.uids import keyed_uid
+
+__all__ = ["Deidentification"]
+
+METHOD: Final = "DICOM PS3.15 Basic Application Confidentiality Profile"
+
+_TABLE: Final = "dicomfields_2026c"
+_SHORTEST_KEY: Final = 16
+_STANDARD: Final = "1.2.840.10008."
+# Elements that a CT image must have (type 2), among those that the profile allows to remove.
+_KEPT_EMPTY: Final = frozenset(
+    {
+        (0x0008, 0x0020),  # StudyDate
+        (0x0008, 0x0030),  # StudyTime
+        (0x0008, 0x0050),  # AccessionNumber
+        (0x0008, 0x0090),  # ReferringPhysicianName
+        (0x0010, 0x0030),  # PatientBirthDate
+        (0x0010, 0x0040),  # PatientSex
+        (0x0018, 0x0010),  # ContrastBolusAgent
+        (0x0020, 0x0010),  # StudyID
+    }
+)
+
+
+class _Action(Enum):
+    REMOVE = "remove"
+    EMPTY = "empty"
+    DUMMY = "dummy"
+    REPLACE_UID = "replace the identifier"
+    KEEP_REFERENCES = "replace identifiers inside"
+
+
+@dataclass(frozen=True)
+class Deidentification:
+    """Removal of identities by the Basic Application Level Confidentiality Profile.
+
+    The profile is table E.1-1 of DICOM PS3.15 (2026c) as the package dicom-anonymizer has it,
+    without any of its options: names, identifiers, dates, descriptions, comments, devices and
+    institutions go, private elements too, in the file itself and in the items of its sequences;
+    identifiers of studies, series, images and frames of reference are replaced. Where the table
+    lets one choose, elements are removed, or emptied if a CT image must have them. Beyond the
+    table, elements that no dictionary knows are removed, and whatever else is a date, a time, a
+    person's name, or an identifier that is not DICOM's own.
+
+    Replacements depend on the old value and a secret. So the references between files that are
+    de-identified with one key still hold, whenever and wherever that was done, and without the key
+    nobody can tell which patient is which. Keep it like the patients' names.
+
+    **What this cannot do.** Nothing looks at the pixels: text burned into them stays (an image that
+    says that it has such text, by BurnedInAnnotation, is refused), and a head can be rendered to a
+    face. Intervals between studies are lost with the dates. Texts that the profile keeps, such as
+    that of a convolution kernel, are kept.
+
+    Parameters
+    ----------
+    key : str
+        The secret, of at least 16 characters: a shorter one can be found by trying, by anybody who
+        knows an identifier before and after. It is not shown when the object is printed.
+    patient_id : str, optional
+        New PatientID and PatientName of whatever patient. Without it they are made from the old
+        PatientID and the secret, so that patients stay apart.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `key` or `patient_id` is no such text.
+    ImportError
+        If dicom-anonymizer is not installed.
+    """
+
+    key: str = field(repr=False)
+    patient_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str):
+            raise TypeError(f"key: expected a text, got {type(self.key).__name__}")
+        if len(self.key) < _SHORTEST_KEY:
+            raise ValueError(
+                f"key: expected at least {_SHORTEST_KEY} characters, got {len(self.key)}"
+            )
+        _actions()  # a missing package is better found now than by the first image
+        patient = self.patient_id
+        if patient is None:
+            return
+        if not isinstance(patient, str):
+            raise TypeError(f"patient_id: expected a text, got {type(patient).__name__}")
+        plain = patient.isascii() and patient.isprintable() and "\\" not in patient
+        if not 1 <= len(patient) <= 64 or not plain or patient != patient.strip():
+            raise ValueError(
+                "patient_id: expected 1 to 64 ASCII characters without backslash and without "
+                f"blanks at the ends, got {patient!r}"
+            )
+
+    def uid(self, uid: str) -> str:
+        """Return the identifier that stands for `uid`; DICOM's own stay what they are."""
+        return uid if not uid or uid.startswith(_STANDARD) else keyed_uid(self.key, uid)
+
+    def patient(self, patient_id: str) -> str:
+        """Return the PatientID that stands for another one."""
+        if self.patient_id is not None:
+            return self.patient_id
+        digest = hmac.digest(self.key.encode(), b"patient:" + patient_id.encode(), "sha256")
+        return "P" + base64.b32encode(digest[:10]).decode()
+
+    def apply(self, dataset: Dataset) -> None:
+        """Remove the identity from a data set, in place.
+
+        Raises
+        ------
+        ValueError
+            If the data set says that its pixels show text.
+        """
+        burned_in = text(dataset, "BurnedInAnnotation")
+        if burned_in.upper() == "YES":
+            raise wrong("BurnedInAnnotation", "an image without text in its pixels", burned_in)
+        patient = self.patient(text(dataset, "PatientID"))
+        methods = [method for method in texts(dataset, "DeidentificationMethod") if method]
+        self._clean(dataset)
+        assign(
+            dataset,
+            PatientID=patient,
+            PatientName=patient,
+            PatientIdentityRemoved="YES",
+            LongitudinalTemporalInformationModified="REMOVED",
+            DeidentificationMethod=[*(m for m in methods if m != METHOD), METHOD],
+        )
+        codes = dataset.get("DeidentificationMethodCodeSequence") or []
+        if not any(text(code, "CodeValue") == "113100" for code in codes):
+            code = Dataset()
+            code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
+            code.CodeMeaning = "Basic Application Confidentiality Profile"
+            assign(dataset, DeidentificationMethodCodeSequence=[*codes, code])
+
+    def _clean(self, dataset: Dataset) -> None:
+        actions = _actions()
+        for tag in list(dataset.keys()):
+            action = actions.get((tag.group, tag.element))
+            element: Any = dataset.get_item(tag, keep_deferred=True)
+            if action is None and (not dictionary_has_tag(tag) or element.VR in _NEVER_KEPT):
+                action = _Action.REMOVE
+            if action is _Action.REMOVE or (action is _Action.DUMMY and element.VR == "SQ"):
+                del dataset[tag]
+            elif action is _Action.EMPTY:
+                dataset.add_new(tag, element.VR, None)
+            elif element.VR == "UI":
+                self._replace_uids(dataset, tag)
+            elif action is _Action.DUMMY:
+                dataset.add_new(tag, element.VR, None)
+                _package().replace_element(dataset[tag])
+            elif element.VR == "SQ":
+                for item in dataset[tag].value:
+                    self._clean(item)
+                    as_read(item)
+
+    def _replace_uids(self, dataset: Dataset, tag: BaseTag) -> None:
+        values = texts(dataset, keyword_for_tag(tag))
+        if values:
+            dataset.add_new(tag, "UI", [self.uid(value) for value in values])
+
+
+_NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN"})
+
+
+def _package() -> ModuleType:
+    return optional_import(
+        "dicomanonymizer.simpledicomanonymizer",
+        purpose="De-identification",
+        install="pip install 'tomolearn[dicom]'",
+    )
+
+
+@functools.cache
+def _actions() -> dict[tuple[int, int], _Action]:
+    """Return what the profile does with which element, by group and element."""
+    selector = optional_import(
+        "dicomanonymizer.dicomfields_selector",
+        purpose="De-identification",
+        install="pip install 'tomolearn[dicom]'",
+    )
+    table = selector.dicom_anonymization_database_selector(_TABLE)
+    actions: dict[tuple[int, int], _Action] = {}
+    for name, action in (
+        ("X_TAGS", _Action.REMOVE),
+        ("X_D_TAGS", _Action.REMOVE),
+        ("X_Z_TAGS", _Action.REMOVE),
+        ("X_Z_D_TAGS", _Action.REMOVE),
+        ("Z_TAGS", _Action.EMPTY),
+        ("Z_D_TAGS", _Action.EMPTY),
+        ("D_TAGS", _Action.DUMMY),
+        ("U_TAGS", _Action.REPLACE_UID),
+        ("X_Z_U_STAR_TAGS", _Action.KEEP_REFERENCES),
+    ):
+        # Repeating groups, overlays and curves, are never copied into a derived image.
+        actions.update({tag: action for tag in table[name] if len(tag) == 2})
+    return actions

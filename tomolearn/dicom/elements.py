@@ -1,0 +1,276 @@
+"""Values of single DICOM elements, read with the file's own words in every error.
+
+pydicom converts an element when it is first asked for, and warns or raises as its global settings
+say. Here the raw bytes are read instead: an odd value is an error, or a deviation in a list, that
+names tag and value, whatever those settings are; and nothing is converted that nobody asks for.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import struct
+import zlib
+from typing import Any, Final
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.tag import BaseTag, Tag
+
+__all__ = [
+    "DAMAGE",
+    "DicomWarning",
+    "integer",
+    "items",
+    "number",
+    "numbers",
+    "reraise_io",
+    "said",
+    "tag_name",
+    "text",
+    "texts",
+    "wrong",
+]
+
+DAMAGE: Final = (
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    IndexError,
+    KeyError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its decoders raise for damaged files.
+
+MemoryError is among them because a flipped bit in a length asks for gigabytes; OSError because
+pydicom raises it for broken sequences, see `reraise_io`.
+"""
+
+_TEXT_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_BINARY = {
+    "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
+}  # fmt: skip
+_PADDING = b" \0"
+
+
+class DicomWarning(UserWarning):
+    """A DICOM file deviates from the standard in a way that does not hinder reading it."""
+
+
+def reraise_io(error: BaseException) -> None:
+    """Raise an error of the disc or network again, which pydicom's own are told from by number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+@functools.cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+@functools.cache
+def _vr(keyword: str) -> str:
+    return dictionary_VR(_tag(keyword))
+
+
+def tag_name(keyword: str) -> str:
+    """Return keyword and number of a tag, for example ``Rows (0028,0010)``."""
+    return f"{keyword} {Tag(tag_for_keyword(keyword) or 0)}"
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def wrong(keyword: str, expected: str, found: Any) -> ValueError:
+    """Return the error that says which element has which value instead of which."""
+    return ValueError(
+        f"{tag_name(keyword)}: expected {expected}, "
+        f"got {'nothing' if found is None or found == '' else found}"
+    )
+
+
+def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Return the items of a sequence, none where there is no such sequence.
+
+    Raises
+    ------
+    ValueError
+        If the element cannot be read as a sequence.
+    """
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return ()
+    try:
+        value = dataset[tag].value
+        return () if value is None else tuple(item for item in value if isinstance(item, Dataset))
+    except DAMAGE as error:
+        raise ValueError(f"{tag_name(keyword)}: expected a sequence, got {said(error)}") from error
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
+    """Return the finite numbers of an element, or None where it is absent or empty.
+
+    Numbers are read by the type that the file gives, which need not be the one that the standard
+    wants: rows as 32 bits, a spacing in binary.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be read or are not finite. The message names tag and value.
+    """
+    found = _raw(dataset, keyword)
+    if found is None:
+        return None
+    if isinstance(found, RawDataElement):
+        values = _numbers(keyword, found)
+    else:
+        values = _converted(keyword, found)
+    if not all(math.isfinite(value) for value in values):
+        raise wrong(keyword, "finite numbers", shown(found))
+    return values
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the number of an element, or None where it is absent or empty.
+
+    Raises
+    ------
+    ValueError
+        If it is not a single finite number.
+    """
+    values = numbers(dataset, keyword)
+    if values is None:
+        return None
+    if len(values) != 1:
+        raise wrong(keyword, "one number", "\\".join(f"{value:g}" for value in values))
+    return values[0]
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Return the integer of an element, or None where it is absent or empty.
+
+    Raises
+    ------
+    ValueError
+        If it is not a single integer.
+    """
+    try:
+        value = number(dataset, keyword)
+    except ValueError as error:
+        found = _raw(dataset, keyword)
+        raise wrong(keyword, "an integer", "" if found is None else shown(found)) from error
+    if value is None:
+        return None
+    if value != round(value):
+        raise wrong(keyword, "an integer", f"{value:g}")
+    return int(value)
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the texts of an element, decoded by the file's character set; none if it is absent.
+
+    Bytes that the character set does not have are replaced, an unknown set is read as Latin-1.
+    """
+    found = _raw(dataset, keyword)
+    if found is None:
+        return ()
+    if not isinstance(found, RawDataElement):
+        value = found.value
+        parts = value if isinstance(value, (list, tuple)) or _is_multiple(value) else [value]
+        return tuple(str(part).strip(" \0") for part in parts)
+    written = found.value or b""
+    try:
+        decoded = decode_bytes(written, _encodings(dataset), {0x5C})
+    except (LookupError, UnicodeError):
+        decoded = written.decode("latin-1")
+    return tuple(part.strip(" \0\t\r\n") for part in decoded.split("\\"))
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return the text of an element, empty if it is absent; several joined by backslashes."""
+    return "\\".join(texts(dataset, keyword))
+
+
+def shown(element: Any) -> str:
+    """Return an element's value as it can stand in a message."""
+    value = element.value
+    if isinstance(value, bytes):
+        value = value[:64].decode("latin-1").strip(" \0")
+        return value if value.isprintable() else repr(value)
+    return str(value)[:64]
+
+
+def _raw(dataset: Dataset, keyword: str) -> Any:
+    """Return an element as it was read, or None where it is absent or empty."""
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return None
+    element: Any = dataset.get_item(tag, keep_deferred=True)
+    value = element.value
+    if value is None or value == "":
+        return None
+    if isinstance(element, RawDataElement):
+        if len(value) < element.length:
+            raise wrong(keyword, f"{element.length} bytes", f"{len(value)}: the file ends in it")
+        # Empty text is made of blanks; a binary zero is a value.
+        if not value.strip(b"" if _type(keyword, element) in _BINARY else _PADDING):
+            return None
+    return element
+
+
+def _type(keyword: str, element: RawDataElement) -> str:
+    """Return the VR in which an element is written; the standard's where the file gives none."""
+    if element.VR is not None and element.VR != "UN":
+        return element.VR
+    vr = _vr(keyword)
+    return "US" if vr == "US or SS" else vr
+
+
+def _numbers(keyword: str, element: RawDataElement) -> tuple[float, ...]:
+    value = element.value or b""
+    vr = _type(keyword, element)
+    if vr in _BINARY:
+        layout = ("<" if element.is_little_endian else ">") + _BINARY[vr]
+        if len(value) % struct.calcsize(layout):
+            raise wrong(keyword, f"values of {struct.calcsize(layout)} bytes", f"{len(value)}")
+        return tuple(float(found) for (found,) in struct.iter_unpack(layout, value))
+    parts = [part.strip(_PADDING) for part in value.split(b"\\")]
+    if not all(_TEXT_NUMBER.fullmatch(part) for part in parts):
+        raise wrong(keyword, "numbers", shown(element))
+    return tuple(float(part) for part in parts)
+
+
+def _converted(keyword: str, element: Any) -> tuple[float, ...]:
+    value = element.value
+    try:
+        return tuple(float(part) for part in (value if _is_multiple(value) else [value]))
+    except (TypeError, ValueError) as error:
+        raise wrong(keyword, "numbers", shown(element)) from error
+
+
+def _is_multiple(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes))
+
+
+def _encodings(dataset: Dataset) -> list[str]:
+    found = dataset.original_character_set
+    names = [found] if isinstance(found, str) else list(found)
+    try:
+        return [name or "iso8859" for name in names] or convert_encodings("")
+    except DAMAGE:
+        return ["iso8859"]

@@ -1,0 +1,102 @@
+"""A frame of an enhanced image as the attributes of a classic one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from tomolearn.dicom.attributes import assign, put
+from tomolearn.dicom.elements import number, text
+from tomolearn.dicom.headers import Header
+
+__all__ = ["put_frame"]
+
+# Functional groups, and what of them a classic CT image has too.
+_MACROS: Final = {
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+    "FrameContentSequence": ("FrameComments",),
+    "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),
+    "CTAcquisitionDetailsSequence": (
+        "RotationDirection", "RevolutionTime", "SingleCollimationWidth", "TotalCollimationWidth",
+        "TableHeight", "GantryDetectorTilt", "DataCollectionDiameter",
+    ),
+    "CTTableDynamicsSequence": ("TableSpeed", "TableFeedPerRotation", "SpiralPitchFactor"),
+    "CTPositionSequence": ("DataCollectionCenterPatient", "ReconstructionTargetCenterPatient"),
+    "CTGeometrySequence": ("DistanceSourceToDetector",),
+    "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
+    "CTExposureSequence": ("ExposureModulationType", "EstimatedDoseSaving", "CTDIvol"),
+    "CTXRayDetailsSequence": ("KVP", "FocalSpots", "FilterType"),
+}  # fmt: skip
+
+# The same quantities under another name, as whole numbers: group, name there, name here.
+_ROUNDED: Final = (
+    ("CTExposureSequence", "ExposureTimeInms", "ExposureTime"),
+    ("CTExposureSequence", "XRayTubeCurrentInmA", "XRayTubeCurrent"),
+    ("CTExposureSequence", "ExposureInmAs", "Exposure"),
+    ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+)
+
+
+# Where a converted image keeps what has no place in the functional groups of enhanced ones.
+_UNASSIGNED: Final = (
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
+
+
+def put_frame(dataset: Dataset, header: Header, frame: int) -> None:
+    """Copy the functional groups of one frame into a data set, as far as a classic image has them.
+
+    Raises
+    ------
+    ValueError
+        If the functional groups cannot be read.
+    """
+    for macro, keywords in _MACROS.items():
+        for place in _places(header, frame, macro):
+            for keyword in keywords:
+                put(dataset, place, Tag(keyword))
+    for macro in _UNASSIGNED:
+        for place in _places(header, frame, macro):
+            for tag in sorted(place.keys()):
+                put(dataset, place, tag)
+    for macro, there, here in _ROUNDED:
+        for place in _places(header, frame, macro):
+            value = _whole(place, there)
+            if value is not None:
+                assign(dataset, **{here: value})
+    _put_moment(dataset, header, frame)
+
+
+_LARGEST: Final = 2**31 - 1
+
+
+def _places(header: Header, frame: int, macro: str) -> tuple[Dataset, ...]:
+    """Return the items of a functional group, the frame's own last, to have the last word."""
+    # The last place of all is the file itself, of which everything is already there.
+    return tuple(reversed(header.places(frame, macro)[:-1]))
+
+
+def _put_moment(dataset: Dataset, header: Header, frame: int) -> None:
+    """Split the frame's moment, or that of the whole acquisition, into date and time."""
+    for place in header.places(frame, "FrameContentSequence"):
+        moment = text(place, "FrameAcquisitionDateTime") or text(place, "AcquisitionDateTime")
+        digits = moment.split("+")[0].split("-")[0]
+        if len(digits) >= 14 and digits[:14].isdigit():
+            assign(dataset, AcquisitionDate=digits[:8], AcquisitionTime=digits[8:])
+            return
+
+
+def _whole(place: Dataset, keyword: str) -> int | None:
+    """Return a number that is good to know as a whole one; none if it cannot be read."""
+    try:
+        value = number(place, keyword)
+    except ValueError:
+        return None
+    return None if value is None or abs(value) > _LARGEST else round(value)

@@ -1,0 +1,355 @@
+"""The stack that slices form: their order, what is wrong with it, and its coordinates.
+
+Positions are decimal text. Scanners write at least two decimals of a millimetre and five of a
+direction cosine; the tolerances below are what such rounding can add up to, or a length that no
+measurement in a CT image can tell from zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn.dicom.slices import Identity, SliceInfo
+
+__all__ = ["IRREGULAR", "Finding", "FindingKind", "affine_of", "examine", "sort", "step_of"]
+
+POSITION_TOLERANCE: Final = 0.02
+"""Two positions in mm that are as close are the same: each is rounded to a hundredth, and so is
+what they are compared with."""
+
+SPACING_TOLERANCE: Final = 0.01
+"""Share of the slice distance by which a slice may be off its place: over a whole stack no organ is
+measured wrong by more than that, and a missing slice puts its neighbours off by a hundred times as
+much. highdicom has the same default."""
+
+ORIENTATION_TOLERANCE: Final = 1e-4
+"""Difference of direction cosines: the far corner of a 500 mm image is 0.05 mm off, a tenth of a
+pixel."""
+
+SIZE_TOLERANCE: Final = 1e-4
+"""Share by which pixel spacings may differ: over 512 pixels, a twentieth of one."""
+
+ANGLE_TOLERANCE: Final = 0.1
+"""Degrees. Over a stack of 300 mm the shear is half a millimetre, about a pixel."""
+
+TILT_TOLERANCE: Final = 0.5
+"""Degrees by which the tilt in the header, which scanners round to a half or a whole degree, may
+differ from that of the positions."""
+
+
+class FindingKind(StrEnum):
+    """What can be odd about a series."""
+
+    MIXED_PATIENT = "mixed patient or study"
+    MIXED_FRAME_OF_REFERENCE = "mixed frame of reference"
+    MIXED_ORIENTATION = "mixed orientation"
+    MIXED_SIZE = "mixed size"
+    MIXED_PIXEL_SPACING = "mixed pixel spacing"
+    DUPLICATE_POSITIONS = "duplicate positions"
+    MISSING_SLICES = "missing slices"
+    UNEVEN_SPACING = "uneven spacing"
+    CURVED_STACK = "slices not in line"
+    GANTRY_TILT = "gantry tilt"
+    TILT_DISAGREES = "gantry tilt disagrees with header"
+    OBLIQUE = "oblique"
+
+
+IRREGULAR: Final = frozenset(FindingKind) - {
+    FindingKind.GANTRY_TILT, FindingKind.TILT_DISAGREES, FindingKind.OBLIQUE,
+    FindingKind.MIXED_PATIENT,
+}  # fmt: skip
+"""Findings with which a series is no stack of evenly spaced equal slices.
+
+A mixed patient is none of them, being worse: the slices may form a perfect stack.
+"""
+
+_MIXED = (
+    FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something odd about a series.
+
+    Parameters
+    ----------
+    kind : FindingKind
+        Which of the things that can be odd.
+    detail : str
+        A sentence with the numbers.
+    """
+
+    kind: FindingKind
+    detail: str
+
+
+def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
+    """Return slices in the order of their positions along the normal of most of them.
+
+    The normal is the direction of columns times that of rows. File names and instance numbers only
+    decide between slices in one place.
+    """
+    normal = _normal(_usual_orientation(slices))
+    return tuple(
+        sorted(
+            slices,
+            key=lambda one: (
+                round(float(normal @ one.position), 6),
+                math.inf if one.instance_number is None else one.instance_number,
+                -1 if one.frame is None else one.frame,
+                one.sop_instance_uid,
+            ),
+        )
+    )
+
+
+def examine(slices: Sequence[SliceInfo], identities: Sequence[Identity]) -> tuple[Finding, ...]:
+    """Return what is odd about sorted slices.
+
+    Parameters
+    ----------
+    slices : sequence of SliceInfo
+        As `sort` returns them.
+    identities : sequence of Identity
+        To what the files say that they belong, in any order.
+    """
+    found = [*_mixed_identities(identities), *_mixed_slices(slices)]
+    if not any(finding.kind in _MIXED for finding in found):
+        found += _distances(slices)
+        found += _directions(slices)
+    return tuple(found)
+
+
+def step_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
+    """Return the mean vector in mm from one slice to the next.
+
+    For a single slice it is its thickness along its normal.
+
+    Raises
+    ------
+    ValueError
+        If there is a single slice that does not say how thick it is.
+    """
+    positions = np.array([one.position for one in slices])
+    if len(slices) > 1:
+        return np.asarray((positions[-1] - positions[0]) / (len(slices) - 1))
+    thickness = slices[0].thickness
+    if thickness is None or not 0 < thickness < math.inf:
+        raise ValueError(
+            f"{slices[0].label}: SliceThickness (0018,0050): expected a positive length in mm, as "
+            f"there is one slice only, got {'nothing' if thickness is None else thickness}"
+        )
+    return _normal(slices[0].orientation) * thickness
+
+
+def affine_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
+    """Return the matrix from (slice, row, column, 1) to the patient's (x, y, z, 1) in mm.
+
+    PS3.3 C.7.6.2.1.1; the column of the slices is the vector from one to the next, which in a
+    tilted stack is not perpendicular to them.
+    """
+    first = slices[0]
+    rows, columns = first.spacing
+    affine = np.eye(4)
+    affine[:3, 0] = step_of(slices)
+    affine[:3, 1] = np.array(first.orientation[3:]) * rows
+    affine[:3, 2] = np.array(first.orientation[:3]) * columns
+    affine[:3, 3] = first.position
+    return affine
+
+
+def _usual_orientation(slices: Sequence[SliceInfo]) -> tuple[float, ...]:
+    return Counter(one.orientation for one in slices).most_common(1)[0][0]
+
+
+def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    normal = np.cross(orientation[:3], orientation[3:])
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def _mixed_identities(identities: Sequence[Identity]) -> list[Finding]:
+    found = []
+    patients = sorted({(one.patient_id, one.study_uid) for one in identities})
+    if len(patients) > 1:
+        (patient, study), (other, other_study) = patients[:2]
+        found.append(
+            Finding(
+                FindingKind.MIXED_PATIENT,
+                f"{len(patients)} pairs of patient and study, among them {patient!r} in {study} "
+                f"and {other!r} in {other_study}.",
+            )
+        )
+    frames = sorted({one.frame_of_reference_uid for one in identities})
+    if len(frames) > 1:
+        found.append(
+            Finding(
+                FindingKind.MIXED_FRAME_OF_REFERENCE,
+                f"{len(frames)} frames of reference, among them {frames[0] or 'none'} and "
+                f"{frames[1]}: positions cannot be compared.",
+            )
+        )
+    return found
+
+
+def _mixed_slices(slices: Sequence[SliceInfo]) -> list[Finding]:
+    found = []
+    usual = np.array(_usual_orientation(slices))
+    others = [
+        one for one in slices if np.abs(usual - one.orientation).max() > ORIENTATION_TOLERANCE
+    ]
+    if others:
+        angle = _angle(_normal(usual), _normal(others[0].orientation))
+        found.append(
+            Finding(
+                FindingKind.MIXED_ORIENTATION,
+                f"{len(others)} of {len(slices)} slices are turned against the others, the first "
+                f"by {angle:.2f} degrees ({others[0].label}).",
+            )
+        )
+    sizes = Counter(one.shape for one in slices)
+    if len(sizes) > 1:
+        said = ", ".join(f"{count} of {r} x {c}" for (r, c), count in sizes.most_common())
+        found.append(Finding(FindingKind.MIXED_SIZE, f"Slices have several sizes: {said}."))
+    spacings = np.array([one.spacing for one in slices])
+    low, high = spacings.min(axis=0), spacings.max(axis=0)
+    if (high > low * (1 + SIZE_TOLERANCE)).any():
+        found.append(
+            Finding(
+                FindingKind.MIXED_PIXEL_SPACING,
+                f"Rows lie {low[0]:g} to {high[0]:g} mm apart, columns {low[1]:g} to {high[1]:g}.",
+            )
+        )
+    return found
+
+
+def _distances(slices: Sequence[SliceInfo]) -> list[Finding]:
+    """Return what is odd about the slices' distances along the normal."""
+    normal = _normal(slices[0].orientation)
+    along = np.array([one.position for one in slices]) @ normal
+    gaps = np.diff(along)
+    same = gaps <= POSITION_TOLERANCE
+    found = []
+    if same.any():
+        where = int(np.argmax(same))
+        found.append(
+            Finding(
+                FindingKind.DUPLICATE_POSITIONS,
+                f"{same.sum()} of {len(slices)} slices lie where another one lies, the first at "
+                f"{along[where]:.2f} mm ({slices[where].label} and {slices[where + 1].label}).",
+            )
+        )
+    gaps = gaps[~same]
+    if not gaps.size:
+        return found
+    # The lower of the two middle ones: of one slice distance and one gap, it is the distance.
+    usual = float(np.sort(gaps)[(gaps.size - 1) // 2])
+    tolerance = max(POSITION_TOLERANCE, SPACING_TOLERANCE * usual)
+    counts = np.maximum(np.round(gaps / usual), 1)
+    off = np.abs(gaps - counts * usual)
+    if (off > tolerance).any():
+        found.append(
+            Finding(
+                FindingKind.UNEVEN_SPACING,
+                f"Slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart, mostly {usual:.2f}; "
+                f"{int((off > tolerance).sum())} of {gaps.size} distances fit no multiple of that.",
+            )
+        )
+    jumps = (off <= tolerance) & (counts > 1)
+    if jumps.any():
+        starts = along[:-1][~same]
+        where = int(np.argmax(jumps))
+        found.append(
+            Finding(
+                FindingKind.MISSING_SLICES,
+                f"{int((counts[jumps] - 1).sum())} slices are missing at {jumps.sum()} places, the "
+                f"first between {starts[where]:.2f} and {starts[where] + gaps[where]:.2f} mm, "
+                f"where others lie {usual:.2f} mm apart.",
+            )
+        )
+    if not found and (drift := _drift(along)) > tolerance:
+        found.append(
+            Finding(
+                FindingKind.UNEVEN_SPACING,
+                f"Slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart, and up to {drift:.2f} "
+                "mm from where even spacing puts them.",
+            )
+        )
+    return found
+
+
+def _drift(along: NDArray[np.float64]) -> float:
+    """Return how far slices are from equal distances between the first and the last."""
+    return float(np.abs(along - np.linspace(along[0], along[-1], along.size)).max())
+
+
+def _directions(slices: Sequence[SliceInfo]) -> list[Finding]:
+    """Return what is odd about the slices' direction and that of the way from one to the next."""
+    normal = _normal(slices[0].orientation)
+    positions = np.array([one.position for one in slices])
+    off_table = _angle(normal, np.array([0.0, 0.0, 1.0]))
+    said = next((one.tilt for one in slices if one.tilt is not None), None)
+    way = positions[-1] - positions[0]
+    found = []
+    if float(normal @ way) > POSITION_TOLERANCE:
+        found += _beside(slices, positions, normal)
+        tilt = _angle(normal, way)
+        words = f"sheared by {tilt:.2f} degrees, from their normal to the way from one to the next"
+    else:  # a single place: only the header can tell a tilted gantry from an oblique image
+        agree = said is not None and abs(abs(said) - off_table) <= TILT_TOLERANCE
+        tilt = off_table if agree else 0.0
+        words = f"tilted by {tilt:.2f} degrees against the table"
+    header = "GantryDetectorTilt (0018,1120)"
+    if tilt > ANGLE_TOLERANCE:
+        header_says = f"no {header}" if said is None else f"{header} says {said:g}"
+        found.append(Finding(FindingKind.GANTRY_TILT, f"Slices are {words}; {header_says}."))
+    if said is not None and abs(abs(said) - tilt) > TILT_TOLERANCE:
+        found.append(
+            Finding(
+                FindingKind.TILT_DISAGREES,
+                f"{header} says {said:g} degrees, the positions {tilt:.2f}.",
+            )
+        )
+    if off_table > ANGLE_TOLERANCE and abs(off_table - tilt) > TILT_TOLERANCE:
+        plane = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
+        found.append(
+            Finding(
+                FindingKind.OBLIQUE,
+                f"The normal is {off_table:.2f} degrees off the table's direction; the slices are "
+                f"{plane} rather than anything else.",
+            )
+        )
+    return found
+
+
+def _beside(
+    slices: Sequence[SliceInfo], positions: NDArray[np.float64], normal: NDArray[np.float64]
+) -> list[Finding]:
+    """Return whether slices lie beside the line from the first to the last one."""
+    way = positions[-1] - positions[0]
+    share = (positions - positions[0]) @ normal / (normal @ way)
+    aside = np.linalg.norm(positions - positions[0] - np.outer(share, way), axis=1).max()
+    # a tenth of a pixel
+    if aside <= max(POSITION_TOLERANCE, max(slices[0].spacing) / 10):
+        return []
+    return [
+        Finding(
+            FindingKind.CURVED_STACK,
+            f"First pixels lie up to {aside:.2f} mm beside the line from the first slice's to the "
+            "last one's.",
+        )
+    ]
+
+
+def _angle(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the angle between two lines in degrees, 0 to 90."""
+    across = float(np.linalg.norm(np.cross(one, other)))
+    return math.degrees(math.atan2(across, abs(float(one @ other))))

@@ -1,0 +1,341 @@
+"""The pixels of a CT file: where they lie, their decoding, and Hounsfield units."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from tomolearn.dicom.elements import (
+    DAMAGE,
+    integer,
+    number,
+    reraise_io,
+    said,
+    tag_name,
+    text,
+    wrong,
+)
+from tomolearn.dicom.headers import Header, NotASlice, Reason
+
+__all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "hounsfield_units", "pixels_of"]
+
+AIR: Final = -1000.0
+"""Air in Hounsfield units, which stands for what a scanner did not measure."""
+
+HOUNSFIELD_LIMIT: Final = 65536.0
+"""Largest absolute value in Hounsfield units that is believed.
+
+Sixteen bits at slope 1 stay below it, signed or not, with every intercept in use; metal on an
+extended scale reaches about 30,000.
+"""
+
+SLOPES: Final = (1e-3, 100.0)
+"""Least and largest rescale slope that is believed.
+
+Below the first, sixteen bits span less than 66 HU; above the second, one step is the distance from
+fat to water.
+"""
+
+LARGEST_IMAGE: Final = 2**26
+"""Pixels, 8192 x 8192. CT images have at most 4096 x 4096; more is a damaged header."""
+
+_NATIVE = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+_UNDEFINED = 0xFFFFFFFF
+_EXPLICIT_TYPES = (b"OB\0\0", b"OW\0\0", b"UN\0\0")
+_ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Where the pixels of a file lie, and how they are written.
+
+    Parameters
+    ----------
+    stream : BinaryIO
+        The open file or, for a deflated one, its inflated pixels.
+    offset, length : int
+        First byte of the pixel data, and their number.
+    shape : (int, int)
+        Rows and columns.
+    frames : int
+        Number of images.
+    bits_allocated, bits_stored : int
+        Bits that a pixel takes, and that it uses.
+    signed : bool
+        Whether the values are signed.
+    transfer_syntax : pydicom.uid.UID
+        Encoding of the file.
+    """
+
+    stream: BinaryIO
+    offset: int
+    length: int
+    shape: tuple[int, int]
+    frames: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    transfer_syntax: UID
+
+    def stored(self, frame: int) -> NDArray[Any]:
+        """Return the stored values of one frame, shape (rows, columns).
+
+        Raises
+        ------
+        ValueError
+            If they cannot be decoded, or no decoder for them is installed.
+        """
+        try:
+            decoder = get_decoder(self.transfer_syntax)
+        except NotImplementedError as error:
+            raise wrong(
+                "TransferSyntaxUID", "an encoding that pydicom knows", self.transfer_syntax.name
+            ) from error
+        if not decoder.is_available:
+            raise wrong(
+                "TransferSyntaxUID",
+                "an encoding for which a decoder is installed (remedy: pip install "
+                "'tomolearn[dicom]')",
+                self.transfer_syntax.name,
+            )
+        # pylibjpeg-rle panics on damaged data, which is no Exception and would end the process.
+        plugin = "pydicom" if self.transfer_syntax == RLELossless else ""
+        options: dict[str, Any] = {
+            "rows": self.shape[0],
+            "columns": self.shape[1],
+            "samples_per_pixel": 1,
+            # Grey either way. CT numbers do not depend on which end is shown bright.
+            "photometric_interpretation": "MONOCHROME2",
+            "bits_allocated": self.bits_allocated,
+            "bits_stored": self.bits_stored,
+            "pixel_representation": int(self.signed),
+            "pixel_keyword": "PixelData",
+            "pixel_vr": "OW",
+        }
+        try:
+            if self.transfer_syntax in _NATIVE:
+                source: Any = self._native(frame)
+                options["number_of_frames"], frame = 1, 0
+            else:
+                self.stream.seek(self.offset)
+                source = self.stream
+                options["number_of_frames"] = self.frames
+            stored, _ = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
+        except DAMAGE as error:
+            reraise_io(error)
+            raise wrong("PixelData", "a complete image", said(error)) from error
+        return stored
+
+    def _native(self, frame: int) -> bytes:
+        size = self.shape[0] * self.shape[1] * self.bits_allocated // 8
+        self.stream.seek(self.offset + frame * size)
+        found = self.stream.read(size)
+        if len(found) < size:
+            raise ValueError(f"{len(found)} of {size} bytes")
+        return found + bytes(size % 2)
+
+
+def pixels_of(header: Header) -> Pixels:
+    """Find the pixels of a file and check that all are there, without decoding them.
+
+    Raises
+    ------
+    NotASlice
+        If there are none or too few, or their description is no grey image.
+    """
+    try:
+        layout = _layout(header)
+    except ValueError as error:
+        raise NotASlice(Reason.NO_IMAGE, str(error)) from error
+    rows, columns, allocated, stored, signed = layout
+    try:
+        stream, offset, length = _pixel_data(header)
+        found = stream.seek(0, io.SEEK_END) - offset
+        if header.transfer_syntax in _NATIVE:
+            needed = rows * columns * allocated // 8 * header.frames
+            if length == _UNDEFINED or min(length, found) < needed:
+                complete = found if length == _UNDEFINED else min(length, found)
+                raise wrong("PixelData", "a complete image", f"{complete} of {needed} bytes")
+            if length > needed + needed % 2:
+                header.deviations.append(
+                    f"{tag_name('PixelData')}: expected {needed} bytes, got {length}"
+                )
+        else:
+            if length != _UNDEFINED:
+                raise wrong("PixelData", "encapsulated fragments", f"{length} bytes")
+            length = _length_of_fragments(stream, offset)
+    except ValueError as error:
+        raise NotASlice(Reason.DAMAGED, str(error)) from error
+    return Pixels(
+        stream, offset, length, (rows, columns), header.frames, allocated, stored, signed,
+        header.transfer_syntax,
+    )  # fmt: skip
+
+
+def _layout(header: Header) -> tuple[int, int, int, int, bool]:
+    values = {}
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
+        value = integer(header.dataset, keyword)
+        if value is None:
+            raise wrong(keyword, "an integer", None)
+        values[keyword] = value
+    rows, columns, allocated, stored, signed = values.values()
+    if rows < 1 or columns < 1 or rows * columns > LARGEST_IMAGE:
+        raise wrong("Rows", f"an image of 1 to {LARGEST_IMAGE} pixels", f"{rows} x {columns}")
+    if allocated not in (8, 16, 32):
+        raise wrong("BitsAllocated", "8, 16 or 32", allocated)
+    if not 1 <= stored <= allocated:
+        raise wrong("BitsStored", f"1 to {allocated}", stored)
+    if signed not in (0, 1):
+        raise wrong("PixelRepresentation", "0 or 1", signed)
+    high = integer(header.dataset, "HighBit")
+    if high not in (None, stored - 1):
+        raise wrong("HighBit", f"{stored - 1}", high)
+    polarity = text(header.dataset, "PhotometricInterpretation")
+    if polarity not in ("MONOCHROME1", "MONOCHROME2"):
+        raise wrong("PhotometricInterpretation", "MONOCHROME1 or MONOCHROME2", polarity)
+    return rows, columns, allocated, stored, bool(signed)
+
+
+def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
+    """Return stream, first byte and length of the pixel data at which the file stands."""
+    stream = header.stream
+    if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        stream.seek(0)
+        try:
+            inflated = pydicom.dcmread(stream, specific_tags=["PixelData"])
+            raw = (
+                inflated.get_item("PixelData", keep_deferred=True)
+                if "PixelData" in inflated
+                else None
+            )
+        except DAMAGE as error:
+            reraise_io(error)
+            raise wrong("PixelData", "a complete image", said(error)) from error
+        if raw is None:
+            raise wrong("PixelData", "the image", None)
+        value = raw.value or b""
+        return io.BytesIO(value), 0, len(value)
+    start = stream.tell()
+    head = stream.read(12)
+    order = ">" if header.transfer_syntax == ExplicitVRBigEndian else "<"
+    if len(head) < 12 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
+        raise wrong("PixelData", "the image", None)
+    # The file may be in another type of encoding than it says, so its own bytes decide. Lengths are
+    # even, so no implicit length looks like a type.
+    if head[4:8] in _EXPLICIT_TYPES:
+        return stream, start + 12, struct.unpack(order + "I", head[8:])[0]
+    return stream, start + 8, struct.unpack(order + "I", head[4:8])[0]
+
+
+def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
+    """Return the length of encapsulated pixel data, up to the end of its last fragment."""
+    size = stream.seek(0, io.SEEK_END)
+    place, count = offset, 0
+    while True:
+        stream.seek(place)
+        head = stream.read(8)
+        if len(head) < 8:
+            raise wrong("PixelData", "a complete image", f"{count} fragments without an end")
+        group, element, length = struct.unpack("<HHI", head)
+        kind = group << 16 | element
+        if kind == _END_OF_ITEMS:
+            break
+        if kind != _ITEM or length == _UNDEFINED or place + 8 + length > size:
+            raise wrong("PixelData", "a complete image", f"a broken fragment after {count}")
+        place += 8 + length
+        count += 1
+    if count < 2:  # the first is the table of offsets
+        raise wrong("PixelData", "the image", None)
+    return place - offset
+
+
+def hounsfield_units(
+    header: Header, pixels: Pixels, frame: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Decode one frame.
+
+    Returns
+    -------
+    hounsfield : numpy.ndarray of float32, shape (rows, columns)
+        Hounsfield units; air where nothing was measured.
+    padding : numpy.ndarray of bool, shape (rows, columns)
+        Where nothing was measured.
+
+    Raises
+    ------
+    ValueError
+        If the pixels cannot be decoded, or their values are no Hounsfield units.
+    """
+    slope, intercept = _rescaling(header, frame)
+    stored = pixels.stored(frame)
+    padding = _padding(header, stored)
+    hounsfield = (stored * slope + intercept).astype(np.float32)
+    hounsfield[padding] = AIR
+    low, high = float(hounsfield.min()), float(hounsfield.max())
+    if not -HOUNSFIELD_LIMIT <= low <= high <= HOUNSFIELD_LIMIT:
+        raise wrong(
+            "RescaleSlope",
+            f"Hounsfield units from {-HOUNSFIELD_LIMIT:g} to {HOUNSFIELD_LIMIT:g}",
+            f"{low:g} to {high:g} by slope {slope:g} and intercept {intercept:g}",
+        )
+    return hounsfield, padding
+
+
+def _rescaling(header: Header, frame: int) -> tuple[float, float]:
+    places = header.places(frame, "PixelValueTransformationSequence")
+    unit = next((found for place in places if (found := text(place, "RescaleType"))), "HU")
+    if unit != "HU":
+        raise wrong("RescaleType", "HU", unit)
+    values: list[float] = []
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        numbers = [value for place in places if (value := number(place, keyword)) is not None]
+        if not numbers:
+            raise wrong(keyword, "a finite number", None)
+        values.append(numbers[0])
+    slope, intercept = values
+    if not SLOPES[0] <= slope <= SLOPES[1]:
+        raise wrong("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
+    if abs(intercept) > HOUNSFIELD_LIMIT:
+        raise wrong("RescaleIntercept", f"at most {HOUNSFIELD_LIMIT:g} HU", f"{intercept:g}")
+    return slope, intercept
+
+
+def _padding(header: Header, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    value = integer(header.dataset, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limit = integer(header.dataset, "PixelPaddingRangeLimit")
+    low, high = sorted(
+        _as_stored(bound, stored.dtype) for bound in (value, value if limit is None else limit)
+    )
+    return (stored >= low) & (stored <= high)
+
+
+def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
+    """Return the value that the same bits have in the pixels' type, if it is beyond their range."""
+    limits = np.iinfo(dtype)
+    if limits.min <= value <= limits.max:
+        return value
+    bits = 2**limits.bits
+    return (value - int(limits.min)) % bits + int(limits.min)

@@ -1,0 +1,215 @@
+"""A CT series: its slices in order, its geometry, its volume."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn.dicom.elements import DicomWarning
+from tomolearn.dicom.geometry import (
+    IRREGULAR,
+    Finding,
+    affine_of,
+    examine,
+    sort,
+    step_of,
+)
+from tomolearn.dicom.reading import CTSlice, read_frame
+from tomolearn.dicom.slices import Identity, SliceInfo
+
+__all__ = ["Series", "Volume", "make_series"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """The slices of a series in one array.
+
+    Parameters
+    ----------
+    hounsfield : numpy.ndarray of float32, shape (slices, rows, columns)
+        Hounsfield units; air where nothing was measured.
+    padding : numpy.ndarray of bool, shape (slices, rows, columns)
+        Where the files say that nothing was measured.
+    affine : numpy.ndarray, shape (4, 4)
+        From (slice, row, column, 1) to (x, y, z, 1), the patient's coordinates in mm: x to the
+        left, y to the back, z to the head.
+    """
+
+    hounsfield: NDArray[np.float32]
+    padding: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A CT series without its pixels; small, and can be sent to another process.
+
+    Parameters
+    ----------
+    identity : Identity
+        What its slices have in common; its fields can be had from the series too, the identifier
+        of the series as `uid`.
+    slices : tuple of SliceInfo
+        In the order of their positions along their normal.
+    findings : tuple of Finding
+        What is odd about it.
+    """
+
+    identity: Identity
+    slices: tuple[SliceInfo, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @property
+    def uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.identity.series_uid
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID."""
+        return self.identity.study_uid
+
+    @property
+    def patient_id(self) -> str:
+        """PatientID."""
+        return self.identity.patient_id
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """FrameOfReferenceUID."""
+        return self.identity.frame_of_reference_uid
+
+    @property
+    def series_number(self) -> int | None:
+        """SeriesNumber."""
+        return self.identity.series_number
+
+    @property
+    def description(self) -> str:
+        """SeriesDescription."""
+        return self.identity.description
+
+    @property
+    def study_description(self) -> str:
+        """StudyDescription."""
+        return self.identity.study_description
+
+    @property
+    def body_part(self) -> str:
+        """BodyPartExamined."""
+        return self.identity.body_part
+
+    @property
+    def manufacturer(self) -> str:
+        """Manufacturer of the scanner."""
+        return self.identity.manufacturer
+
+    @property
+    def model(self) -> str:
+        """ManufacturerModelName of the scanner."""
+        return self.identity.model
+
+    @property
+    def kernel(self) -> str:
+        """ConvolutionKernel of the reconstruction."""
+        return self.identity.kernel
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distances in mm of neighbouring slices along the normal, of rows and of columns.
+
+        Raises
+        ------
+        ValueError
+            If the series is no regular stack; the message has the findings.
+        """
+        self._check_regular()
+        first = self.slices[0]
+        normal = np.cross(first.orientation[:3], first.orientation[3:])
+        distance = float(step_of(self.slices) @ normal / np.linalg.norm(normal))
+        return distance, *first.spacing
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Matrix from (slice, row, column, 1) to the patient's (x, y, z, 1) in mm, shape (4, 4).
+
+        Exact for stacks with a tilted gantry as well: their slices are not stacked along the
+        normal.
+
+        Raises
+        ------
+        ValueError
+            If the series is no regular stack; the message has the findings.
+        """
+        self._check_regular()
+        return affine_of(self.slices)
+
+    def read(self, index: int, *, strict: bool = False) -> CTSlice:
+        """Read one slice.
+
+        Parameters
+        ----------
+        index : int
+            Its place in `slices`.
+        strict : bool
+            Whether a deviation from the standard is an error instead of a warning.
+
+        Raises
+        ------
+        IndexError
+            If there is no such slice.
+        OSError, ValueError
+            As `read_slice`; also if the file holds another image than when the series was found.
+        """
+        one = self.slices[index]
+        ct = read_frame(one.path, one.frame)
+        if ct.sop_instance_uid != one.sop_instance_uid or ct.hounsfield.shape != one.shape:
+            raise ValueError(
+                f"{one.path}: SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when "
+                f"the series was found, got {ct.sop_instance_uid or 'nothing'}"
+            )
+        for deviation in ct.deviations:
+            if strict:
+                raise ValueError(f"{one.path}: {deviation}")
+            warnings.warn(f"{one.path}: {deviation}", DicomWarning, stacklevel=2)
+        return ct
+
+    def volume(self, *, strict: bool = False) -> Volume:
+        """Read all slices.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If the series is no regular stack, or a file is damaged.
+        """
+        affine = self.affine
+        shape = (len(self), *self.slices[0].shape)
+        hounsfield = np.empty(shape, dtype=np.float32)
+        padding = np.empty(shape, dtype=bool)
+        for index in range(len(self)):
+            ct = self.read(index, strict=strict)
+            hounsfield[index], padding[index] = ct.hounsfield, ct.padding
+        return Volume(hounsfield, padding, affine)
+
+    def _check_regular(self) -> None:
+        reasons = [one for one in self.findings if one.kind in IRREGULAR]
+        if reasons:
+            raise ValueError(
+                f"series {self.uid}: expected evenly spaced slices of one size and direction, got "
+                + " ".join(f"{one.kind}: {one.detail}" for one in reasons)
+            )
+
+
+def make_series(slices: Sequence[SliceInfo], identities: Sequence[Identity]) -> Series:
+    """Return the series of slices in any order, each with its own identity."""
+    ordered = sort(slices)
+    return Series(identities[0], ordered, examine(ordered, identities))

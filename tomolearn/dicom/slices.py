@@ -1,0 +1,248 @@
+"""Where the slices of a file lie, and to which series they belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tomolearn.dicom.elements import integer, number, numbers, tag_name, text, texts, wrong
+from tomolearn.dicom.headers import Header, NotASlice, Reason
+from tomolearn.dicom.pixels import Pixels
+
+__all__ = [
+    "FARTHEST",
+    "Identity",
+    "SliceInfo",
+    "identity_of",
+    "instance_number",
+    "pixel_spacing",
+    "slices_of",
+]
+
+FARTHEST: Final = 1e5
+"""Largest coordinate in mm that is believed: a hundred metres."""
+
+_COSINES = 1e-3  # direction cosines are written with three decimals at least
+_PIXELS = (1e-3, 100.0)  # mm: micro-CT has micrometres
+
+
+@dataclass(frozen=True, slots=True)
+class SliceInfo:
+    """One slice of a series: where to find it, and where it lies in the patient.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its file.
+    frame : int or None
+        Which image of an enhanced file, counted from 0; None for a file of a single image.
+    sop_instance_uid : str
+        Identifier of the file.
+    position : (float, float, float)
+        Centre of its first pixel in mm, in the patient's coordinates: x to the left, y to the back,
+        z to the head.
+    orientation : tuple of 6 floats
+        Direction of increasing columns, then of increasing rows, as unit vectors.
+    shape : (int, int)
+        Rows and columns.
+    spacing : (float, float)
+        Distances in mm of neighbouring rows and of neighbouring columns.
+    instance_number : int or None
+        Its number in the series.
+    thickness : float or None
+        Slice thickness in mm, where the file says it.
+    tilt : float or None
+        GantryDetectorTilt in degrees, where the file says it.
+    """
+
+    path: Path
+    frame: int | None
+    sop_instance_uid: str
+    position: tuple[float, float, float]
+    orientation: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    instance_number: int | None = None
+    thickness: float | None = None
+    tilt: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The slice's name in messages."""
+        return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the slices of a series have in common; empty texts where the file does not say."""
+
+    series_uid: str
+    study_uid: str = ""
+    patient_id: str = ""
+    frame_of_reference_uid: str = ""
+    storage: str = ""
+    series_number: int | None = None
+    description: str = ""
+    study_description: str = ""
+    body_part: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    kernel: str = ""
+
+
+def identity_of(header: Header) -> Identity:
+    """Return to which series a file belongs.
+
+    Raises
+    ------
+    NotASlice
+        If the file does not say.
+    """
+    dataset = header.dataset
+    series = text(dataset, "SeriesInstanceUID")
+    for keyword, found in (
+        ("SeriesInstanceUID", series),
+        ("SOPInstanceUID", text(dataset, "SOPInstanceUID")),
+    ):
+        if not found:
+            raise NotASlice(Reason.NO_IDENTIFIER, str(wrong(keyword, "an identifier", None)))
+    try:
+        number_in_study = integer(dataset, "SeriesNumber")
+    except ValueError as error:
+        header.deviations.append(str(error))
+        number_in_study = None
+    return Identity(
+        series,
+        study_uid=text(dataset, "StudyInstanceUID"),
+        patient_id=text(dataset, "PatientID"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        storage=header.storage,
+        series_number=number_in_study,
+        description=text(dataset, "SeriesDescription"),
+        study_description=text(dataset, "StudyDescription"),
+        body_part=text(dataset, "BodyPartExamined"),
+        manufacturer=text(dataset, "Manufacturer"),
+        model=text(dataset, "ManufacturerModelName"),
+        kernel=_first(header, "CTReconstructionSequence", "ConvolutionKernel"),
+    )
+
+
+def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ...]:
+    """Return the slices in a file, without localizers among the frames of an enhanced one.
+
+    Raises
+    ------
+    NotASlice
+        If one of them has no position, orientation or spacing, or all are localizers.
+    """
+    uid = text(header.dataset, "SOPInstanceUID")
+    number_in_series = instance_number(header)
+    found = []
+    try:
+        for frame in range(header.frames):
+            if _is_scout(header, frame):
+                continue
+            found.append(
+                SliceInfo(
+                    path,
+                    frame if header.enhanced else None,
+                    uid,
+                    _position(header, frame),
+                    _orientation(header, frame),
+                    pixels.shape,
+                    pixel_spacing(header, frame),
+                    number_in_series,
+                    _number(header, frame, "SliceThickness", "PixelMeasuresSequence"),
+                    _number(header, frame, "GantryDetectorTilt", "CTAcquisitionDetailsSequence"),
+                )
+            )
+    except ValueError as error:
+        raise NotASlice(Reason.NO_GEOMETRY, str(error)) from error
+    if not found:
+        raise NotASlice(Reason.LOCALIZER, f"{tag_name('FrameType')}: expected an axial image")
+    return tuple(found)
+
+
+def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
+    """Return the distances in mm of neighbouring rows and of neighbouring columns.
+
+    Raises
+    ------
+    ValueError
+        If the file does not say, or they are no plausible lengths.
+    """
+    found = _numbers(header, frame, "PixelSpacing", "PixelMeasuresSequence")
+    if found is None or len(found) != 2 or not all(_PIXELS[0] <= d <= _PIXELS[1] for d in found):
+        raise wrong("PixelSpacing", "two positive lengths in mm", _shown(found))
+    return found[0], found[1]
+
+
+def instance_number(header: Header) -> int | None:
+    """Return the image's number; one that cannot be read is none, and a deviation."""
+    try:
+        return integer(header.dataset, "InstanceNumber")
+    except ValueError as error:
+        header.deviations.append(str(error))
+        return None
+
+
+def _position(header: Header, frame: int) -> tuple[float, float, float]:
+    found = _numbers(header, frame, "ImagePositionPatient", "PlanePositionSequence")
+    if found is None or len(found) != 3 or not all(abs(x) <= FARTHEST for x in found):
+        raise wrong("ImagePositionPatient", "three coordinates in mm", _shown(found))
+    return found[0], found[1], found[2]
+
+
+def _orientation(header: Header, frame: int) -> tuple[float, float, float, float, float, float]:
+    found = _numbers(header, frame, "ImageOrientationPatient", "PlaneOrientationSequence")
+    if found is not None and len(found) == 6:
+        along_row, along_column = np.array(found[:3]), np.array(found[3:])
+        products = (
+            along_row @ along_row - 1, along_column @ along_column - 1, along_row @ along_column,
+        )  # fmt: skip
+        if all(abs(product) <= 2 * _COSINES for product in products):
+            return found[0], found[1], found[2], found[3], found[4], found[5]
+    raise wrong("ImageOrientationPatient", "two perpendicular unit vectors", _shown(found))
+
+
+def _is_scout(header: Header, frame: int) -> bool:
+    if not header.enhanced:
+        return False
+    places = header.places(frame, "CTImageFrameTypeSequence")
+    kinds = next((found for place in places if (found := texts(place, "FrameType"))), ())
+    return "LOCALIZER" in kinds
+
+
+def _numbers(header: Header, frame: int, keyword: str, macro: str) -> tuple[float, ...] | None:
+    for place in header.places(frame, macro):
+        found = numbers(place, keyword)
+        if found is not None:
+            return found
+    return None
+
+
+def _number(header: Header, frame: int, keyword: str, macro: str) -> float | None:
+    """Return a number that is good to know; an unreadable one is a deviation."""
+    try:
+        for place in header.places(frame, macro):
+            found = number(place, keyword)
+            if found is not None:
+                return found
+    except ValueError as error:
+        header.deviations.append(str(error))
+    return None
+
+
+def _first(header: Header, macro: str, keyword: str) -> str:
+    for place in header.places(0, macro):
+        found = text(place, keyword)
+        if found:
+            return found
+    return ""
+
+
+def _shown(found: tuple[float, ...] | None) -> str | None:
+    return None if found is None else "\\".join(f"{value:g}" for value in found)

@@ -1,0 +1,42 @@
+"""Identifiers that are made from others, always the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from typing import Any
+
+__all__ = ["derived_uid", "keyed_uid"]
+
+
+def derived_uid(*parts: Any) -> str:
+    """Return an identifier that depends on all `parts` and on nothing else.
+
+    It is a name-based UUID written as PS3.5 B.2 wants it, of the SHA-256 sum of the parts.
+
+    Parameters
+    ----------
+    *parts
+        What JSON can write.
+
+    Returns
+    -------
+    str
+        ``2.25.`` and up to 39 digits.
+    """
+    text = json.dumps(["tomolearn", *parts], sort_keys=True, allow_nan=False)
+    return _uid(hashlib.sha256(text.encode()).digest())
+
+
+def keyed_uid(key: str, uid: str) -> str:
+    """Return the identifier that replaces another one under a secret.
+
+    Without the secret nobody can tell which one it replaces, not even by trying those he knows.
+    """
+    return _uid(hmac.digest(key.encode(), b"uid:" + uid.encode(), "sha256"))
+
+
+def _uid(digest: bytes) -> str:
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
