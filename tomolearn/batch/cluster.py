@@ -97,7 +97,8 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Workers]:
             n_workers=wanted,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            # its usual port may be another run's
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,

@@ -150,9 +150,10 @@ def _tv_weights(
     sinogram: torch.Tensor, operator: RayTransform, settings: BatchSettings
 ) -> torch.Tensor:
     """Return one weight per lane."""
-    weight, scan = settings.options.get("weight"), settings.scan
-    if weight is not None or scan is None or scan.photons is None:
-        return sinogram.new_full((len(sinogram),), weight)
+    scan = settings.scan
+    # the settings have a weight unless there is noise to take it from
+    if "weight" in settings.options or scan is None or scan.photons is None:
+        return sinogram.new_full((len(sinogram),), settings.options["weight"])
     return photon_tv_weight(
         sinogram[:, 0], operator, photons=scan.photons, electronic_std=scan.electronic_std
     ).to(sinogram.dtype)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn.classical.filters import FILTERS
 from tomolearn.dicom import MU_WATER
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
@@ -98,14 +99,17 @@ class SimulatedScan:
             source_to_detector=_SOURCE_TO_DETECTOR,
         )
 
+    @property
+    def n_views(self) -> int:
+        """Number of views, of the given scan if there is one."""
+        return self.geometry.shape[0] if isinstance(self.geometry, Scan) else self.views
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
-        given = isinstance(self.geometry, Scan)
+        given = self.geometry.to_dict() if isinstance(self.geometry, Scan) else self.geometry
         return {
-            "geometry": self.geometry.to_dict()
-            if isinstance(self.geometry, Scan)
-            else self.geometry,
-            "views": self.geometry.shape[0] if given else self.views,
+            "geometry": given,
+            "views": self.n_views,
             "photons": self.photons,
             "electronic_std": self.electronic_std,
             "seed": self.seed,
@@ -115,11 +119,10 @@ class SimulatedScan:
     def __str__(self) -> str:
         given = isinstance(self.geometry, Scan)
         kind = type(self.geometry).__name__ if given else f"{self.geometry} beam"
-        views = self.geometry.shape[0] if given else self.views
         dose = "no noise" if self.photons is None else f"{self.photons:,g} photons"
         if self.electronic_std:
             dose += f", electronic noise {self.electronic_std:g}"
-        return f"{kind}, {views} views, {dose}"
+        return f"{kind}, {self.n_views} views, {dose}"
 
 
 @dataclass(frozen=True)
@@ -167,11 +170,15 @@ class BatchSettings:
                     f"options: expected {' or '.join(known)} with {self.method}, got {name}"
                 )
         check_float("mu_water", self.mu_water, positive=True)
+        if "filter" in self.options:
+            check_choice("filter", self.options["filter"], tuple(FILTERS))
         if "iterations" in self.options:
             check_int("iterations", self.options["iterations"], minimum=1)
         for name in ("weight", "image_scale", "frequency_scaling"):
             if name in self.options:
-                check_float(name, self.options[name], positive=True)
+                value = check_float(name, self.options[name], positive=True)
+                if name == "frequency_scaling" and value > 1:
+                    raise ValueError(f"frequency_scaling: expected a number in (0, 1], got {value}")
         self._check_domain()
 
     def _check_domain(self) -> None:

@@ -56,6 +56,12 @@ def bench(
             "with --memory the memory of its iterations, too.",
         ),
     ] = False,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure `tomolearn dicom` on this folder of CT series, too, and its memory."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
 ) -> None:
@@ -84,10 +90,11 @@ def bench(
         raise ValueError("--device: expected a device of this machine, but torch sees no GPU")
     if case is not None and not projectors:
         raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
-    if not (projectors or training or memory or equilibrium or (methods and device == "cpu")):
+    asked = (projectors, training, memory, equilibrium, batch, methods and device == "cpu")
+    if not any(asked):
         raise ValueError(
             "bench: expected something to measure, got --no-projectors without --training, "
-            "--memory, --equilibrium or, on a CPU, --methods"
+            "--memory, --equilibrium, --batch or, on a CPU, --methods"
         )
     if out is not None:
         check_target(out, force=force, suffixes=(".json",))
@@ -108,6 +115,11 @@ def bench(
         typer.echo("measuring deep-equilibrium networks ...", err=True)
         model: Any = load("degrad-ellipses")
         timings += measure_backward(model, rounds=rounds, device=device)
+    if batch is not None:
+        from tomolearn.batch.speed import measure_batch
+
+        typer.echo("measuring batches ...", err=True)
+        timings += measure_batch(batch, rounds=rounds)
     for measured in memories:
         typer.echo("measuring the memory of training ...", err=True)
         timings += measured
@@ -131,7 +143,7 @@ def _print_table(timings: list[Timing]) -> None:
     table = Table(
         *("scan", "batch", "what", "who"),
         title="Medians; ratios to ASTRA (TV: ODL; training: ODL's torch layer in float32; "
-        "backward modes: implicit, anderson)",
+        "backward modes: implicit, anderson; batches: one worker on one core)",
     )
     table.add_column("figure", justify="right")
     table.add_column("ratio", justify="right")

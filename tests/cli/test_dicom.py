@@ -1,0 +1,142 @@
+"""`tomolearn dicom`: options, exit codes and what it says; the batch itself is tested with it."""
+
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from batch_trees import results, slice_dataset, write_series
+from dicom_files import write
+from typer.testing import CliRunner, Result
+
+from tomolearn.batch import LEDGER, SUMMARY, read_ledger
+from tomolearn.cli import app
+from tomolearn.dicom import find_series
+from tomolearn.geometry import Grid, ParallelBeam, save_geometry
+
+
+def dicom(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, ["dicom", *map(str, arguments)])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write_series(tmp_path / "in", "a", 2)
+    (tmp_path / "in" / "notes.txt").write_text("no DICOM")
+    return tmp_path / "in"
+
+
+def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = dicom(source, out, "--views", 60, "--dose", 1e5, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "3 files: 1 series, 1 to do, 2 slices; left out: 1 not DICOM" in result.stderr
+    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "2 slices in" in result.stdout
+    assert str(out / SUMMARY) in result.stdout.replace("\n", "")
+    (record,) = (r for r in read_ledger(out / LEDGER) if r["event"] == "series")
+    assert f"{record['agreement']['psnr']:.2f}" in result.stdout
+    again = dicom(source, out, "--views", 60, "--dose", 1e5, "--workers", 1)
+    assert again.exit_code == 0
+    assert "1 series were there" in again.stdout
+
+
+def test_settings_are_those_of_the_options(source: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.json"
+    grid = Grid((32, 40), (10.0, 9.0))
+    save_geometry(scan, grid, ParallelBeam.covering(grid, 40))
+    options = ("--scan", scan, "--dose", 1e4, "--electronic-std", 3, "--seed", 5, "--kev", 60)
+    method = ("--method", "tv", "--iterations", 4, "--weight", 0.5, "--workers", 1)
+    assert dicom(source, tmp_path / "out", *options, *method).exit_code == 0
+    settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
+    assert settings["scan"]["geometry"]["type"] == "ParallelBeam"
+    assert settings["scan"]["views"] == 40
+    assert (settings["scan"]["photons"], settings["scan"]["electronic_std"]) == (1e4, 3)
+    assert settings["scan"]["seed"] == 5
+    assert settings["mu_water"] == pytest.approx(0.02059)
+    assert settings["method"] == "tv"
+    assert settings["options"] == {"iterations": 4, "weight": 0.5}
+
+
+def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
+    options = ("--image-domain", "--method", "unet-ellipses", "--image-scale", 20, "--workers", 1)
+    result = dicom(source, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
+    assert settings["scan"] is None
+    assert len(settings["fingerprint"]) == 64
+    (path, _) = sorted(tmp_path.glob("out/*/*/*.dcm"))
+    made = pydicom.dcmread(path)
+    assert made.SeriesDescription == "UNET-ELLIPSES, image domain"
+    assert settings["fingerprint"][:16] in made.DerivationDescription
+
+
+def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.txt"
+    key.write_text("a secret that is long enough\n")
+    options = ("--views", 20, "--workers", 1, "--deidentify", key)
+    assert dicom(source, tmp_path / "out", *options).exit_code == 0
+    (before,), (after,) = (find_series(f).series for f in (source, tmp_path / "out"))
+    assert before.patient_id == "patient-a"
+    assert "patient" not in after.patient_id
+    assert after.study_uid != before.study_uid
+    for path in tmp_path.glob("out/*/*/*.dcm"):
+        content = path.read_bytes()
+        assert b"patient-a" not in content
+        assert before.study_uid.encode() not in content
+        assert after.study_uid in path.parts
+        assert pydicom.dcmread(path).PatientIdentityRemoved == "YES"
+
+
+def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
+    result = dicom(source, tmp_path / "out", "--dry-run", "--dose", 1e4)
+    assert result.exit_code == 0
+    assert "patient-a" in result.stdout
+    assert "10,000 photons" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
+    write(source / "spoilt.dcm", slice_dataset("a", 2, RescaleSlope="1e30"))
+    options = ("--views", 20, "--workers", 1)
+    result = dicom(source, tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert "incomplete: patient-a ., 2 of 3 slices" in result.stderr
+    assert "1 slices lost" in result.stdout
+    # the same slices as ever are lost: they are not tried again without being asked
+    assert "0 slices in" in dicom(source, tmp_path / "out", *options).stdout
+    write(source / "spoilt.dcm", slice_dataset("a", 2))
+    assert dicom(source, tmp_path / "out", *options, "--retry").exit_code == 0
+    assert len(results(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scan", "cone"), "--scan: expected fan, parallel or a .json file, got 'cone'"),
+        (("--scan", "missing.json"), "missing.json"),
+        (("--dose", 0), "photons: expected a positive number, got 0.0"),
+        (("--electronic-std", 3), "electronic_std: expected 0 without photons, got 3"),
+        (("--method", "tv"), "weight: expected a number for tv without photon noise"),
+        (("--method", "tv", "--filter", "hann"), "expected weight or iterations with tv, got filt"),
+        (("--method", "no-such"), "no-such"),
+        (("--image-domain",), "method: expected tv or weights in the image domain, got fbp"),
+        (("--image-domain", "--views", 3), "--views: expected none with --image-domain, got 3"),
+        (("--kev", 5), "energy: expected 40 to 150 keV, got 5"),
+        (("--workers", 2, "--scheduler", "tcp://x:1"), "workers: expected none beside a scheduler"),
+        (("--deidentify", "missing.txt"), "missing.txt: No such file or directory"),
+        (("--filter", "box"), "filter: expected one of"),
+    ],
+)
+def test_mistakes(options: tuple[Any, ...], message: str, source: Path, tmp_path: Path) -> None:
+    result = dicom(source, tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("out/*/*/*.dcm"))
+
+
+def test_results_within_the_input_are_a_mistake(source: Path) -> None:
+    result = dicom(source, source / "out")
+    assert result.exit_code == 2
+    assert "out: expected a folder apart from the input" in result.stderr
