@@ -10,7 +10,7 @@ _CATEGORIES = 17  # differences of 16 bits have 0 to 16 significant bits; each h
 
 
 def jpeg_lossless(image: np.ndarray, *, predictor: int = 1, bits: int = 16) -> bytes:
-    """Encode grey values of up to 16 unsigned bits, predicted by the left (1) or upper (2) pixel."""
+    """Encode grey values of up to 16 unsigned bits, predicted by the left (1) or upper (2) one."""
     values = image.astype(np.int64)
     rows, columns = values.shape
     predicted = np.empty_like(values)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from tomolearn.batch import Agreement, SeriesAgreement, body_mask, compare
+from tomolearn.batch import Agreement, SeriesAgreement, compare
 
 AIR = -1000.0
 
@@ -17,16 +17,6 @@ def patient() -> np.ndarray:
     image[15:25, 15:22] = -850  # a lung
     image[35:37, 5:45] = 0  # the table
     return image
-
-
-def test_body_is_the_largest_object_with_its_lungs() -> None:
-    expected = np.zeros((40, 50), bool)
-    expected[10:30, 10:40] = True
-    np.testing.assert_array_equal(body_mask(patient()), expected)
-
-
-def test_air_has_no_body() -> None:
-    assert not body_mask(np.full((5, 5), AIR, np.float32)).any()
 
 
 def test_errors_are_those_within_the_body(numpy_rng: np.random.Generator) -> None:

@@ -65,9 +65,10 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the workers, and the process that they are copies of."""
     try:
         children = psutil.Process(run.pid).children(recursive=True)
-        return [one for one in children if "--multiprocessing-fork" in one.cmdline()]
+        return [one for one in children if "forkserver" in " ".join(one.cmdline())]
     except psutil.Error:
         return []
 

@@ -9,10 +9,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 import tomolearn as tl
-from tomolearn.batch import BatchSettings, SimulatedScan, body_mask
+from tomolearn.batch import BatchSettings, SimulatedScan
 from tomolearn.batch.processing import LANES, process
 from tomolearn.classical import photon_tv_weight, total_variation
-from tomolearn.dicom import CTSlice
+from tomolearn.dicom import CTSlice, body_mask
 from tomolearn.geometry import CoverageWarning, FanBeam, ParallelBeam
 from tomolearn.models import FBPUNet, LearnedGradient
 from tomolearn.operators import Identity, RayTransform

@@ -18,11 +18,10 @@ from tomolearn.batch import (
     BatchReport,
     BatchSettings,
     SimulatedScan,
-    body_mask,
     read_ledger,
     run_batch,
 )
-from tomolearn.dicom import find_series
+from tomolearn.dicom import body_mask, find_series
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
 

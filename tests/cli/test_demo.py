@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from tomolearn.cli import app
 from tomolearn.cli.experiment import Settings, simulate, within_border
-from tomolearn.dicom import CTSlice, example_slice_path, read_slice
+from tomolearn.dicom import CTSlice, example_slice_path
 from tomolearn.geometry import load_geometry
 
 FILES = {

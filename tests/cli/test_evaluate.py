@@ -10,6 +10,7 @@ from small_task import small_task
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
+from tomolearn.data import store_pairs
 from tomolearn.evaluation import compare
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.tasks import catalogue
@@ -135,3 +136,15 @@ def test_a_wrong_detail_leaves_no_file(tmp_path):
     assert result.exit_code == 2
     assert "zoom: expected rows and columns" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_a_path(tmp_path):
+    path = tmp_path / "pairs.h5"
+    store_pairs(TASK.pairs("test", seed=9), path, 3, attributes={"split": "test"})
+    result = run("--methods", "fbp", "--data", str(path))
+    assert result.exit_code == 0, result.output
+    assert "over 3 pairs of the test split of small" in result.stdout
+    row = compare(TASK, ["fbp"], images=3, seed=9).rows[0]
+    assert f"{row.scores.psnr.mean:.2f} ± {row.scores.psnr.std:.2f}" in result.stdout
+    missing = run("--methods", "fbp", "--data", str(tmp_path / "no.h5"))
+    assert (missing.exit_code, "no.h5: there is no such file" in missing.stderr) == (2, True)

@@ -2,6 +2,8 @@
 
 import json
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from small_task import small_task
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 from tomolearn.cli import app
 from tomolearn.data import RandomEllipses
 from tomolearn.tasks import Split, catalogue
+from tomolearn.tasks.files import LoDoPaBFiles
 
 SMALL = """
 model = "learned-primal-dual"
@@ -92,3 +95,32 @@ def test_a_run_is_not_overwritten(folder):
     assert result.exit_code == 2
     assert "a: there is a run already; --resume continues it" in result.stderr
     assert (folder / "a" / "weights.json").read_text() == before
+
+
+def test_data_of_a_task_that_needs_it(folder, monkeypatch):
+    splits = {name: Split(None, seed=0) for name in ("train", "validation", "test")}
+    task = small_task(name="stored", splits=splits, files=LoDoPaBFiles())
+    monkeypatch.setattr(catalogue, "TASKS", {"stored": task})
+    (folder / "data").mkdir()
+    for part, n in (("train", 4), ("validation", 3), ("test", 2)):
+        for kind, shape in (("observation", task.scan.shape), ("ground_truth", task.grid.shape)):
+            with h5py.File(folder / "data" / f"{kind}_{part}_000.hdf5", "w") as file:
+                file["data"] = np.random.default_rng(1).random((n, *shape), np.float32)
+    arguments = ("--config", "small.toml", "--task", "stored", "--out", "a")
+    without = train(*arguments)
+    assert without.exit_code == 2
+    assert "data: stored needs the path of its data, the folder of LoDoPaB-CT" in without.stderr
+    result = train(*arguments, "--data", "data", "--set", "train_size=2")
+    assert result.exit_code == 0, result.output
+    card = json.loads((folder / "a" / "weights.json").read_text())
+    assert card["training"]["data"] == "the first 2 pairs from data"
+    assert card["metrics"]["test_pairs"] == 2
+    # a file of training pairs has no others
+    simulated = CliRunner().invoke(
+        app,
+        ["simulate", "--task", "stored", "--data", "data", "--pairs", "3", "--out", "pairs.h5"],
+    )
+    assert simulated.exit_code == 0, simulated.output
+    result = train(*arguments[:-1], "b", "--data", "pairs.h5")
+    assert result.exit_code == 2
+    assert "data: stored needs the path of its data" in result.stderr

@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from small_task import small_task
 
 import tomolearn as tl
+from tomolearn.data import store_pairs
 from tomolearn.evaluation import TrainedElsewhereWarning, compare, methods
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.models import LearnedPrimalDual
@@ -261,3 +262,19 @@ def test_mistakes_are_told(changes, error, message):
     arguments = {"task": TASK, "methods": ["fbp"]} | changes
     with pytest.raises(error, match=message):
         compare(**arguments)
+
+
+def test_pairs_of_a_path(tmp_path):
+    path = tmp_path / "pairs.h5"
+    store_pairs(TASK.pairs("test", seed=9), path, 3, attributes={"split": "test"})
+    found = compare(TASK, ["fbp"], data=path)
+    expected = compare(TASK, ["fbp"], images=3, seed=9)
+    assert (found.n, found.data, expected.data) == (3, "pairs.h5", None)
+    psnr = [comparison.rows[0].scores.psnr.values for comparison in (found, expected)]
+    torch.testing.assert_close(*psnr)
+    assert found.to_dict()["data"] == "pairs.h5"
+    # all of a split without end, if it is stored
+    store_pairs(TASK.pairs("train"), path, 2, attributes={"split": "train"})
+    assert compare(TASK, ["fbp"], split="train", data=path).n == 2
+    with pytest.raises(ValueError, match="size: expected at most the 2 pairs"):
+        compare(TASK, ["fbp"], split="train", data=path, images=3)

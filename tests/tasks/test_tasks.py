@@ -20,7 +20,13 @@ def task(request):
     return TASKS[request.param]
 
 
-def test_pairs_have_the_tasks_shapes(task):
+@pytest.fixture(params=[name for name, task in TASKS.items() if not task.needs_data])
+def drawn(request):
+    return TASKS[request.param]
+
+
+def test_pairs_have_the_tasks_shapes(drawn):
+    task = drawn
     assert list(task.splits)[:3] == ["train", "validation", "test"]
     for split in task.splits:
         sinogram, image = task.pairs(split)[0]
@@ -29,7 +35,8 @@ def test_pairs_have_the_tasks_shapes(task):
         assert task.operator().range_shape == task.scan.shape
 
 
-def test_splits_have_no_pair_in_common(task):
+def test_splits_have_no_pair_in_common(drawn):
+    task = drawn
     seeds = [task.splits[split].seed for split in ("train", "validation", "test")]
     assert len(set(seeds)) == 3
     first = [task.pairs(split)[0][1] for split in task.splits]
@@ -110,6 +117,44 @@ def test_the_rotated_test_shows_the_same_patients():
         first, second = upright[k][1], turned[k][1]
         assert (first - second).abs().mean() > 0.005
         assert second.sum().item() == pytest.approx(first.sum().item(), rel=2e-3)
+
+
+def test_lodopab_is_the_set_up_of_its_publication():
+    task, sparse = TASKS["lodopab"], TASKS["lodopab-200"]
+    assert task.needs_data
+    assert (task.grid.shape, task.scan.shape) == ((362, 362), (1000, 513))
+    assert task.grid.size == pytest.approx((260, 260))
+    assert task.simulation_grid.shape == (1000, 1000)
+    assert 1000 * task.noise.attenuation == pytest.approx(81.35858)
+    assert (task.noise.photons, task.noise.floor * 4096) == (4096, pytest.approx(0.1))
+    sizes = [split.size for split in task.splits.values()]
+    assert sizes == [35_820, 3_522, 3_553]
+    assert task.baselines["fbp"] == {"filter": "hann", "frequency_scaling": 0.641}
+    assert (task.convention.psnr_range, task.convention.ssim_range) == ("reference", "reference")
+    assert sparse.scan.shape == (200, 513)
+    assert sparse.scan.detector_spacing == task.scan.detector_spacing
+    assert sparse.scan.view_angles == pytest.approx(task.scan.view_angles[::5])
+
+
+def test_lidc_50_and_lidc_style_have_one_definition():
+    task, style = TASKS["lidc-50"], TASKS["lidc-style"]
+    assert (task.needs_data, style.needs_data) == (True, False)
+    # 50 views over [0, pi), 725 bins over the diagonal of 0.36 m
+    assert task.scan.shape == (50, 725)
+    assert task.scan.view_angles == pytest.approx(math.pi * torch.arange(50).numpy() / 50)
+    width = task.scan.n_detectors * task.scan.detector_spacing
+    assert width == pytest.approx(360 * math.sqrt(2))
+    assert (task.grid.shape, task.grid.size) == ((512, 512), pytest.approx((360, 360)))
+    assert task.simulation_grid.shape == (1024, 1024)
+    assert (task.noise.photons, task.noise.attenuation) == (10_000, 0.08136)
+    assert task.noise.floor == 1e-8
+    assert [split.size for split in task.splits.values()] == [5000, 200, 1000, 1000]
+    assert replace(style, name="", description="", splits={}, files=None) == replace(
+        task, name="", description="", splits={}, files=None
+    )
+    assert [split.seed for split in style.splits.values()] == [
+        split.seed for split in task.splits.values()
+    ]
 
 
 def test_errors():

@@ -2,11 +2,13 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tomolearn.training.config import TrainingConfig, read_config, with_overrides
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "training"
 LEAST = {"model": "learned-primal-dual", "task": "ellipses", "steps": 5}
 
 
@@ -93,3 +95,8 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
 def test_errors(changes, overrides, message):
     with pytest.raises(ValueError, match=message):
         with_overrides(LEAST | changes, overrides)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_examples_are_settings(path):
+    with_overrides(read_config(path), [])

@@ -128,7 +128,7 @@ def test_stored_pairs_change_nothing(tmp_path, task):
     run(tmp_path / "b", steps=6, data=tmp_path / "pairs.h5")
     a, b = (read_log(tmp_path / name) for name in "ab")
     assert a == pytest.approx(b, rel=1e-5)
-    with pytest.raises(ValueError, match="train_size: expected at most the 8 stored pairs, got 9"):
+    with pytest.raises(ValueError, match="size: expected at most the 8 pairs of"):
         run(tmp_path / "c", data=tmp_path / "pairs.h5", train_size=9)
 
 
@@ -136,7 +136,7 @@ def test_stored_pairs_of_another_scan(tmp_path, task):
     store_pairs(task.pairs("train"), tmp_path / "pairs.h5", 2)
     assert len(StoredPairs(tmp_path / "pairs.h5")) == 2
     catalogue.TASKS["small"] = small_task(grid=task.grid.refined((8, 8)), splits=dict(task.splits))
-    with pytest.raises(ValueError, match="data: expected pairs of small"):
+    with pytest.raises(ValueError, match="expected pairs of small"):
         run(tmp_path / "a", data=tmp_path / "pairs.h5")
 
 

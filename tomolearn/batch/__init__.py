@@ -1,6 +1,6 @@
 """Folders of DICOM series in, folders of reconstructed series out."""
 
-from tomolearn.batch.agreement import Agreement, SeriesAgreement, body_mask, compare
+from tomolearn.batch.agreement import Agreement, SeriesAgreement, compare
 from tomolearn.batch.ledger import Ledger, read_ledger
 from tomolearn.batch.run import LEDGER, SUMMARY, THUMBNAILS, BatchReport, Progress, run_batch
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
@@ -16,7 +16,6 @@ __all__ = [
     "Progress",
     "SeriesAgreement",
     "SimulatedScan",
-    "body_mask",
     "compare",
     "read_ledger",
     "run_batch",

@@ -9,37 +9,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from tomolearn.dicom import body_mask
 from tomolearn.metrics import ssim
 
-__all__ = ["DATA_RANGE", "Agreement", "SeriesAgreement", "body_mask", "compare"]
+__all__ = ["DATA_RANGE", "Agreement", "SeriesAgreement", "compare"]
 
 DATA_RANGE = 2000.0
 """Of PSNR and SSIM, in HU: air to dense bone. Scores of different slices are comparable."""
-
-_BODY_THRESHOLD = -500.0
-
-
-def body_mask(hounsfield: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where the patient is: the largest object above -500 HU, with what it encloses.
-
-    Parameters
-    ----------
-    hounsfield : numpy.ndarray, shape (rows, columns)
-        A slice in Hounsfield units.
-
-    Returns
-    -------
-    numpy.ndarray of bool, same shape
-        Nothing, if nothing exceeds -500 HU.
-    """
-    objects, count = ndimage.label(hounsfield > _BODY_THRESHOLD)
-    if count == 0:
-        return np.zeros(hounsfield.shape, dtype=bool)
-    sizes = np.bincount(objects.ravel())
-    sizes[0] = 0
-    return ndimage.binary_fill_holes(objects == sizes.argmax())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tomolearn import __version__
 from tomolearn._core.checks import check_int
 from tomolearn._core.memory import resident_bytes
-from tomolearn.batch.cluster import Workers, connected
+from tomolearn.batch.cluster import Workers, connected, prepare_workers
 from tomolearn.batch.ledger import Ledger, read_ledger
 from tomolearn.batch.naming import derivation
 from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
@@ -114,6 +114,8 @@ def run_batch(
     complete. Next to them lie the ledger (``ledger.jsonl``: what became of each series and each
     file), thumbnails and ``summary.html``.
 
+    Workers are processes: a script that calls this does so under ``if __name__ == "__main__":``.
+
     Parameters
     ----------
     source : path
@@ -157,6 +159,8 @@ def run_batch(
         if scheduler is not None:
             raise ValueError(f"workers: expected none beside a scheduler, got {workers}")
     _check_apart(root, target)
+    if scheduler is None:
+        prepare_workers()
     settings = _with_fingerprint(settings)
     catalogue = find_series(root)
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:

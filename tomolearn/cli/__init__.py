@@ -17,6 +17,7 @@ from tomolearn.cli.dicom import dicom
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.evaluate import evaluate
 from tomolearn.cli.info import info
+from tomolearn.cli.lidc import lidc
 from tomolearn.cli.models import models
 from tomolearn.cli.reconstruct import reconstruct
 from tomolearn.cli.simulate import simulate
@@ -59,6 +60,7 @@ def _options(
 
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(lidc, name="lidc")
 
 
 def main() -> None:

@@ -43,6 +43,10 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="test, validation, train or another of the task.")
     ] = "test",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Data of the task, if it takes any; `tomolearn tasks` tells."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
     ] = None,
@@ -84,7 +88,7 @@ def evaluate(
 
     chosen = get_task(task)
     names = _default_methods(chosen) if methods is None else _names(methods)
-    comparison = _compared(chosen, names, split, images, seed, device)
+    comparison = _compared(chosen, names, split, data, images, seed, device)
     if figure is not None:
         # before the table, so that a wrong --zoom leaves no file
         drawn = comparison.draw(window=window, zoom=zoom)
@@ -115,16 +119,24 @@ def _default_methods(task: Task) -> list[str]:
 
 
 def _compared(
-    task: Task, names: list[str], split: str, images: int | None, seed: int | None, device: str
+    task: Task,
+    names: list[str],
+    split: str,
+    data: Path | None,
+    images: int | None,
+    seed: int | None,
+    device: str,
 ) -> Comparison:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tomolearn._core.checks import check_choice
+    from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
 
-    size = task.splits[check_choice("--split", split, tuple(task.splits))].size
+    check_choice("--split", split, tuple(task.splits))
     if images is None:
+        size = n_pairs(task.pairs(split, data=data))
         images = _PAIRS if size is None else min(_PAIRS, size)
     console = Console(stderr=True)
     columns = (
@@ -138,6 +150,7 @@ def _compared(
             task,
             names,
             split=split,
+            data=data,
             images=images,
             seed=seed,
             device=device,

@@ -20,6 +20,10 @@ def simulate(
     split: Annotated[
         str, typer.Option(help="train, validation, test or another of the task.")
     ] = "train",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Data of the task, if it takes any; `tomolearn tasks` tells."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
     ] = None,
@@ -27,7 +31,7 @@ def simulate(
 ) -> None:
     """Write pairs (sinogram, image) of a task to an HDF5 file, for training from disk.
 
-    `tomolearn train ... --set data=FILE` reads it.
+    `tomolearn train ... --data FILE` reads it.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -36,7 +40,7 @@ def simulate(
     from tomolearn.tasks import get_task
 
     definition = get_task(task)
-    drawn = definition.pairs(split, size=pairs, seed=seed)
+    drawn = definition.pairs(split, data=data, size=pairs, seed=seed)
     check_target(out, force=force, suffixes=(".h5", ".hdf5"))
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:

@@ -51,6 +51,7 @@ def _print_list(found: list[Task]) -> None:
             task.description,
             f"image {_by(task.grid.shape)}, scan {scan}, noise: {task.noise or 'none'}",
             f"pairs: {sizes}; metrics: {task.convention.name}",
+            *([] if task.files is None else [_data(task)]),
         )
         table.add_row(Text(task.name, style="bold"), Text("\n".join(lines)))
     Console().print(table)
@@ -72,15 +73,22 @@ def _print_task(task: Task) -> None:
         "noise": str(task.noise or "none"),
     }
     rows |= {
-        f"{name} pairs": f"{_size(task, name)}, {part.source}, seed {part.seed}"
+        f"{name} pairs": f"{_size(task, name)}, {part.source or 'stored'}, seed {part.seed}"
         for name, part in task.splits.items()
     }
+    if task.files is not None:
+        rows["data"] = _data(task)
     rows["metrics"] = _conventions(task.convention)
     rows |= {f"baseline {name}": _settings(values) for name, values in task.baselines.items()}
     table = Table(title=task.name, show_header=False)
     for key, value in rows.items():
         table.add_row(Text(key), Text(value))
     Console().print(table)
+
+
+def _data(task: Task) -> str:
+    need = "needs" if task.needs_data else "may have"
+    return f"{need} --data PATH, {task.files.hint if task.files else 'pairs'}"
 
 
 def _size(task: Task, split: str) -> str:

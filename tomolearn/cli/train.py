@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from tomolearn.training.config import TrainingConfig
 
 __all__ = ["train"]
 
@@ -17,6 +20,10 @@ def train(
         str | None, typer.Argument(help="Network, by name; the file of settings may have it.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Task, see `tomolearn tasks`.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Data of the task, or a file that `tomolearn simulate` wrote."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/TASK-MODEL-SEED.")
     ] = None,
@@ -54,6 +61,7 @@ def train(
     given = {
         "model": model,
         "task": task,
+        "data": None if data is None else str(data),
         "steps": steps,
         "max_time": max_time,
         "seed": seed,
@@ -88,7 +96,7 @@ def train(
         f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB"
     )
     if test:
-        typer.echo(f"test PSNR {_tested(settings.task, result.weights, test):.2f} dB")
+        typer.echo(f"test PSNR {_tested(settings, result.weights, test):.2f} dB")
     typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
 
 
@@ -101,15 +109,17 @@ def _default_folder(values: dict[str, Any]) -> Path:
     return Path("runs") / "-".join([*names, str(values.get("seed", 0))])
 
 
-def _tested(task: str, weights: Path, pairs: int) -> float:
+def _tested(settings: TrainingConfig, weights: Path, pairs: int) -> float:
     """Measure weights on the task's test split, write it into their card, and return the PSNR."""
+    from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
     from tomolearn.evaluation.tables import card_metrics
-    from tomolearn.tasks import get_task
+    from tomolearn.tasks import data_of_others, get_task
     from tomolearn.training.weights import annotate
 
-    size = get_task(task).splits["test"].size
+    data = data_of_others(settings.data)
+    size = n_pairs(get_task(settings.task).pairs("test", data=data))
     pairs = pairs if size is None else min(pairs, size)
-    comparison = compare(task, {"network": str(weights)}, images=pairs)
+    comparison = compare(settings.task, {"network": str(weights)}, data=data, images=pairs)
     annotate(weights, metrics=card_metrics(comparison))
     return comparison.rows[0].scores.psnr.mean

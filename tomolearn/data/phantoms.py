@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 
-__all__ = ["PhantomSource", "RandomEllipses", "RandomThorax", "SheppLogan"]
+__all__ = ["NumberedSource", "PhantomSource", "RandomEllipses", "RandomThorax", "SheppLogan"]
 
 _EXTENTS = ("edges", "centres")
 
@@ -21,6 +21,22 @@ class PhantomSource(Protocol):
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Return an image of this shape."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+
+
+@runtime_checkable
+class NumberedSource(Protocol):
+    """Finitely many images, asked for by their numbers."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def image(
+        self, index: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return one image in this shape; what is random about it comes from `rng`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""

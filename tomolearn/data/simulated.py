@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn.data.noise import Noise
-from tomolearn.data.phantoms import PhantomSource
+from tomolearn.data.phantoms import NumberedSource, PhantomSource
 from tomolearn.geometry import Grid
 from tomolearn.operators import RayTransform
 
-__all__ = ["SimulatedPairs"]
+__all__ = ["Pair", "SimulatedPairs", "n_pairs"]
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -28,8 +30,8 @@ class SimulatedPairs(Dataset[Pair]):
 
     Parameters
     ----------
-    source : PhantomSource
-        Draws the images.
+    source : PhantomSource or NumberedSource
+        Draws the images, or has them: then pair `i` shows its image `i`.
     operator : RayTransform
         The scanner on the grid that is simulated on.
     noise : Noise, optional
@@ -37,7 +39,8 @@ class SimulatedPairs(Dataset[Pair]):
     seed : int
         Not negative.
     size : int, optional
-        Number of pairs. Default: no end; such a data set has no length.
+        Number of pairs. Default: all images of a source that has finitely many, otherwise no end;
+        such a data set has no length.
     grid : Grid, optional
         Grid of the images, over the same region as the operator's. Default: the operator's.
     refinement : {"average", "bilinear"}
@@ -53,7 +56,7 @@ class SimulatedPairs(Dataset[Pair]):
 
     def __init__(
         self,
-        source: PhantomSource,
+        source: PhantomSource | NumberedSource,
         operator: RayTransform,
         *,
         noise: Noise | None = None,
@@ -67,6 +70,12 @@ class SimulatedPairs(Dataset[Pair]):
         self.source, self.operator, self.noise = source, operator, noise
         self.seed = check_int("seed", seed, minimum=0)
         self.size = None if size is None else check_int("size", size, minimum=1)
+        if isinstance(source, NumberedSource):
+            if self.size is not None and self.size > len(source):
+                raise ValueError(
+                    f"size: expected at most the {len(source)} images of the source, got {size}"
+                )
+            self.size = self.size or len(source)
         self.grid = operator.grid if grid is None else grid
         self.refinement = check_choice("refinement", refinement, ("average", "bilinear"))
         fine, coarse = operator.grid, self.grid
@@ -95,7 +104,10 @@ class SimulatedPairs(Dataset[Pair]):
     def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
         """Return several pairs, which are projected together."""
         drawn_on = self.operator.grid if self.refinement == "average" else self.grid
-        phantoms = np.stack([self.source(drawn_on.shape, rng) for rng in self._rngs(indices, 0)])
+        rngs = self._rngs(indices, 0)
+        phantoms = np.stack(
+            [self._draw(k, drawn_on.shape, rng) for k, rng in zip(indices, rngs, strict=True)]
+        )
         images = fine = torch.from_numpy(phantoms)[:, None]
         if self.grid.shape != self.operator.grid.shape:
             if self.refinement == "average":
@@ -108,9 +120,24 @@ class SimulatedPairs(Dataset[Pair]):
                 sinogram.copy_(torch.from_numpy(self.noise(sinogram.numpy(), rng)))
         return list(zip(sinograms, images, strict=True))
 
+    def _draw(
+        self, index: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        if isinstance(self.source, NumberedSource):
+            return self.source.image(int(index), shape, rng)
+        return self.source(shape, rng)
+
     def _rngs(self, indices: Sequence[int], purpose: int) -> list[np.random.Generator]:
         for index in indices:
             if index < 0 or (self.size is not None and index >= self.size):
                 limit = "" if self.size is None else f" and below {self.size}"
                 raise IndexError(f"index: expected one from 0 on{limit}, got {index}")
         return [np.random.default_rng((self.seed, int(index), purpose)) for index in indices]
+
+
+def n_pairs(pairs: Dataset[Pair]) -> int | None:
+    """Return the number of pairs of a data set; None if it has no end."""
+    if isinstance(pairs, SimulatedPairs):
+        return pairs.size
+    sized: Any = pairs
+    return len(sized)

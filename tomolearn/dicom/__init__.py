@@ -1,5 +1,6 @@
 """CT series from DICOM files, derived series, and Hounsfield units against attenuation."""
 
+from tomolearn.dicom.body import body_mask
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.derived import HOUNSFIELD_RANGE, DerivedSeries
@@ -36,6 +37,7 @@ __all__ = [
     "SliceInfo",
     "Volume",
     "attenuation_to_hounsfield",
+    "body_mask",
     "example_slice_path",
     "find_series",
     "hounsfield_to_attenuation",

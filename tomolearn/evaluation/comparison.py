@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tomolearn._core.checks import check_choice, check_device
+from tomolearn.data import n_pairs
 from tomolearn.evaluation.figures import detailed_region, draw_images
 from tomolearn.evaluation.methods import TRUTH, Method, choose_methods
 from tomolearn.metrics import Evaluation, MetricConvention, Summary, evaluate, regressed_snr
@@ -99,6 +102,8 @@ class Comparison:
         One per method, in the order in which they were asked for.
     truth : torch.Tensor, shape (rows, columns)
         Image of the first pair.
+    data : str or None
+        Name of the file or folder that the pairs were read from, None: they were drawn.
     """
 
     task: Task
@@ -107,6 +112,7 @@ class Comparison:
     device: str
     rows: tuple[Row, ...]
     truth: torch.Tensor
+    data: str | None = None
 
     @property
     def n(self) -> int:
@@ -119,6 +125,7 @@ class Comparison:
             "task": self.task.name,
             "split": self.split,
             "seed": self.seed,
+            "data": self.data,
             "pairs": self.n,
             "device": self.device,
             "rows": [row.to_dict() for row in self.rows],
@@ -173,6 +180,7 @@ def compare(
     methods: Sequence[str] | Mapping[str, str | Method],
     *,
     split: str = "test",
+    data: str | os.PathLike[str] | None = None,
     images: int | None = None,
     seed: int | None = None,
     device: str | torch.device = "cpu",
@@ -194,6 +202,8 @@ def compare(
         network, ``f(sinogram, operator) -> image``; it is called as it is.
     split : str
         Part of the task's data.
+    data : path-like, optional
+        Where the task's data lie, see `Task.pairs`. Default: pairs are drawn.
     images : int, optional
         Number of pairs, from the first on. Default: all of the split.
     seed : int, optional
@@ -214,10 +224,10 @@ def compare(
     ValueError
         If the task, the split, a method or the settings of one are unknown, there are no methods,
         a name comes twice, the device is none of this machine or cannot compute the scan, the
-        split has no end and `images` is not given, or a method returns an image of another shape
-        or with values that are not finite.
+        split has no end and `images` is not given, data is needed and not given, or a method
+        returns an image of another shape or with values that are not finite.
     OSError
-        If a file of weights cannot be read.
+        If a file of weights, or the data, cannot be read.
 
     Warns
     -----
@@ -231,22 +241,24 @@ def compare(
     [('fbp', 2)]
     """
     task = _checked_task(task)
-    part = task.splits[check_choice("split", split, tuple(task.splits))]
-    if images is None and part.size is None:
+    check_choice("split", split, tuple(task.splits))
+    endless = data is None and not task.needs_data and task.splits[split].size is None
+    if images is None and endless:
         raise ValueError(f"images: expected a number, since the {split} split has no end, got None")
     place = check_device("device", device)
+    pairs = task.pairs(split, data=data, size=images, seed=seed)
     operator = task.operator()
     operator.backend_on(place)  # its error comes before any work
     trials = [_Trial(name, method) for name, method in choose_methods(task, methods, place).items()]
-    pairs = task.pairs(split, size=images, seed=seed)
-    for index in range(len(pairs)):
+    for index in range(n_pairs(pairs) or 0):
         sinogram, truth = pairs[index]
         for trial in trials:
             trial.reconstruct(sinogram[None].to(place), operator, truth[None], task.convention)
             if progress is not None:
                 progress(trial.name, index + 1)
     rows = tuple(trial.row() for trial in trials)
-    return Comparison(task, split, seed, str(place), rows, pairs[0][1][0])
+    name = None if data is None else Path(data).name
+    return Comparison(task, split, seed, str(place), rows, pairs[0][1][0], name)
 
 
 class _Trial:

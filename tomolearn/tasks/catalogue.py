@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_known
+from tomolearn.data.lodopab import Recipe
 from tomolearn.data.noise import GaussianNoise, PhotonNoise
 from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.metrics import CONVENTIONS
+from tomolearn.tasks.files import LoDoPaBFiles, SliceCache
 from tomolearn.tasks.task import Split, Task
 
 __all__ = ["TASKS", "get_task"]
@@ -85,7 +88,7 @@ def _ellipses_sparse(n_angles: int, weight: float) -> Task:
     )
 
 
-def _lidc_style(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
+def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
     # The publication has 512 x 512 pixels, simulated on 1024 x 1024, of LIDC-IDRI, and 5000, 200
     # and 1000 images. Filter and weight: the best of a few on validation images.
     grid = Grid((n_pixels, n_pixels), 360 / n_pixels)
@@ -111,6 +114,77 @@ def _lidc_style(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) ->
     )
 
 
+def _celledoni(name: str, drawn: bool, what: str) -> Task:
+    # Views at the starts of equal angles, and a detector as wide as the diagonal, as in the
+    # authors' script. Sizes are the publication's.
+    grid = Grid((512, 512), 360 / 512)
+    n_angles, n_detectors = 50, 725
+    upright, turned = RandomThorax("upright"), RandomThorax("any")
+    return Task(
+        name=name,
+        description=f"low dose and sparse views of {what}: 512 x 512, 50 views, 10,000 photons",
+        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
+        grid=grid,
+        simulation_grid=grid.refined((1024, 1024)),
+        refinement="bilinear",
+        scan=ParallelBeam(
+            angles=[k * math.pi / n_angles for k in range(n_angles)],
+            n_detectors=n_detectors,
+            detector_spacing=math.sqrt(2) * 360 / n_detectors,
+        ),
+        noise=PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8),
+        splits={
+            "train": Split(upright if drawn else None, seed=41, size=5000),
+            "validation": Split(upright if drawn else None, seed=42, size=200),
+            "test": Split(upright if drawn else None, seed=43, size=1000),
+            # the same slices
+            "test-rotated": Split(turned if drawn else None, seed=43, size=1000),
+        },
+        convention=CONVENTIONS["celledoni"],
+        # filter and weight: the best of a few on two synthetic and two real slices
+        baselines={
+            "fbp": {"filter": "hann", "frequency_scaling": 0.25},
+            "tv": {"weight": 20.0, "iterations": 500},
+        },
+        files=SliceCache(resize=drawn),
+    )
+
+
+def _lodopab(n_angles: int, weight: float) -> Task:
+    # The filter is the publication's; the weight the best of a few on two synthetic and two real
+    # slices.
+    recipe = Recipe()
+    views = recipe.scan.view_angles
+    scan = ParallelBeam(
+        angles=views[:: len(views) // n_angles].tolist(),
+        n_detectors=recipe.scan.n_detectors,
+        detector_spacing=recipe.scan.detector_spacing,
+    )
+    is_full = n_angles == recipe.n_angles
+    return Task(
+        name="lodopab" if is_full else f"lodopab-{n_angles}",
+        description=f"low dose of LIDC-IDRI slices (LoDoPaB-CT): 362 x 362, {n_angles} views, "
+        "4096 photons",
+        reference="Leuschner et al., Sci. Data 8, 109 (2021), doi:10.1038/s41597-021-00893-z",
+        grid=recipe.grid,
+        simulation_grid=recipe.grid.refined((recipe.simulated_size,) * 2),
+        refinement="bilinear",
+        scan=recipe.scan if is_full else scan,
+        noise=recipe.noise,
+        splits={
+            "train": Split(None, seed=51, size=35_820),
+            "validation": Split(None, seed=52, size=3_522),
+            "test": Split(None, seed=53, size=3_553),
+        },
+        convention=CONVENTIONS["lodopab"],
+        baselines={
+            "fbp": {"filter": "hann", "frequency_scaling": 0.641},
+            "tv": {"weight": weight, "iterations": 500},
+        },
+        files=LoDoPaBFiles(n_angles=n_angles),
+    )
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
@@ -119,10 +193,14 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             _ellipses_dival(),
             _ellipses_sparse(50, 2.0),
             _ellipses_sparse(143, 4.0),
-            _lidc_style("lidc-style-50", 128, {"filter": "hann"}, 28.0),
-            _lidc_style(
+            _lidc_style_small("lidc-style-50", 128, {"filter": "hann"}, 28.0),
+            _lidc_style_small(
                 "lidc-style-50-small", 64, {"filter": "shepp-logan", "frequency_scaling": 0.8}, 50.0
             ),
+            _celledoni("lidc-style", True, "synthetic chests, or of slices of your own"),
+            _celledoni("lidc-50", False, "LIDC-IDRI slices"),
+            _lodopab(1000, 50.0),
+            _lodopab(200, 24.0),
         )
     }
 )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from torch.utils.data import Dataset, Subset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn.data.noise import Noise
 from tomolearn.data.phantoms import PhantomSource
-from tomolearn.data.simulated import SimulatedPairs
+from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
 from tomolearn.metrics import MetricConvention
 from tomolearn.operators import RayTransform
+from tomolearn.tasks.files import DataFiles, read_pairs
 
 __all__ = ["Split", "Task"]
 
@@ -26,22 +31,24 @@ class Split:
 
     Parameters
     ----------
-    source : PhantomSource
-        What draws the images.
+    source : PhantomSource or None
+        What draws the images; None if they can only be read, see `Task.files`.
     seed : int
         Seed of the pairs; different for each split of a task, unless they shall show the same
         phantoms in another way.
     size : int, optional
-        Number of pairs. Default: no end, each step of a training sees new ones.
+        Number of pairs; of those that are read, the published number. Default: no end, each step
+        of a training sees new ones.
     """
 
-    source: PhantomSource
+    source: PhantomSource | None
     seed: int
     size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
-        return {"source": self.source.to_dict(), "seed": self.seed, "size": self.size}
+        source = None if self.source is None else self.source.to_dict()
+        return {"source": source, "seed": self.seed, "size": self.size}
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Task:
         How images and simulated images belong together, see `data.SimulatedPairs`.
     baselines : mapping of str to mapping
         Arguments of the classical methods by name, "fbp" and "tv".
+    files : DataFiles, optional
+        What a data path of the task has to be. Default: a file of stored pairs.
     """
 
     name: str
@@ -85,6 +94,7 @@ class Task:
     simulation_grid: Grid | None = None
     refinement: str = "average"
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: DataFiles | None = None
 
     def __post_init__(self) -> None:
         for name in ("splits", "baselines"):
@@ -98,33 +108,59 @@ class Task:
         """Return the ray transform that sinograms are simulated with."""
         return _operator(self.simulation_grid or self.grid, self.scan)
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether its pairs can only be had with a data path."""
+        return any(split.source is None for split in self.splits.values())
+
     def pairs(
-        self, split: str, *, size: int | None = None, seed: int | None = None
-    ) -> SimulatedPairs:
+        self,
+        split: str,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        size: int | None = None,
+        seed: int | None = None,
+    ) -> Dataset[Pair]:
         """Return the pairs (sinogram, image) of a split.
 
         Parameters
         ----------
         split : str
             Which: "train", "validation", "test" or another one of `splits`.
+        data : path-like, optional
+            Where the task's images or pairs are read from: what `files` says, or a file of pairs
+            of this split that `data.store_pairs` wrote. Default: they are drawn.
         size : int, optional
-            Take the first `size` pairs only. Default: all of the split.
+            Take the first `size` pairs only. Default: all of the split, or of the data.
         seed : int, optional
-            Draw other pairs than those of the split's own seed.
+            Draw other pairs, or other noise, than those of the split's own seed.
+
+        Returns
+        -------
+        Dataset of (sinogram, image)
+            With ``__getitems__``; `data.n_pairs` tells how many there are.
 
         Raises
         ------
         TypeError, ValueError
-            If the split is unknown, or `size` not from 1 to the split's.
+            If the split is unknown, `size` not from 1 to the number that there are, data needed
+            and not given, not what is needed, or given with a seed although all is stored.
+        OSError
+            If there is no such path, or it cannot be read.
         """
         part = self.splits[check_choice("split", split, tuple(self.splits))]
         if size is not None:
             check_int("size", size, minimum=1)
-            if part.size is not None and size > part.size:
-                raise ValueError(
-                    f"size: expected at most the {part.size} pairs of {self.name}'s {split} "
-                    f"split, got {size}"
-                )
+        if data is not None:
+            return _first(read_pairs(self, split, Path(data), seed), size, str(data))
+        if part.source is None:
+            hint = "files of its pairs" if self.files is None else self.files.hint
+            raise ValueError(f"data: {self.name} needs the path of its data, {hint}; got none")
+        if size is not None and part.size is not None and size > part.size:
+            raise ValueError(
+                f"size: expected at most the {part.size} pairs of {self.name}'s {split} "
+                f"split, got {size}"
+            )
         return SimulatedPairs(
             part.source,
             self.simulator(),
@@ -151,7 +187,17 @@ class Task:
             "splits": {name: split.to_dict() for name, split in self.splits.items()},
             "convention": self.convention.name,
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
+            "files": None if self.files is None else self.files.to_dict(),
         }
+
+
+def _first(pairs: Dataset[Pair], size: int | None, where: str) -> Dataset[Pair]:
+    found = n_pairs(pairs)
+    if size is None or size == found:
+        return pairs
+    if found is not None and size > found:
+        raise ValueError(f"size: expected at most the {found} pairs of {where}, got {size}")
+    return Subset(pairs, range(size))
 
 
 @lru_cache(maxsize=16)

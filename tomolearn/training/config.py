@@ -58,7 +58,8 @@ class TrainingConfig(BaseModel):
     train_size : int, optional
         Use the first of the task's training pairs only. Default: all.
     data : path, optional
-        HDF5 file of training pairs, as `data.store_pairs` writes it. Default: drawn on the fly.
+        Where the task's data lie, see `Task.pairs`; or a file of training pairs only, as
+        `data.store_pairs` writes it. Default: pairs are drawn on the fly.
     workers : int
         Processes per training process that draw data. 0: the training process itself.
     optimizer : {"adam", "adamw", "muon"}

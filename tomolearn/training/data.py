@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import lightning
 import torch
 from torch.utils.data import DataLoader
 
-from tomolearn.data import StoredPairs
-from tomolearn.tasks import get_task
+from tomolearn.data import n_pairs
+from tomolearn.tasks import data_of_others, get_task
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.stream import StreamBatches
 
@@ -28,20 +27,24 @@ class PairsModule(lightning.LightningDataModule):
     Raises
     ------
     ValueError
-        If the file of training pairs has other shapes than the task, or fewer than asked for.
+        If the task needs data that is not given, or the data has pairs of another task or shape,
+        or fewer than asked for.
+    OSError
+        If the data is missing or cannot be read.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
-        self.task = get_task(config.task)
-        self._pairs: Any
-        if config.data is None:
-            self._pairs = self.task.pairs("train", size=config.train_size)
-            self._size = self._pairs.size
-        else:
-            self._pairs = StoredPairs(config.data)
-            self._size = _stored_size(self._pairs, config)
+        task = get_task(config.task)
+        self._pairs = task.pairs("train", data=config.data, size=config.train_size)
+        self._size = n_pairs(self._pairs)
+        data = data_of_others(config.data)
+        validation = task.pairs("validation", data=data)
+        size, found = config.validation_size, n_pairs(validation)
+        if found is None or found > size:
+            validation = task.pairs("validation", data=data, size=size)
+        self._validation = validation
 
     def train_dataloader(self) -> DataLoader:
         """Return the training pairs from the trainer's step on."""
@@ -59,10 +62,7 @@ class PairsModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation pairs."""
-        split = self.task.splits["validation"]
-        size = self.config.validation_size
-        pairs = self.task.pairs("validation", size=min(size, split.size or size))
-        return self._loader(pairs, batch_size=self.config.batch_size)
+        return self._loader(self._validation, batch_size=self.config.batch_size)
 
     def _loader(self, pairs: Any, **options: Any) -> DataLoader:
         workers = self.config.workers
@@ -73,22 +73,3 @@ class PairsModule(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **options,
         )
-
-
-def _stored_size(pairs: StoredPairs, config: TrainingConfig) -> int:
-    task = get_task(config.task)
-    expected = {"sinogram": task.scan.shape, "image": task.grid.shape}
-    found = {"sinogram": pairs.sinogram_shape, "image": pairs.image_shape}
-    if found != expected:
-        raise ValueError(f"data: expected pairs of {task.name}, {expected}, got {found}")
-    # what `tomolearn simulate` writes; files from elsewhere have no such attributes
-    made_for = json.loads(pairs.attributes["task"])["name"] if "task" in pairs.attributes else None
-    if made_for not in (None, task.name):
-        raise ValueError(f"data: expected pairs of {task.name}, got those of {made_for}")
-    split = pairs.attributes.get("split", "train")
-    if split != "train":
-        raise ValueError(f"data: expected pairs of the train split, got those of {split}")
-    size = config.train_size or len(pairs)
-    if size > len(pairs):
-        raise ValueError(f"train_size: expected at most the {len(pairs)} stored pairs, got {size}")
-    return size

@@ -76,7 +76,8 @@ def _data(config: TrainingConfig) -> str:
     task = get_task(config.task)
     split = task.splits["train"]
     if config.data is not None:
-        return f"pairs from {config.data.name}"
+        chosen = "" if config.train_size is None else f"the first {config.train_size} "
+        return f"{chosen}pairs from {config.data.name}"
     size = config.train_size or split.size
     number = "new ones at each step" if size is None else f"{size} of them"
     noise = "no noise" if task.noise is None else f"noise {task.noise}"

@@ -1,0 +1,88 @@
+"""Selection from the bundled index of the Imaging Data Commons; only the transfer is a stand-in."""
+
+import pytest
+
+from tomolearn.data.lidc import select_series
+from tomolearn.data.lidc.download import COLLECTION
+
+pytest.importorskip("idc_index")
+
+
+@pytest.fixture(scope="module")
+def client():
+    from idc_index import IDCClient
+
+    return IDCClient()
+
+
+def test_the_published_collection(client):
+    everything = select_series(client=client)
+    assert (len(everything.series_uids), len(everything.patients)) == (1018, 1010)
+    # 244,527 as first published; the commons revise series now and then
+    assert everything.n_files == pytest.approx(244_527, rel=0.01)
+    assert everything.megabytes == pytest.approx(128_000, rel=0.05)
+    radiographs = [select_series(modality=name, client=client) for name in ("CR", "DX")]
+    assert [len(found.series_uids) for found in radiographs] == [53, 237]
+
+
+def test_chosen_patients(client):
+    first = select_series(n_patients=3, client=client)
+    names = tuple(f"LIDC-IDRI-{k:04d}" for k in (1, 2, 3))
+    assert first.patients == names
+    same = select_series(patients=names[::-1], client=client)
+    assert same == first
+    assert select_series(patients=names, n_patients=1, client=client).patients == names[:1]
+    rows = client.index[client.index.SeriesInstanceUID.isin(first.series_uids)]
+    assert set(rows.collection_id) == {COLLECTION}
+    assert set(rows.Modality) == {"CT"}
+    assert first.n_files == rows.instanceCount.sum()
+
+
+def test_transfer_gets_the_selection(client, tmp_path):
+    calls = []
+
+    class Transfer:
+        index = client.index
+
+        def download_from_selection(self, downloadDir, **options):
+            calls.append((downloadDir, options))
+
+    chosen = select_series(n_patients=2, client=Transfer())
+    chosen.run(tmp_path / "new" / "folder", client=Transfer())
+    ((folder, options),) = calls
+    assert folder == str(tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_dir()
+    assert options.pop("seriesInstanceUID") == list(chosen.series_uids)
+    assert options == {
+        "dirTemplate": "%PatientID/%StudyInstanceUID/%SeriesInstanceUID",
+        "use_s5cmd_sync": True,
+    }
+
+
+def test_the_client_knows_these_arguments(client):
+    # no transfer: the client only counts
+    import inspect
+
+    known = inspect.signature(client.download_from_selection).parameters
+    assert {"downloadDir", "seriesInstanceUID", "dirTemplate", "use_s5cmd_sync"} <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"patients": ["LIDC-IDRI-0001", "LIDC-IDRI-2000"]}, "got 1 without: LIDC-IDRI-2000"),
+        ({"modality": "ct"}, "modality: expected one of .* did you mean CT"),
+        ({"n_patients": 0}, "n_patients: expected an integer >= 1"),
+    ],
+)
+def test_errors(client, options, words):
+    with pytest.raises(ValueError, match=words):
+        select_series(client=client, **options)
+
+
+def test_missing_package(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "idc_index", None)
+    with pytest.raises(ImportError, match=r"downloading LIDC-IDRI needs .*tomolearn\[lidc\]"):
+        select_series()

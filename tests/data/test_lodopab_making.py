@@ -1,0 +1,249 @@
+"""Making a set like LoDoPaB-CT of a synthetic tree: its order, its files, a stopped run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
+
+from data_sim.lidc import write_lidc
+from tomolearn import RayTransform
+from tomolearn.data import LoDoPaBPairs
+from tomolearn.data.lidc import PARTS, PatientSplit
+from tomolearn.data.lodopab import Recipe, make_lodopab, making, pairs, select_samples
+from tomolearn.dicom import find_series, read_slice
+
+RECIPE = Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
+SPLIT = PatientSplit(
+    lists={
+        "train": {"LIDC-IDRI-0001", "LIDC-IDRI-0004", "LIDC-IDRI-0005"},
+        "validation": {"LIDC-IDRI-0002"},
+        "test": {"LIDC-IDRI-0003"},
+    }
+)
+OPTIONS = {"split": SPLIT, "every": 1, "recipe": RECIPE}
+PER_FILE = 4
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tree")
+    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch):
+    for module in (pairs, making):
+        monkeypatch.setattr(module, "SAMPLES_PER_FILE", PER_FILE)
+
+
+@pytest.fixture
+def made(tree, tmp_path):
+    folder = tmp_path / "made"
+    return folder, make_lodopab(tree, folder, **OPTIONS)
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_samples_are_the_slices_of_the_lists(tree, made):
+    folder, samples = made
+    for part, patients in SPLIT.lists.items():
+        expected = {
+            one.sop_instance_uid
+            for patient in patients
+            for series in find_series(tree / patient).series
+            for one in series.slices
+        }
+        assert {one.sop_instance_uid for one in samples.samples[part]} == expected
+        assert len(samples.samples[part]) == SLICES * len(patients)
+        assert len(LoDoPaBPairs(folder, part)) == SLICES * len(patients)
+    # mixed, so that a file has several patients
+    first = [one.patient for one in samples.samples["train"][:PER_FILE]]
+    assert len(set(first)) > 1
+
+
+def test_pairs_are_the_slices_and_what_a_scan_of_them_shows(tree, made):
+    folder, samples = made
+    operator = RayTransform(RECIPE.grid, RECIPE.scan)
+    found = LoDoPaBPairs(folder, "train")
+    for k, sample in enumerate(samples.samples["train"]):
+        sinogram, image = found[k]
+        read = read_slice(tree / sample.path)
+        assert (read.sop_instance_uid, read.patient_id) == (sample.sop_instance_uid, sample.patient)
+        middle = np.clip(read.hounsfield[19:-19, 19:-19].T, -1000, 3071)
+        shown = (image[0].numpy() * 81.35858 - 20) * 1000 / 19.98
+        # less than one unit of noise was added
+        added = (shown - middle)[middle > -1000]
+        assert -1e-2 < added.min() < added.max() < 1 + 1e-2
+        clean = operator(image)
+        assert (sinogram - clean).norm() < 0.15 * clean.norm()
+
+
+def test_patients_have_numbers_at_random_part_after_part(made):
+    folder, samples = made
+    ids = {
+        part: np.loadtxt(folder / f"patient_ids_rand_{part}.csv", dtype=int, ndmin=1)
+        for part in PARTS
+    }
+    assert set(ids["train"]) == {0, 1, 2}
+    assert set(ids["validation"]) == {3}
+    assert set(ids["test"]) == {4}
+    for part in PARTS:
+        patients = [one.patient for one in samples.samples[part]]
+        assert len(set(zip(patients, ids[part], strict=True))) == len(set(patients))
+        assert len(patients) == len(ids[part])
+
+
+def test_two_runs_are_the_same_and_seeds_differ(tree, made, tmp_path):
+    make_lodopab(tree, tmp_path / "again", **OPTIONS)
+    assert bytes_of(tmp_path / "again") == bytes_of(made[0])
+    other = make_lodopab(tree, tmp_path / "other", seed=1, **OPTIONS)
+    assert other.samples["train"] != made[1].samples["train"]
+
+
+def test_noise_of_a_slice_does_not_depend_on_the_others(tree, made, tmp_path):
+    split = PatientSplit(lists={"train": {"LIDC-IDRI-0004"}})
+    alone = make_lodopab(tree, tmp_path / "alone", split=split, every=1, recipe=RECIPE)
+    places = {one.sop_instance_uid: k for k, one in enumerate(made[1].samples["train"])}
+    first, second = LoDoPaBPairs(tmp_path / "alone", "train"), LoDoPaBPairs(made[0], "train")
+    for k, one in enumerate(alone.samples["train"]):
+        sinogram, image = first[k]
+        expected = second[places[one.sop_instance_uid]]
+        assert (image == expected[1]).all()
+        assert ((sinogram - expected[0]).abs() > 1e-3).float().mean() < 0.01
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [4, 15, 20])
+def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
+    folder = tmp_path / "stopped"
+
+    def stop(done, total):
+        assert total == PATIENTS * SLICES
+        if done >= after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make_lodopab(tree, folder, progress=stop, **OPTIONS)
+    (folder / ".observation_train_003.hdf5.77.partial").write_text("half")
+    kept = bytes_of(folder)
+    # a file whose pair is missing is made again
+    (folder / "ground_truth_train_000.hdf5").unlink()
+    monkeypatch.setattr(making, "select_samples", None)
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.hdf5")}
+    make_lodopab(tree, folder, **OPTIONS)
+    assert bytes_of(folder) == bytes_of(made[0])
+    untouched = [name for name in times if "train_000" not in name]
+    assert all((folder / name).stat().st_mtime_ns == times[name] for name in untouched)
+    assert len(kept) < len(bytes_of(folder)) + 1
+
+
+def test_killed_run_continues(tree, made, tmp_path):
+    folder = tmp_path / "killed"
+    program = (
+        "import sys\n"
+        "from tomolearn.data.lodopab import making, pairs, Recipe, make_lodopab\n"
+        "from tomolearn.data.lidc import PatientSplit\n"
+        f"making.SAMPLES_PER_FILE = pairs.SAMPLES_PER_FILE = {PER_FILE}\n"
+        f"split = PatientSplit(lists={ {k: set(v) for k, v in SPLIT.lists.items()}!r})\n"
+        f"recipe = Recipe(**{RECIPE.to_dict()!r})\n"
+        "make_lodopab(sys.argv[1], sys.argv[2], split=split, every=1, recipe=recipe,\n"
+        "    progress=lambda done, total: print(done, flush=True))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tree), str(folder)],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    process.stdout.readline()
+    time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    make_lodopab(tree, folder, **OPTIONS)
+    assert bytes_of(folder) == bytes_of(made[0])
+
+
+def test_slices_of_another_size_or_damaged_are_counted(tree, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(tree, root)
+    (series,) = find_series(root / "LIDC-IDRI-0001").series
+    data = series.slices[2].path.read_bytes()
+    at = data.index(b"\x28\x00\x53\x10DS")
+    series.slices[2].path.write_bytes(data[: at + 8] + b"x" + data[at + 9 :])
+    write_lidc(tmp_path / "large", 1, 2, seed=SEED, shape=(160, 160))
+    shutil.copytree(tmp_path / "large" / "LIDC-IDRI-0001", root / "LIDC-IDRI-0001" / "more")
+    found = select_samples(root, **OPTIONS)
+    assert found.left_out == {"of another size, 160 x 160": 2, "unreadable": 1}
+    assert len(found.samples["train"]) == 3 * SLICES - 1
+    with pytest.raises(ValueError, match=r"slices that can be used, got none \(25 of another size"):
+        select_samples(tree, recipe=Recipe(), split=SPLIT, every=1)
+
+
+@pytest.mark.parametrize(
+    ("every", "per_patient", "number"), [(2, None, 3), (5, None, 1), (1, 2, 2), (1, 99, 5)]
+)
+def test_selection(tree, every, per_patient, number):
+    found = select_samples(tree, split=SPLIT, every=every, per_patient=per_patient, recipe=RECIPE)
+    assert [len(found.samples[part]) for part in PARTS] == [3 * number, number, number]
+
+
+def test_one_file_is_shorter(made):
+    with h5py.File(made[0] / "observation_train_003.hdf5") as file:
+        assert file["data"].shape == (3, *RECIPE.scan.shape)
+        assert file["data"].dtype == np.float32
+
+
+def test_other_settings_need_another_folder(tree, made):
+    with pytest.raises(ValueError, match="got some with another every; choose another folder"):
+        make_lodopab(tree, made[0], **OPTIONS | {"every": 2})
+    text = json.loads((made[0] / "samples.json").read_text())
+    (made[0] / "samples.json").write_text(json.dumps({**text, "samples": 3}))
+    with pytest.raises(ValueError, match=r"samples\.json: expected a list of samples"):
+        make_lodopab(tree, made[0], **OPTIONS)
+    (made[0] / "samples.json").unlink()
+    with pytest.raises(ValueError, match=r"expected no HDF5 files without samples\.json"):
+        make_lodopab(tree, made[0], **OPTIONS)
+
+
+def test_slices_that_changed_meanwhile(tree, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(tree, root)
+    made = make_lodopab(root, tmp_path / "made", **OPTIONS)
+    first, second = made.samples["train"][:2]
+    shutil.copy(root / second.path, root / first.path)
+    (tmp_path / "made" / "observation_train_000.hdf5").unlink()
+    with pytest.raises(ValueError, match=f"expected the slice {first.sop_instance_uid} of samples"):
+        make_lodopab(root, tmp_path / "made", **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": 0}, "every: expected an integer >= 1"),
+        ({"per_patient": 0}, "per_patient: expected"),
+        ({"seed": -1}, "seed: expected"),
+        ({"split": PatientSplit(lists={"dev": {"a"}})}, r"split: expected the parts .* \['dev'\]"),
+        ({"split": PatientSplit(lists={"test": {"LIDC-IDRI-0077"}})}, "expected slices|LIDC-I"),
+    ],
+)
+def test_errors(tree, tmp_path, options, words):
+    with pytest.raises(ValueError, match=words):
+        make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,298 @@
+"""``tomolearn lidc ...``: index, cache and download of LIDC-IDRI, and LoDoPaB-CT made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tomolearn.cli.output import check_target
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tomolearn.data.lidc import LIDCIndex, PatientSplit
+
+__all__ = ["lidc"]
+
+lidc = typer.Typer(
+    no_args_is_help=True,
+    help="LIDC-IDRI: what a folder holds, caches of slices, download, LoDoPaB-CT made of it.",
+)
+
+Root = Annotated[
+    Path, typer.Argument(help="Folder of patients' folders, in either published layout.")
+]
+Xml = Annotated[
+    Path | None,
+    typer.Option(help="Tree of annotations, such as LIDC-XML-only, if not next to the series."),
+]
+Patients = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--patients",
+        help="Lists of patients: one file per part, with train, validation or test in its name, "
+        "or one JSON file for all. May be given again. Default: at random.",
+    ),
+]
+Fractions = Annotated[
+    tuple[float, float, float],
+    typer.Option(help="Sizes of train, validation and test, if at random."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, and of what is random else.")]
+Every = Annotated[int, typer.Option(min=1, help="Every so many-th slice of each series.")]
+PerPatient = Annotated[
+    int | None, typer.Option(min=1, help="At most so many slices of a patient, evenly spread.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
+
+_FRACTIONS = (0.8, 0.1, 0.1)
+
+
+@lidc.command()
+def index(
+    root: Root,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    xml: Xml = None,
+    patients: Patients = None,
+    fractions: Fractions = _FRACTIONS,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write what each CT series is: slices, spacing, scanner, findings, nodules, part of the split.
+
+    Reads headers and annotations only. Radiographs and other files are counted.
+    """
+    check_target(out, force=force, suffixes=(".json",))
+    from tomolearn.data.lidc import build_index
+
+    split = _split(patients, fractions, seed)
+    with _progress("patients") as (told,):
+        found = build_index(root, xml=xml, split=split, progress=told)
+    found.write(out)
+    _print_index(found)
+    typer.echo(f"wrote {out}: {len(found.records)} series of {len(found.patients)} patients")
+
+
+@lidc.command()
+def slices(
+    root: Root,
+    out: Annotated[Path, typer.Argument(help="HDF5 file to write, .h5 or .hdf5.")],
+    shape: Annotated[
+        int, typer.Option(min=1, help="Rows, and columns, of the middle that is kept.")
+    ] = 512,
+    spacing: Annotated[
+        float | None,
+        typer.Option(help="Distance in mm of pixels to interpolate to. Default: as they are."),
+    ] = None,
+    body_only: Annotated[
+        bool, typer.Option("--body-only", help="Make air of the table and all outside the body.")
+    ] = False,
+    every: Every = 1,
+    per_patient: PerPatient = None,
+    nodules: Annotated[bool, typer.Option("--nodules", help="Store nodule masks.")] = False,
+    nodules_only: Annotated[
+        bool, typer.Option("--nodules-only", help="Only slices that show a nodule.")
+    ] = False,
+    level: Annotated[
+        float, typer.Option(help="Part of a nodule's readers who must agree on a voxel.")
+    ] = 0.5,
+    min_readers: Annotated[
+        int, typer.Option(min=1, help="Readers, of four, who must have marked a nodule.")
+    ] = 1,
+    xml: Xml = None,
+    patients: Patients = None,
+    fractions: Fractions = _FRACTIONS,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write slices to an HDF5 file, all alike, for training and tasks (`--data FILE`).
+
+    A run that was stopped continues where it was. Series that cannot be read are left out and
+    listed.
+    """
+    check_target(out, force=force, suffixes=(".h5", ".hdf5"))
+    from tomolearn.data.lidc import Preparation, SliceSelection, write_slices
+
+    with _progress("patients") as (told,):
+        report = write_slices(
+            root,
+            out,
+            preparation=Preparation(shape, spacing, body_only),
+            selection=SliceSelection(every, per_patient, nodules, nodules_only, level, min_readers),
+            split=_split(patients, fractions, seed),
+            xml=xml,
+            progress=told,
+        )
+    for line in report.left_out:
+        typer.echo(f"left out: {line}", err=True)
+    _print_parts(report.n_slices, report.n_patients, "slices")
+    without = f", {report.n_without_part} patients in no part" if report.n_without_part else ""
+    typer.echo(f"wrote {out}: {sum(report.n_slices.values())} slices{without}")
+
+
+@lidc.command()
+def download(
+    out: Annotated[Path, typer.Argument(help="Folder; made if it is missing.")],
+    patients: Annotated[
+        str | None,
+        typer.Option(help="Patient IDs with commas between them, or a file of them. Default: all."),
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="The first so many patients. Default: all.")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="CT, or the radiographs CR and DX.")] = "CT",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be downloaded, and stop.")
+    ] = False,
+) -> None:
+    """Download series from the Imaging Data Commons, as patient/study/series/file.
+
+    What is there already is not downloaded again. The annotations are not among it: The Cancer
+    Imaging Archive has them as LIDC-XML-only (doi:10.7937/K9/TCIA.2015.LO9QL9SX).
+    """
+    from tomolearn._core.optional import optional_import
+    from tomolearn.data.lidc import read_patients, select_series
+
+    package = optional_import(
+        "idc_index", purpose="downloading LIDC-IDRI", install="pip install 'tomolearn[lidc]'"
+    )
+    ids: list[str] | None = None
+    if patients is not None:
+        is_file = Path(patients).is_file()
+        ids = list(read_patients(Path(patients))) if is_file else _listed(patients)
+    client = package.IDCClient()
+    chosen = select_series(patients=ids, n_patients=n, modality=modality, client=client)
+    typer.echo(
+        f"{len(chosen.series_uids):,} {modality} series of {len(chosen.patients):,} patients, "
+        f"{chosen.n_files:,} files, {chosen.megabytes / 1000:.1f} GB"
+    )
+    if dry_run:
+        return
+    chosen.run(out, client=client)
+    typer.echo(f"downloaded to {out}")
+
+
+@lidc.command()
+def lodopab(
+    root: Root,
+    out: Annotated[Path, typer.Argument(help="Folder; made if it is missing.")],
+    patients: Patients = None,
+    fractions: Fractions = _FRACTIONS,
+    every: Every = 3,
+    per_patient: PerPatient = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Make files like those of LoDoPaB-CT, for the tasks lodopab and lodopab-200 (`--data OUT`).
+
+    A run that was stopped continues where it was. Slices that are not 512 x 512, or cannot be
+    read, are left out and counted.
+    """
+    from tomolearn._core.checks import check_device
+    from tomolearn.data.lodopab import make_lodopab
+
+    check_device("--device", device)
+    split = _split(patients, fractions, seed)
+    with _progress("patients", "samples") as (selecting, told):
+        made = make_lodopab(
+            root,
+            out,
+            split=split,
+            every=every,
+            per_patient=per_patient,
+            seed=seed,
+            device=device,
+            selecting=selecting,
+            progress=told,
+        )
+    for reason, number in made.left_out.items():
+        typer.echo(f"left out: {number} slices, {reason}", err=True)
+    sizes = {part: len(samples) for part, samples in made.samples.items()}
+    _print_parts(sizes, {part: len(made.patients(part)) for part in sizes}, "samples")
+    typer.echo(f"wrote {out}: {len(made)} samples")
+
+
+def _split(
+    files: list[Path] | None, fractions: tuple[float, float, float], seed: int
+) -> PatientSplit:
+    from tomolearn.data.lidc import PARTS, PatientSplit
+
+    if files:
+        return PatientSplit.from_files(files)
+    return PatientSplit(seed, dict(zip(PARTS, fractions, strict=True)))
+
+
+def _listed(text: str) -> list[str]:
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise ValueError(f"--patients: expected IDs with commas between them, got {text!r}")
+    return found
+
+
+@contextmanager
+def _progress(*names: str) -> Iterator[tuple[Callable[[int, int], None], ...]]:
+    """Show progress bars on stderr; what is yielded is called with done and total of each."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def teller(name: str) -> Callable[[int, int], None]:
+            bar = progress.add_task(name, total=None)
+            return lambda done, total: progress.update(bar, completed=done, total=total)
+
+        yield tuple(teller(name) for name in names)
+
+
+def _print_index(found: LIDCIndex) -> None:
+    from collections import Counter
+
+    from rich.table import Table
+
+    table = Table(title=f"LIDC-IDRI in {found.root}")
+    for heading in ("part", "patients", "series", "slices", "with annotations", "nodules"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part in (*found.split.parts, None):
+        records = [record for record in found.records if record.part == part]
+        if not records and part is None:
+            continue
+        table.add_row(
+            part or "none",
+            f"{len({record.patient for record in records}):,}",
+            f"{len(records):,}",
+            f"{sum(record.n_slices for record in records):,}",
+            f"{sum(record.xml is not None for record in records):,}",
+            f"{sum(record.n_nodules or 0 for record in records):,}",
+        )
+    _console().print(table)
+    findings = Counter(
+        finding.partition(":")[0] for record in found.records for finding in record.findings
+    )
+    for title, counts in (("files left out", found.left_out), ("findings in series", findings)):
+        if counts:
+            typer.echo(f"{title}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    for problem in found.problems:
+        typer.echo(f"annotations not read: {problem}", err=True)
+
+
+def _print_parts(sizes: Mapping[str, int], patients: Mapping[str, int], what: str) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("part", "patients", what):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, size in sizes.items():
+        table.add_row(part, f"{patients.get(part, 0):,}", f"{size:,}")
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()

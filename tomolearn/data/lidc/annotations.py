@@ -1,0 +1,340 @@
+"""Radiologists' marks from the XML files of LIDC-IDRI."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+__all__ = [
+    "CHARACTERISTICS",
+    "Annotations",
+    "Contour",
+    "Nodule",
+    "NonNodule",
+    "annotated_series",
+    "read_annotations",
+]
+
+CHARACTERISTICS = (
+    "subtlety",
+    "internalStructure",
+    "calcification",
+    "sphericity",
+    "margin",
+    "lobulation",
+    "spiculation",
+    "texture",
+    "malignancy",
+)
+"""What readers rate of a nodule of 3 mm or more, most from 1 to 5."""
+
+_ROOT = "LidcReadMessage"
+# A mark is one pixel of an image. Above it, no image has pixels.
+_LARGEST_COORDINATE = 65535
+
+
+@dataclass(frozen=True)
+class Contour:
+    """One outline on one slice.
+
+    Parameters
+    ----------
+    sop_instance_uid : str
+        The slice.
+    z : float
+        Its position in mm along the patient, as the file has it.
+    points : tuple of (int, int)
+        Row and column of the outline's pixels, in order. They are the first pixels *outside* of
+        what is outlined. A single point is the centre of a nodule below 3 mm.
+    inclusion : bool
+        Whether the inside belongs to the nodule, or is a hole in it.
+    """
+
+    sop_instance_uid: str
+    z: float
+    points: tuple[tuple[int, int], ...]
+    inclusion: bool = True
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """What one reader marked as one nodule.
+
+    Parameters
+    ----------
+    reader : int
+        Number of the reading session in the file, from 0 on.
+    id : str
+        The reader's own name for it: other readers have other names for the same nodule.
+    contours : tuple of Contour
+        In the order of the file.
+    characteristics : mapping of str to int
+        Ratings by name, see `CHARACTERISTICS`; empty for nodules below 3 mm.
+    """
+
+    reader: int
+    id: str
+    contours: tuple[Contour, ...]
+    characteristics: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "characteristics", MappingProxyType(dict(self.characteristics)))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is below 3 mm: its centre is marked, not its outline."""
+        return all(len(contour.points) == 1 for contour in self.contours)
+
+
+@dataclass(frozen=True)
+class NonNodule:
+    """A point that a reader marked as a lesion that is no nodule.
+
+    Parameters
+    ----------
+    reader : int
+        Number of the reading session in the file, from 0 on.
+    id : str
+        The reader's name for it.
+    sop_instance_uid : str
+        The slice.
+    z : float
+        Its position in mm along the patient.
+    point : (int, int)
+        Row and column.
+    """
+
+    reader: int
+    id: str
+    sop_instance_uid: str
+    z: float
+    point: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """All marks of one CT series.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series_uid, study_uid : str
+        What was read.
+    n_readers : int
+        Number of reading sessions, usually four.
+    nodules : tuple of Nodule
+        Nodules of all readers.
+    non_nodules : tuple of NonNodule
+        Other lesions.
+    """
+
+    path: Path
+    series_uid: str
+    study_uid: str
+    n_readers: int
+    nodules: tuple[Nodule, ...]
+    non_nodules: tuple[NonNodule, ...]
+
+    @property
+    def outlined(self) -> tuple[Nodule, ...]:
+        """The nodules of 3 mm or more."""
+        return tuple(nodule for nodule in self.nodules if not nodule.is_small)
+
+
+def read_annotations(path: str | os.PathLike[str]) -> Annotations:
+    """Read the marks of one series.
+
+    Parameters
+    ----------
+    path : path-like
+        XML file as published with LIDC-IDRI.
+
+    Returns
+    -------
+    Annotations
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no XML, defines entities, or is no complete message of this kind. The message
+        names file and element.
+    """
+    path = Path(path)
+    root = _root(path)
+    if _name(root) != _ROOT:
+        raise ValueError(f"{path}: expected the element {_ROOT}, got {_name(root)}")
+    try:
+        return _annotations(path, root)
+    except _Malformed as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def annotated_series(path: str | os.PathLike[str]) -> str | None:
+    """Return the SeriesInstanceUID of an XML file; None if it is no message about a CT series.
+
+    Raises
+    ------
+    OSError, ValueError
+        As for `read_annotations`.
+    """
+    path = Path(path)
+    root = _root(path)
+    if _name(root) != _ROOT:
+        # the marks on radiographs are an IdriReadMessage
+        return None
+    try:
+        return _header(root, "SeriesInstanceUid")
+    except _Malformed as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+class _Malformed(Exception):
+    """What is wrong with an element."""
+
+
+def _root(path: Path) -> ElementTree.Element:
+    data = path.read_bytes()
+
+    # An entity can stand for gigabytes of text, or for another file: no such message has any.
+    def refuse(name: str, *rest: object) -> None:
+        raise ValueError(f"{path}: expected XML without a DOCTYPE, got one ({name})")
+
+    checker = expat.ParserCreate()
+    checker.StartDoctypeDeclHandler = refuse
+    try:
+        checker.Parse(data, True)
+        return ElementTree.fromstring(data)
+    except (expat.ExpatError, ElementTree.ParseError) as error:
+        raise ValueError(f"{path}: expected XML, got {error}") from error
+    except LookupError as error:  # of the encoding that the file claims to have
+        raise ValueError(f"{path}: expected XML, got {error}") from error
+
+
+def _annotations(path: Path, root: ElementTree.Element) -> Annotations:
+    sessions = list(_all(root, "readingSession"))
+    nodules = [
+        _nodule(element, reader)
+        for reader, session in enumerate(sessions)
+        for element in _all(session, "unblindedReadNodule")
+    ]
+    others = [
+        _non_nodule(element, reader)
+        for reader, session in enumerate(sessions)
+        for element in _all(session, "nonNodule")
+    ]
+    return Annotations(
+        path,
+        _header(root, "SeriesInstanceUid"),
+        _header(root, "StudyInstanceUID"),
+        len(sessions),
+        tuple(nodules),
+        tuple(others),
+    )
+
+
+def _nodule(element: ElementTree.Element, reader: int) -> Nodule:
+    name = _text(element, "noduleID")
+    try:
+        contours = tuple(_contour(roi) for roi in _all(element, "roi"))
+        if not contours:
+            raise _Malformed("roi: expected at least one, got none")
+        return Nodule(reader, name, contours, _characteristics(element))
+    except _Malformed as error:
+        raise _Malformed(f"reader {reader}, noduleID {name}: {error}") from error
+
+
+def _contour(element: ElementTree.Element) -> Contour:
+    points = tuple(_point(edge) for edge in _all(element, "edgeMap"))
+    if not points:
+        raise _Malformed("edgeMap: expected at least one, got none")
+    inclusion = _text(element, "inclusion").upper()
+    if inclusion not in ("TRUE", "FALSE"):
+        raise _Malformed(f"inclusion: expected TRUE or FALSE, got {inclusion!r}")
+    return Contour(_text(element, "imageSOP_UID"), _z(element), points, inclusion == "TRUE")
+
+
+def _non_nodule(element: ElementTree.Element, reader: int) -> NonNodule:
+    name = _text(element, "nonNoduleID")
+    try:
+        return NonNodule(
+            reader,
+            name,
+            _text(element, "imageSOP_UID"),
+            _z(element),
+            _point(_one(element, "locus")),
+        )
+    except _Malformed as error:
+        raise _Malformed(f"reader {reader}, nonNoduleID {name}: {error}") from error
+
+
+def _characteristics(element: ElementTree.Element) -> dict[str, int]:
+    found = next(_all(element, "characteristics"), None)
+    ratings = {}
+    for rating in () if found is None else found:
+        text = (rating.text or "").strip()
+        # some small nodules have the elements, with nothing or 0 in them
+        if text in ("", "0"):
+            continue
+        if not text.isascii() or not text.isdigit() or len(text) > 2:
+            raise _Malformed(f"{_name(rating)}: expected a small integer, got {text!r}")
+        ratings[_name(rating)] = int(text)
+    return ratings
+
+
+def _point(element: ElementTree.Element) -> tuple[int, int]:
+    row, column = (_coordinate(element, name) for name in ("yCoord", "xCoord"))
+    return row, column
+
+
+def _coordinate(element: ElementTree.Element, name: str) -> int:
+    text = _text(element, name)
+    if text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= _LARGEST_COORDINATE:
+        return int(text)
+    raise _Malformed(f"{name}: expected the number of a pixel, got {text!r}")
+
+
+def _z(element: ElementTree.Element) -> float:
+    text = _text(element, "imageZposition")
+    try:
+        z = float(text)
+    except ValueError:
+        z = math.nan
+    if not math.isfinite(z):
+        raise _Malformed(f"imageZposition: expected a number in mm, got {text!r}")
+    return z
+
+
+def _header(root: ElementTree.Element, name: str) -> str:
+    return _text(_one(root, "ResponseHeader"), name)
+
+
+def _text(element: ElementTree.Element, name: str) -> str:
+    text = (_one(element, name).text or "").strip()
+    if not text:
+        raise _Malformed(f"{name}: expected a value, got nothing")
+    return text
+
+
+def _one(element: ElementTree.Element, name: str) -> ElementTree.Element:
+    found = next(_all(element, name), None)
+    if found is None:
+        raise _Malformed(f"{name}: expected it in {_name(element)}, got none")
+    return found
+
+
+def _all(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    return (child for child in element if _name(child) == name)
+
+
+def _name(element: ElementTree.Element) -> str:
+    """Return an element's name without its namespace."""
+    return element.tag.rpartition("}")[2]

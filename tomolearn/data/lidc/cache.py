@@ -1,0 +1,308 @@
+"""A cache of slices: one HDF5 file with all of them alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.files import complete_file
+from tomolearn.data.lidc import storage
+from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
+from tomolearn.data.lidc.masks import (
+    Consensus,
+    SlicePositions,
+    cluster_nodules,
+    consensus,
+    slice_mask,
+)
+from tomolearn.data.lidc.preparation import Preparation
+from tomolearn.data.lidc.slices import FORMAT
+from tomolearn.data.lidc.splits import PatientSplit
+
+if TYPE_CHECKING:
+    from tomolearn.dicom import Catalogue, Series
+
+__all__ = ["CacheReport", "SliceSelection", "write_slices"]
+
+
+@dataclass(frozen=True)
+class SliceSelection:
+    """Which slices of a patient are taken.
+
+    Parameters
+    ----------
+    every : int
+        Every so many-th of each series, from the first on.
+    per_patient : int, optional
+        At most so many of a patient, evenly spread over those of `every`.
+    nodules : bool
+        Whether to store nodule masks.
+    nodules_only : bool
+        Whether slices without a nodule are left out.
+    level : float
+        Part of a nodule's readers who must agree on a voxel, see `consensus`.
+    min_readers : int
+        Number of readers, of four, who must have marked a nodule.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not positive, or `level` above 1.
+    """
+
+    every: int = 1
+    per_patient: int | None = None
+    nodules: bool = False
+    nodules_only: bool = False
+    level: float = 0.5
+    min_readers: int = 1
+
+    def __post_init__(self) -> None:
+        check_int("every", self.every, minimum=1)
+        check_int("min_readers", self.min_readers, minimum=1)
+        if self.per_patient is not None:
+            check_int("per_patient", self.per_patient, minimum=1)
+        if check_float("level", self.level, positive=True) > 1:
+            raise ValueError(f"level: expected a number in (0, 1], got {self.level}")
+
+    @property
+    def needs_annotations(self) -> bool:
+        """Whether nodules have to be known."""
+        return self.nodules or self.nodules_only
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What became of a tree's patients.
+
+    Parameters
+    ----------
+    path : Path
+        The cache.
+    n_slices, n_patients : mapping of str to int
+        In the cache, by part.
+    n_without_part : int
+        Patients that the split leaves out.
+    left_out : tuple of str
+        Series that could not be used, and annotations that could not be read, with the reason.
+    """
+
+    path: Path
+    n_slices: dict[str, int]
+    n_patients: dict[str, int]
+    n_without_part: int
+    left_out: tuple[str, ...]
+
+
+@dataclass
+class _Notes:
+    """What is told about one patient's folder."""
+
+    patients: list[str] = field(default_factory=list)
+    without_part: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+
+def write_slices(
+    root: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    preparation: Preparation | None = None,
+    selection: SliceSelection | None = None,
+    split: PatientSplit | None = None,
+    xml: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CacheReport:
+    """Write slices of a LIDC-IDRI folder to one HDF5 file, for `LIDCSlices`.
+
+    The file has "hounsfield" (n, size, size) in int16, "nodules" (n, size, size) in uint8 if
+    asked for, and of each slice "part", "patient", "series", "sop_instance_uid", "z" in mm and
+    "spacing" (rows, columns) in mm. Patients are in the order of their folders, slices from low
+    to high.
+
+    Each patient is first written to a file in the folder ``.NAME.parts`` next to the result, so
+    that a run that was stopped continues where it was; at the end they are joined, and the folder
+    is removed. A series that cannot be read is left out as a whole, with a reason in the report.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of patients' folders, in either published layout.
+    path : path-like
+        The file; it gets its name when it is complete and replaces one of that name.
+    preparation : Preparation, optional
+        What is done with each slice. Default: 512 x 512 pixels as they are.
+    selection : SliceSelection, optional
+        Which slices. Default: all, without nodule masks.
+    split : PatientSplit, optional
+        Default: 80, 10 and 10 % at random with seed 0. Patients in no part are left out.
+    xml : path-like, optional
+        Tree of annotations; those next to the series come first.
+    progress : callable, optional
+        Told how many patients' folders are done, and of how many.
+
+    Returns
+    -------
+    CacheReport
+
+    Raises
+    ------
+    OSError
+        If a folder is missing, or the result cannot be written.
+    ValueError
+        If there is no slice to write, or the split's lists name patients that are not there.
+    """
+    root, path = Path(root), Path(path)
+    preparation = preparation or Preparation()
+    selection = selection or SliceSelection()
+    split = split or PatientSplit()
+    settings = {
+        "format": FORMAT,
+        "preparation": preparation.to_dict(),
+        "selection": asdict(selection),
+        "split": split.to_dict(),
+    }
+    folders = find_patients(root)
+    named = [folder.patient for folder in folders]
+    if None not in named:
+        split.check_known(name for name in named if name is not None)
+    parts = path.with_name(f".{path.name}.parts")
+    parts.mkdir(exist_ok=True)
+    for leftover in (*parts.glob(".*.partial"), *path.parent.glob(f".{path.name}.*.partial")):
+        # of a run that was killed
+        leftover.unlink(missing_ok=True)
+    annotations = AnnotationFiles(None if xml is None else Path(xml))
+    # a patient's file of another tree would do as little as one of other settings
+    sources = {"root": str(root.resolve()), "xml": xml and str(Path(xml).resolve())}
+    writer = _Writer(preparation, selection, split, annotations, settings | sources)
+    files: list[Path] = []
+    notes: list[_Notes] = []
+    for done, folder in enumerate(folders, 1):
+        file = parts / f"{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}.h5"
+        if storage.attribute(file, "settings") != writer.settings:
+            writer.write(folder, file)
+        files.append(file)
+        notes.append(_Notes(**storage.attribute(file, "notes")))
+        if progress is not None:
+            progress(done, len(folders))
+    split.check_known(patient for note in notes for patient in note.patients)
+    counts = storage.join(files, path, settings, preparation.size, nodules=selection.nodules)
+    shutil.rmtree(parts)
+    return CacheReport(
+        path,
+        *counts,
+        sum(note.without_part for note in notes),
+        tuple(dict.fromkeys(line for note in notes for line in note.left_out)),
+    )
+
+
+@dataclass(frozen=True)
+class _Writer:
+    preparation: Preparation
+    selection: SliceSelection
+    split: PatientSplit
+    annotations: AnnotationFiles
+    settings: dict[str, Any]
+
+    def write(self, folder: PatientFolder, path: Path) -> None:
+        """Write the slices of one folder to a file of its own."""
+        import h5py
+
+        catalogue = folder.catalogue()
+        notes = _Notes(sorted({series.patient_id for series in catalogue.series}))
+        known = set(self.annotations.problems)
+        with complete_file(path) as stream, h5py.File(stream, "w") as file:
+            storage.create(file, 0, self.preparation.size, nodules=self.selection.nodules)
+            for patient in notes.patients:
+                part = self.split.part(patient)
+                if part is None:
+                    notes.without_part += 1
+                    continue
+                series = [one for one in catalogue.series if one.patient_id == patient]
+                self._write_patient(file, part, series, catalogue, notes)
+            problems = self.annotations.problems
+            notes.left_out += [text for at, text in problems.items() if at not in known]
+            file.attrs["settings"] = json.dumps(self.settings)
+            file.attrs["notes"] = json.dumps(asdict(notes))
+
+    def _write_patient(
+        self, file: Any, part: str, series: list[Series], catalogue: Catalogue, notes: _Notes
+    ) -> None:
+        chosen: list[tuple[Series, list[Consensus], int]] = []
+        for one in series:
+            try:
+                nodules = self._nodules(one, catalogue)
+            except ValueError as error:
+                notes.left_out.append(f"series {one.uid}: {error}")
+                continue
+            indices = range(0, len(one), self.selection.every)
+            chosen += [(one, nodules, k) for k in indices if self._is_wanted(one, nodules, k)]
+        limit = self.selection.per_patient
+        if limit is not None and len(chosen) > limit:
+            places = np.linspace(0, len(chosen) - 1, limit) if limit > 1 else [len(chosen) // 2]
+            chosen = [chosen[k] for k in np.rint(places).astype(int)]
+        for one in series:
+            begin = len(file["z"])
+            for owner, nodules, k in chosen:
+                if owner is not one:
+                    continue
+                try:
+                    values = self._values(part, one, nodules, k)
+                except (OSError, ValueError) as error:
+                    # all of it: a volume with a hole would be no random sample of the patient
+                    storage.resize(file, begin)
+                    notes.left_out.append(f"series {one.uid}: {error}")
+                    break
+                storage.append(file, values)
+
+    def _nodules(self, series: Series, catalogue: Catalogue) -> list[Consensus]:
+        if not self.selection.needs_annotations:
+            return []
+        annotations = self.annotations.read(series, catalogue)
+        if annotations is None:
+            raise ValueError("expected annotations that can be read, got none")
+        positions = SlicePositions.of(series)
+        return [
+            consensus(marks, positions, level=self.selection.level)
+            for marks in cluster_nodules(annotations.nodules, positions)
+        ]
+
+    def _is_wanted(self, series: Series, nodules: list[Consensus], index: int) -> bool:
+        if not self.selection.nodules_only:
+            return True
+        return bool(self._mask(series, nodules, index).any())
+
+    def _mask(self, series: Series, nodules: list[Consensus], index: int) -> Any:
+        return slice_mask(
+            nodules,
+            index,
+            series.slices[index].shape,
+            min_readers=self.selection.min_readers,
+        )
+
+    def _values(
+        self, part: str, series: Series, nodules: list[Consensus], index: int
+    ) -> dict[str, Any]:
+        read = series.read(index)
+        values: dict[str, Any] = {
+            "hounsfield": self.preparation.image(read.hounsfield, read.padding, read.spacing),
+            "part": part,
+            "patient": series.patient_id,
+            "series": series.uid,
+            "sop_instance_uid": read.sop_instance_uid,
+            "z": series.slices[index].position[2],
+            "spacing": self.preparation.spacing_of(read.spacing),
+        }
+        if self.selection.nodules:
+            mask = self._mask(series, nodules, index)
+            values["nodules"] = self.preparation.mask(mask, read.spacing)
+        return values

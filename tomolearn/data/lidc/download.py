@@ -1,0 +1,128 @@
+"""The CT series of LIDC-IDRI from the Imaging Data Commons."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tomolearn._core.checks import check_int, check_known
+from tomolearn._core.optional import optional_import
+
+__all__ = ["COLLECTION", "Download", "select_series"]
+
+COLLECTION = "lidc_idri"
+
+# as The Cancer Imaging Archive publishes it
+_LAYOUT = "%PatientID/%StudyInstanceUID/%SeriesInstanceUID"
+
+
+@dataclass(frozen=True)
+class Download:
+    """Series to be downloaded.
+
+    Parameters
+    ----------
+    series_uids : tuple of str
+        Which.
+    patients : tuple of str
+        Their patients, each once.
+    n_files : int
+        Number of files.
+    megabytes : float
+        Their size, in 10^6 bytes.
+    """
+
+    series_uids: tuple[str, ...]
+    patients: tuple[str, ...]
+    n_files: int
+    megabytes: float
+
+    def run(self, folder: str | os.PathLike[str], *, client: Any = None) -> None:
+        """Download them, those that are not there yet, as ``patient/study/series/file``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is missing.
+        client : idc_index.IDCClient, optional
+            Does it. Default: a new one.
+
+        Raises
+        ------
+        ImportError
+            If idc-index is not installed.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (_client() if client is None else client).download_from_selection(
+            str(folder),
+            seriesInstanceUID=list(self.series_uids),
+            dirTemplate=_LAYOUT,
+            use_s5cmd_sync=True,
+        )
+
+
+def select_series(
+    *,
+    patients: Sequence[str] | None = None,
+    n_patients: int | None = None,
+    modality: str = "CT",
+    client: Any = None,
+) -> Download:
+    """Choose series of LIDC-IDRI from the index that comes with idc-index; nothing is downloaded.
+
+    Parameters
+    ----------
+    patients : sequence of str, optional
+        Patient IDs such as "LIDC-IDRI-0001". Default: all.
+    n_patients : int, optional
+        The first so many of them, by ID. Default: all.
+    modality : str
+        "CT", "CR" and "DX" are images; the collection has segmentations and measurements too.
+    client : idc_index.IDCClient, optional
+        Has the index. Default: a new one.
+
+    Returns
+    -------
+    Download
+
+    Raises
+    ------
+    ImportError
+        If idc-index is not installed.
+    TypeError, ValueError
+        If a patient or the modality is not in the collection, or `n_patients` not positive.
+    """
+    index = (_client() if client is None else client).index
+    index = index[index.collection_id == COLLECTION]
+    check_known("modality", modality, sorted(set(index.Modality)))
+    index = index[index.Modality == modality]
+    if patients is not None:
+        known = set(index.PatientID)
+        unknown = [patient for patient in patients if patient not in known]
+        if unknown:
+            listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            raise ValueError(
+                f"patients: expected ones with {modality} in the collection, got "
+                f"{len(unknown)} without: {listed}"
+            )
+        index = index[index.PatientID.isin(list(patients))]
+    index = index.sort_values(["PatientID", "SeriesInstanceUID"])
+    if n_patients is not None:
+        first = sorted(set(index.PatientID))[: check_int("n_patients", n_patients, minimum=1)]
+        index = index[index.PatientID.isin(first)]
+    return Download(
+        tuple(index.SeriesInstanceUID),
+        tuple(dict.fromkeys(index.PatientID)),
+        int(index.instanceCount.sum()),
+        float(index.series_size_MB.sum()),
+    )
+
+
+def _client() -> Any:
+    package = optional_import(
+        "idc_index", purpose="downloading LIDC-IDRI", install="pip install 'tomolearn[lidc]'"
+    )
+    return package.IDCClient()

@@ -1,0 +1,142 @@
+"""Patients' folders, their series, and the XML files that belong to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_annotations
+
+if TYPE_CHECKING:
+    from tomolearn.dicom import Catalogue, Series
+
+__all__ = ["AnnotationFiles", "PatientFolder", "find_patients"]
+
+_PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
+# manifest-<number>/LIDC-IDRI/LIDC-IDRI-0001 in downloads by NBIA's client
+_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class PatientFolder:
+    """One folder of a tree, usually of one patient.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    root : Path
+        The tree.
+    """
+
+    path: Path
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Path from the root, with slashes."""
+        return self.path.relative_to(self.root).as_posix()
+
+    @property
+    def patient(self) -> str | None:
+        """The patient's ID, if the folder is called after it."""
+        return self.path.name if _PATIENT.fullmatch(self.path.name) else None
+
+    def catalogue(self) -> Catalogue:
+        """Return its CT series and what else is in it, from the files' headers."""
+        from tomolearn.dicom import find_series
+
+        return find_series(self.path)
+
+
+def find_patients(root: Path) -> tuple[PatientFolder, ...]:
+    """Return the patients' folders below `root`, by name.
+
+    They are those called ``LIDC-IDRI-0001`` and so on, at most three levels down. A tree without
+    any is taken folder by folder, or as one if there is a file at its top.
+
+    Raises
+    ------
+    OSError
+        If `root` is no folder, or cannot be listed.
+    """
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected a folder of LIDC-IDRI")
+    found = sorted(_named(root, _DEPTH), key=lambda path: (path.name, path))
+    if not found:
+        entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        found = entries if entries and all(path.is_dir() for path in entries) else [root]
+    return tuple(PatientFolder(path, root) for path in found)
+
+
+def _named(folder: Path, depth: int) -> Iterator[Path]:
+    if _PATIENT.fullmatch(folder.name):
+        yield folder
+        return
+    for path in folder.iterdir() if depth else ():
+        if path.is_dir():
+            yield from _named(path, depth - 1)
+
+
+class AnnotationFiles:
+    """XML files by the series that they are about.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Tree of XML files, such as ``LIDC-XML-only``. Default: none; those next to the series are
+        found all the same.
+
+    Raises
+    ------
+    OSError
+        If `folder` is no folder, or cannot be listed.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.problems: dict[Path, str] = {}
+        """What is wrong with files that could not be read."""
+        self._paths: dict[str, Path] = {}
+        if folder is not None:
+            if not folder.is_dir():
+                raise NotADirectoryError(f"{folder}: expected a folder of XML files")
+            self._paths = self._by_series(sorted(folder.rglob("*.xml")))
+
+    def of(self, series: Series, catalogue: Catalogue) -> Path | None:
+        """Return a series' file: that of its own folder, else of the tree; None if it has none."""
+        return self.in_folder(catalogue).get(series.uid) or self._paths.get(series.uid)
+
+    def in_folder(self, catalogue: Catalogue) -> Mapping[str, Path]:
+        """Return the XML files among a patient's files, by series."""
+        others = (left.path for left in catalogue.left_out)
+        return self._by_series(path for path in others if path.suffix.lower() == ".xml")
+
+    def read(self, series: Series, catalogue: Catalogue) -> Annotations | None:
+        """Return a series' annotations; None if it has none, or none that can be read."""
+        path = self.of(series, catalogue)
+        if path is None:
+            return None
+        try:
+            return read_annotations(path)
+        except (OSError, ValueError) as error:
+            self.problems[path] = str(error)
+            return None
+
+    def _by_series(self, paths: Iterable[Path]) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in paths:
+            try:
+                uid = annotated_series(path)
+            except (OSError, ValueError) as error:
+                self.problems[path] = str(error)
+                continue
+            if uid is None:
+                continue
+            if uid in found:
+                self.problems[path] = f"{path}: expected one file per series, got also {found[uid]}"
+                continue
+            found[uid] = path
+        return found

@@ -1,0 +1,214 @@
+"""What a folder of LIDC-IDRI holds, one record for each CT series."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tomolearn._core.files import complete_file
+from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
+from tomolearn.data.lidc.masks import SlicePositions, cluster_nodules
+from tomolearn.data.lidc.splits import PatientSplit
+
+if TYPE_CHECKING:
+    from tomolearn.dicom import Catalogue, Series
+
+__all__ = ["LIDCIndex", "SeriesRecord", "build_index"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of patients' folders that are done, and of all."""
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One CT series.
+
+    Parameters
+    ----------
+    patient, study_uid, series_uid : str
+        Who and what.
+    folder : str
+        Where its slices lie, from the root, with slashes.
+    n_slices : int
+        Number of slices.
+    shape : (int, int)
+        Rows and columns of most slices.
+    spacing : (float, float, float)
+        Distances in mm of slices (the median), rows and columns.
+    slice_thickness : float or None
+        In mm; None where the files do not say.
+    manufacturer, kernel : str
+        Of the scanner, and its reconstruction; empty where the files do not say.
+    findings : tuple of str
+        What is irregular, as `dicom.Series.findings`.
+    xml : str or None
+        File of annotations, from the root if it is below; None if there is none.
+    n_nodules : int or None
+        Nodules of 3 mm or more that at least one reader marked; None without annotations.
+    n_small, n_other : int or None
+        Marks of nodules below 3 mm, and of other lesions, of all readers together.
+    part : str or None
+        Part of the split.
+    """
+
+    patient: str
+    study_uid: str
+    series_uid: str
+    folder: str
+    n_slices: int
+    shape: tuple[int, int]
+    spacing: tuple[float, float, float]
+    slice_thickness: float | None
+    manufacturer: str
+    kernel: str
+    findings: tuple[str, ...]
+    xml: str | None
+    n_nodules: int | None
+    n_small: int | None
+    n_other: int | None
+    part: str | None
+
+
+@dataclass(frozen=True)
+class LIDCIndex:
+    """All series of a folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    records : tuple of SeriesRecord
+        By patient.
+    left_out : mapping of str to int
+        Numbers of files that are no CT slices, by reason, radiographs among them.
+    problems : tuple of str
+        What is wrong with annotations that could not be read.
+    split : PatientSplit
+        Behind the records' parts.
+    """
+
+    root: Path
+    records: tuple[SeriesRecord, ...]
+    left_out: Mapping[str, int]
+    problems: tuple[str, ...]
+    split: PatientSplit
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patients, each once."""
+        return tuple(dict.fromkeys(record.patient for record in self.records))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "root": str(self.root),
+            "split": self.split.to_dict(),
+            "left_out": dict(self.left_out),
+            "problems": list(self.problems),
+            "series": [asdict(record) for record in self.records],
+        }
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON; the file gets its name when it is complete."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        with complete_file(Path(path)) as stream:
+            stream.write(text.encode())
+
+
+def build_index(
+    root: str | os.PathLike[str],
+    *,
+    xml: str | os.PathLike[str] | None = None,
+    split: PatientSplit | None = None,
+    progress: Progress | None = None,
+) -> LIDCIndex:
+    """Look through a folder of LIDC-IDRI, reading headers and annotations only.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of patients' folders, in either published layout.
+    xml : path-like, optional
+        Tree of annotations, such as ``LIDC-XML-only``; those next to the series come first.
+    split : PatientSplit, optional
+        Default: 80, 10 and 10 % at random with seed 0.
+    progress : callable, optional
+        Told about each patient's folder.
+
+    Returns
+    -------
+    LIDCIndex
+
+    Raises
+    ------
+    OSError
+        If a folder is missing, or cannot be listed.
+    ValueError
+        If there is no CT series, or the split's lists name patients that are not there.
+    """
+    root = Path(root)
+    split = PatientSplit() if split is None else split
+    files = AnnotationFiles(None if xml is None else Path(xml))
+    folders = find_patients(root)
+    records: list[SeriesRecord] = []
+    left_out: Counter[str] = Counter()
+    for done, folder in enumerate(folders, 1):
+        catalogue = folder.catalogue()
+        records += [_record(series, catalogue, folder, files, split) for series in catalogue.series]
+        annotations = set(files.in_folder(catalogue).values())
+        left_out.update(
+            str(left.reason) for left in catalogue.left_out if left.path not in annotations
+        )
+        if progress is not None:
+            progress(done, len(folders))
+    if not records:
+        found = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "nothing"
+        raise ValueError(f"{root}: expected CT series, got none ({found})")
+    split.check_known(record.patient for record in records)
+    return LIDCIndex(
+        root, tuple(records), dict(sorted(left_out.items())), tuple(files.problems.values()), split
+    )
+
+
+def _record(
+    series: Series,
+    catalogue: Catalogue,
+    folder: PatientFolder,
+    files: AnnotationFiles,
+    split: PatientSplit,
+) -> SeriesRecord:
+    positions = SlicePositions.of(series)
+    place = Path(os.path.commonpath([one.path.parent for one in series.slices]))
+    annotations = files.read(series, catalogue)
+    n_nodules = n_small = n_other = None
+    if annotations is not None:
+        n_nodules = len(cluster_nodules(annotations.nodules, positions))
+        n_small = len(annotations.nodules) - len(annotations.outlined)
+        n_other = len(annotations.non_nodules)
+    return SeriesRecord(
+        patient=series.patient_id,
+        study_uid=series.study_uid,
+        series_uid=series.uid,
+        folder=_below(place, folder.root),
+        n_slices=len(series),
+        shape=positions.shape,
+        spacing=positions.spacing,
+        slice_thickness=series.slices[0].thickness,
+        manufacturer=series.manufacturer,
+        kernel=series.kernel,
+        findings=tuple(f"{finding.kind}: {finding.detail}" for finding in series.findings),
+        xml=None if annotations is None else _below(annotations.path, folder.root),
+        n_nodules=n_nodules,
+        n_small=n_small,
+        n_other=n_other,
+        part=split.part(series.patient_id),
+    )
+
+
+def _below(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -1,0 +1,335 @@
+"""From outlines to masks: what readers marked, which marks are one nodule, what they agree on."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn._core.checks import check_float, check_int
+from tomolearn.data.lidc.annotations import Contour, Nodule
+
+if TYPE_CHECKING:
+    from tomolearn.dicom import Series
+
+__all__ = [
+    "Consensus",
+    "SlicePositions",
+    "cluster_nodules",
+    "consensus",
+    "outline_mask",
+    "slice_mask",
+]
+
+# Positions in mm along the patient that are the same one: files have them with a few decimals.
+_SAME_Z = 0.05
+# Marks whose nearest pixels are as close as the slices are one nodule, unless that would put
+# together more marks than there are readers; then the limit falls in such steps to such an end.
+_SHRINKAGE = 0.9
+_SMALLEST_LIMIT = 0.1
+_READERS = 4
+
+Mask = NDArray[np.bool_]
+
+
+def outline_mask(
+    points: Sequence[tuple[int, int]], shape: tuple[int, int], *, border: bool = False
+) -> Mask:
+    """Return what lies inside of an outline.
+
+    The outline's own pixels, which LIDC's readers drew just outside of the nodule, and those on
+    the straight lines between them, do not belong to it.
+
+    Parameters
+    ----------
+    points : sequence of (int, int)
+        Row and column of the outline's pixels, in order; the last is joined to the first.
+    shape : (int, int)
+        Of the image.
+    border : bool
+        Count the outline as inside.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape `shape`
+
+    Raises
+    ------
+    ValueError
+        If a point lies outside of the image.
+    """
+    from skimage.draw import polygon, polygon_perimeter
+
+    corners = np.asarray(points)
+    if corners.min() < 0 or (corners >= shape).any():
+        last = (shape[0] - 1, shape[1] - 1)
+        raise ValueError(
+            f"points: expected rows and columns up to {last}, got {corners.max(0).tolist()}"
+        )
+    mask = np.zeros(shape, bool)
+    mask[polygon(corners[:, 0], corners[:, 1], shape)] = True
+    mask[polygon_perimeter(corners[:, 0], corners[:, 1], shape)] = border
+    return mask
+
+
+@dataclass(frozen=True)
+class SlicePositions:
+    """Which slice of a series a mark is on.
+
+    Parameters
+    ----------
+    uids : tuple of str
+        SOPInstanceUID of each slice.
+    z : tuple of float
+        Position in mm along the patient of each slice.
+    shape : (int, int)
+        Rows and columns.
+    spacing : (float, float, float)
+        Distances in mm of slices, rows and columns.
+    """
+
+    uids: tuple[str, ...]
+    z: tuple[float, ...]
+    shape: tuple[int, int]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, series: Series) -> SlicePositions:
+        """Return those of a series, which need not be a regular stack.
+
+        Its size is that of most slices, and the distance of slices the median one; without two
+        positions their thickness.
+        """
+        slices = series.slices
+        z = tuple(float(one.position[2]) for one in slices)
+        gaps = np.abs(np.diff(z))
+        gaps = gaps[gaps > _SAME_Z]
+        distance = round(float(np.median(gaps)), 6) if len(gaps) else slices[0].thickness or 1.0
+        sizes = Counter((one.shape, one.spacing) for one in slices)
+        (shape, spacing), _ = sizes.most_common(1)[0]
+        rows, columns = shape
+        return cls(
+            tuple(one.sop_instance_uid for one in slices),
+            z,
+            (rows, columns),
+            (distance, float(spacing[0]), float(spacing[1])),
+        )
+
+    def find(self, contour: Contour) -> int | None:
+        """Return the number of a contour's slice: by its UID, else by its position."""
+        if contour.sop_instance_uid in self.uids:
+            return self.uids.index(contour.sop_instance_uid)
+        distances = [abs(z - contour.z) for z in self.z]
+        nearest = int(np.argmin(distances))
+        return nearest if distances[nearest] <= _SAME_Z else None
+
+
+def cluster_nodules(
+    nodules: Iterable[Nodule], positions: SlicePositions
+) -> list[tuple[Nodule, ...]]:
+    """Put the marks of different readers together that are of the same nodule.
+
+    Two marks are neighbours if the distance of their nearest outline pixels is at most that of
+    the slices, and nodules are the connected groups of neighbours. While a group has more marks
+    than there are readers, four, the limit shrinks by a tenth, to 0.1 mm at the least. This is
+    the practice of pylidc, on which most publications rest [1]_.
+
+    Parameters
+    ----------
+    nodules : iterable of Nodule
+        The marks of one series; those below 3 mm are left out.
+    positions : SlicePositions
+        The series.
+
+    Returns
+    -------
+    list of tuple of Nodule
+        From the lowest position along the patient to the highest.
+
+    References
+    ----------
+    .. [1] M. C. Hancock, J. F. Magnan, "Lung nodule malignancy classification using only
+       radiologist-quantified image features as inputs to statistical learning algorithms",
+       J. Med. Imaging 3 (2016), doi:10.1117/1.JMI.3.4.044504
+    """
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    marks = [nodule for nodule in nodules if not nodule.is_small]
+    if not marks:
+        return []
+    outlines = [_millimetres(mark, positions) for mark in marks]
+    trees = [cKDTree(points) for points in outlines]
+    distances = np.zeros((len(marks), len(marks)))
+    for one, other in combinations(range(len(marks)), 2):
+        nearest = float(trees[one].query(outlines[other])[0].min())
+        distances[one, other] = distances[other, one] = nearest
+    limit = positions.spacing[0]
+    while True:
+        n_groups, groups = connected_components(distances <= limit, directed=False)
+        if np.bincount(groups).max() <= _READERS or limit * _SHRINKAGE < _SMALLEST_LIMIT:
+            break
+        limit *= _SHRINKAGE
+    members = [np.flatnonzero(groups == group) for group in range(n_groups)]
+    members.sort(key=lambda group: np.mean([outlines[k][:, 0].mean() for k in group]))
+    return [tuple(marks[k] for k in group) for group in members]
+
+
+def _millimetres(nodule: Nodule, positions: SlicePositions) -> NDArray[np.float64]:
+    """Return the outline's pixels as z, y, x in mm, shape (points, 3)."""
+    _, rows, columns = positions.spacing
+    return np.array(
+        [
+            (contour.z, row * rows, column * columns)
+            for contour in nodule.contours
+            if len(contour.points) > 1
+            for row, column in contour.points
+        ]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """What enough readers agree on as one nodule.
+
+    Parameters
+    ----------
+    marks : tuple of Nodule
+        One or more of each reader who saw it.
+    first : (int, int, int)
+        Slice, row and column of the mask's first voxel.
+    mask : numpy.ndarray of bool, shape (slices, rows, columns)
+        Voxels that enough readers marked.
+    n_unmatched : int
+        Contours whose slice the series does not have.
+    """
+
+    marks: tuple[Nodule, ...]
+    first: tuple[int, int, int]
+    mask: Mask
+    n_unmatched: int = 0
+
+    @property
+    def n_readers(self) -> int:
+        """Number of readers who marked the nodule."""
+        return len({mark.reader for mark in self.marks})
+
+    def mean_rating(self, characteristic: str) -> float:
+        """Return the mean of the readers' ratings of a characteristic; NaN without any."""
+        ratings = [
+            mark.characteristics[characteristic]
+            for mark in self.marks
+            if characteristic in mark.characteristics
+        ]
+        return float(np.mean(ratings)) if ratings else math.nan
+
+
+def consensus(
+    marks: Sequence[Nodule], positions: SlicePositions, *, level: float = 0.5
+) -> Consensus:
+    """Return the voxels that enough readers of a nodule marked.
+
+    The mask of one mark is the inside of its outlines less that of its holes, where the outlines
+    themselves, of holes too, never belong to the nodule.
+
+    Parameters
+    ----------
+    marks : sequence of Nodule
+        Marks of one nodule, see `cluster_nodules`.
+    positions : SlicePositions
+        The series.
+    level : float
+        Part of the readers who marked the nodule, in (0, 1], that must have marked a voxel. With
+        1/2, two of four, or of three.
+
+    Returns
+    -------
+    Consensus
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no marks, a level is not in (0, 1], or a point lies outside of the images.
+    """
+    level = check_float("level", level, positive=True)
+    if level > 1:
+        raise ValueError(f"level: expected a number in (0, 1], got {level}")
+    if not marks:
+        raise ValueError("marks: expected at least one, got none")
+    placed = [
+        (mark.reader, positions.find(contour), contour)
+        for mark in marks
+        for contour in mark.contours
+    ]
+    n_unmatched = sum(index is None for _, index, _ in placed)
+    # a single point beside true outlines is a slip of the hand
+    outlines = [
+        (reader, index, contour)
+        for reader, index, contour in placed
+        if index is not None and len(contour.points) > 1
+    ]
+    if not outlines:
+        return Consensus(tuple(marks), (0, 0, 0), np.zeros((0, 0, 0), bool), n_unmatched)
+    corners = np.array([(k, *point) for _, k, contour in outlines for point in contour.points])
+    if (corners[:, 1:] >= positions.shape).any():
+        raise ValueError(
+            f"edgeMap: expected rows and columns below {positions.shape}, got "
+            f"{tuple(corners[:, 1:].max(0).tolist())} in {marks[0].id}"
+        )
+    first, shape = corners.min(0), np.ptp(corners, 0) + 1
+    readers = sorted({mark.reader for mark in marks})
+    votes = np.zeros(shape, np.uint8)
+    for reader in readers:
+        own = [(index - first[0], contour) for who, index, contour in outlines if who == reader]
+        votes += _inside(own, first[1:], shape)
+    return Consensus(
+        tuple(marks), tuple(first.tolist()), votes >= level * len(readers), n_unmatched
+    )
+
+
+def _inside(
+    contours: Iterable[tuple[int, Contour]], corner: NDArray[Any], shape: NDArray[Any]
+) -> Mask:
+    """Return a reader's mask within a box of voxels."""
+    inside, holes = np.zeros(shape, bool), np.zeros(shape, bool)
+    for index, contour in contours:
+        points = (np.array(contour.points) - corner).tolist()
+        filled = outline_mask(points, tuple(shape[1:]), border=not contour.inclusion)
+        (inside if contour.inclusion else holes)[index] |= filled
+    return inside & ~holes
+
+
+def slice_mask(
+    nodules: Iterable[Consensus], index: int, shape: tuple[int, int], *, min_readers: int = 1
+) -> Mask:
+    """Return the nodules' mask of one slice.
+
+    Parameters
+    ----------
+    nodules : iterable of Consensus
+        Nodules of the series.
+    index : int
+        The slice.
+    shape : (int, int)
+        Rows and columns.
+    min_readers : int
+        Leave out nodules that fewer readers marked.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape `shape`
+    """
+    check_int("min_readers", min_readers, minimum=1)
+    mask = np.zeros(shape, bool)
+    for nodule in nodules:
+        low, row, column = nodule.first
+        if nodule.n_readers >= min_readers and low <= index < low + len(nodule.mask):
+            part = nodule.mask[index - low]
+            mask[row : row + part.shape[0], column : column + part.shape[1]] |= part
+    return mask

@@ -1,0 +1,196 @@
+"""Images from a cache of slices."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn._core.checks import check_choice, check_int
+
+__all__ = ["FORMAT", "LIDCSlices"]
+
+FORMAT = "tomolearn lidc slices 1"
+"""What a cache has in its attribute "format"."""
+
+# Hounsfield units of the images' 0, and number of them up to 1
+_OFFSET, _RANGE = -1024, 4096
+
+
+class LIDCSlices:
+    """Slices of one part of a cache that ``tomolearn lidc slices`` wrote, scaled as in [1]_.
+
+    Values are (HU + 1024 + u) / 4096, clipped to [0, 1], with a uniform number u in [0, 1) for
+    each pixel. Images are numbered in a random order, so that the first few are of many patients.
+
+    The file is opened by each process that reads it, when it first does so.
+
+    Parameters
+    ----------
+    path : path-like
+        The cache.
+    part : str
+        Part of its split: "train", "validation" or "test", or another that it has.
+    order : int
+        Seed of the order.
+    resize : bool
+        Whether images of another shape than the slices' may be asked for. They are interpolated
+        linearly, after a Gaussian blur where pixels grow; otherwise they are an error.
+    orientation : {"upright", "any"}
+        Whether slices are as the scanner had them, or turned about the middle of the image by a
+        uniform angle.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If it is no such cache or has no slices of this part.
+
+    References
+    ----------
+    .. [1] E. Celledoni et al., "Equivariant neural networks for inverse problems", Inverse
+       Problems 37 (2021), doi:10.1088/1361-6420/ac104f, arXiv:2102.11504
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        part: str,
+        *,
+        order: int = 0,
+        resize: bool = False,
+        orientation: str = "upright",
+    ) -> None:
+        self.path = Path(path)
+        self.part, self.resize = part, resize
+        self.order = check_int("order", order, minimum=0)
+        self.orientation = check_choice("orientation", orientation, ("upright", "any"))
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: there is no such file")
+        self._file: Any = None
+        self._process = 0
+        file = self._open()
+        try:
+            if file.attrs.get("format") != FORMAT:
+                raise ValueError(
+                    f"{self.path}: expected a cache that `tomolearn lidc slices` wrote, got "
+                    "another HDF5 file"
+                )
+            parts = file["part"].asstr()[()]
+            self.slice_shape: tuple[int, ...] = file["hounsfield"].shape[1:]
+            patients = file["patient"].asstr()[()]
+        finally:
+            self._close()
+        chosen = np.flatnonzero(parts == part)
+        if not len(chosen):
+            found = ", ".join(sorted(set(parts))) or "none"
+            raise ValueError(f"{self.path}: expected slices of the part {part}, got parts {found}")
+        self._places = np.random.default_rng(order).permutation(chosen)
+        self.patients: tuple[str, ...] = tuple(patients[self._places].tolist())
+        """Patient of each image."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def image(
+        self, index: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return one image in this shape; `rng` draws the uniform numbers, and the angle.
+
+        Raises
+        ------
+        IndexError
+            If there is no image of this number.
+        ValueError
+            If `shape` is not that of the slices and `resize` is not set.
+        """
+        values = self.hounsfield(index).astype(np.float32) - np.float32(_OFFSET)
+        values += rng.uniform(0, 1, values.shape).astype(np.float32)
+        image: NDArray[np.float32] = np.clip(values / np.float32(_RANGE), 0, 1)
+        if self.orientation == "any":
+            image = _turned(image, rng.uniform(0, 2 * math.pi))
+        if image.shape == tuple(shape):
+            return image
+        if not self.resize:
+            raise ValueError(
+                f"{self.path}: expected slices of shape {tuple(shape)}, got {self.slice_shape}; "
+                f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
+            )
+        from skimage.transform import resize
+
+        return resize(image, shape, order=1, anti_aliasing=True).astype(np.float32)
+
+    def hounsfield(self, index: int) -> NDArray[np.int16]:
+        """Return one slice in Hounsfield units.
+
+        Raises
+        ------
+        IndexError
+            If there is no image of this number.
+        """
+        return self._read("hounsfield", index)
+
+    def nodules(self, index: int) -> NDArray[np.bool_]:
+        """Return the nodules of one slice.
+
+        Raises
+        ------
+        IndexError
+            If there is no image of this number.
+        ValueError
+            If the cache was made without them.
+        """
+        return self._read("nodules", index).astype(bool)
+
+    def _read(self, name: str, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
+        file = self._file if self._process == os.getpid() else self._open()
+        if name not in file:
+            raise ValueError(f"{self.path}: expected {name} in it, got a cache made without them")
+        return file[name][self._places[index]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+        return {
+            "type": type(self).__name__,
+            "file": self.path.name,
+            "part": self.part,
+            "order": self.order,
+            "resize": self.resize,
+            "orientation": self.orientation,
+        }
+
+    def __str__(self) -> str:
+        turned = ", turned" if self.orientation == "any" else ""
+        return f"{len(self)} slices of {self.path.name} ({self.part}{turned})"
+
+    def _open(self) -> Any:
+        import h5py
+
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
+        self._process = os.getpid()
+        return self._file
+
+    def _close(self) -> None:
+        self._file.close()
+        self._file, self._process = None, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_process": 0}
+
+
+def _turned(image: NDArray[np.float32], angle: float) -> NDArray[np.float32]:
+    """Return an image turned about its middle, with the smallest value where it had no pixels."""
+    from scipy.ndimage import rotate
+
+    degrees = math.degrees(angle)
+    return rotate(image, degrees, reshape=False, order=1, cval=float(image.min()))

@@ -1,0 +1,236 @@
+"""Which patients are for training, for validation and for testing."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tomolearn._core.checks import check_float, check_int
+
+__all__ = ["FRACTIONS", "PARTS", "PatientSplit", "read_patients"]
+
+PARTS = ("train", "validation", "test")
+FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
+"""How large the parts are by default."""
+
+_COLUMN_NAMES = ("patientid", "patient", "patient_id", "patient id")
+
+
+@dataclass(frozen=True)
+class PatientSplit:
+    """An assignment of patients to disjoint parts, at random or by lists.
+
+    At random, a patient's part depends on `seed` and the patient's ID alone: it is the same
+    whichever other patients there are, so a set may grow or be read in pieces. The parts' sizes
+    are `fractions` of the whole on average only.
+
+    Parameters
+    ----------
+    seed : int
+        Of the assignment; not negative.
+    fractions : mapping of str to float
+        Probability of each part; their sum is at most 1, and what is missing to 1 is left out.
+    lists : mapping of str to collection of str, optional
+        Patient IDs by part, in place of chance; patients in no list are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the seed is negative, a fraction is, or they sum to more than 1, or a patient is in two
+        lists.
+    """
+
+    seed: int = 0
+    fractions: Mapping[str, float] = field(default_factory=lambda: FRACTIONS)
+    lists: Mapping[str, frozenset[str]] | None = None
+
+    def __post_init__(self) -> None:
+        check_int("seed", self.seed, minimum=0)
+        fractions = {
+            part: check_float(f"fractions[{part}]", value, nonnegative=True)
+            for part, value in self.fractions.items()
+        }
+        total = sum(fractions.values())
+        if not 0 < total <= 1 + 1e-9:
+            raise ValueError(f"fractions: expected a sum above 0 and up to 1, got {total:g}")
+        object.__setattr__(self, "fractions", MappingProxyType(fractions))
+        if self.lists is not None:
+            lists = {part: frozenset(patients) for part, patients in self.lists.items()}
+            _check_disjoint(lists)
+            object.__setattr__(self, "lists", MappingProxyType(lists))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts."""
+        return tuple(self.fractions if self.lists is None else self.lists)
+
+    def part(self, patient: str) -> str | None:
+        """Return the part of a patient; None if it is in none."""
+        if self.lists is not None:
+            return next((part for part, ids in self.lists.items() if patient in ids), None)
+        digest = hashlib.sha256(f"{self.seed} {patient}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        limit = 0.0
+        for part, fraction in self.fractions.items():
+            limit += fraction
+            if place < limit:
+                return part
+        return None
+
+    def check_known(self, patients: Iterable[str]) -> None:
+        """Check that every listed patient is among those that there are.
+
+        Raises
+        ------
+        ValueError
+            If some are not; the message names the first of them.
+        """
+        if self.lists is None:
+            return
+        missing = sorted(frozenset().union(*self.lists.values()) - frozenset(patients))
+        if missing:
+            listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise ValueError(
+                f"patients: expected listed ones to be in the data, got {len(missing)} that are "
+                f"not: {listed}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        if self.lists is not None:
+            return {"lists": {part: sorted(ids) for part, ids in self.lists.items()}}
+        return {"seed": self.seed, "fractions": dict(self.fractions)}
+
+    @classmethod
+    def from_files(cls, files: Sequence[Path]) -> PatientSplit:
+        """Return a split by lists.
+
+        Parameters
+        ----------
+        files : sequence of Path
+            Either one JSON file, an object with a list of patients, or of files in the patients'
+            folders, per part; or one file per part with the part's name in its name, such as
+            ``patients_train.csv``, see `read_patients`.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If a file's part is not clear, or as for `read_patients` and `PatientSplit`.
+        """
+        if len(files) == 1 and files[0].suffix.lower() == ".json":
+            values = _json(files[0])
+            if not isinstance(values, dict):
+                raise ValueError(
+                    f"{files[0]}: expected an object with a list of patients per part, "
+                    f"got {type(values).__name__}"
+                )
+            return cls(
+                lists={
+                    str(part): frozenset(_patients(files[0], entries))
+                    for part, entries in values.items()
+                }
+            )
+        lists: dict[str, frozenset[str]] = {}
+        for path in files:
+            parts = [part for part in PARTS if part in path.stem.lower()]
+            if len(parts) != 1 or parts[0] in lists:
+                raise ValueError(
+                    f"{path}: expected one file for each of {', '.join(PARTS)}, with the word in "
+                    "its name"
+                )
+            lists[parts[0]] = frozenset(read_patients(path))
+        return cls(lists=lists)
+
+
+def read_patients(path: Path) -> tuple[str, ...]:
+    """Read patient IDs from a file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.json``, a list; ``.csv``, its column ``PatientID`` (or ``patient``), or its only one;
+        or text with one on each line.
+
+    Returns
+    -------
+    tuple of str
+        Each once, in the file's order.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it has no patient IDs, or plain numbers in their place.
+    """
+    if path.suffix.lower() == ".json":
+        return _patients(path, _json(path))
+    lines = [line for line in _text(path).splitlines() if line.strip()]
+    if path.suffix.lower() != ".csv":
+        return _patients(path, [line.strip() for line in lines])
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    columns = [k for k, cell in enumerate(header) if cell in _COLUMN_NAMES]
+    if not columns and len(header) > 1:
+        raise ValueError(f"{path}: expected a column PatientID, got {', '.join(rows[0])}")
+    column = columns[0] if columns else 0
+    return _patients(path, [row[column] for row in rows[len(columns) > 0 :] if len(row) > column])
+
+
+def _patients(path: Path, entries: Any) -> tuple[str, ...]:
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: expected a list of patient IDs, got {entries!r:.60}")
+    found = []
+    for entry in entries:
+        if not isinstance(entry, str) or not entry or _is_number(entry):
+            # the published lists of LoDoPaB-CT look like this
+            raise ValueError(
+                f"{path}: expected patient IDs such as LIDC-IDRI-0001, got {entry!r}; LoDoPaB-CT's "
+                "patient_ids_rand files number the samples' patients at random and do not say who "
+                "they are"
+            )
+        # of a file in a patient's folder
+        found.append(entry.partition("/")[0])
+    return tuple(dict.fromkeys(found))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON, got {error}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, got {error}") from error
+
+
+def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
+    parts = list(lists)
+    for k, one in enumerate(parts):
+        for other in parts[k + 1 :]:
+            common = sorted(lists[one] & lists[other])
+            if common:
+                raise ValueError(
+                    f"lists: expected each patient in one part, got {common[0]} in {one} and "
+                    f"{other}" + (f", and {len(common) - 1} more" if len(common) > 1 else "")
+                )

@@ -1,0 +1,123 @@
+"""The HDF5 file of a cache of slices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomolearn._core.files import complete_file
+from tomolearn.data.lidc.slices import FORMAT
+from tomolearn.data.lidc.splits import PARTS
+
+__all__ = ["append", "attribute", "create", "join", "resize"]
+
+# what each slice has besides its pixels
+_TEXTS = ("part", "patient", "series", "sop_instance_uid")
+_NUMBERS = {"z": (), "spacing": (2,)}
+
+
+def create(file: Any, n: int, size: int, *, nodules: bool) -> None:
+    """Make the data sets of a cache of `n` slices, which may grow."""
+    import h5py
+
+    images = {"hounsfield": np.int16} | ({"nodules": np.uint8} if nodules else {})
+    for name, kind in images.items():
+        file.create_dataset(
+            name,
+            (n, size, size),
+            kind,
+            maxshape=(None, size, size),
+            chunks=(1, size, size),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
+    for name in _TEXTS:
+        file.create_dataset(name, (n,), h5py.string_dtype(), maxshape=(None,))
+    for name, shape in _NUMBERS.items():
+        file.create_dataset(name, (n, *shape), np.float64, maxshape=(None, *shape))
+
+
+def append(file: Any, values: dict[str, Any]) -> None:
+    """Add a slice: a value for each data set, by name."""
+    n = len(file["z"])
+    resize(file, n + 1)
+    for name, value in values.items():
+        file[name][n] = value
+
+
+def resize(file: Any, n: int) -> None:
+    """Let a cache have `n` slices."""
+    for data in file.values():
+        data.resize(n, axis=0)
+
+
+def attribute(path: Path, name: str) -> Any:
+    """Return what a file has as JSON in an attribute; None if there is none, or no such file."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs[name])
+    except (OSError, KeyError, json.JSONDecodeError):
+        return None
+
+
+def join(
+    files: list[Path], path: Path, settings: dict[str, Any], size: int, *, nodules: bool
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Join caches to one, in their order.
+
+    Returns
+    -------
+    dict, dict
+        Numbers of slices, and of patients, by part.
+
+    Raises
+    ------
+    ValueError
+        If there is no slice in any of them.
+    """
+    import h5py
+
+    n_slices: Counter[str] = Counter()
+    patients: dict[str, set[str]] = {}
+    with complete_file(path) as stream, h5py.File(stream, "w") as target:
+        file_sizes = []
+        for one in files:
+            with h5py.File(one, "r") as source:
+                file_sizes.append(len(source["z"]))
+        total = sum(file_sizes)
+        if not total:
+            raise ValueError(f"{path}: expected slices to write, got none that are wanted")
+        create(target, total, size, nodules=nodules)
+        begin = 0
+        for one, n in zip(files, file_sizes, strict=True):
+            with h5py.File(one, "r") as source:
+                _copy(source, target, begin, n)
+                parts = source["part"].asstr()[()].tolist()
+                n_slices.update(parts)
+                for part, patient in zip(parts, source["patient"].asstr()[()], strict=True):
+                    patients.setdefault(part, set()).add(patient)
+            begin += n
+        target.attrs["format"] = FORMAT
+        target.attrs["settings"] = json.dumps(settings)
+    parts = sorted(n_slices, key=lambda part: (*PARTS, part).index(part))
+    return {part: n_slices[part] for part in parts}, {part: len(patients[part]) for part in parts}
+
+
+def _copy(source: Any, target: Any, begin: int, n: int) -> None:
+    if not n:
+        return
+    for name, data in source.items():
+        if data.ndim == 3:
+            # as they are: compressed already
+            for k in range(n):
+                skipped, chunk = data.id.read_direct_chunk((k, 0, 0))
+                target[name].id.write_direct_chunk((begin + k, 0, 0), chunk, skipped)
+        else:
+            target[name][begin : begin + n] = data[()]

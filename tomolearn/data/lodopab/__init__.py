@@ -1,0 +1,19 @@
+"""LoDoPaB-CT: its files as pairs, and the making of such files from LIDC-IDRI."""
+
+from tomolearn.data.lodopab.making import make_lodopab
+from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, LoDoPaBPairs
+from tomolearn.data.lodopab.recipe import MU_AIR, MU_MAX, MU_WATER, Recipe
+from tomolearn.data.lodopab.selection import Sample, SampleList, select_samples
+
+__all__ = [
+    "MU_AIR",
+    "MU_MAX",
+    "MU_WATER",
+    "SAMPLES_PER_FILE",
+    "LoDoPaBPairs",
+    "Recipe",
+    "Sample",
+    "SampleList",
+    "make_lodopab",
+    "select_samples",
+]

@@ -1,0 +1,212 @@
+"""LoDoPaB-CT's files from a folder of LIDC-IDRI."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tomolearn._core.files import complete_file
+from tomolearn.data.lidc.splits import PARTS, PatientSplit
+from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
+from tomolearn.data.lodopab.recipe import Recipe
+from tomolearn.data.lodopab.selection import (
+    Sample,
+    SampleList,
+    select_samples,
+    selection_settings,
+)
+
+__all__ = ["make_lodopab"]
+
+_KINDS = ("observation", "ground_truth")
+_LIST = "samples.json"
+# samples that are projected together
+_BATCH = 4
+
+Progress = Callable[[int, int], None]
+
+
+def make_lodopab(
+    root: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    split: PatientSplit | None = None,
+    every: int = 3,
+    per_patient: int | None = None,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: str | torch.device = "cpu",
+    selecting: Progress | None = None,
+    progress: Progress | None = None,
+) -> SampleList:
+    """Make files like those of LoDoPaB-CT from a folder of LIDC-IDRI.
+
+    In `folder` appear ``{observation,ground_truth}_{train,validation,test}_{000}.hdf5`` with 128
+    samples each, but for the last, ``patient_ids_rand_{train,validation,test}.csv`` with the
+    number of each sample's patient, and ``samples.json`` with the slice behind each sample. Each
+    file appears when it is complete, and the noise of a sample depends on the seed and its slice
+    alone: a run that was stopped continues where it was and ends with the same files.
+
+    Parameters
+    ----------
+    root, split, every, per_patient, seed, recipe
+        As for `select_samples`; the seed is that of the noise, too.
+    folder : path-like
+        Where the files go; made if it is missing.
+    device : str or torch.device
+        Where slices are projected. Files made on a GPU differ in the last digits.
+    selecting, progress : callable, optional
+        Told how many patients' folders have been looked through, and of how many; and how many
+        samples are stored, and of how many.
+
+    Returns
+    -------
+    SampleList
+
+    Raises
+    ------
+    OSError
+        If the root is missing, a slice can no longer be read, or a file cannot be written.
+    ValueError
+        If the folder has such files that were made with other settings or elsewhere, a slice of
+        a continued run is another by now, or as for `select_samples`.
+    """
+    root, folder = Path(root), Path(folder)
+    recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
+    settings = selection_settings(split, every, per_patient, seed, recipe)
+    samples = _known_samples(folder, settings)
+    if samples is None:
+        samples = select_samples(
+            root,
+            split=split,
+            every=every,
+            per_patient=per_patient,
+            seed=seed,
+            recipe=recipe,
+            progress=selecting,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, numbers in _patient_numbers(samples, seed).items():
+            _write_text(folder / f"patient_ids_rand_{part}.csv", "".join(f"{n}\n" for n in numbers))
+        # the last of what a continued run takes for granted
+        _write_text(folder / _LIST, json.dumps(samples.to_dict(), indent=1) + "\n")
+    for leftover in folder.glob(".*.partial"):
+        # of a run that was killed
+        leftover.unlink(missing_ok=True)
+    done = 0
+    for part in PARTS:
+        for number, batch in enumerate(_batches(samples.samples[part], SAMPLES_PER_FILE)):
+            paths = {kind: folder / file_name(kind, part, number) for kind in _KINDS}
+            if not all(path.exists() for path in paths.values()):
+                _write_file(root, paths, batch, recipe, seed, device)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(samples))
+    return samples
+
+
+def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | None:
+    """Return the list of a run that is to be continued; None if there was none."""
+    path = folder / _LIST
+    if not path.exists():
+        if any(folder.glob("*.hdf5")):
+            raise ValueError(f"{folder}: expected no HDF5 files without {_LIST}, got some")
+        return None
+    try:
+        known = SampleList.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected a list of samples, got {error!r}") from error
+    if known.settings != settings:
+        differing = [name for name in settings if known.settings.get(name) != settings[name]]
+        raise ValueError(
+            f"{folder}: expected files made with the same settings, got some with another "
+            f"{', '.join(differing)}; choose another folder"
+        )
+    return known
+
+
+def _patient_numbers(samples: SampleList, seed: int) -> dict[str, list[int]]:
+    """Return the number of each sample's patient: random, those of a part after another's."""
+    numbers: dict[str, list[int]] = {}
+    first = 0
+    for place, part in enumerate(PARTS):
+        patients = samples.patients(part)
+        order = np.random.default_rng((seed, place, 1)).permutation(len(patients))
+        number = {patient: first + int(k) for patient, k in zip(patients, order, strict=True)}
+        numbers[part] = [number[sample.patient] for sample in samples.samples[part]]
+        first += len(patients)
+    return numbers
+
+
+def _write_file(
+    root: Path,
+    paths: Mapping[str, Path],
+    samples: tuple[Sample, ...],
+    recipe: Recipe,
+    seed: int,
+    device: str | torch.device,
+) -> None:
+    import h5py
+
+    shapes = {
+        "observation": recipe.scan.shape,
+        "ground_truth": recipe.grid.shape,
+    }
+    with (
+        complete_file(paths["observation"]) as first,
+        complete_file(paths["ground_truth"]) as second,
+        h5py.File(first, "w") as observations,
+        h5py.File(second, "w") as images,
+    ):
+        data = {
+            kind: file.create_dataset(
+                "data", (len(samples), *shapes[kind]), np.float32, chunks=(1, *shapes[kind])
+            )
+            for kind, file in zip(_KINDS, (observations, images), strict=True)
+        }
+        for place, pair in enumerate(_simulated(root, samples, recipe, seed, device)):
+            for kind, values in zip(_KINDS, pair, strict=True):
+                data[kind][place] = values
+
+
+def _simulated(
+    root: Path,
+    samples: tuple[Sample, ...],
+    recipe: Recipe,
+    seed: int,
+    device: str | torch.device,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    from tomolearn.dicom import read_slice
+
+    for batch in _batches(samples, _BATCH):
+        images, rngs = [], []
+        for sample in batch:
+            read = read_slice(root / sample.path, frame=sample.frame)
+            if read.sop_instance_uid != sample.sop_instance_uid:
+                raise ValueError(
+                    f"{root / sample.path}: expected the slice {sample.sop_instance_uid} of "
+                    f"{_LIST}, got {read.sop_instance_uid}"
+                )
+            dither, photons = recipe.generators(seed, sample.sop_instance_uid)
+            images.append(recipe.image(read.hounsfield, dither, padding=read.padding))
+            rngs.append(photons)
+        yield from zip(recipe.observations(images, rngs, device=device), images, strict=True)
+
+
+def _batches(samples: Iterable[Sample], n: int) -> Iterator[tuple[Sample, ...]]:
+    rest = iter(samples)
+    while batch := tuple(islice(rest, n)):
+        yield batch
+
+
+def _write_text(path: Path, text: str) -> None:
+    with complete_file(path) as stream:
+        stream.write(text.encode())

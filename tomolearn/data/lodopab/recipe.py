@@ -1,0 +1,216 @@
+"""How LoDoPaB-CT makes an image and its observation of a CT slice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tomolearn._core.checks import check_float, check_int
+from tomolearn.data.noise import PhotonNoise
+from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.operators import RayTransform
+
+__all__ = ["MU_AIR", "MU_MAX", "MU_WATER", "Recipe"]
+
+MU_WATER = 20.0
+"""Linear attenuation of water in 1/m."""
+
+MU_AIR = 0.02
+"""Linear attenuation of air in 1/m."""
+
+MU_MAX = 3071 * (MU_WATER - MU_AIR) / 1000 + MU_WATER
+"""Linear attenuation in 1/m of 3071 HU, 81.35858: what the value 1 of an image stands for."""
+
+_EXTENT = 260.0
+_METRE = 1000.0
+_DITHER, _PHOTONS = 0, 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps of [1]_ with their numbers; the defaults are the publication's.
+
+    Parameters
+    ----------
+    slice_size : int
+        Rows, and columns, that a slice must have.
+    margin : int
+        Pixels that are cut off on each side: what is left fits into the scanner's circle.
+    simulated_size : int
+        Rows, and columns, of the image that is scanned, interpolated from the image.
+    n_angles : int
+        Views over a half turn.
+    photons : float
+        Mean number per detector bin without an object.
+    floor : float
+        Counts that stand for no photon.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not positive, or the margins leave nothing.
+
+    References
+    ----------
+    .. [1] J. Leuschner, M. Schmidt, D. O. Baguer, P. Maass, "LoDoPaB-CT, a benchmark dataset for
+       low-dose computed tomography reconstruction", Sci. Data 8, 109 (2021),
+       doi:10.1038/s41597-021-00893-z
+    """
+
+    slice_size: int = 512
+    margin: int = 75
+    simulated_size: int = 1000
+    n_angles: int = 1000
+    photons: float = 4096
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("slice_size", "simulated_size", "n_angles"):
+            check_int(name, getattr(self, name), minimum=1)
+        check_int("margin", self.margin, minimum=0)
+        for name in ("photons", "floor"):
+            check_float(name, getattr(self, name), positive=True)
+        if self.size < 2:
+            raise ValueError(
+                f"margin: expected one that leaves pixels of {self.slice_size}, got {self.margin}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Rows, and columns, of the images."""
+        return self.slice_size - 2 * self.margin
+
+    @property
+    def grid(self) -> Grid:
+        """The images' grid: 260 mm wide, whatever the scanner's pixels were."""
+        return Grid((self.size, self.size), _EXTENT / self.size)
+
+    @property
+    def scan(self) -> ParallelBeam:
+        """The scan, that of ODL's ``parallel_beam_geometry``: 513 bins for 362 pixels."""
+        return ParallelBeam.covering(self.grid, self.n_angles)
+
+    @property
+    def noise(self) -> PhotonNoise:
+        """The noise of sinograms in mm."""
+        return PhotonNoise(self.photons, MU_MAX / _METRE, self.floor / self.photons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
+    def image(
+        self,
+        hounsfield: NDArray[np.floating],
+        rng: np.random.Generator,
+        *,
+        padding: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the image of a slice: its middle, transposed, with values in [0, 1].
+
+        Parameters
+        ----------
+        hounsfield : numpy.ndarray, shape (slice_size, slice_size)
+            Hounsfield units, whole numbers: one uniform in [0, 1) is added to each.
+        rng : numpy.random.Generator
+            Draws them.
+        padding : numpy.ndarray of bool, same shape, optional
+            Where nothing was measured. It becomes 0, as the filling of -2000 and less does.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (size, size)
+
+        Raises
+        ------
+        ValueError
+            If the slice has another shape.
+        """
+        shape = (self.slice_size, self.slice_size)
+        if hounsfield.shape != shape:
+            raise ValueError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
+        middle = slice(self.margin, self.slice_size - self.margin)
+        values = hounsfield[middle, middle].T.astype(np.float32)
+        values += rng.uniform(0.0, 1.0, values.shape)
+        values *= (MU_WATER - MU_AIR) / 1000
+        values += MU_WATER
+        values /= MU_MAX
+        if padding is not None:
+            values[padding[middle, middle].T] = 0
+        return np.clip(values, 0.0, 1.0)
+
+    def observations(
+        self,
+        images: Sequence[NDArray[np.float32]],
+        rngs: Sequence[np.random.Generator],
+        *,
+        device: str | torch.device = "cpu",
+    ) -> NDArray[np.float32]:
+        """Return low-dose sinograms, in metres as the files have them.
+
+        Parameters
+        ----------
+        images : sequence of numpy.ndarray of float32, shape (size, size)
+            What is scanned, all at once.
+        rngs : sequence of numpy.random.Generator
+            Draw the photons, one for each image.
+        device : str or torch.device
+            Where they are projected.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (images, n_angles, bins)
+        """
+        operator = _simulator(self.grid, self.scan, self.simulated_size)
+        weights = _interpolation(self.size, self.simulated_size)
+        fine = [weights @ image @ weights.T for image in images]
+        stack = torch.from_numpy(np.stack(fine)[:, None]).to(device)
+        clean = operator(stack)[:, 0].cpu().numpy()
+        noise = self.noise
+        noisy = [noise(sinogram, rng) for sinogram, rng in zip(clean, rngs, strict=True)]
+        return (np.stack(noisy) / _METRE).astype(np.float32)
+
+    @staticmethod
+    def generators(
+        seed: int, sop_instance_uid: str
+    ) -> tuple[np.random.Generator, np.random.Generator]:
+        """Return the two sources of randomness of a slice, for its image and its photons.
+
+        They depend on the seed and the slice's UID alone, not on the other slices of a set.
+        """
+        digest = hashlib.sha256(sop_instance_uid.encode()).digest()
+        slice_key = int.from_bytes(digest[:16], "big")
+        first, second = (
+            np.random.default_rng((seed, slice_key, purpose)) for purpose in (_DITHER, _PHOTONS)
+        )
+        return first, second
+
+
+@lru_cache(maxsize=2)
+def _simulator(grid: Grid, scan: ParallelBeam, size: int) -> RayTransform:
+    return RayTransform(grid.refined((size, size)), scan)
+
+
+@lru_cache(maxsize=2)
+def _interpolation(n: int, n_fine: int) -> NDArray[np.float32]:
+    """Return the matrix (n_fine, n) of linear interpolation between pixel centres.
+
+    At the border the image is mirrored at the centre of its last pixel, as scikit-image's
+    ``resize`` does, which the publication used.
+    """
+    places = np.abs((np.arange(n_fine) + 0.5) * n / n_fine - 0.5)
+    places = (n - 1) - np.abs((n - 1) - places)
+    left = np.clip(np.floor(places).astype(int), 0, n - 2)
+    rest = places - left
+    matrix = np.zeros((n_fine, n))
+    rows = np.arange(n_fine)
+    matrix[rows, left] = 1 - rest
+    matrix[rows, left + 1] = rest
+    return matrix.astype(np.float32)

@@ -1,0 +1,221 @@
+"""Which slices of LIDC-IDRI a set like LoDoPaB-CT is made of."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomolearn._core.checks import check_int
+from tomolearn.data.lidc.folders import PatientFolder, find_patients
+from tomolearn.data.lidc.splits import PARTS, PatientSplit
+from tomolearn.data.lodopab.recipe import Recipe
+
+__all__ = ["Sample", "SampleList", "select_samples", "selection_settings"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One slice.
+
+    Parameters
+    ----------
+    path : str
+        Its file, from the root, with slashes.
+    frame : int or None
+        Which image of a file with several.
+    patient, sop_instance_uid : str
+        Whose it is, and its own identifier.
+    """
+
+    path: str
+    frame: int | None
+    patient: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class SampleList:
+    """The slices of a set, in the order of its samples.
+
+    Parameters
+    ----------
+    settings : mapping
+        What they were chosen with.
+    samples : mapping of str to tuple of Sample
+        By part.
+    left_out : mapping of str to int
+        Numbers of slices that cannot be used, by reason.
+    """
+
+    settings: Mapping[str, Any]
+    samples: Mapping[str, tuple[Sample, ...]]
+    left_out: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.samples.values()))
+
+    def patients(self, part: str) -> tuple[str, ...]:
+        """Return the patients of a part, each once, by ID."""
+        return tuple(sorted({sample.patient for sample in self.samples[part]}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "settings": dict(self.settings),
+            "left_out": dict(self.left_out),
+            "samples": {
+                part: [asdict(one) for one in found] for part, found in self.samples.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SampleList:
+        """Return the list that `to_dict` was called on."""
+        return cls(
+            values["settings"],
+            {
+                part: tuple(Sample(**one) for one in found)
+                for part, found in values["samples"].items()
+            },
+            values["left_out"],
+        )
+
+
+def select_samples(
+    root: str | os.PathLike[str],
+    *,
+    split: PatientSplit | None = None,
+    every: int = 3,
+    per_patient: int | None = None,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    progress: Progress | None = None,
+) -> SampleList:
+    """Choose the slices of a set, and read each once to see that it can be read.
+
+    Slices of another size than the recipe's cannot be used, nor those that cannot be read; they
+    are counted. The samples of a part are in a random order, so that a file has many patients.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of patients' folders, in either published layout.
+    split : PatientSplit, optional
+        Default: 80, 10 and 10 % at random with the same seed.
+    every : int
+        Every so many-th slice of each series, from the first on; the publication has another
+        number for each series, mostly 3 or 6.
+    per_patient : int, optional
+        At most so many of a patient, evenly spread.
+    seed : int
+        Of the order.
+    recipe : Recipe, optional
+        Default: the publication's.
+    progress : callable, optional
+        Told how many patients' folders are done, and of how many.
+
+    Returns
+    -------
+    SampleList
+
+    Raises
+    ------
+    OSError
+        If the folder is missing.
+    TypeError, ValueError
+        If a number is not positive, no slice can be used, or the split's lists name patients that
+        are not there, or parts other than "train", "validation" and "test".
+    """
+    root = Path(root)
+    recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
+    settings = selection_settings(split, every, per_patient, seed, recipe)
+    found: dict[str, list[Sample]] = {part: [] for part in PARTS}
+    left_out: Counter[str] = Counter()
+    patients: set[str] = set()
+    folders = find_patients(root)
+    for done, folder in enumerate(folders, 1):
+        for patient, slices in _slices(folder, every, per_patient).items():
+            patients.add(patient)
+            part = split.part(patient)
+            if part is not None:
+                found[part] += _usable(slices, folder.root, recipe, left_out)
+        if progress is not None:
+            progress(done, len(folders))
+    split.check_known(patients)
+    if not any(found.values()):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no CT series"
+        raise ValueError(f"{root}: expected slices that can be used, got none ({reasons})")
+    samples = {}
+    for number, part in enumerate(PARTS):
+        order = np.random.default_rng((seed, number)).permutation(len(found[part]))
+        samples[part] = tuple(found[part][k] for k in order)
+    return SampleList(settings, samples, dict(sorted(left_out.items())))
+
+
+def selection_settings(
+    split: PatientSplit, every: int, per_patient: int | None, seed: int, recipe: Recipe
+) -> dict[str, Any]:
+    """Return what a set depends on besides the slices, ready for JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `select_samples`.
+    """
+    check_int("every", every, minimum=1)
+    check_int("seed", seed, minimum=0)
+    if per_patient is not None:
+        check_int("per_patient", per_patient, minimum=1)
+    unknown = set(split.parts) - set(PARTS)
+    if unknown:
+        raise ValueError(f"split: expected the parts {', '.join(PARTS)}, got {sorted(unknown)}")
+    return {
+        "recipe": recipe.to_dict(),
+        "split": split.to_dict(),
+        "every": every,
+        "per_patient": per_patient,
+        "seed": seed,
+    }
+
+
+def _slices(
+    folder: PatientFolder, every: int, per_patient: int | None
+) -> dict[str, list[tuple[Any, str]]]:
+    """Return the chosen slices of a folder, as the dicom layer has them, by patient."""
+    found: dict[str, list[tuple[Any, str]]] = {}
+    for series in folder.catalogue().series:
+        found.setdefault(series.patient_id, []).extend(
+            (one, series.patient_id) for one in series.slices[::every]
+        )
+    if per_patient is not None:
+        for patient, slices in found.items():
+            if len(slices) > per_patient:
+                places = np.linspace(0, len(slices) - 1, per_patient + 2)[1:-1]
+                found[patient] = [slices[k] for k in np.rint(places).astype(int)]
+    return found
+
+
+def _usable(
+    slices: Sequence[tuple[Any, str]], root: Path, recipe: Recipe, left_out: Counter[str]
+) -> Iterator[Sample]:
+    from tomolearn.dicom import read_slice
+
+    for one, patient in slices:
+        if one.shape != (recipe.slice_size, recipe.slice_size):
+            left_out["of another size, {} x {}".format(*one.shape)] += 1
+            continue
+        try:
+            read_slice(one.path, frame=one.frame)
+        except (OSError, ValueError):
+            left_out["unreadable"] += 1
+            continue
+        path = one.path.relative_to(root).as_posix()
+        yield Sample(path, one.frame, patient, one.sop_instance_uid)
