@@ -231,7 +231,7 @@ def test_a_bug_costs_its_slices_only(
     hurt = finish(source, out, env=preload(tmp_path, bug))
     assert hurt.returncode == 1, hurt.stderr
     lost = [one for r in read_ledger(out / LEDGER) for one in r.get("lost", ())]
-    assert {one["path"] for one in lost} == {f"b/b-{k:03d}.dcm" for k in (4, 5, 6, 7)}
+    assert {one["path"] for one in lost} == {f"b/b-{k:03d}.dcm" for k in (6, 7)}
     assert all("RecursionError" in one["reason"] for one in lost)
     assert finish(source, out).returncode == 0
     assert results(out) == undisturbed

@@ -197,6 +197,9 @@ def test_mixed_orientation() -> None:
     detail = only(found, Kind.MIXED_ORIENTATION)
     assert "1 of 7 slices are turned against the others, the first by 90.00 degrees" in detail
     assert "(0.dcm)" in detail
+    # the same if the odd one comes first
+    found = series([*infos([(0, 0, -500)], tilted(90)), *infos(along_z(6))])
+    assert "1 of 7 slices" in only(found, Kind.MIXED_ORIENTATION)
 
 
 def test_orientation_written_with_fewer_digits_is_the_same() -> None:

@@ -2,7 +2,8 @@
 
 from tomolearn.batch.agreement import Agreement, SeriesAgreement, compare
 from tomolearn.batch.ledger import Ledger, read_ledger
-from tomolearn.batch.run import LEDGER, SUMMARY, THUMBNAILS, BatchReport, Progress, run_batch
+from tomolearn.batch.report import BatchReport, Progress
+from tomolearn.batch.run import LEDGER, SUMMARY, THUMBNAILS, run_batch
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
 
 __all__ = [

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 from tomolearn._core.optional import optional_import
@@ -14,17 +13,16 @@ from tomolearn._core.optional import optional_import
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-__all__ = ["Workers", "connected", "n_cores", "prepare_workers"]
+__all__ = ["Workers", "connected", "n_cores"]
 
 _PURPOSE = "a batch of series"
 _INSTALL = "pip install 'tomolearn[dicom]'"
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _CONFIGURATION = {
     # Left alone, Dask takes a worker that is just being replaced for one that will never be.
     "distributed.deploy.lost-worker-timeout": "1 day",
     # Two deaths are enough: its slices are then tried one by one, and again by the next run.
     "distributed.scheduler.allowed-failures": 1,
-    # Workers are copies of one process that has loaded all they need: see `prepare_workers`.
+    # Workers are copies of one process that has loaded all they need.
     "distributed.worker.multiprocessing-method": "forkserver",
 }
 
@@ -34,25 +32,6 @@ def n_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def prepare_workers() -> None:
-    """Start the process that workers on this machine are copies of, and do not wait for it.
-
-    It loads what they need, so that they start at once, also those that replace dead ones.
-    """
-    forkserver.set_forkserver_preload(["distributed", "tomolearn.batch.work"])
-    # Libraries choose their number of threads when they are loaded; every core has its worker.
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 class Workers:

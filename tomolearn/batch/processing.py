@@ -23,7 +23,7 @@ from tomolearn.operators import Identity, RayTransform
 
 __all__ = ["LANES", "process"]
 
-LANES = 4
+LANES = 2
 """Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
 another order in batches of another size, and a slice must not depend on its neighbours."""
 

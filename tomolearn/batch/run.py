@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tomolearn import __version__
 from tomolearn._core.checks import check_int
+from tomolearn._core.forkserver import prepare_workers
 from tomolearn._core.memory import resident_bytes
-from tomolearn.batch.cluster import Workers, connected, prepare_workers
+from tomolearn.batch.cluster import Workers, connected
 from tomolearn.batch.ledger import Ledger, read_ledger
 from tomolearn.batch.naming import derivation
 from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
+from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.summary import write_summary
 from tomolearn.batch.work import (
@@ -45,54 +47,8 @@ THUMBNAILS = "thumbnails"
 _AHEAD = 2
 # How long a cluster may be without a worker, in seconds.
 _PATIENCE = 120.0
-
-
-class Progress(Protocol):
-    """Who wants to know how far a batch is."""
-
-    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
-        """Get what was found, and how much of it is to be done."""
-
-    def advanced(self, n_slices: int) -> None:
-        """Get how many slices are done, or lost, since the last call."""
-
-    def finished(self, record: Mapping[str, Any]) -> None:
-        """Get the record of a series that is finished."""
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What became of a batch.
-
-    Parameters
-    ----------
-    records : tuple of mapping
-        One for each series of the input, as in the ledger.
-    catalogue : Catalogue
-        What was found in the input.
-    n_written, n_lost : int
-        Slices that this run wrote, and that it lost.
-    n_kept : int
-        Series that were there already.
-    seconds : float
-        Time of this run.
-    peak_mib : float or None
-        Sum of the largest memory that each process of this machine's run has had, in MiB; None
-        where the system does not tell.
-    """
-
-    records: tuple[Mapping[str, Any], ...]
-    catalogue: Catalogue
-    n_written: int
-    n_lost: int
-    n_kept: int
-    seconds: float
-    peak_mib: float | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every slice of every series has its result."""
-        return all(record["status"] == DONE for record in self.records)
+# How often it is looked whether workers have died, and whether a lost result is there again.
+_INTERVAL, _SHORT_INTERVAL = 5.0, 0.1
 
 
 def run_batch(
@@ -226,10 +182,10 @@ class _Batch:
         """Find out what is to be done."""
         earlier = read_ledger(self._ledger.path)
         self._ledger.append(run_record(self.catalogue, self.settings, __version__))
-        known = [record for record in earlier if record.get("event") == "left out"]
+        known = {tuple(record.items()) for record in earlier if record.get("event") == "left out"}
         for left_out in self.catalogue.left_out:
             record = left_out_record(left_out, self.catalogue.root)
-            if record not in known:
+            if tuple(record.items()) not in known:
                 self._ledger.append(record)
         last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
         n_slices = 0
@@ -268,10 +224,7 @@ class _Batch:
                     return
                 finished = _first_finished(running)
                 for future in finished:
-                    # a worker that dies takes results along that were not fetched yet: "lost",
-                    # and computed again
-                    if future.status in ("finished", "error", "cancelled"):
-                        self._settle(running.pop(future), future)
+                    self._settle(running.pop(future), future)
                 workers.replace_lost()
                 if finished or workers.count > 0:
                     idle_since = None
@@ -380,15 +333,21 @@ class _Batch:
         return self._workspace.out / derived.study_uid / derived.uid
 
 
-def _first_finished(running: Mapping[Future, Chunk]) -> Sequence[Future]:
-    """Wait a while for a result."""
+def _first_finished(running: Mapping[Future, Chunk]) -> list[Future]:
+    """Wait a while for results."""
     from distributed import TimeoutError as Timeout
     from distributed import wait
 
     try:
-        return list(wait(list(running), timeout=5, return_when="FIRST_COMPLETED").done)
+        done = wait(list(running), timeout=_INTERVAL, return_when="FIRST_COMPLETED").done
     except Timeout:
         return []
+    # A worker that dies takes along results that were not fetched yet: they are "lost" for a
+    # moment, and are computed again.
+    finished = [one for one in done if one.status in ("finished", "error", "cancelled")]
+    if not finished:
+        time.sleep(_SHORT_INTERVAL)
+    return finished
 
 
 def _check_apart(source: Path, out: Path) -> None:

@@ -36,7 +36,7 @@ def measure_batch(source: Path, *, rounds: int = 1, tv: bool = True) -> Iterator
     source : Path
         A folder with CT series.
     rounds : int
-        Runs per figure; their median counts, of the memory the maximum.
+        Runs per figure of FBP; their median counts, of the memory the maximum.
     tv : bool
         Whether to measure total variation, too: minutes for a series.
 
@@ -44,8 +44,8 @@ def measure_batch(source: Path, *, rounds: int = 1, tv: bool = True) -> Iterator
     ------
     Timing
         Slices per second from the start of the process to its end; with one worker pinned to one
-        core, and with one on each core, whose ratio is to the former. And the largest sum of the
-        memory of all its processes, in MiB; memory that they share counts for each.
+        core, and with one on each core, whose ratio is to the former. And the most memory that all
+        its processes have together, in MiB.
 
     Raises
     ------
@@ -63,7 +63,9 @@ def measure_batch(source: Path, *, rounds: int = 1, tv: bool = True) -> Iterator
             continue
         crews = (1, cores) if what == "FBP" and cores > 1 else (cores,)
         for workers in crews:
-            found = [_run(source, workers, options) for _ in range(rounds)]
+            # a run of minutes is a mean by itself
+            repeats = rounds if what == "FBP" else 1
+            found = [_run(source, workers, options) for _ in range(repeats)]
             rate = slices / statistics.median(seconds for seconds, _ in found)
             who = f"{workers} worker{'s' if workers > 1 else ''}"
             ratio = rate / alone[what] if what in alone else None
@@ -111,5 +113,7 @@ def _memory(psutil: ModuleType, pid: int) -> float:
     with suppress(psutil.Error):
         main = psutil.Process(pid)
         for one in (main, *main.children(recursive=True)):
-            total += one.memory_info().rss
+            info = one.memory_full_info()
+            # pages that several processes share count once, where the system tells
+            total += getattr(info, "pss", info.rss)
     return total / 2**20

@@ -111,6 +111,11 @@ def dicom(
     (ledger.jsonl) and a page (summary.html) say what became of every series and file. A run that
     was stopped or killed is continued by the same command. Exit code 1: some slice was lost.
     """
+    if scheduler is None and not dry_run:
+        from tomolearn._core.forkserver import prepare_workers
+
+        # they load torch while this process does
+        prepare_workers()
     from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
     from tomolearn.dicom import MU_WATER, find_series, mu_water_at
 

@@ -250,7 +250,6 @@ def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
 
 def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
     """Return the length of encapsulated pixel data, up to the end of its last fragment."""
-    size = stream.seek(0, io.SEEK_END)
     place, count = offset, 0
     while True:
         stream.seek(place)
@@ -261,7 +260,7 @@ def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
         kind = group << 16 | element
         if kind == _END_OF_ITEMS:
             break
-        if kind != _ITEM or length == _UNDEFINED or place + 8 + length > size:
+        if kind != _ITEM or length == _UNDEFINED:
             raise wrong("PixelData", "a complete image", f"a broken fragment after {count}")
         place += 8 + length
         count += 1

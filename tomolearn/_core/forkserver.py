@@ -1,0 +1,32 @@
+"""The process that the workers of a batch are copies of."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import forkserver
+
+__all__ = ["prepare_workers"]
+
+# By name: this is for those who want it to be started before they load anything themselves.
+_LOADED = ["distributed", "tomolearn.batch.work"]
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def prepare_workers() -> None:
+    """Start the process that workers on this machine are copies of, and do not wait for it.
+
+    It loads what they need, so that they start at once, also those that replace dead ones. Nothing
+    happens if it is there already.
+    """
+    forkserver.set_forkserver_preload(_LOADED)
+    # Libraries choose their number of threads when they are loaded; every core has its worker.
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,60 @@
+"""What a batch tells while it runs, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tomolearn.batch.records import DONE
+from tomolearn.dicom import Catalogue
+
+__all__ = ["BatchReport", "Progress"]
+
+
+class Progress(Protocol):
+    """Who wants to know how far a batch is."""
+
+    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
+        """Get what was found, and how much of it is to be done."""
+
+    def advanced(self, n_slices: int) -> None:
+        """Get how many slices are done, or lost, since the last call."""
+
+    def finished(self, record: Mapping[str, Any]) -> None:
+        """Get the record of a series that is finished."""
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of a batch.
+
+    Parameters
+    ----------
+    records : tuple of mapping
+        One for each series of the input, as in the ledger.
+    catalogue : Catalogue
+        What was found in the input.
+    n_written, n_lost : int
+        Slices that this run wrote, and that it lost.
+    n_kept : int
+        Series that were there already.
+    seconds : float
+        Time of this run.
+    peak_mib : float or None
+        Sum of the largest memory that each process of this machine's run has had, in MiB; None
+        where the system does not tell.
+    """
+
+    records: tuple[Mapping[str, Any], ...]
+    catalogue: Catalogue
+    n_written: int
+    n_lost: int
+    n_kept: int
+    seconds: float
+    peak_mib: float | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slice of every series has its result."""
+        return all(record["status"] == DONE for record in self.records)
