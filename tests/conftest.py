@@ -13,6 +13,7 @@ SEED = 20240613
 OUR_WARNINGS = (
     "tomolearn.geometry.CoverageWarning",
     "tomolearn.classical.ConvergenceWarning",
+    "tomolearn.dicom.DicomWarning",
     "tomolearn.evaluation.TrainedElsewhereWarning",
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from batch_trees import body, results, slice_dataset, write_series
+from batch_trees import SPACING, body, results, slice_dataset, write_series
 from dicom_files import write
 from distributed import LocalCluster
 
@@ -21,6 +21,8 @@ from tomolearn.batch import (
     read_ledger,
     run_batch,
 )
+from tomolearn.batch.processing import process
+from tomolearn.batch.run import _folder_name
 from tomolearn.dicom import body_mask, find_series
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
@@ -255,3 +257,37 @@ def test_an_empty_folder_is_an_empty_batch(tmp_path: Path) -> None:
     assert report.records == ()
     assert report.is_complete
     assert json.loads((tmp_path / "out" / LEDGER).read_text())["series"] == 0
+
+
+def test_padding_and_pixels_are_those_of_each_slice(tmp_path: Path) -> None:
+    """A series whose slices have pixels of two sizes, and corners that were not measured."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index, spacing in enumerate([SPACING, (6.0, 7.0), SPACING]):
+        dataset = slice_dataset("a", index, PixelSpacing=list(spacing))
+        stored = dataset.pixel_array.copy()
+        stored[:3, :5] = -2000
+        dataset.PixelData = stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+        write(folder / f"{index}.dcm", dataset)
+    report = run_batch(folder, tmp_path / "out", SETTINGS, workers=1)
+    (record,) = report.records
+    assert record["status"] == "done"
+    assert "mixed pixel spacing" in {one["kind"] for one in record["findings"]}
+    (source,), (made,) = (find_series(f).series for f in (folder, tmp_path / "out"))
+    for k in range(3):
+        before, after = source.read(k), made.read(k)
+        assert after.spacing == before.spacing
+        np.testing.assert_array_equal(after.padding, before.padding)
+        assert before.padding.sum() == 15
+        (expected,) = process([before], SETTINGS)
+        measured = ~before.padding
+        np.testing.assert_array_equal(after.hounsfield[measured], np.rint(expected)[measured])
+
+
+@pytest.mark.parametrize("study", ["../../escaped", "/absolute", "..", "1.2/3", "thumbnails"])
+def test_a_damaged_identifier_is_no_path(study: str) -> None:
+    name = _folder_name(study)
+    assert name.isalnum()
+    assert len(name) == 32
+    assert _folder_name("1.2.840.10008") == "1.2.840.10008"

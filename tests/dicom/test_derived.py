@@ -67,8 +67,6 @@ def one_image(tmp_path: Path, **elements: Any) -> Path:
     return write(tmp_path / "in.dcm", ct_image(0, ORIGIN, **elements))
 
 
-
-
 def test_values_come_back_rounded_to_hounsfield_units(tmp_path: Path) -> None:
     series = derived(one_image(tmp_path))
     rng = np.random.default_rng(3)
@@ -141,8 +139,6 @@ def test_arrays_that_cannot_be_written(
     assert not (tmp_path / "out.dcm").exists()
 
 
-
-
 def test_same_derivation_gives_the_same_bytes(tmp_path: Path) -> None:
     path = one_image(tmp_path)
     written(derived(path), tmp_path / "a.dcm")
@@ -189,8 +185,6 @@ def test_settings_cannot_be_changed_from_outside(tmp_path: Path) -> None:
     before = DerivedSeries(series_of(one_image(tmp_path)), how).uid
     settings["views"].append(3)
     assert DerivedSeries(series_of(tmp_path / "in.dcm"), how).uid == before
-
-
 
 
 def test_what_is_new(tmp_path: Path) -> None:
@@ -421,8 +415,6 @@ def test_lossy_encoding_tells_of_loss_if_the_header_does_not(tmp_path: Path) -> 
     assert errors_of(tmp_path / "out.dcm") == set()
 
 
-
-
 def test_valid_in_valid_out(tmp_path: Path) -> None:
     path = one_image(tmp_path)
     assert errors_of(path) == set()
@@ -450,8 +442,6 @@ def test_real_series_get_no_new_errors(folder: str, real_data: Path, tmp_path: P
         np.testing.assert_array_equal(
             read_slice(tmp_path / "out.dcm").hounsfield, read_slice(source).hounsfield
         )
-
-
 
 
 def test_file_appears_complete_or_not_at_all(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +52,7 @@ _AHEAD = 2
 _PATIENCE = 120.0
 # How often it is looked whether workers have died, and whether a lost result is there again.
 _INTERVAL, _SHORT_INTERVAL = 5.0, 0.1
+_LONGEST_UID = 64
 
 
 def run_batch(
@@ -330,7 +334,14 @@ class _Batch:
             self._progress.finished(record)
 
     def _folder(self, derived: DerivedSeries) -> Path:
-        return self._workspace.out / derived.study_uid / derived.uid
+        return self._workspace.out / _folder_name(derived.study_uid) / derived.uid
+
+
+def _folder_name(study_uid: str) -> str:
+    """Return the name of a study's folder; a damaged identifier may be anything, such as a path."""
+    if re.fullmatch(r"\d+(\.\d+)*", study_uid, re.ASCII) and len(study_uid) <= _LONGEST_UID:
+        return study_uid
+    return hashlib.sha256(study_uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _first_finished(running: Mapping[Future, Chunk]) -> list[Future]:
@@ -342,6 +353,8 @@ def _first_finished(running: Mapping[Future, Chunk]) -> list[Future]:
         done = wait(list(running), timeout=_INTERVAL, return_when="FIRST_COMPLETED").done
     except Timeout:
         return []
+    except CancelledError as error:
+        raise ConnectionError(f"the cluster's scheduler is lost: {error}") from error
     # A worker that dies takes along results that were not fetched yet: they are "lost" for a
     # moment, and are computed again.
     finished = [one for one in done if one.status in ("finished", "error", "cancelled")]
