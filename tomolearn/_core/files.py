@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def complete_file(path: Path) -> Iterator[BinaryIO]:
 
     Until then it lies next to it under a hidden name; after an error it is removed.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # not the number of the process: those of several machines may write into one folder
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     try:
         with partial.open("w+b") as stream:
             yield stream

@@ -89,7 +89,7 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Workers]:
     if scheduler is not None:
         try:
             client = distributed.Client(scheduler)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConnectionError(
                 f"scheduler: expected the address of a Dask scheduler, got {scheduler!r} ({error})"
             ) from error
@@ -104,6 +104,8 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Workers]:
             n_workers=wanted,
             threads_per_worker=1,
             processes=True,
+            # no shares of the machine's memory: a worker over its share would be paused or killed
+            memory_limit=0,
             # its usual port may be another run's
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,

@@ -34,16 +34,18 @@ class Ledger:
         self._stream.truncate(_complete_bytes(self._stream))
         self._stream.seek(0, os.SEEK_END)
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record, of values that JSON knows.
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records, of values that JSON knows.
 
         Raises
         ------
         OSError
             If it could not be written; half a line may be there then.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        self._stream.write(line.encode() + b"\n")
+        for record in records:
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+            # a file's name need not be text: its odd bytes become escapes, as JSON has them
+            self._stream.write(line.encode(errors="backslashreplace") + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
 

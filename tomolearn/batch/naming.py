@@ -30,7 +30,7 @@ def derivation(settings: BatchSettings, source: Series) -> Derivation:
     return Derivation(
         description=f"{what} Method: {_method(settings)}. Settings {digest}.",
         settings={**settings.to_dict(), "slices": _slices(source)},
-        method=method[:_LO],
+        method=_plain(method)[:_LO],
         series_description=_plain(_short(settings))[:_LO],
         # an image that was processed and not reconstructed keeps its kernel
         kernel=None if settings.scan is None else _kernel(settings)[:_SH],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from tomolearn.models import FBPUNet
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.operators import Identity, RayTransform
 
-__all__ = ["LANES", "process"]
+__all__ = ["LANES", "check_corrects", "process"]
 
 LANES = 2
 """Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
@@ -66,9 +66,11 @@ def process(
         lane[0] = torch.from_numpy(
             hounsfield_to_attenuation(ct.hounsfield, mu_water=settings.mu_water)
         )
+    # only sums over lanes depend on their number, and networks have them one by one
+    n_lanes = len(slices) if settings.is_network else LANES
     with torch.inference_mode():
         if settings.scan is None:
-            found = _in_image_domain(images, settings, model)
+            found = _in_image_domain(images[:n_lanes], settings, model)
         else:
             grid = Grid(shape, spacing)
             names = [_name(ct) for ct in slices]
@@ -76,7 +78,7 @@ def process(
             operators = _operators(grid, settings.scan)
             for warning in operators.warnings:
                 warnings.warn(warning, stacklevel=2)
-            found = _reconstructed(sinogram, operators.reconstructing, settings, model)
+            found = _reconstructed(sinogram[:n_lanes], operators.reconstructing, settings, model)
     hounsfield = attenuation_to_hounsfield(found[: len(slices), 0], mu_water=settings.mu_water)
     return list(hounsfield.numpy())
 
@@ -143,7 +145,8 @@ def _reconstructed(
         weights = _tv_weights(sinogram, operator, settings)
         return _denoised(sinogram, operator, weights, options.get("iterations", _TV_ITERATIONS))
     scale = options.get("image_scale", 1.0)
-    return _network(model)(sinogram * scale, operator) / scale
+    network = _network(model)
+    return _one_by_one(lambda lane: network(lane, operator), sinogram * scale) / scale
 
 
 def _tv_weights(
@@ -183,14 +186,32 @@ def _in_image_domain(
         weights = images.new_full((len(images),), weight)
         iterations = options.get("iterations", _TV_ITERATIONS)
         return _denoised(images, Identity(images.shape[-2:]), weights, iterations)
-    network = _network(model)
-    if not isinstance(network, FBPUNet):
+    network = check_corrects(_network(model))
+    scale = options.get("image_scale", 1.0)
+    return _one_by_one(network.correct, images * scale) / scale
+
+
+def check_corrects(model: ReconstructionModel) -> FBPUNet:
+    """Return a network if it is one that works on images.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(model, FBPUNet):
         raise ValueError(
             "method: expected weights of a network that corrects images (FBPUNet) in the image "
-            f"domain, got a {type(network).__name__}"
+            f"domain, got a {type(model).__name__}"
         )
-    scale = options.get("image_scale", 1.0)
-    return network.correct(images * scale) / scale
+    return model
+
+
+def _one_by_one(
+    function: Callable[[torch.Tensor], torch.Tensor], lanes: torch.Tensor
+) -> torch.Tensor:
+    """Apply a network to each lane by itself: convolutions sum differently in larger batches."""
+    return torch.cat([function(lane[None]) for lane in lanes])
 
 
 def _network(model: ReconstructionModel | None) -> ReconstructionModel:

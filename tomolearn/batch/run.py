@@ -20,6 +20,7 @@ from tomolearn._core.memory import resident_bytes
 from tomolearn.batch.cluster import Workers, connected
 from tomolearn.batch.ledger import Ledger, read_ledger
 from tomolearn.batch.naming import derivation
+from tomolearn.batch.processing import check_corrects
 from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
 from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.settings import BatchSettings
@@ -29,10 +30,9 @@ from tomolearn.batch.work import (
     Chunk,
     Outcome,
     attempt,
-    chunk_record,
     chunks_of,
     covers,
-    read_record,
+    earlier_record,
 )
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Catalogue, Deidentification, DerivedSeries, Series, find_series
@@ -113,7 +113,8 @@ def run_batch(
         continues.
     """
     start = time.perf_counter()
-    root, target = Path(source), Path(out)
+    # workers have working directories of their own
+    root, target = Path(source).absolute(), Path(out).absolute()
     if workers is not None:
         check_int("workers", workers, minimum=1)
         if scheduler is not None:
@@ -187,10 +188,8 @@ class _Batch:
         earlier = read_ledger(self._ledger.path)
         self._ledger.append(run_record(self.catalogue, self.settings, __version__))
         known = {tuple(record.items()) for record in earlier if record.get("event") == "left out"}
-        for left_out in self.catalogue.left_out:
-            record = left_out_record(left_out, self.catalogue.root)
-            if tuple(record.items()) not in known:
-                self._ledger.append(record)
+        records = [left_out_record(one, self.catalogue.root) for one in self.catalogue.left_out]
+        self._ledger.append(*(one for one in records if tuple(one.items()) not in known))
         last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
         n_slices = 0
         for series in self.catalogue.series:
@@ -211,7 +210,10 @@ class _Batch:
 
     def _is_there(self, derived: DerivedSeries, record: Mapping[str, Any], retry: bool) -> bool:
         """Return whether a result of an earlier run is to be kept."""
-        if not record or not self._folder(derived).is_dir():
+        if not record or record["status"] == FAILED or not self._folder(derived).is_dir():
+            return False
+        # killed between the ledger's line and the renaming: what is there is older than the line
+        if self._workspace.is_unfinished(derived.uid):
             return False
         if record["status"] == DONE:
             return True
@@ -262,11 +264,11 @@ class _Batch:
             folder = self._workspace.begin(derived.uid)
             self._unfinished[derived.uid] = _Unfinished(series, derived)
             for chunk in chunks_of(derived, self.settings, folder):
-                done = chunk_record(chunk)
-                if done.exists():
-                    self._account(chunk, read_record(done), resumed=True)
-                else:
+                record = earlier_record(chunk)
+                if record is None:
                     self._chunks.append(chunk)
+                else:
+                    self._account(chunk, record, resumed=True)
         return self._chunks.popleft() if self._chunks else None
 
     def _settle(self, chunk: Chunk, future: Future) -> None:
@@ -282,9 +284,11 @@ class _Batch:
             return
         from distributed.scheduler import KilledWorker
 
-        if future.status != "error" or not isinstance(future.exception(), KilledWorker):
+        error = future.exception() if future.status == "error" else None
+        if not isinstance(error, KilledWorker):
             raise ConnectionError(
-                f"the cluster lost a task ({future.status}): is its scheduler up?"
+                f"a task could not be run ({error or future.status}): do the workers have this "
+                "package, and is the scheduler up?"
             )
         if len(chunk.indices) > 1:
             # which of the slices is it?
@@ -377,7 +381,9 @@ def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
         return settings
     from tomolearn.training import load
 
-    card = load(settings.method).card
-    if card is None:
+    model = load(settings.method)
+    if settings.scan is None:
+        check_corrects(model)
+    if model.card is None:
         raise ValueError(f"method: expected weights with a card, got {settings.method}")
-    return replace(settings, fingerprint=card["sha256"])
+    return replace(settings, fingerprint=model.card["sha256"])

@@ -76,9 +76,12 @@ class SimulatedScan:
         else:
             check_choice("geometry", self.geometry, ("fan", "parallel"))
         check_int("views", self.views, minimum=1)
+        # 10_000 and 1e4 are the same setting, and so the same series
         if self.photons is not None:
-            check_float("photons", self.photons, positive=True)
-        check_float("electronic_std", self.electronic_std, nonnegative=True)
+            photons = check_float("photons", self.photons, positive=True)
+            object.__setattr__(self, "photons", photons)
+        deviation = check_float("electronic_std", self.electronic_std, nonnegative=True)
+        object.__setattr__(self, "electronic_std", deviation)
         if self.electronic_std and self.photons is None:
             raise ValueError(
                 f"electronic_std: expected 0 without photons, got {self.electronic_std:g}"
@@ -162,21 +165,22 @@ class BatchSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.method, str) or not self.method:
             raise TypeError(f"method: expected a name, got {self.method!r}")
-        object.__setattr__(self, "options", dict(self.options))
+        options = dict(self.options)
+        object.__setattr__(self, "options", options)
         known = CLASSICAL.get(self.method, _NETWORK)
         for name in self.options:
             if name not in known:
                 raise ValueError(
                     f"options: expected {' or '.join(known)} with {self.method}, got {name}"
                 )
-        check_float("mu_water", self.mu_water, positive=True)
+        object.__setattr__(self, "mu_water", check_float("mu_water", self.mu_water, positive=True))
         if "filter" in self.options:
             check_choice("filter", self.options["filter"], tuple(FILTERS))
         if "iterations" in self.options:
             check_int("iterations", self.options["iterations"], minimum=1)
         for name in ("weight", "image_scale", "frequency_scaling"):
             if name in self.options:
-                value = check_float(name, self.options[name], positive=True)
+                value = options[name] = check_float(name, options[name], positive=True)
                 if name == "frequency_scaling" and value > 1:
                     raise ValueError(f"frequency_scaling: expected a number in (0, 1], got {value}")
         self._check_domain()

@@ -74,7 +74,7 @@ def write_summary(
         n_left_out=len(catalogue.left_out),
     )
     with complete_file(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def _thumbnail(folder: Path, thumbnails: str, uid: str) -> str | None:

@@ -7,6 +7,7 @@ import os
 import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,14 +38,15 @@ __all__ = [
     "chunk_record",
     "chunks_of",
     "covers",
+    "earlier_record",
     "file_name",
-    "read_record",
     "run_chunk",
 ]
 
 THUMBNAIL = "thumbnail.png"
 # What reading or reconstructing a slice may end with; the slice is lost then, and the run goes on.
 _LOSSES = (OSError, ValueError, ArithmeticError, MemoryError)
+_PERMANENT = (ValueError, ArithmeticError)
 
 
 class WeightsChangedError(ValueError):
@@ -92,13 +94,19 @@ class Chunk:
         transient : bool
             Whether the next run may have more luck.
         """
-        losses = [self.loss(index, reason) for index in self.indices]
-        return {"slices": [], "lost": [{**one, "transient": transient} for one in losses]}
+        return {
+            "slices": [],
+            "lost": [self._loss(index, reason, transient) for index in self.indices],
+        }
 
-    def loss(self, index: int, reason: str) -> dict[str, Any]:
-        """Return the record of a slice of which nothing came, because of its own file."""
+    def loss(self, index: int, error: Exception) -> dict[str, Any]:
+        """Return the record of a slice of which nothing came because of an error."""
+        # What a file holds will be the same next time; discs, networks and memory may not.
+        return self._loss(index, _reason(error), not isinstance(error, _PERMANENT))
+
+    def _loss(self, index: int, reason: str, transient: bool) -> dict[str, Any]:
         path = str(self.derived.source.slices[index].path)
-        return {"index": index, "path": path, "reason": reason, "transient": False}
+        return {"index": index, "path": path, "reason": reason, "transient": transient}
 
 
 def chunks_of(derived: DerivedSeries, settings: BatchSettings, folder: Path) -> list[Chunk]:
@@ -126,10 +134,15 @@ def chunk_record(chunk: Chunk) -> Path:
     return chunk.folder / f"chunk-{chunk.indices[0]:05d}-{len(chunk.indices)}.json"
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read the record of a chunk."""
+def earlier_record(chunk: Chunk) -> dict[str, Any] | None:
+    """Return the record of a chunk that is complete, with all files that it speaks of."""
+    path, files = chunk_record(chunk), files_of(chunk.folder)
+    if not path.exists():
+        return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    # a run that was killed while it removed a series may have left records without files
+    complete = all((files / file_name(one["index"])).exists() for one in record["slices"])
+    return record if complete else None
 
 
 @dataclass(frozen=True)
@@ -186,9 +199,9 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         If this worker is not equipped for the work.
     """
     start = time.perf_counter()
-    done = chunk_record(chunk)
-    if done.exists():
-        return read_record(done)
+    earlier = earlier_record(chunk)
+    if earlier is not None:
+        return earlier
     # Every core has its worker.
     torch.set_num_threads(1)
     model = _model(chunk.settings)
@@ -202,8 +215,8 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
     record["seconds"] = time.perf_counter() - start
     record["peak_mib"] = _peak_mib()
     record["worker"] = os.getpid()
-    with complete_file(done) as stream:
-        stream.write(json.dumps(record).encode())
+    with complete_file(chunk_record(chunk)) as stream:
+        stream.write(json.dumps(record).encode(errors="backslashreplace"))
     return record
 
 
@@ -215,18 +228,25 @@ def _run(chunk: Chunk, model: ReconstructionModel | None) -> dict[str, Any]:
         try:
             read[index] = source.read(index)
         except _LOSSES as error:
-            record["lost"].append(chunk.loss(index, _reason(error)))
-    for indices in _of_one_kind(read):
+            record["lost"].append(chunk.loss(index, error))
+    groups = deque(_of_one_kind(read))
+    while groups:
+        indices = groups.popleft()
         try:
             found = process([read[i] for i in indices], chunk.settings, model)
-        except _LOSSES as error:
-            record["lost"] += [chunk.loss(index, _reason(error)) for index in indices]
+        # torch's own errors, of memory for example, are RuntimeErrors
+        except (*_LOSSES, RuntimeError) as error:
+            if len(indices) > 1:
+                # which of them is it?
+                groups.extend([index] for index in indices)
+            else:
+                record["lost"].append(chunk.loss(indices[0], error))
             continue
         for index, image in zip(indices, found, strict=True):
             try:
                 record["slices"].append(_write(chunk, index, read[index], image))
             except ValueError as error:
-                record["lost"].append(chunk.loss(index, _reason(error)))
+                record["lost"].append(chunk.loss(index, error))
     return record
 
 

@@ -79,8 +79,16 @@ class Workspace:
         for other in earlier[1:]:
             shutil.rmtree(other)
         _remove_partial(self._run.glob("*/**/.*.partial"))
-        for replaced in self._run.glob(f"*/{_REPLACED}"):
-            shutil.rmtree(replaced)
+        for folder in list(self._run.iterdir()):
+            if not self.is_unfinished(folder.name):
+                # its series has got its place, and the rest was being removed
+                shutil.rmtree(folder)
+            elif (folder / _REPLACED).exists():
+                shutil.rmtree(folder / _REPLACED)
+
+    def is_unfinished(self, key: str) -> bool:
+        """Return whether there is work on a series that has not got its place."""
+        return (self._run / key / _FILES).is_dir()
 
     def begin(self, key: str) -> Path:
         """Return the folder of an unfinished series, with what there is of it."""

@@ -121,7 +121,13 @@ def dicom(
 
     if image_domain:
         _without_scan(
-            {"--views": views, "--dose": dose, "--electronic-std": electronic_std or None}
+            {
+                "--scan": None if scan == "fan" else scan,
+                "--views": views,
+                "--dose": dose,
+                "--electronic-std": electronic_std or None,
+                "--seed": seed or None,
+            }
         )
     options = {
         "filter": filter_name,
@@ -162,7 +168,7 @@ def dicom(
 def _without_scan(given: Mapping[str, Any]) -> None:
     for flag, value in given.items():
         if value is not None:
-            raise ValueError(f"{flag}: expected none with --image-domain, got {value:g}")
+            raise ValueError(f"{flag}: expected none with --image-domain, got {value}")
 
 
 def _geometry(scan: str, views: int | None) -> Any:
@@ -180,7 +186,11 @@ def _geometry(scan: str, views: int | None) -> Any:
 def _key(path: Path) -> Deidentification:
     from tomolearn.dicom import Deidentification
 
-    return Deidentification(path.read_text(encoding="utf-8").strip())
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--deidentify: expected a file of text, got {path} ({error})") from error
+    return Deidentification(key)
 
 
 @contextmanager

@@ -1,0 +1,233 @@
+"""Death before or after every single step on the disk, then a plain rerun: nothing is lost."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_trees import results, slice_dataset, write_series
+from dicom_files import write
+
+import tomolearn.batch.run
+from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
+from tomolearn.batch.ledger import Ledger
+from tomolearn.batch.work import Chunk, Outcome, file_name
+
+SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
+
+
+class Killed(BaseException):
+    """Like SIGKILL: nobody expects it."""
+
+
+class Done:
+    """A future that has its result."""
+
+    status = "finished"
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def result(self) -> Outcome:
+        return self.outcome
+
+
+class Here:
+    """Workers that are this process."""
+
+    count = 1
+
+    def __init__(self) -> None:
+        self.client = self
+        self.most = self.now = 0
+
+    def submit(self, function: Callable[[Chunk], Outcome], chunk: Chunk, pure: bool) -> Done:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        return Done(function(chunk))
+
+    def cancel(self, *_: object, **__: object) -> None:
+        pass
+
+    def replace_lost(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Run batches without a cluster."""
+    crew = Here()
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[Here]:
+        yield crew
+
+    def first(running: dict[Done, Chunk]) -> list[Done]:
+        crew.now -= 1
+        return [next(iter(running))]
+
+    monkeypatch.setattr(tomolearn.batch.run, "connected", connected)
+    monkeypatch.setattr(tomolearn.batch.run, "prepare_workers", lambda: None)
+    monkeypatch.setattr(tomolearn.batch.run, "_first_finished", first)
+    return crew
+
+
+STEPS = [
+    (Path, "rename"),
+    (Path, "replace"),
+    (Path, "unlink"),
+    (Path, "mkdir"),
+    (Path, "rmdir"),
+    (os, "unlink"),
+    (os, "rmdir"),
+    (os, "fsync"),
+    (Ledger, "append"),
+]
+
+
+@contextmanager
+def death(step: int, *, after: bool) -> Iterator[None]:
+    """Die before or after the step of this number, counted over everything done to the disk."""
+    count = 0
+
+    def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            mine = count  # some steps consist of others
+            if mine == step and not after:
+                raise Killed
+            try:
+                return real(*arguments, **options)
+            finally:
+                if mine == step:
+                    raise Killed
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in STEPS:
+            patch.setattr(owner, name, deadly(getattr(owner, name)))
+        yield
+
+
+def begin(folder: Path, story: str) -> tuple[Path, Path, dict[str, Any]]:
+    """Return input, output and options of a run; what was before it depends on the story."""
+    source, out = folder / "in", folder / "out"
+    paths = write_series(source, "a", 3)
+    if story == "again":
+        run_batch(source, out, SETTINGS)
+        return source, out, {"resume": False}
+    if story == "retry":
+        write(paths[1], slice_dataset("a", 1, RescaleSlope="1e30"))
+        run_batch(source, out, SETTINGS)
+        write(paths[1], slice_dataset("a", 1))
+        return source, out, {"retry": True}
+    return source, out, {}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("story", ["first", "again", "retry"])
+def test_death_at_any_step(story: str, after: bool, tmp_path: Path) -> None:
+    source, out, options = begin(tmp_path / "undisturbed", story)
+    run_batch(source, out, SETTINGS, **options)
+    undisturbed = results(out)
+    for step in range(1, 500):
+        source, out, options = begin(tmp_path / str(step), story)
+        try:
+            with death(step, after=after):
+                run_batch(source, out, SETTINGS, **options)
+        except Killed:
+            pass
+        else:
+            break
+        # by retrying, if the death was before that was begun
+        report = run_batch(source, out, SETTINGS, retry=story == "retry")
+        assert results(out) == undisturbed, step
+        assert [record["status"] for record in report.records] == ["done"]
+        assert sorted(path.name for path in (out / ".tomolearn").iterdir()) == ["lock"]
+        shutil.rmtree(tmp_path / str(step))
+    assert step > 30
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_was_put_right_is_not_kept_wrong(after: bool, tmp_path: Path) -> None:
+    """Killed during a retry and then run plainly: the ledger says what is there."""
+    for step in range(1, 500):
+        source, out, options = begin(tmp_path / str(step), "retry")
+        try:
+            with death(step, after=after):
+                run_batch(source, out, SETTINGS, **options)
+        except Killed:
+            pass
+        else:
+            break
+        (record,) = run_batch(source, out, SETTINGS).records
+        names = sorted(path.name for path in (out / record["output"]).iterdir())
+        wanted = [0, 1, 2] if record["status"] == "done" else [0, 2]
+        assert names == [file_name(index) for index in wanted], step
+        assert record["written"] == len(wanted)
+
+
+def test_a_retry_that_loses_everything_is_tried_again(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for n_bad, status in ((1, "incomplete"), (3, "failed"), (0, "done")):
+        for index in range(3):
+            source.mkdir(exist_ok=True)
+            slope = "1e30" if index < n_bad else "1"
+            write(source / f"{index}.dcm", slice_dataset("a", index, RescaleSlope=slope))
+        (record,) = run_batch(source, out, SETTINGS, retry=n_bad == 3).records
+        assert record["status"] == status
+    assert len(list(out.glob("*/*/*.dcm"))) == 3
+
+
+def test_no_more_is_in_flight_than_the_workers_need(here: Here, tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 30)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert here.most == 2
+
+
+def test_a_bad_slice_does_not_cost_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "in", "a", 4)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    whole = results(tmp_path / "out")
+    real = tomolearn.batch.work.process
+
+    def process(slices: Any, *others: Any) -> Any:
+        if any(ct.instance_number == 2 for ct in slices):
+            raise RuntimeError("out of memory")
+        return real(slices, *others)
+
+    monkeypatch.setattr(tomolearn.batch.work, "process", process)
+    (record,) = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS).records
+    (lost,) = record["lost"]
+    assert lost["reason"] == "RuntimeError: out of memory"
+    assert lost["transient"]
+    assert len(results(tmp_path / "hurt")) == len(whole) - 1
+    assert results(tmp_path / "hurt").items() < whole.items()
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / os.fsdecode(b"M\xfcller")
+    write_series(folder, "a", 2)
+    (folder / os.fsdecode(b"\xff.txt")).write_text("no DICOM")
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert report.is_complete
+    records = read_ledger(tmp_path / "out" / LEDGER)
+    (left_out,) = (one for one in records if one["event"] == "left out")
+    assert left_out["path"] == os.fsdecode(b"M\xfcller/\xff.txt")
+    # and it is known the next time
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert len(read_ledger(tmp_path / "out" / LEDGER)) == len(records) + 1
+
+
+def test_the_page_shows_texts_as_texts(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 1, PatientID="<b>&")
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "<b>&lt;b&gt;&amp;</b>" in page
