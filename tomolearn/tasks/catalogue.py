@@ -141,7 +141,7 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
             "test-rotated": Split(turned if drawn else None, seed=43, size=1000),
         },
         convention=CONVENTIONS["celledoni"],
-        # filter and weight: the best of a few on two synthetic and two real slices
+        # on two synthetic and two real slices: the best filter of a few, a weight between the best
         baselines={
             "fbp": {"filter": "hann", "frequency_scaling": 0.25},
             "tv": {"weight": 20.0, "iterations": 500},
@@ -151,8 +151,8 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
 
 
 def _lodopab(n_angles: int, weight: float) -> Task:
-    # The filter is the publication's; the weight the best of a few on two synthetic and two real
-    # slices.
+    # The filter is the publication's; the weight lies between the best two of a few, tried on two
+    # synthetic and two real slices.
     recipe = Recipe()
     views = recipe.scan.view_angles
     scan = ParallelBeam(
