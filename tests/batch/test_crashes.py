@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_crew import Here, work_here
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
 import tomolearn.batch.run
 from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
 from tomolearn.batch.ledger import Ledger
-from tomolearn.batch.work import Chunk, Outcome, file_name
+from tomolearn.batch.work import file_name
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
 
@@ -23,56 +24,10 @@ class Killed(BaseException):
     """Like SIGKILL: nobody expects it."""
 
 
-class Done:
-    """A future that has its result."""
-
-    status = "finished"
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-
-    def result(self) -> Outcome:
-        return self.outcome
-
-
-class Here:
-    """Workers that are this process."""
-
-    count = 1
-
-    def __init__(self) -> None:
-        self.client = self
-        self.most = self.now = 0
-
-    def submit(self, function: Callable[[Chunk], Outcome], chunk: Chunk, pure: bool) -> Done:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        return Done(function(chunk))
-
-    def cancel(self, *_: object, **__: object) -> None:
-        pass
-
-    def replace_lost(self) -> None:
-        pass
-
-
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     """Run batches without a cluster."""
-    crew = Here()
-
-    @contextmanager
-    def connected(*_: object) -> Iterator[Here]:
-        yield crew
-
-    def first(running: dict[Done, Chunk]) -> list[Done]:
-        crew.now -= 1
-        return [next(iter(running))]
-
-    monkeypatch.setattr(tomolearn.batch.run, "connected", connected)
-    monkeypatch.setattr(tomolearn.batch.run, "prepare_workers", lambda: None)
-    monkeypatch.setattr(tomolearn.batch.run, "_first_finished", first)
-    return crew
+    return work_here(monkeypatch)
 
 
 STEPS = [

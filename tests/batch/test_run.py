@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from batch_crew import Here, work_here
 from batch_trees import SPACING, body, results, slice_dataset, write_series
 from dicom_files import write
 from distributed import LocalCluster
@@ -53,6 +54,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def batch(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BatchReport]:
     out = tmp_path_factory.mktemp("results") / "out"
     return out, run_batch(source, out, SETTINGS, workers=2)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Run batches without a cluster, where one would add nothing."""
+    return work_here(monkeypatch)
 
 
 def by_patient(report: BatchReport) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def test_thumbnails_show_source_and_result(batch: tuple[Path, BatchReport]) -> N
     assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.98
 
 
+@pytest.mark.usefixtures("here")
 def test_the_same_run_again_does_nothing(batch: tuple[Path, BatchReport], source: Path) -> None:
     out, first = batch
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
@@ -178,6 +186,7 @@ def test_results_do_not_depend_on_workers_or_on_what_else_there_is(
     assert results(tmp_path / "two").items() < results(out).items()
 
 
+@pytest.mark.usefixtures("here")
 def test_starting_over_makes_the_same_files(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
     run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1)
@@ -189,6 +198,7 @@ def test_starting_over_makes_the_same_files(tmp_path: Path) -> None:
     assert results(tmp_path / "out") == before
 
 
+@pytest.mark.usefixtures("here")
 def test_a_repaired_file_is_taken_up_on_request(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "in", "a", 3)
     cut_pixels(paths[1])
@@ -200,6 +210,7 @@ def test_a_repaired_file_is_taken_up_on_request(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("out/*/*/*.dcm"))) == 3
 
 
+@pytest.mark.usefixtures("here")
 def test_other_settings_and_other_slices_are_other_series(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
     for settings in (SETTINGS, BatchSettings("tv", {"iterations": 5}, SETTINGS.scan)):
@@ -251,6 +262,7 @@ def test_mistakes(tmp_path: Path) -> None:
         run_batch(tmp_path / "in", tmp_path / "out", BatchSettings("no-such-weights"))
 
 
+@pytest.mark.usefixtures("here")
 def test_an_empty_folder_is_an_empty_batch(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
@@ -259,6 +271,7 @@ def test_an_empty_folder_is_an_empty_batch(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / LEDGER).read_text())["series"] == 0
 
 
+@pytest.mark.usefixtures("here")
 def test_padding_and_pixels_are_those_of_each_slice(tmp_path: Path) -> None:
     """A series whose slices have pixels of two sizes, and corners that were not measured."""
     folder = tmp_path / "in"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from batch_crew import Here, work_here
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 from typer.testing import CliRunner, Result
@@ -17,6 +18,13 @@ from tomolearn.geometry import Grid, ParallelBeam, save_geometry
 
 def dicom(*arguments: Any) -> Result:
     return CliRunner().invoke(app, ["dicom", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Run batches without a cluster: those with one are tested elsewhere."""
+    monkeypatch.setattr("tomolearn._core.forkserver.prepare_workers", lambda: None)
+    return work_here(monkeypatch)
 
 
 @pytest.fixture
