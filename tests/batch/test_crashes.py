@@ -1,5 +1,6 @@
 """Death before or after every single step on the disk, then a plain rerun: nothing is lost."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from batch_crew import Here, work_here
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
-import tomolearn.batch.run
+import tomolearn.batch.work
+import tomolearn.dicom.derived
 from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
 from tomolearn.batch.ledger import Ledger
 from tomolearn.batch.work import file_name
@@ -165,6 +167,55 @@ def test_a_bad_slice_does_not_cost_its_neighbours(
     assert lost["transient"]
     assert len(results(tmp_path / "hurt")) == len(whole) - 1
     assert results(tmp_path / "hurt").items() < whole.items()
+
+
+def test_a_bug_costs_its_slices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "in", "a", 4)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    real = tomolearn.batch.work.process
+
+    def process(slices: Any, *others: Any) -> Any:
+        if any(ct.instance_number == 2 for ct in slices):
+            raise TypeError("a bug")
+        return real(slices, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tomolearn.batch.work, "process", process)
+        (record,) = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS).records
+    assert [one["path"] for one in record["lost"]] == ["a-000.dcm", "a-001.dcm"]
+    assert all("unexpected error, please report it" in one["reason"] for one in record["lost"])
+    assert all("TypeError: a bug" in one["reason"] for one in record["lost"])
+    # it may be mended by the next time
+    assert run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS).is_complete
+    assert results(tmp_path / "hurt") == results(tmp_path / "out")
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "in", "a", 5)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    real, written = tomolearn.dicom.derived.complete_file, 0
+
+    @contextmanager
+    def full(path: Path) -> Iterator[Any]:
+        nonlocal written
+        written += 1
+        if written > 3:
+            raise OSError(error, os.strerror(error), str(path))
+        with real(path) as stream:
+            yield stream
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tomolearn.dicom.derived, "complete_file", full)
+        with pytest.raises(OSError, match=os.strerror(error)) as caught:
+            run_batch(tmp_path / "in", tmp_path / "stopped", SETTINGS)
+    assert caught.value.errno == error
+    # the page is there, but no slice has its place yet
+    assert results(tmp_path / "stopped") == {}
+    run_batch(tmp_path / "in", tmp_path / "stopped", SETTINGS)
+    assert results(tmp_path / "stopped") == results(tmp_path / "out")
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
