@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from tomolearn._core.files import complete_file
+from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.simulated import Pair
 
 __all__ = ["StoredPairs", "store_pairs"]
@@ -43,12 +43,11 @@ class StoredPairs(Dataset[Pair]):
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: there is no such file")
-        self._file: Any = None
-        self._process = 0
-        file = self._open()
+        self._file = HDF5File(self.path)
+        file = self._file.open()
         shapes = {name: file[name].shape for name in _NAMES if name in file}
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
-        self._close()
+        self._file.close()
         if set(shapes) != set(_NAMES) or any(len(shape) != 3 for shape in shapes.values()):
             raise ValueError(
                 f"{self.path}: expected the data sets sinogram (n, angles, detectors) and "
@@ -72,29 +71,11 @@ class StoredPairs(Dataset[Pair]):
         for index in indices:
             if not 0 <= index < self._size:
                 raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
-        # a file handle does not survive a fork
-        file = self._file if self._process == os.getpid() else self._open()
+        file = self._file.open()
         return [
             tuple(torch.from_numpy(file[name][index].astype(np.float32))[None] for name in _NAMES)  # type: ignore[misc]
             for index in indices
         ]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_process": 0}
-
-    def _open(self) -> Any:
-        import h5py
-
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
-        self._process = os.getpid()
-        return self._file
-
-    def _close(self) -> None:
-        self._file.close()
-        self._file, self._process = None, 0
 
 
 def store_pairs(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn.data.hdf5 import HDF5File
 
 __all__ = ["FORMAT", "LIDCSlices"]
 
@@ -72,9 +73,8 @@ class LIDCSlices:
         self.orientation = check_choice("orientation", orientation, ("upright", "any"))
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: there is no such file")
-        self._file: Any = None
-        self._process = 0
-        file = self._open()
+        self._file = HDF5File(self.path)
+        file = self._file.open()
         try:
             if file.attrs.get("format") != FORMAT:
                 raise ValueError(
@@ -85,7 +85,7 @@ class LIDCSlices:
             self.slice_shape: tuple[int, ...] = file["hounsfield"].shape[1:]
             patients = file["patient"].asstr()[()]
         finally:
-            self._close()
+            self._file.close()
         chosen = np.flatnonzero(parts == part)
         if not len(chosen):
             found = ", ".join(sorted(set(parts))) or "none"
@@ -150,7 +150,7 @@ class LIDCSlices:
     def _read(self, name: str, index: int) -> Any:
         if not 0 <= index < len(self):
             raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
-        file = self._file if self._process == os.getpid() else self._open()
+        file = self._file.open()
         if name not in file:
             raise ValueError(f"{self.path}: expected {name} in it, got a cache made without them")
         return file[name][self._places[index]]
@@ -169,23 +169,6 @@ class LIDCSlices:
     def __str__(self) -> str:
         turned = ", turned" if self.orientation == "any" else ""
         return f"{len(self)} slices of {self.path.name} ({self.part}{turned})"
-
-    def _open(self) -> Any:
-        import h5py
-
-        try:
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
-        self._process = os.getpid()
-        return self._file
-
-    def _close(self) -> None:
-        self._file.close()
-        self._file, self._process = None, 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_process": 0}
 
 
 def _turned(image: NDArray[np.float32], angle: float) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.lidc.splits import PARTS
 from tomolearn.data.simulated import Pair
 
@@ -71,8 +72,7 @@ class LoDoPaBPairs(Dataset[Pair]):
     ) -> None:
         self.path = Path(path)
         self.part = check_choice("part", part, PARTS)
-        self._files: dict[tuple[str, int], Any] = {}
-        self._process = 0
+        self._files: dict[tuple[str, int], HDF5File] = {}
         self._n_files = _count_files(self.path, self.part)
         try:
             self._learn_shapes()
@@ -118,9 +118,6 @@ class LoDoPaBPairs(Dataset[Pair]):
         if not 0 <= index < self._size:
             raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
         number, place = divmod(int(index), SAMPLES_PER_FILE)
-        if self._process != os.getpid():
-            # a file handle does not survive a fork
-            self._files, self._process = {}, os.getpid()
         if any((kind, number) not in self._files for kind in _KINDS):
             self._check_lengths(number)
         observation, image = (self._data(kind, number)[place].astype(np.float32) for kind in _KINDS)
@@ -160,11 +157,8 @@ class LoDoPaBPairs(Dataset[Pair]):
         if key not in self._files:
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: there is no such file")
-            try:
-                self._files[key] = h5py.File(path, "r")
-            except OSError as error:
-                raise ValueError(f"{path}: expected an HDF5 file ({error})") from error
-        data = self._files[key].get("data")
+            self._files[key] = HDF5File(path)
+        data = self._files[key].open().get("data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3:
             found = "none" if data is None else getattr(data, "shape", "a group")
             raise ValueError(f"{path}: expected the data set data with three axes, got {found}")
@@ -173,10 +167,7 @@ class LoDoPaBPairs(Dataset[Pair]):
     def _close(self) -> None:
         for file in self._files.values():
             file.close()
-        self._files, self._process = {}, 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_process": 0}
+        self._files.clear()
 
 
 def _count_files(folder: Path, part: str) -> int:

@@ -1,0 +1,51 @@
+"""An HDF5 file that is opened by each process that reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["HDF5File"]
+
+
+class HDF5File:
+    """A file to read from, opened when it is first read; a handle does not survive a fork.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+        self._process = 0
+
+    def open(self) -> Any:
+        """Return the open `h5py.File` of this process.
+
+        Raises
+        ------
+        ValueError
+            If it is no HDF5 file.
+        """
+        if self._file is None or self._process != os.getpid():
+            import h5py
+
+            try:
+                self._file = h5py.File(self.path, "r")
+            except OSError as error:
+                raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
+            self._process = os.getpid()
+        return self._file
+
+    def close(self) -> None:
+        """Close it; it is opened again when it is read again."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._process = None, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_file": None, "_process": 0}
