@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from distributed.scheduler import KilledWorker
 
 import tomolearn.batch.run
 from tomolearn.batch.work import Chunk, Outcome
@@ -21,19 +23,48 @@ class Done:
         return self.outcome
 
 
+class Blamed:
+    """A future of a task that is blamed for the death of its worker."""
+
+    status = "error"
+
+    def exception(self) -> KilledWorker:
+        return KilledWorker("task", None, 1)
+
+
 class Here:
-    """Workers that are this process; counts how many chunks they were given at a time."""
+    """Workers that are this process; counts how many chunks they were given at a time.
 
-    count = 1
+    A chunk with a slice of which `deadly` holds "kills" its worker: all that is with the workers
+    when its turn comes is blamed, as Dask does it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 1, deadly: Callable[[Path], bool] | None = None) -> None:
         self.client = self
+        self.count = count
         self.most = self.now = 0
+        self._deadly = deadly or (lambda path: False)
 
-    def submit(self, function: Callable[[Chunk], Outcome], chunk: Chunk, pure: bool) -> Done:
+    def submit(
+        self, function: Callable[[Chunk], Outcome], chunk: Chunk, pure: bool
+    ) -> Done | Blamed:
         self.now += 1
         self.most = max(self.most, self.now)
-        return Done(function(chunk))
+        paths = [chunk.derived.source.slices[index].path for index in chunk.indices]
+        return Blamed() if any(map(self._deadly, paths)) else Done(function(chunk))
+
+    def first_finished(self, running: dict[Done | Blamed, Chunk]) -> list[Done | Blamed]:
+        first = next(iter(running))
+        if isinstance(first, Done):
+            self.now -= 1
+            return [first]
+        # the others' results are lost with the worker, those on the disk are found again
+        blamed: list[Done | Blamed] = [Blamed() for _ in running]
+        chunks = list(running.values())
+        running.clear()
+        running.update(zip(blamed, chunks, strict=True))
+        self.now = 0
+        return blamed
 
     def cancel(self, *_: object, **__: object) -> None:
         pass
@@ -42,19 +73,15 @@ class Here:
         pass
 
 
-def work_here(monkeypatch: pytest.MonkeyPatch) -> Here:
+def work_here(monkeypatch: pytest.MonkeyPatch, crew: Here | None = None) -> Here:
     """Have batches run without a cluster for the rest of the test."""
-    crew = Here()
+    crew = crew or Here()
 
     @contextmanager
     def connected(*_: object) -> Iterator[Here]:
         yield crew
 
-    def first(running: dict[Done, Chunk]) -> list[Done]:
-        crew.now -= 1
-        return [next(iter(running))]
-
     monkeypatch.setattr(tomolearn.batch.run, "connected", connected)
     monkeypatch.setattr(tomolearn.batch.run, "prepare_workers", lambda: None)
-    monkeypatch.setattr(tomolearn.batch.run, "_first_finished", first)
+    monkeypatch.setattr(tomolearn.batch.run, "_first_finished", crew.first_finished)
     return crew

@@ -169,6 +169,24 @@ def test_a_bad_slice_does_not_cost_its_neighbours(
     assert results(tmp_path / "hurt").items() < whole.items()
 
 
+def test_a_killer_costs_only_itself_whatever_was_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_series(tmp_path / "in" / name, name, 6)
+    run_batch(tmp_path / "in", tmp_path / "whole", SETTINGS)
+    killers = {"a-001.dcm", "b-000.dcm"}
+    crew = work_here(monkeypatch, Here(3, lambda path: path.name in killers))
+    report = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS)
+    assert crew.most == 6
+    lost = [one for record in report.records for one in record["lost"]]
+    assert {Path(one["path"]).name for one in lost} == killers
+    assert all("killed its worker" in one["reason"] and one["transient"] for one in lost)
+    whole, hurt = results(tmp_path / "whole"), results(tmp_path / "hurt")
+    assert len(hurt) == len(whole) - 2
+    assert hurt.items() < whole.items()
+
+
 def test_a_bug_costs_its_slices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path / "in", "a", 4)
     run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)

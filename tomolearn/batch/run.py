@@ -173,6 +173,8 @@ class _Batch:
         self._records: dict[str, Mapping[str, Any]] = {}
         self._unfinished: dict[str, _Unfinished] = {}
         self._chunks: deque[Chunk] = deque()
+        self._suspects: deque[Chunk] = deque()
+        self._alone: Chunk | None = None
         self._peaks: dict[int, float] = {}
 
     def rows(self) -> list[Mapping[str, Any]]:
@@ -252,7 +254,17 @@ class _Batch:
         return own + sum(self._peaks.values())
 
     def _submit(self, workers: Workers, running: dict[Future, Chunk]) -> None:
-        """Keep every worker busy, and no more: memory is bounded by what is in flight."""
+        """Keep every worker busy, and no more: memory is bounded by what is in flight.
+
+        What may have killed a worker runs while nothing else does. Dask blames a worker's death on
+        all that it had been given: alone, it is known who it was.
+        """
+        if self._suspects:
+            if not running:
+                suspect = self._suspects.popleft()
+                running[workers.client.submit(attempt, suspect, pure=False)] = suspect
+                self._alone = suspect
+            return
         room = _AHEAD * max(workers.count, 1) - len(running)
         while room > 0 and (chunk := self._next_chunk()) is not None:
             running[workers.client.submit(attempt, chunk, pure=False)] = chunk
@@ -290,12 +302,12 @@ class _Batch:
                 f"a task could not be run ({error or future.status}): do the workers have this "
                 "package, and is the scheduler up?"
             )
-        if len(chunk.indices) > 1:
-            # which of the slices is it?
-            self._chunks.extendleft(reversed(chunk.parts()))
-        else:
+        if chunk is self._alone:
             reason = "killed its worker again and again: a crash, or out of memory"
             self._account(chunk, chunk.lost(reason, transient=True))
+        else:
+            # which of the slices is it, if any?
+            self._suspects.extend(chunk.parts())
 
     def _account(self, chunk: Chunk, record: dict[str, Any], *, resumed: bool = False) -> None:
         uid = chunk.derived.uid
