@@ -8,7 +8,7 @@ import pytest
 from distributed.scheduler import KilledWorker
 
 import tomolearn.batch.run
-from tomolearn.batch.work import Chunk, Outcome
+from tomolearn.batch.chunks import Chunk, Outcome
 
 
 class Done:
@@ -50,7 +50,7 @@ class Here:
     ) -> Done | Blamed:
         self.now += 1
         self.most = max(self.most, self.now)
-        paths = [chunk.derived.source.slices[index].path for index in chunk.indices]
+        paths = [one.source.path for one in chunk.slices.values()]
         return Blamed() if any(map(self._deadly, paths)) else Done(function(chunk))
 
     def first_finished(self, running: dict[Done | Blamed, Chunk]) -> list[Done | Blamed]:

@@ -336,15 +336,25 @@ def test_rule_lets_innocent_source_pass(rule: Rule, files: Files, tmp_path: Path
     assert rule(plant(tmp_path, files)) == []
 
 
-def test_importing_the_package_loads_no_slow_package() -> None:
-    unwanted = ("pandas", "pydicom", *SLOW)
+def loaded_by(statement: str, unwanted: tuple[str, ...]) -> list[str]:
+    """Return which of the packages a statement loads in a fresh interpreter."""
     # What the interpreter itself loads when it starts is not the package's doing.
     program = (
-        "import sys; before = set(sys.modules); import tomolearn; "
+        f"import sys; before = set(sys.modules); {statement}; "
         f"print(*sorted((set(sys.modules) - before) & set({unwanted!r})))"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == []
+    return result.stdout.split()
+
+
+def test_importing_the_package_loads_no_slow_package() -> None:
+    assert loaded_by("import tomolearn", ("pandas", "pydicom", *SLOW)) == []
+
+
+def test_series_are_found_and_batches_planned_without_torch() -> None:
+    """Workers load it, while the command line looks for series."""
+    assert loaded_by("import tomolearn.batch, tomolearn.cli", ("torch", "scipy", *SLOW)) == []
+    assert loaded_by("import torch", ("torch",)) == ["torch"]

@@ -13,13 +13,8 @@ from typing import Any
 
 import torch
 
-from tomolearn._core.checks import (
-    check_choice,
-    check_float,
-    check_floats,
-    check_int,
-    check_real_tensor,
-)
+from tomolearn._core.checks import check_choice, check_float, check_floats, check_int
+from tomolearn._core.tensors import check_real_tensor
 
 __all__ = [
     "CONVENTIONS",

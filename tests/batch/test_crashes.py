@@ -14,10 +14,10 @@ from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
 import tomolearn.batch.work
-import tomolearn.dicom.derived
+import tomolearn.dicom.derived_slice
 from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
+from tomolearn.batch.chunks import file_name
 from tomolearn.batch.ledger import Ledger
-from tomolearn.batch.work import file_name
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
 
@@ -214,7 +214,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
 ) -> None:
     write_series(tmp_path / "in", "a", 5)
     run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
-    real, written = tomolearn.dicom.derived.complete_file, 0
+    real, written = tomolearn.dicom.derived_slice.complete_file, 0
 
     @contextmanager
     def full(path: Path) -> Iterator[Any]:
@@ -226,7 +226,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
             yield stream
 
     with monkeypatch.context() as patch:
-        patch.setattr(tomolearn.dicom.derived, "complete_file", full)
+        patch.setattr(tomolearn.dicom.derived_slice, "complete_file", full)
         with pytest.raises(OSError, match=os.strerror(error)) as caught:
             run_batch(tmp_path / "in", tmp_path / "stopped", SETTINGS)
     assert caught.value.errno == error

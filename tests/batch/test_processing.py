@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 import tomolearn as tl
 from tomolearn.batch import BatchSettings, SimulatedScan
-from tomolearn.batch.processing import LANES, process
+from tomolearn.batch.chunks import LANES
+from tomolearn.batch.processing import process
 from tomolearn.classical import photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, body_mask
 from tomolearn.geometry import CoverageWarning, FanBeam, ParallelBeam

@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 __all__ = [
     "check_choice",
-    "check_device",
     "check_float",
     "check_floats",
     "check_int",
     "check_known",
-    "check_real_tensor",
-    "check_trailing_shape",
 ]
 
 
@@ -78,7 +74,9 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
         If `values` is empty, not 1-D, of another length than `length` or not finite.
     """
     expected = f"{length} finite numbers" if length else "a non-empty sequence of finite numbers"
-    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray, torch.Tensor)):
+    # arrays and tensors of whatever library
+    is_sequence = isinstance(values, Sequence) and not isinstance(values, str)
+    if not is_sequence and not hasattr(values, "__array__"):
         raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
     try:
         array = np.asarray(values)
@@ -129,55 +127,3 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
     ]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
-
-
-def check_device(name: str, device: Any) -> torch.device:
-    """Return `device` as a torch device of this machine.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a string nor a device.
-    ValueError
-        If torch has no such kind of device, or sees none of this number.
-    """
-    if not isinstance(device, (str, torch.device)):
-        raise TypeError(f"{name}: expected a str or torch.device, got {type(device).__name__}")
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"{name}: expected cpu, cuda or cuda:<number>, got {device!r}") from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"{name}: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
-            f"got {str(place)!r}"
-        )
-    return place
-
-
-def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
-    """Return `tensor` if it is a real floating-point torch tensor.
-
-    Raises
-    ------
-    TypeError
-        If it is not a tensor, or integer, boolean or complex.
-    """
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name}: expected a real floating-point tensor, got {tensor.dtype}")
-    return tensor
-
-
-def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Check that the last dimensions of `tensor` are `shape`.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message has both shapes.
-    """
-    if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
-        wanted = ", ".join(str(n) for n in shape)
-        raise ValueError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tomolearn.dicom import body_mask
-from tomolearn.metrics import ssim
 
 __all__ = ["DATA_RANGE", "Agreement", "SeriesAgreement", "compare"]
 
@@ -96,6 +94,10 @@ def compare(
     padding : numpy.ndarray of bool, shape (rows, columns)
         Where the source has nothing.
     """
+    import torch
+
+    from tomolearn.metrics import ssim
+
     truth = np.maximum(source, -1000.0)
     inside = body_mask(truth) & ~padding
     error = (found[inside] - truth[inside]).astype(np.float64)

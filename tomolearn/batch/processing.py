@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_sim import low_dose
+from tomolearn.batch.chunks import LANES
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
 from tomolearn.classical import fbp, photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
@@ -21,11 +22,7 @@ from tomolearn.models import FBPUNet
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.operators import Identity, RayTransform
 
-__all__ = ["LANES", "check_corrects", "process"]
-
-LANES = 2
-"""Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
-another order in batches of another size, and a slice must not depend on its neighbours."""
+__all__ = ["check_corrects", "process"]
 
 _TV_ITERATIONS = 200
 

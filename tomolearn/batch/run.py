@@ -17,23 +17,21 @@ from tomolearn import __version__
 from tomolearn._core.checks import check_int
 from tomolearn._core.forkserver import prepare_workers
 from tomolearn._core.memory import resident_bytes
-from tomolearn.batch.cluster import Workers, connected
-from tomolearn.batch.ledger import Ledger, read_ledger
-from tomolearn.batch.naming import derivation
-from tomolearn.batch.processing import check_corrects
-from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
-from tomolearn.batch.report import BatchReport, Progress
-from tomolearn.batch.settings import BatchSettings
-from tomolearn.batch.summary import write_summary
-from tomolearn.batch.work import (
+from tomolearn.batch.chunks import (
     THUMBNAIL,
     Chunk,
     Outcome,
     attempt,
     chunks_of,
-    covers,
     earlier_record,
 )
+from tomolearn.batch.cluster import Workers, connected
+from tomolearn.batch.ledger import Ledger, read_ledger
+from tomolearn.batch.naming import derivation
+from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
+from tomolearn.batch.report import BatchReport, Progress
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.summary import write_summary
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Catalogue, Deidentification, DerivedSeries, Series, find_series
 
@@ -151,6 +149,15 @@ class _Unfinished:
     series: Series
     derived: DerivedSeries
     chunks: list[dict[str, Any]] = field(default_factory=list)
+    missing: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = set(range(len(self.series)))
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add the record of a chunk."""
+        self.chunks.append(record)
+        self.missing -= {one["index"] for one in record["slices"] + record["lost"]}
 
 
 class _Batch:
@@ -310,9 +317,9 @@ class _Batch:
             self._suspects.extend(chunk.parts())
 
     def _account(self, chunk: Chunk, record: dict[str, Any], *, resumed: bool = False) -> None:
-        uid = chunk.derived.uid
+        uid = chunk.folder.name
         unfinished = self._unfinished[uid]
-        unfinished.chunks.append(record)
+        unfinished.add(record)
         if not resumed:
             self.n_written += len(record["slices"])
             self.n_lost += len(record["lost"])
@@ -320,7 +327,7 @@ class _Batch:
                 self._peaks[record["worker"]] = record["peak_mib"]
         if self._progress is not None:
             self._progress.advanced(len(chunk.indices))
-        if covers(unfinished.chunks, len(unfinished.series)):
+        if not unfinished.missing:
             self._finish(self._unfinished.pop(uid), chunk.folder)
 
     def _finish(self, unfinished: _Unfinished, folder: Path) -> None:
@@ -395,6 +402,8 @@ def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
 
     model = load(settings.method)
     if settings.scan is None:
+        from tomolearn.batch.processing import check_corrects
+
         check_corrects(model)
     if model.card is None:
         raise ValueError(f"method: expected weights with a card, got {settings.method}")

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_choice, check_float, check_int
-from tomolearn.classical.filters import FILTERS
 from tomolearn.dicom import MU_WATER
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
@@ -175,6 +174,8 @@ class BatchSettings:
                 )
         object.__setattr__(self, "mu_water", check_float("mu_water", self.mu_water, positive=True))
         if "filter" in self.options:
+            from tomolearn.classical.filters import FILTERS
+
             check_choice("filter", self.options["filter"], tuple(FILTERS))
         if "iterations" in self.options:
             check_int("iterations", self.options["iterations"], minimum=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tomolearn._core.checks import check_real_tensor, check_trailing_shape
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.operators import LinearOperator, RayTransform
 
 __all__ = [

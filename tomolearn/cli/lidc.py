@@ -192,7 +192,7 @@ def lodopab(
     A run that was stopped continues where it was. Slices that are not 512 x 512, or cannot be
     read, are left out and counted.
     """
-    from tomolearn._core.checks import check_device
+    from tomolearn._core.tensors import check_device
     from tomolearn.data.lodopab import make_lodopab
 
     check_device("--device", device)

@@ -111,7 +111,7 @@ def reconstruct(
 
     import torch
 
-    from tomolearn._core.checks import check_device
+    from tomolearn._core.tensors import check_device
     from tomolearn.cli.arrays import read_sinogram
     from tomolearn.geometry import load_geometry
     from tomolearn.operators import RayTransform

@@ -3,7 +3,8 @@
 from tomolearn.dicom.body import body_mask
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
-from tomolearn.dicom.derived import HOUNSFIELD_RANGE, DerivedSeries
+from tomolearn.dicom.derived import DerivedSeries
+from tomolearn.dicom.derived_slice import HOUNSFIELD_RANGE, DerivedSlice
 from tomolearn.dicom.discovery import Catalogue, LeftOut, find_series
 from tomolearn.dicom.elements import DicomWarning
 from tomolearn.dicom.example import example_slice_path
@@ -28,6 +29,7 @@ __all__ = [
     "Deidentification",
     "Derivation",
     "DerivedSeries",
+    "DerivedSlice",
     "DicomWarning",
     "Finding",
     "FindingKind",

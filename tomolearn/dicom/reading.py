@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tomolearn.dicom.elements import DicomWarning, text, wrong
 from tomolearn.dicom.headers import Header, header_of, opened
 from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
-from tomolearn.dicom.slices import instance_number, pixel_spacing
+from tomolearn.dicom.slices import SliceInfo, instance_number, pixel_spacing
 
-__all__ = ["AIR", "CTSlice", "read_frame", "read_slice"]
+__all__ = ["AIR", "CTSlice", "read_listed", "read_slice"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +90,33 @@ def read_slice(
     DicomWarning
         For each deviation, with file, tag and value, unless `strict`.
     """
-    ct = read_frame(path, frame)
-    for deviation in ct.deviations:
-        if strict:
-            raise ValueError(f"{path}: {deviation}")
-        warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=2)
+    ct = _read(path, frame)
+    _tell_deviations(ct, path, strict=strict)
     return ct
 
 
-def read_frame(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
-    """Read a CT slice as `read_slice` does, with its deviations but without warnings."""
+def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
+    """Read a slice of a series, see `Series.read`."""
+    ct = _read(one.path, one.frame)
+    for keyword, found, known in (
+        ("SOPInstanceUID", ct.sop_instance_uid, one.sop_instance_uid),
+        ("Rows", ct.hounsfield.shape, one.shape),
+    ):
+        if found != known:
+            error = wrong(keyword, f"{known}, as when the series was found", found)
+            raise ValueError(f"{one.path}: {error}")
+    _tell_deviations(ct, one.path, strict=strict)
+    return ct
+
+
+def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool) -> None:
+    for deviation in ct.deviations:
+        if strict:
+            raise ValueError(f"{path}: {deviation}")
+        warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=3)
+
+
+def _read(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
     with opened(path) as stream:
         try:
             return _slice(header_of(stream), frame)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomolearn.dicom.elements import DicomWarning
 from tomolearn.dicom.geometry import (
     IRREGULAR,
     Finding,
@@ -18,7 +16,7 @@ from tomolearn.dicom.geometry import (
     sort,
     step_of,
 )
-from tomolearn.dicom.reading import CTSlice, read_frame
+from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import Identity, SliceInfo
 
 __all__ = ["Series", "Volume", "make_series"]
@@ -168,18 +166,7 @@ class Series:
         OSError, ValueError
             As `read_slice`; also if the file holds another image than when the series was found.
         """
-        one = self.slices[index]
-        ct = read_frame(one.path, one.frame)
-        if ct.sop_instance_uid != one.sop_instance_uid or ct.hounsfield.shape != one.shape:
-            raise ValueError(
-                f"{one.path}: SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when "
-                f"the series was found, got {ct.sop_instance_uid or 'nothing'}"
-            )
-        for deviation in ct.deviations:
-            if strict:
-                raise ValueError(f"{one.path}: {deviation}")
-            warnings.warn(f"{one.path}: {deviation}", DicomWarning, stacklevel=2)
-        return ct
+        return read_listed(self.slices[index], strict=strict)
 
     def volume(self, *, strict: bool = False) -> Volume:
         """Read all slices.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from tomolearn._core.checks import check_float
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["MU_WATER", "attenuation_to_hounsfield", "hounsfield_to_attenuation", "mu_water_at"]
 
-Values = TypeVar("Values", NDArray[Any], torch.Tensor)
+Values = TypeVar("Values", NDArray[Any], "torch.Tensor")
 
 MU_WATER = 0.01929
 """Linear attenuation in 1/mm of water at 70 keV, about the mean energy of a 120 kV CT beam.
@@ -58,6 +60,8 @@ def mu_water_at(energy: float) -> float:
     lowest, highest = min(_WATER), max(_WATER)
     if not lowest <= energy <= highest:
         raise ValueError(f"energy: expected {lowest} to {highest} keV, got {energy:g}")
+    from scipy.interpolate import CubicSpline
+
     spline = CubicSpline(np.log(list(_WATER)), np.log(list(_WATER.values())))
     per_cm = float(np.exp(spline(np.log(energy))))
     return per_cm / 10
@@ -92,11 +96,7 @@ def hounsfield_to_attenuation(
     """
     mu_water = _checked(hounsfield, "hounsfield", mu_water)
     attenuation = mu_water * (1 + hounsfield / 1000)
-    if not clip:
-        return attenuation
-    if isinstance(attenuation, torch.Tensor):
-        return attenuation.clamp(min=0)
-    return np.maximum(attenuation, 0)
+    return attenuation.clip(min=0) if clip else attenuation
 
 
 def attenuation_to_hounsfield(attenuation: Values, *, mu_water: float = MU_WATER) -> Values:
@@ -123,8 +123,14 @@ def attenuation_to_hounsfield(attenuation: Values, *, mu_water: float = MU_WATER
     return 1000 * (attenuation / mu_water - 1)
 
 
+def _is_tensor(values: Any) -> bool:
+    # Series are read without torch; who has a tensor has loaded it.
+    loaded = sys.modules.get("torch")
+    return loaded is not None and isinstance(values, loaded.Tensor)
+
+
 def _checked(values: Any, name: str, mu_water: Any) -> float:
-    if not isinstance(values, (np.ndarray, torch.Tensor)):
+    if not isinstance(values, np.ndarray) and not _is_tensor(values):
         raise TypeError(
             f"{name}: expected a numpy.ndarray or torch.Tensor, got {type(values).__name__}"
         )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tomolearn._core.checks import check_choice, check_device
+from tomolearn._core.checks import check_choice
+from tomolearn._core.tensors import check_device
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.figures import detailed_region, draw_images
 from tomolearn.evaluation.methods import TRUTH, Method, choose_methods

@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn._core.checks import (
-    check_float,
-    check_int,
-    check_real_tensor,
-    check_trailing_shape,
-)
+from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.operators.autograd import apply_linear, register
 
 __all__ = ["ComposedOperator", "LinearOperator", "ScaledOperator", "SumOperator"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tomolearn._core.checks import check_real_tensor, check_trailing_shape
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
 from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend

@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 
 from tomolearn import __version__
-from tomolearn._core.checks import check_device, check_known
+from tomolearn._core.checks import check_known
+from tomolearn._core.tensors import check_device
 from tomolearn.geometry import Grid, Scan
 from tomolearn.models import MODELS, build_model, model_name
 from tomolearn.models.base import ReconstructionModel

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tomolearn._core.checks import check_float, check_int, check_real_tensor
+from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.tensors import check_real_tensor
 from tomolearn.models.equilibrium.solvers import Solver, as_solver
 
 __all__ = ["DivergenceError", "FixedPoint", "fixed_point", "relative_residual"]

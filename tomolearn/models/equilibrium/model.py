@@ -12,13 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tomolearn._core.checks import (
-    check_choice,
-    check_float,
-    check_int,
-    check_real_tensor,
-    check_trailing_shape,
-)
+from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.classical import ConvergenceWarning, fbp
 from tomolearn.classical.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled

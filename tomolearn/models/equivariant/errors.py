@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tomolearn._core.checks import check_real_tensor
+from tomolearn._core.tensors import check_real_tensor
 from tomolearn.models.equivariant.groups import Group
 from tomolearn.models.equivariant.layers import GroupConv2d
 

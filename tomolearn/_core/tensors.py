@@ -1,0 +1,61 @@
+"""Checks of tensors and devices. Apart from the others, which do without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+__all__ = ["check_device", "check_real_tensor", "check_trailing_shape"]
+
+
+def check_device(name: str, device: Any) -> torch.device:
+    """Return `device` as a torch device of this machine.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a string nor a device.
+    ValueError
+        If torch has no such kind of device, or sees none of this number.
+    """
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"{name}: expected a str or torch.device, got {type(device).__name__}")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"{name}: expected cpu, cuda or cuda:<number>, got {device!r}") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"{name}: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
+            f"got {str(place)!r}"
+        )
+    return place
+
+
+def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
+    """Return `tensor` if it is a real floating-point torch tensor.
+
+    Raises
+    ------
+    TypeError
+        If it is not a tensor, or integer, boolean or complex.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name}: expected a real floating-point tensor, got {tensor.dtype}")
+    return tensor
+
+
+def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Check that the last dimensions of `tensor` are `shape`.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message has both shapes.
+    """
+    if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
+        wanted = ", ".join(str(n) for n in shape)
+        raise ValueError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

@@ -1,0 +1,283 @@
+"""A CT slice made from another one, as a file."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import format_number_as_ds
+
+from tomolearn._core.files import complete_file
+from tomolearn.dicom.attributes import as_read, assign, copied
+from tomolearn.dicom.deidentification import Deidentification
+from tomolearn.dicom.derivation import Derivation
+from tomolearn.dicom.elements import DAMAGE, said, text, texts
+from tomolearn.dicom.enhanced import put_frame
+from tomolearn.dicom.headers import Header, header_of, opened
+from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.reading import CTSlice, read_listed
+from tomolearn.dicom.slices import SliceInfo
+from tomolearn.dicom.uids import derived_uid
+
+__all__ = ["HOUNSFIELD_RANGE", "INTERCEPT", "LARGEST_INTEGER", "PADDING", "DerivedSlice"]
+
+INTERCEPT: Final = -1024
+"""Hounsfield units of a stored zero."""
+
+PADDING: Final = -32768
+"""Stored value of pixels where nothing was measured; no other pixel has it."""
+
+HOUNSFIELD_RANGE: Final = (PADDING + 1 + INTERCEPT, 32767 + INTERCEPT)
+"""Lowest and highest value that can be stored, in Hounsfield units."""
+
+# Elements that a CT image must have, be they empty (type 2).
+_TYPE_2: Final = (
+    "StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName",
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID",
+    "PositionReferenceIndicator", "SliceThickness", "KVP", "AcquisitionNumber",
+)  # fmt: skip
+_LOSSY: Final = {"1.2.840.10008.1.2.4.50": "ISO_10918_1", "1.2.840.10008.1.2.4.51": "ISO_10918_1"}
+LARGEST_INTEGER: Final = 2**31 - 1
+"""Of the numbers that DICOM writes as texts."""
+
+
+@dataclass(frozen=True)
+class DerivedSlice:
+    """A slice of a `DerivedSeries`; small, and can be sent to another process by itself.
+
+    Parameters
+    ----------
+    source : SliceInfo
+        Of which it is made.
+    series : str
+        Identifier of the new series, before identities are removed.
+    series_number, instance_number : int
+        Its numbers.
+    derivation : Derivation
+        How it is made.
+    deidentify : Deidentification, optional
+        Removes the patient's identity.
+    """
+
+    source: SliceInfo
+    series: str
+    series_number: int
+    instance_number: int
+    derivation: Derivation
+    deidentify: Deidentification | None = None
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Its identifier."""
+        one = self.source
+        return self._replaced(derived_uid("image", self.series, one.sop_instance_uid, one.frame))
+
+    def read_source(self) -> CTSlice:
+        """Read the slice of which it is made.
+
+        Raises
+        ------
+        OSError, ValueError
+            As `Series.read`.
+        """
+        return read_listed(self.source)
+
+    def write(
+        self,
+        hounsfield: NDArray[Any],
+        path: str | os.PathLike[str],
+        *,
+        padding: NDArray[np.bool_] | None = None,
+    ) -> int:
+        """Write it, see `DerivedSeries.write`."""
+        one = self.source
+        stored, clipped = _stored(hounsfield, padding, one.shape)
+        with opened(one.path) as stream:
+            try:
+                dataset = self._dataset(header_of(stream))
+            except ValueError as error:
+                raise ValueError(f"{one.path}: {error}") from error
+        if (stored == PADDING).any():
+            dataset.add_new("PixelPaddingValue", "SS", PADDING)
+        dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())
+        try:
+            buffer = io.BytesIO()
+            pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+        except DAMAGE as error:
+            raise ValueError(
+                f"{one.path}: expected writable elements, got {said(error)}"
+            ) from error
+        with complete_file(Path(path)) as file:
+            file.write(buffer.getbuffer())
+        return clipped
+
+    def _dataset(self, header: Header) -> Dataset:
+        """Return all elements but the pixels."""
+        one = self.source
+        found = text(header.dataset, "SOPInstanceUID")
+        if found != one.sop_instance_uid:
+            raise ValueError(
+                f"SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when the series "
+                f"was found, got {found or 'nothing'}"
+            )
+        try:
+            dataset = copied(header.dataset)
+            if header.enhanced:
+                put_frame(dataset, header, one.frame or 0)
+        except DAMAGE as error:
+            raise ValueError(f"expected a complete DICOM file, got {said(error)}") from error
+        _complete(dataset, header, one)
+        if self.deidentify is not None:
+            self.deidentify.apply(dataset)
+        self._stamp(dataset, header)
+        dataset.file_meta = _file_meta(dataset, self.derivation.version)
+        return as_read(dataset)
+
+    def _stamp(self, dataset: Dataset, header: Header) -> None:
+        """Set what is new."""
+        one, how = self.source, self.derivation
+        kinds = texts(header.dataset, "ImageType")
+        plane = kinds[2] if len(kinds) > 2 and kinds[2] and not header.enhanced else "AXIAL"
+        equipment = dataset.get("ContributingEquipmentSequence") or []
+        assign(
+            dataset,
+            SOPClassUID=CTImageStorage,
+            SOPInstanceUID=self.sop_instance_uid,
+            SeriesInstanceUID=self._replaced(self.series),
+            SeriesNumber=self.series_number,
+            InstanceNumber=self.instance_number,
+            ImageType=["DERIVED", "SECONDARY", plane],
+            DerivationDescription=how.description,
+            SourceImageSequence=[self._reference(header, one)],
+            ContributingEquipmentSequence=[*equipment, _equipment(how)],
+            RescaleSlope="1",
+            RescaleIntercept=str(INTERCEPT),
+            RescaleType="HU",
+            SamplesPerPixel=1,
+            PhotometricInterpretation=text(header.dataset, "PhotometricInterpretation"),
+            Rows=one.shape[0],
+            Columns=one.shape[1],
+            BitsAllocated=16,
+            BitsStored=16,
+            HighBit=15,
+            PixelRepresentation=1,
+        )
+        if how.series_description is not None:
+            assign(dataset, SeriesDescription=how.series_description)
+        if how.kernel is not None:
+            assign(dataset, ConvolutionKernel=how.kernel)
+
+    def _reference(self, header: Header, one: SliceInfo) -> Dataset:
+        item = Dataset()
+        item.ReferencedSOPClassUID = header.storage
+        item.ReferencedSOPInstanceUID = self._replaced(one.sop_instance_uid)
+        if one.frame is not None:
+            item.ReferencedFrameNumber = one.frame + 1
+        item.SpatialLocationsPreserved = "YES"
+        item.PurposeOfReferenceCodeSequence = [
+            _code("121322", "Source image for image processing operation")
+        ]
+        return item
+
+    def _replaced(self, uid: str) -> str:
+        return uid if self.deidentify is None else self.deidentify.uid(uid)
+
+
+def _stored(
+    hounsfield: NDArray[Any], padding: NDArray[np.bool_] | None, shape: tuple[int, int]
+) -> tuple[NDArray[np.int16], int]:
+    """Return stored values, and how many had to be clipped."""
+    if not isinstance(hounsfield, np.ndarray) or hounsfield.dtype.kind not in "iuf":
+        raise TypeError(
+            f"hounsfield: expected a numpy.ndarray of real numbers, got {_kind(hounsfield)}"
+        )
+    if hounsfield.shape != shape:
+        raise ValueError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
+    outside = np.zeros(shape, dtype=bool) if padding is None else padding
+    if not isinstance(outside, np.ndarray) or outside.dtype != bool:
+        raise TypeError(f"padding: expected a numpy.ndarray of bool, got {_kind(outside)}")
+    if outside.shape != shape:
+        raise ValueError(f"padding: expected shape {shape}, got {outside.shape}")
+    values = np.where(outside, 0, hounsfield).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row, column = divmod(int(bad[0]), shape[1])
+        raise ValueError(
+            f"hounsfield: expected finite numbers, got {bad.size} others, the first "
+            f"{values[row, column]} at row {row}, column {column}"
+        )
+    rounded = np.rint(values)
+    low, high = HOUNSFIELD_RANGE
+    clipped = int(((rounded < low) | (rounded > high)).sum())
+    stored = (np.clip(rounded, low, high) - INTERCEPT).astype(np.int16)
+    stored[outside] = PADDING
+    return stored, clipped
+
+
+def _kind(value: Any) -> str:
+    return f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _complete(dataset: Dataset, header: Header, one: SliceInfo) -> None:
+    """Add what a CT image must have and the source lacks, and its geometry if it was unreadable."""
+    assign(dataset, Modality="CT")
+    for keyword in _TYPE_2:
+        if keyword not in dataset:
+            assign(dataset, **{keyword: None})
+    series = text(header.dataset, "SeriesInstanceUID")
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        if not text(dataset, keyword):
+            assign(dataset, **{keyword: derived_uid(keyword, series)})
+    for keyword, values in (
+        ("PixelSpacing", one.spacing),
+        ("ImagePositionPatient", one.position),
+        ("ImageOrientationPatient", one.orientation),
+    ):
+        if keyword not in dataset:
+            assign(dataset, **{keyword: [format_number_as_ds(value) for value in values]})
+    method = _LOSSY.get(header.transfer_syntax)
+    if method is not None and text(dataset, "LossyImageCompression") != "01":
+        pixels = pixels_of(header)
+        size = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
+        assign(
+            dataset,
+            LossyImageCompression="01",
+            LossyImageCompressionMethod=method,
+            LossyImageCompressionRatio=f"{size / pixels.length:.2f}",
+        )
+
+
+def _equipment(how: Derivation) -> Dataset:
+    item = Dataset()
+    item.Manufacturer = "tomolearn"
+    if how.method:
+        item.ManufacturerModelName = how.method
+    item.SoftwareVersions = how.version
+    item.ContributionDescription = "Image processing"
+    item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
+
+
+def _file_meta(dataset: Dataset, version: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # pydicom would name itself and its version, and the bytes would change with it.
+    meta.ImplementationClassUID = UID(derived_uid("implementation"))
+    meta.ImplementationVersionName = f"TOMOLEARN {version}"[:16]
+    return meta
