@@ -24,6 +24,8 @@ _NETWORK = ("image_scale",)
 # Distances in mm of a common clinical scanner.
 _SOURCE_TO_ISOCENTER = 595.0
 _SOURCE_TO_DETECTOR = 1086.0
+# Poisson counts are drawn as 64-bit integers, and up to this many exactly as floats.
+_MOST_PHOTONS = 1e15
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class SimulatedScan:
         # 10_000 and 1e4 are the same setting, and so the same series
         if self.photons is not None:
             photons = check_float("photons", self.photons, positive=True)
+            if photons > _MOST_PHOTONS:
+                raise ValueError(
+                    f"photons: expected at most {_MOST_PHOTONS:g}, got {photons:g}; leave them out "
+                    "for a scan without noise"
+                )
             object.__setattr__(self, "photons", photons)
         deviation = check_float("electronic_std", self.electronic_std, nonnegative=True)
         object.__setattr__(self, "electronic_std", deviation)

@@ -6,11 +6,13 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tomolearn._core.files import complete_file
 from tomolearn.training.cards import parse_card
 
 __all__ = [
@@ -185,17 +187,12 @@ def _owner(files: CheckpointFiles, digest: str) -> str | None:
     return None
 
 
-def write_together(files: Mapping[Path, bytes]) -> None:
+def write_together(files: dict[Path, bytes]) -> None:
     """Write files that get their names, in the order given, when all are complete on the disk."""
-    partial = {file: file.with_name(f".{file.name}.{os.getpid()}.partial") for file in files}
-    try:
+    with ExitStack() as stack:
+        # what is entered last is left, and gets its name, first
+        streams = {file: stack.enter_context(complete_file(file)) for file in reversed(files)}
         for file, content in files.items():
-            with partial[file].open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        for file in files:
-            partial[file].replace(file)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+            streams[file].write(content)
+            streams[file].flush()
+            os.fsync(streams[file].fileno())
