@@ -2,7 +2,11 @@
 
 A deep-equilibrium network is defined by where its iteration ends, and stays there. A learned
 gradient method is defined by its ten iterations, and leaves its image when it is run further.
+
+The number of noise seeds is an argument, 5 by default.
 """
+
+import sys
 
 import matplotlib.pyplot as plt
 import torch
@@ -13,8 +17,9 @@ from tomolearn.tasks import get_task
 
 task = get_task("ellipses")
 A = task.operator()
-pairs = task.pairs("test", size=5)
-y, truth = (torch.stack(parts) for parts in zip(*(pairs[i] for i in range(5)), strict=True))
+n_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+pairs = task.pairs("test", size=n_seeds)
+y, truth = (torch.stack(parts) for parts in zip(*(pairs[i] for i in range(n_seeds)), strict=True))
 
 equilibrium, unrolled = tl.load("degrad-ellipses"), tl.load("lgd-ellipses")
 settings = equilibrium.card["training"]["settings"]["model_arguments"]

@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+# What a reader may give a script to have it end sooner.
+ARGUMENTS = {"iterate_more.py": ["1"]}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -20,7 +22,7 @@ def test_example_runs(script: Path, tmp_path: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     result = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), *ARGUMENTS.get(script.name, [])],
         cwd=tmp_path,
         env=environment,
         stdin=subprocess.DEVNULL,

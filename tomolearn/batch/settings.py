@@ -145,7 +145,7 @@ class BatchSettings:
     options : mapping
         Of the method. fbp: `filter`, `frequency_scaling` as for `tomolearn.fbp`. tv: `weight` and
         `iterations` as for `tomolearn.total_variation`, by default a weight that suits the noise
-        (`classical.photon_tv_weight`) and 200; in the image domain the weight is in HU. Weights:
+        (`classical.photon_tv_weight`) and 100; in the image domain the weight is in HU. Weights:
         `image_scale`, what attenuation in 1/mm is multiplied by to be like the images of the
         training, default 1.
     scan : SimulatedScan, optional

@@ -66,7 +66,7 @@ def dicom(
         ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(min=1, help="tv: number of iterations. Default: 200.")
+        int | None, typer.Option(min=1, help="tv: number of iterations. Default: 100.")
     ] = None,
     image_scale: Annotated[
         float | None,
