@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from distributed.scheduler import KilledWorker
 
+import tomolearn.batch.execution
 import tomolearn.batch.run
 from tomolearn.batch.chunks import Chunk, Outcome
 
@@ -83,5 +84,5 @@ def work_here(monkeypatch: pytest.MonkeyPatch, crew: Here | None = None) -> Here
 
     monkeypatch.setattr(tomolearn.batch.run, "connected", connected)
     monkeypatch.setattr(tomolearn.batch.run, "prepare_workers", lambda: None)
-    monkeypatch.setattr(tomolearn.batch.run, "_first_finished", crew.first_finished)
+    monkeypatch.setattr(tomolearn.batch.execution, "first_finished", crew.first_finished)
     return crew

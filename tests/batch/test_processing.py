@@ -91,8 +91,35 @@ def test_noise_is_that_of_dose_seed_and_slice() -> None:
     for other in (noise(1e6, seed=1), noise(1e6, uid="1.2.1")):
         assert abs(np.corrcoef(base, other)[0, 1]) < 0.2
         assert other.std() == pytest.approx(base.std(), rel=0.1)
+    # frames of one file share its identifier
+    frames = [
+        process([replace(SLICES[0], frame=k)], settings(photons=1e6))[0] - SLICES[0].hounsfield
+        for k in (0, 1)
+    ]
+    inside = body_mask(SLICES[0].hounsfield)
+    clean = process([SLICES[0]], settings())[0] - SLICES[0].hounsfield
+    one, other = ((frame - clean)[inside] for frame in frames)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.2
     # Poisson: a hundred times the photons, a tenth of the noise
     assert noise(1e8).std() == pytest.approx(base.std() / 10, rel=0.1)
+
+
+def test_electronic_noise_adds_to_that_of_the_photons() -> None:
+    """Where counts are as many as the electronic variance, the noise is sqrt(2) times as large."""
+    mu = tl.dicom.hounsfield_to_attenuation(SLICES[0].hounsfield)
+    grid = tl.Grid(SHAPE, SPACING)
+    A = RayTransform(grid, SimulatedScan(views=90).scan(grid))
+    transmitted = torch.exp(-A(torch.from_numpy(mu)[None, None]))
+    photons = 1e6
+    # the thickest lines have the most noise
+    std = float((photons * transmitted.min()) ** 0.5)
+    clean = process([SLICES[0]], settings())[0]
+    inside = body_mask(SLICES[0].hounsfield)
+    quiet, loud = (
+        (process([SLICES[0]], settings(photons=photons, electronic_std=s))[0] - clean)[inside].std()
+        for s in (0.0, std)
+    )
+    assert 1.1 < loud / quiet < 2**0.5 + 0.1
 
 
 def test_tv_is_better_than_fbp_at_few_photons() -> None:

@@ -22,8 +22,9 @@ from tomolearn.batch import (
     read_ledger,
     run_batch,
 )
+from tomolearn.batch.execution import folder_name
 from tomolearn.batch.processing import process
-from tomolearn.batch.run import _folder_name
+from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.dicom import body_mask, find_series
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
@@ -166,8 +167,7 @@ def test_the_same_run_again_does_nothing(batch: tuple[Path, BatchReport], source
     out, first = batch
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
     again = run_batch(source, out, SETTINGS, workers=1)
-    # the series that had no slice at all is tried again
-    assert (again.n_kept, again.n_written, again.n_lost) == (3, 0, 2)
+    assert (again.n_kept, again.n_written, again.n_lost) == (4, 0, 0)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")} == before
     assert [r["status"] for r in again.records] == [r["status"] for r in first.records]
     assert "patient-a" in (out / SUMMARY).read_text(encoding="utf-8")
@@ -196,6 +196,57 @@ def test_starting_over_makes_the_same_files(tmp_path: Path) -> None:
     report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1, resume=False)
     assert report.n_written == 2
     assert results(tmp_path / "out") == before
+
+
+@pytest.mark.usefixtures("here")
+def test_a_result_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 3)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    before = results(tmp_path / "out")
+    (deleted,) = tmp_path.glob("out/*/*/00002.dcm")
+    deleted.unlink()
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert (report.n_kept, report.n_written) == (0, 3)
+    assert results(tmp_path / "out") == before
+
+
+@pytest.mark.usefixtures("here")
+def test_nothing_is_made_where_there_is_no_input(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        run_batch(tmp_path / "nowhere", tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_kernel_is_that_of_the_reconstruction(tmp_path: Path) -> None:
+    """An image that was processed as it is keeps the kernel of its source."""
+    write_series(tmp_path / "in", "a", 1, ConvolutionKernel="B30f")
+    scanned = BatchSettings("fbp", {"filter": "hann"}, SimulatedScan(views=12))
+    as_it_is = BatchSettings("tv", {"weight": 1.0, "iterations": 2}, None)
+    for settings, kernel in ((scanned, "FBP hann"), (as_it_is, "B30f")):
+        (record,) = run_batch(tmp_path / "in", tmp_path / "out", settings).records
+        made = pydicom.dcmread(tmp_path / "out" / record["output"] / "00001.dcm")
+        assert made.ConvolutionKernel == kernel
+
+
+@pytest.mark.usefixtures("here")
+def test_the_thumbnail_is_of_the_middle_slice(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    write_series(tmp_path / "in", "a", 9)
+    (record,) = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS).records
+    sheet = imread(tmp_path / "out" / THUMBNAILS / f"{record['derived']}.png")
+    left = sheet[:, : sheet.shape[1] // 2 - 1]
+    folder = tmp_path / "expected"
+    folder.mkdir()
+    ct = [one.read(k) for one in find_series(tmp_path / "in").series for k in (4, 8)]
+    shown = []
+    for name, one in zip("ab", ct, strict=True):
+        write_thumbnail(folder / name, one, one.hounsfield)
+        sheet = imread(folder / name)
+        shown.append(sheet[:, : sheet.shape[1] // 2 - 1])
+    assert (left == shown[0]).all()
+    assert (left != shown[1]).any()
 
 
 @pytest.mark.usefixtures("here")
@@ -300,7 +351,7 @@ def test_padding_and_pixels_are_those_of_each_slice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("study", ["../../escaped", "/absolute", "..", "1.2/3", "thumbnails"])
 def test_a_damaged_identifier_is_no_path(study: str) -> None:
-    name = _folder_name(study)
+    name = folder_name(study)
     assert name.isalnum()
     assert len(name) == 32
-    assert _folder_name("1.2.840.10008") == "1.2.840.10008"
+    assert folder_name("1.2.840.10008") == "1.2.840.10008"

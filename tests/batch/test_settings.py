@@ -61,6 +61,8 @@ def test_scans_cover_the_slice() -> None:
         ({"views": 0}, "views: expected an integer >= 1, got 0"),
         ({"photons": 0.0}, "photons: expected a positive number, got 0.0"),
         ({"photons": 10.0, "electronic_std": -1.0}, "electronic_std: expected a non-negative"),
+        ({"photons": 1e19}, "photons: expected at most 1e\\+15, got 1e\\+19; leave them out"),
+        ({"seed": 1}, "seed: expected 0 without photons, got 1"),
         ({"electronic_std": 1.0}, "electronic_std: expected 0 without photons, got 1"),
         ({"seed": -1}, "seed: expected an integer >= 0, got -1"),
         ({"refinement": 0}, "refinement: expected an integer >= 1, got 0"),

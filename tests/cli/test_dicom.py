@@ -104,6 +104,44 @@ def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_finds_mistakes(source: Path, tmp_path: Path) -> None:
+    for out, options, message in (
+        (source / "out", (), "out: expected a folder apart from the input"),
+        (tmp_path / "out", ("--method", "no-such"), "no-such"),
+    ):
+        result = dicom(source, out, "--dry-run", *options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_starting_over_is_asked_for(source: Path, tmp_path: Path) -> None:
+    assert dicom(source, tmp_path / "out", "--views", 20).exit_code == 0
+    again = dicom(source, tmp_path / "out", "--views", 20, "--no-resume")
+    assert "1 series, 1 to do, 2 slices" in again.stderr
+    assert "\n2 slices in" in again.stdout
+
+
+def test_a_detector_that_misses_the_patient_is_told(source: Path, tmp_path: Path) -> None:
+    grid, small = Grid((32, 40), (10.0, 9.0)), Grid((8, 8), 10.0)
+    save_geometry(tmp_path / "scan.json", grid, ParallelBeam.covering(small, 20))
+    result = dicom(source, tmp_path / "out", "--scan", tmp_path / "scan.json")
+    assert result.exit_code == 0
+    assert "2 of 2 slices; warning: " in result.stderr
+    assert "mm" in result.stderr
+
+
+def test_a_run_that_is_interrupted_says_that_it_can_go_on(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tomolearn.batch.run_batch", interrupted)
+    result = dicom(source, tmp_path / "out")
+    assert result.exit_code == 130
+    assert "the same command goes on where it was" in result.stderr
+
+
 def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
     write(source / "spoilt.dcm", slice_dataset("a", 2, RescaleSlope="1e30"))
     options = ("--views", 20, "--workers", 1)
@@ -123,6 +161,7 @@ def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
     [
         (("--scan", "cone"), "--scan: expected fan, parallel or a .json file, got 'cone'"),
         (("--scan", "missing.json"), "missing.json"),
+        (("--seed", 3), "seed: expected 0 without photons, got 3"),
         (("--dose", 0), "photons: expected a positive number, got 0.0"),
         (("--electronic-std", 3), "electronic_std: expected 0 without photons, got 3"),
         (("--method", "tv"), "weight: expected a number for tv without photon noise"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from multiprocessing import forkserver
 
 __all__ = ["prepare_workers"]
@@ -22,9 +24,14 @@ def prepare_workers() -> None:
     # Libraries choose their number of threads when they are loaded; every core has its worker.
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
+    # Ctrl-C is for the run, which ends its workers itself.
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
     try:
         forkserver.ensure_running()
     finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

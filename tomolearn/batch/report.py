@@ -15,6 +15,9 @@ __all__ = ["BatchReport", "Progress"]
 class Progress(Protocol):
     """Who wants to know how far a batch is."""
 
+    def searched(self, n_done: int, n_files: int) -> None:
+        """Get how many files of the input have been looked at, and how many there are."""
+
     def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
         """Get what was found, and how much of it is to be done."""
 

@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import time
-from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tomolearn import __version__
 from tomolearn._core.checks import check_int
 from tomolearn._core.forkserver import prepare_workers
-from tomolearn._core.memory import resident_bytes
-from tomolearn.batch.chunks import (
-    THUMBNAIL,
-    Chunk,
-    Outcome,
-    attempt,
-    chunks_of,
-    earlier_record,
-)
-from tomolearn.batch.cluster import Workers, connected
-from tomolearn.batch.ledger import Ledger, read_ledger
-from tomolearn.batch.naming import derivation
-from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
+from tomolearn.batch.cluster import connected
+from tomolearn.batch.execution import THUMBNAILS, Batch
+from tomolearn.batch.ledger import Ledger
 from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.summary import write_summary
 from tomolearn.batch.workspace import Workspace
-from tomolearn.dicom import Catalogue, Deidentification, DerivedSeries, Series, find_series
+from tomolearn.dicom import Deidentification, find_series
 
-if TYPE_CHECKING:
-    from distributed import Future
-
-__all__ = ["LEDGER", "SUMMARY", "THUMBNAILS", "BatchReport", "Progress", "run_batch"]
+__all__ = ["LEDGER", "SUMMARY", "check_batch", "run_batch"]
 
 LEDGER = "ledger.jsonl"
 SUMMARY = "summary.html"
-THUMBNAILS = "thumbnails"
-
-# Chunks that are with the cluster, for each of its workers: one is computed, one waits.
-_AHEAD = 2
-# How long a cluster may be without a worker, in seconds.
-_PATIENCE = 120.0
-# How often it is looked whether workers have died, and whether a lost result is there again.
-_INTERVAL, _SHORT_INTERVAL = 5.0, 0.1
-_LONGEST_UID = 64
 
 
 def run_batch(
@@ -117,13 +88,12 @@ def run_batch(
         check_int("workers", workers, minimum=1)
         if scheduler is not None:
             raise ValueError(f"workers: expected none beside a scheduler, got {workers}")
-    _check_apart(root, target)
+    settings = check_batch(root, target, settings)
     if scheduler is None:
         prepare_workers()
-    settings = _with_fingerprint(settings)
-    catalogue = find_series(root)
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
-        batch = _Batch(catalogue, settings, deidentification, workspace, ledger, progress)
+        catalogue = find_series(root, progress=None if progress is None else progress.searched)
+        batch = Batch(catalogue, settings, deidentification, workspace, ledger, progress)
         batch.plan(resume=resume, retry=retry)
         try:
             if batch.waiting:
@@ -142,257 +112,27 @@ def run_batch(
     )
 
 
-@dataclass
-class _Unfinished:
-    """A series that is being made."""
+def check_batch(
+    source: str | os.PathLike[str], out: str | os.PathLike[str], settings: BatchSettings
+) -> BatchSettings:
+    """Check what can be checked before a run, and return its settings with the weights' digest.
 
-    series: Series
-    derived: DerivedSeries
-    chunks: list[dict[str, Any]] = field(default_factory=list)
-    missing: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.missing = set(range(len(self.series)))
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add the record of a chunk."""
-        self.chunks.append(record)
-        self.missing -= {one["index"] for one in record["slices"] + record["lost"]}
-
-
-class _Batch:
-    """State of a run."""
-
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        settings: BatchSettings,
-        deidentification: Deidentification | None,
-        workspace: Workspace,
-        ledger: Ledger,
-        progress: Progress | None,
-    ) -> None:
-        self.catalogue, self.settings = catalogue, settings
-        self._deidentification = deidentification
-        self._workspace, self._ledger, self._progress = workspace, ledger, progress
-        self.waiting: deque[tuple[Series, DerivedSeries]] = deque()
-        self.n_written = self.n_lost = self.n_kept = 0
-        self._records: dict[str, Mapping[str, Any]] = {}
-        self._unfinished: dict[str, _Unfinished] = {}
-        self._chunks: deque[Chunk] = deque()
-        self._suspects: deque[Chunk] = deque()
-        self._alone: Chunk | None = None
-        self._peaks: dict[int, float] = {}
-
-    def rows(self) -> list[Mapping[str, Any]]:
-        """Return the records of all series that are finished, in the order of the input."""
-        return [
-            self._records[series.uid]
-            for series in self.catalogue.series
-            if series.uid in self._records
-        ]
-
-    def plan(self, *, resume: bool, retry: bool) -> None:
-        """Find out what is to be done."""
-        earlier = read_ledger(self._ledger.path)
-        self._ledger.append(run_record(self.catalogue, self.settings, __version__))
-        known = {tuple(record.items()) for record in earlier if record.get("event") == "left out"}
-        records = [left_out_record(one, self.catalogue.root) for one in self.catalogue.left_out]
-        self._ledger.append(*(one for one in records if tuple(one.items()) not in known))
-        last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
-        n_slices = 0
-        for series in self.catalogue.series:
-            derived = DerivedSeries(
-                series, derivation(self.settings, series), deidentify=self._deidentification
-            )
-            record = last.get(derived.uid, {})
-            if resume and self._is_there(derived, record, retry):
-                self._records[series.uid] = record
-                self.n_kept += 1
-                continue
-            if not resume or retry:
-                self._workspace.discard(derived.uid)
-            self.waiting.append((series, derived))
-            n_slices += len(series)
-        if self._progress is not None:
-            self._progress.planned(self.catalogue, len(self.waiting), n_slices)
-
-    def _is_there(self, derived: DerivedSeries, record: Mapping[str, Any], retry: bool) -> bool:
-        """Return whether a result of an earlier run is to be kept."""
-        if not record or record["status"] == FAILED or not self._folder(derived).is_dir():
-            return False
-        # killed between the ledger's line and the renaming: what is there is older than the line
-        if self._workspace.is_unfinished(derived.uid):
-            return False
-        if record["status"] == DONE:
-            return True
-        return not retry and not any(one["transient"] for one in record["lost"])
-
-    def execute(self, workers: Workers) -> None:
-        """Have the cluster do it."""
-        running: dict[Future, Chunk] = {}
-        try:
-            idle_since: float | None = None
-            while True:
-                self._submit(workers, running)
-                if not running:
-                    return
-                finished = _first_finished(running)
-                for future in finished:
-                    self._settle(running.pop(future), future)
-                workers.replace_lost()
-                if finished or workers.count > 0:
-                    idle_since = None
-                else:
-                    idle_since = idle_since or time.monotonic()
-                    if time.monotonic() - idle_since > _PATIENCE:
-                        raise ConnectionError(
-                            f"the cluster has had no worker for {_PATIENCE:g} seconds"
-                        )
-        finally:
-            workers.client.cancel(list(running), force=True)
-
-    def peak_mib(self) -> float | None:
-        """Return the sum of the processes' largest memory."""
-        try:
-            own = resident_bytes("VmHWM") / 2**20
-        except ValueError:  # only Linux tells
-            return None
-        return own + sum(self._peaks.values())
-
-    def _submit(self, workers: Workers, running: dict[Future, Chunk]) -> None:
-        """Keep every worker busy, and no more: memory is bounded by what is in flight.
-
-        What may have killed a worker runs while nothing else does. Dask blames a worker's death on
-        all that it had been given: alone, it is known who it was.
-        """
-        if self._suspects:
-            if not running:
-                suspect = self._suspects.popleft()
-                running[workers.client.submit(attempt, suspect, pure=False)] = suspect
-                self._alone = suspect
-            return
-        room = _AHEAD * max(workers.count, 1) - len(running)
-        while room > 0 and (chunk := self._next_chunk()) is not None:
-            running[workers.client.submit(attempt, chunk, pure=False)] = chunk
-            room -= 1
-
-    def _next_chunk(self) -> Chunk | None:
-        while not self._chunks and self.waiting:
-            series, derived = self.waiting.popleft()
-            folder = self._workspace.begin(derived.uid)
-            self._unfinished[derived.uid] = _Unfinished(series, derived)
-            for chunk in chunks_of(derived, self.settings, folder):
-                record = earlier_record(chunk)
-                if record is None:
-                    self._chunks.append(chunk)
-                else:
-                    self._account(chunk, record, resumed=True)
-        return self._chunks.popleft() if self._chunks else None
-
-    def _settle(self, chunk: Chunk, future: Future) -> None:
-        if future.status == "finished":
-            outcome: Outcome = future.result()
-            if outcome.fatal is not None:
-                raise outcome.fatal
-            record = outcome.record
-            if record is None:
-                reason = f"unexpected error, please report it: {outcome.unexpected}"
-                record = chunk.lost(reason, transient=True)
-            self._account(chunk, record)
-            return
-        from distributed.scheduler import KilledWorker
-
-        error = future.exception() if future.status == "error" else None
-        if not isinstance(error, KilledWorker):
-            raise ConnectionError(
-                f"a task could not be run ({error or future.status}): do the workers have this "
-                "package, and is the scheduler up?"
-            )
-        if chunk is self._alone:
-            reason = "killed its worker again and again: a crash, or out of memory"
-            self._account(chunk, chunk.lost(reason, transient=True))
-        else:
-            # which of the slices is it, if any?
-            self._suspects.extend(chunk.parts())
-
-    def _account(self, chunk: Chunk, record: dict[str, Any], *, resumed: bool = False) -> None:
-        uid = chunk.folder.name
-        unfinished = self._unfinished[uid]
-        unfinished.add(record)
-        if not resumed:
-            self.n_written += len(record["slices"])
-            self.n_lost += len(record["lost"])
-            if record.get("peak_mib") is not None:
-                self._peaks[record["worker"]] = record["peak_mib"]
-        if self._progress is not None:
-            self._progress.advanced(len(chunk.indices))
-        if not unfinished.missing:
-            self._finish(self._unfinished.pop(uid), chunk.folder)
-
-    def _finish(self, unfinished: _Unfinished, folder: Path) -> None:
-        derived, series = unfinished.derived, unfinished.series
-        target = self._folder(derived)
-        record = series_record(
-            series,
-            derived.uid,
-            target.relative_to(self._workspace.out).as_posix(),
-            self.settings,
-            unfinished.chunks,
-            self.catalogue.root,
-        )
-        # The ledger first: a folder in its place is one that the ledger knows.
-        self._ledger.append(record)
-        if record["status"] == FAILED:
-            self._workspace.discard(derived.uid)
-        else:
-            thumbnail = folder / THUMBNAIL
-            if thumbnail.exists():
-                thumbnails = self._workspace.out / THUMBNAILS
-                thumbnails.mkdir(exist_ok=True)
-                thumbnail.replace(thumbnails / f"{derived.uid}.png")
-            self._workspace.finish(derived.uid, target)
-        self._records[series.uid] = record
-        if self._progress is not None:
-            self._progress.finished(record)
-
-    def _folder(self, derived: DerivedSeries) -> Path:
-        return self._workspace.out / _folder_name(derived.study_uid) / derived.uid
-
-
-def _folder_name(study_uid: str) -> str:
-    """Return the name of a study's folder; a damaged identifier may be anything, such as a path."""
-    if re.fullmatch(r"\d+(\.\d+)*", study_uid, re.ASCII) and len(study_uid) <= _LONGEST_UID:
-        return study_uid
-    return hashlib.sha256(study_uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def _first_finished(running: Mapping[Future, Chunk]) -> list[Future]:
-    """Wait a while for results."""
-    from distributed import TimeoutError as Timeout
-    from distributed import wait
-
-    try:
-        done = wait(list(running), timeout=_INTERVAL, return_when="FIRST_COMPLETED").done
-    except Timeout:
-        return []
-    except CancelledError as error:
-        raise ConnectionError(f"the cluster's scheduler is lost: {error}") from error
-    # A worker that dies takes along results that were not fetched yet: they are "lost" for a
-    # moment, and are computed again.
-    finished = [one for one in done if one.status in ("finished", "error", "cancelled")]
-    if not finished:
-        time.sleep(_SHORT_INTERVAL)
-    return finished
-
-
-def _check_apart(source: Path, out: Path) -> None:
-    here, there = source.resolve(), out.resolve()
+    Raises
+    ------
+    OSError
+        If there is no input.
+    ValueError
+        If input and output are not apart, or weights do not exist or do not suit.
+    """
+    root, target = Path(source).absolute(), Path(out).absolute()
+    root.stat()
+    here, there = root.resolve(), target.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise ValueError(
             f"out: expected a folder apart from the input {source}, got {out}: results would be "
             "taken for input"
         )
+    return _with_fingerprint(settings)
 
 
 def _with_fingerprint(settings: BatchSettings) -> BatchSettings:

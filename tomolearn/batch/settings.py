@@ -92,7 +92,8 @@ class SimulatedScan:
             raise ValueError(
                 f"electronic_std: expected 0 without photons, got {self.electronic_std:g}"
             )
-        check_int("seed", self.seed, minimum=0)
+        if check_int("seed", self.seed, minimum=0) and self.photons is None:
+            raise ValueError(f"seed: expected 0 without photons, got {self.seed}")
         check_int("refinement", self.refinement, minimum=1)
 
     def scan(self, grid: Grid) -> Scan:

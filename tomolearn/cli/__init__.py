@@ -6,7 +6,9 @@ level only what its options need; everything slow is imported when the command r
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -68,4 +70,8 @@ def main() -> None:
     # Torch's idle threads spin for some milliseconds by default, and our kernels run meanwhile.
     # It has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # A name of a patient that the terminal cannot show must not end a run.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app(prog_name="tomolearn")

@@ -116,7 +116,7 @@ def dicom(
 
         # they load torch while this process does
         prepare_workers()
-    from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
+    from tomolearn.batch import BatchSettings, SimulatedScan, check_batch, run_batch
     from tomolearn.dicom import MU_WATER, find_series, mu_water_at
 
     if image_domain:
@@ -146,6 +146,7 @@ def dicom(
     )
     key = None if deidentify is None else _key(deidentify)
     if dry_run:
+        check_batch(source, out, settings)
         _show(find_series(source), settings)
         return
     with _terminable(), _Shown() as shown:
@@ -206,6 +207,9 @@ def _terminable() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit):
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -229,7 +233,7 @@ class _Shown:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("slices, {task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("to go:"),
             TimeRemainingColumn(),
@@ -237,7 +241,7 @@ class _Shown:
             disable=not self._console.is_terminal,
             speed_estimate_period=120,
         )
-        self._task = self._bar.add_task("looking for series", total=None, rate="")
+        self._task = self._bar.add_task("looking for series", total=None, rate="files")
 
     def __enter__(self) -> _Shown:
         self._bar.start()
@@ -246,9 +250,12 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def searched(self, n_done: int, n_files: int) -> None:
+        self._bar.update(self._task, completed=n_done, total=n_files)
+
     def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
         text = f"{n_series} of {len(catalogue.series)} series"
-        self._bar.update(self._task, total=n_slices, description=text)
+        self._bar.reset(self._task, total=n_slices, description=text)
         typer.echo(
             f"{catalogue.n_files} files: {len(catalogue.series)} series, {n_series} to do, "
             f"{n_slices} slices; {_left_out(catalogue)}",
@@ -257,11 +264,12 @@ class _Shown:
 
     def advanced(self, n_slices: int) -> None:
         speed = self._bar.tasks[0].speed
-        rate = "" if speed is None else f"{speed:.2f} / s"
+        rate = "slices" if speed is None else f"slices, {speed:.2f} / s"
         self._bar.update(self._task, advance=n_slices, rate=rate)
 
     def finished(self, record: Mapping[str, Any]) -> None:
         found = "".join(f"; {one['kind']}" for one in record["findings"])
+        found += "".join(f"; warning: {text}" for text in record["warnings"])
         self._console.print(
             f"{record['status']}: {record['patient']} {record['source']}, "
             f"{record['written']} of {record['slices']} slices{found}",
