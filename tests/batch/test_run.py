@@ -211,6 +211,33 @@ def test_a_result_that_was_deleted_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_link_to_the_results_makes_them_no_input(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 2)
+    (tmp_path / "in" / "results").symlink_to(tmp_path / "out", target_is_directory=True)
+    for _ in range(2):
+        report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+        assert len(report.records) == 1
+    assert report.is_complete
+
+
+@pytest.mark.usefixtures("here")
+def test_patients_with_one_identifier_stay_apart(tmp_path: Path) -> None:
+    for number, name in enumerate("xy"):
+        ids = {"PatientID": name, "StudyInstanceUID": f"1.2.{number}"}
+        write_series(tmp_path / "in" / name, "a", 3, **ids)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    assert [(r["patient"], r["status"], r["written"]) for r in report.records] == [
+        ("x", "done", 3),
+        ("y", "done", 3),
+    ]
+    made = find_series(tmp_path / "out").series
+    assert [(one.patient_id, len(one), one.findings) for one in made] == [
+        ("x", 3, ()),
+        ("y", 3, ()),
+    ]
+
+
+@pytest.mark.usefixtures("here")
 def test_nothing_is_made_where_there_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run_batch(tmp_path / "nowhere", tmp_path / "out", SETTINGS)

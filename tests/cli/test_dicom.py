@@ -156,6 +156,24 @@ def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
     assert len(results(tmp_path / "out")) == 4
 
 
+def test_a_damaged_file_is_exit_code_1(source: Path, tmp_path: Path) -> None:
+    """Nobody knows to which series it belonged: the others are complete."""
+    whole = (source / "a-001.dcm").read_bytes()
+    (source / "cut.dcm").write_bytes(whole[:700])
+    result = dicom(source, tmp_path / "out", "--views", 20)
+    assert result.exit_code == 1
+    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "1 files that may have been slices are in no series, such as:" in result.stdout
+    assert "cut.dcm: Rows (0028,0010): expected an integer, got nothing" in result.stdout
+
+
+def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    result = dicom(tmp_path / "in", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "there is no CT series in" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -30,7 +30,15 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tomolearn.dicom import DicomWarning, FindingKind, Reason, find_series, read_slice
+from tomolearn.dicom import (
+    Derivation,
+    DerivedSeries,
+    DicomWarning,
+    FindingKind,
+    Reason,
+    find_series,
+    read_slice,
+)
 
 ORIGIN = (0.0, 0.0, 0.0)
 
@@ -282,7 +290,65 @@ def test_one_identifier_for_different_images_is_no_copy(tmp_path: Path) -> None:
     catalogue = find_series(tmp_path)
     assert [len(one) for one in catalogue.series] == [1]
     assert catalogue.counts == {"identifier used twice": 3}
-    assert "which has another position, size or series" in catalogue.left_out[0].detail
+    assert "which has another position, instance number" in catalogue.left_out[0].detail
+    assert catalogue.lost == catalogue.left_out
+
+
+def test_a_copy_that_says_something_else_is_no_copy(tmp_path: Path) -> None:
+    write(tmp_path / "a", ct_image(0, ORIGIN))
+    write(tmp_path / "b", ct_image(0, ORIGIN, StudyDescription="other"))
+    catalogue = find_series(tmp_path)
+    assert catalogue.counts == {"identifier used twice": 1}
+    assert catalogue.left_out[0].detail.endswith("which has another study description")
+
+
+@pytest.mark.parametrize(
+    "other", [{"PatientID": "B"}, {"StudyInstanceUID": "1.2.9"}], ids=["patient", "study"]
+)
+def test_patients_and_studies_are_never_mixed(other: dict[str, str], tmp_path: Path) -> None:
+    """Even if somebody gave them the same identifiers, of images too."""
+    write_series(tmp_path / "a", along_z(4))
+    write_series(tmp_path / "b", along_z(3), **other)
+    catalogue = find_series(tmp_path)
+    assert catalogue.left_out == ()
+    assert sorted(len(one) for one in catalogue.series) == [3, 4]
+    for one in catalogue.series:
+        assert len({info.path.parent for info in one.slices}) == 1
+        assert [finding.kind for finding in one.findings] == [FindingKind.SHARED_IDENTIFIER]
+        assert "is that of 2 series" in one.findings[0].detail
+    first, second = (DerivedSeries(one, Derivation("x")) for one in catalogue.series)
+    assert first.uid != second.uid
+    assert first.sop_instance_uid(0) != second.sop_instance_uid(0)
+
+
+def test_a_slice_without_study_is_of_that_of_the_others(tmp_path: Path) -> None:
+    write_series(tmp_path, along_z(3))
+    write(tmp_path / "0-first", ct_image(5, (0.0, 0.0, 50.0), StudyInstanceUID=None))
+    (one,) = find_series(tmp_path).series
+    assert (len(one), one.study_uid) == (4, STUDY)
+    assert FindingKind.SHARED_IDENTIFIER not in {finding.kind for finding in one.findings}
+    made = DerivedSeries(one, Derivation("x"))
+    for index in range(4):
+        made.write(index, one.read(index).hounsfield, tmp_path / "out.dcm")
+        assert pydicom.dcmread(tmp_path / "out.dcm").StudyInstanceUID == STUDY
+
+
+def test_a_folder_is_left_out_by_whatever_link_it_is_reached(tmp_path: Path) -> None:
+    source, out = tmp_path / "store" / "in", tmp_path / "store" / "out"
+    write_series(source, along_z(2))
+    write_series(out / "deep", along_z(3), series=f"{SERIES}.1")
+    (source / "results").symlink_to(out, target_is_directory=True)
+    (source / "a-part").symlink_to(out / "deep", target_is_directory=True)
+    (source / "a-file").symlink_to(out / "deep" / "000.dcm")
+    (source / "above").symlink_to(tmp_path / "store", target_is_directory=True)
+    assert len(find_series(source).series) == 2
+    catalogue = find_series(source, without=out)
+    assert [one.uid for one in catalogue.series] == [SERIES]
+    left_out = {one.path.relative_to(source).as_posix() for one in catalogue.left_out}
+    assert left_out == {"results", "a-part", "a-file", "above/out"}
+    assert catalogue.counts == {"excluded": 4}
+    assert catalogue.lost == ()
+    assert len(find_series(source, without=tmp_path / "nowhere").series) == 2
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:

@@ -218,15 +218,6 @@ def test_mixed_size_and_pixel_spacing() -> None:
         found.affine  # noqa: B018
 
 
-def test_mixed_patients_are_found_but_are_a_stack() -> None:
-    other = Identity("1.2.3", "1.2", "P2", "1.9")
-    found = series(infos(along_z(6)), IDENTITY, other)
-    assert "2 pairs of patient and study, among them 'P1' in 1.2 and 'P2'" in only(
-        found, Kind.MIXED_PATIENT
-    )
-    assert found.spacing[0] == 5
-
-
 def test_mixed_frames_of_reference_have_no_distances() -> None:
     other = Identity("1.2.3", "1.2", "P1", "1.8")
     found = series(infos([*along_z(3), *along_z(3)]), IDENTITY, other)

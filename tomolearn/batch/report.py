@@ -59,5 +59,5 @@ class BatchReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every slice of every series has its result."""
-        return all(record["status"] == DONE for record in self.records)
+        """Whether every slice has its result: of every series, and none is damaged beyond that."""
+        return not self.catalogue.lost and all(one["status"] == DONE for one in self.records)

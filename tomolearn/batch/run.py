@@ -92,7 +92,8 @@ def run_batch(
     if scheduler is None:
         prepare_workers()
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
-        catalogue = find_series(root, progress=None if progress is None else progress.searched)
+        searched = None if progress is None else progress.searched
+        catalogue = find_series(root, without=target, progress=searched)
         batch = Batch(catalogue, settings, deidentification, workspace, ledger, progress)
         batch.plan(resume=resume, retry=retry)
         try:

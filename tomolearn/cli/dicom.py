@@ -19,6 +19,7 @@ __all__ = ["dicom"]
 
 _INCOMPLETE = 1
 _TERMINATED = 143
+_SHOWN = 5
 
 
 def dicom(
@@ -109,7 +110,8 @@ def dicom(
 
     Results are valid DICOM series, one per series of the input, in a folder per study. The ledger
     (ledger.jsonl) and a page (summary.html) say what became of every series and file. A run that
-    was stopped or killed is continued by the same command. Exit code 1: some slice was lost.
+    was stopped or killed is continued by the same command. Exit code 1: a slice or a file was lost,
+    or there was no series.
     """
     if scheduler is None and not dry_run:
         from tomolearn._core.forkserver import prepare_workers
@@ -162,7 +164,9 @@ def dicom(
             progress=shown,
         )
     _print_report(report, out)
-    if not report.is_complete:
+    if not report.records:
+        typer.echo(f"there is no CT series in {source}", err=True)
+    if not report.records or not report.is_complete:
         raise typer.Exit(_INCOMPLETE)
 
 
@@ -331,6 +335,10 @@ def _print_report(report: BatchReport, out: Path) -> None:
         f"{report.n_kept} series were there, {report.n_lost} slices lost, "
         f"{_left_out(report.catalogue)}"
     )
+    if lost := report.catalogue.lost:
+        typer.echo(f"{len(lost)} files that may have been slices are in no series, such as:")
+        for one in lost[:_SHOWN]:
+            typer.echo(f"  {one.path}: {one.detail}")
     typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
 
 

@@ -59,7 +59,11 @@ class DerivedSeries:
         self.source = source
         self.derivation = derivation
         self.deidentify = deidentify
-        self._made = derived_uid("series", source.uid, derivation.to_dict())
+        # not the series' own identifier alone: patients and studies may share it by mistake
+        self._made = derived_uid(
+            "series", source.patient_id, source.study_uid, source.uid, derivation.to_dict()
+        )
+        self._study = source.study_uid or derived_uid("StudyInstanceUID", source.uid)
         numbers = {one.instance_number for one in source.slices}
         self._renumber = len(numbers) < len(source) or not all(
             number is not None and abs(number) <= LARGEST_INTEGER for number in numbers
@@ -76,8 +80,7 @@ class DerivedSeries:
     @property
     def study_uid(self) -> str:
         """StudyInstanceUID of the new series: the source's, unless identities are removed."""
-        study = self.source.study_uid
-        return self._replaced(study or derived_uid("StudyInstanceUID", self.source.uid))
+        return self._replaced(self._study)
 
     def sop_instance_uid(self, index: int) -> str:
         """SOPInstanceUID of the slice that is made from slice `index` of the source."""
@@ -96,6 +99,7 @@ class DerivedSeries:
         own = None if self._renumber else one.instance_number
         return DerivedSlice(
             one,
+            self._study,
             self._made,
             number if number <= LARGEST_INTEGER else self.derivation.number,
             index + 1 if own is None else own,

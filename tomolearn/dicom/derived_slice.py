@@ -57,8 +57,8 @@ class DerivedSlice:
     ----------
     source : SliceInfo
         Of which it is made.
-    series : str
-        Identifier of the new series, before identities are removed.
+    study, series : str
+        Identifiers of study and new series, before identities are removed.
     series_number, instance_number : int
         Its numbers.
     derivation : Derivation
@@ -68,6 +68,7 @@ class DerivedSlice:
     """
 
     source: SliceInfo
+    study: str
     series: str
     series_number: int
     instance_number: int
@@ -134,7 +135,7 @@ class DerivedSlice:
                 put_frame(dataset, header, one.frame or 0)
         except DAMAGE as error:
             raise ValueError(f"expected a complete DICOM file, got {said(error)}") from error
-        _complete(dataset, header, one)
+        _complete(dataset, header, one, self.study)
         if self.deidentify is not None:
             self.deidentify.apply(dataset)
         self._stamp(dataset, header)
@@ -226,16 +227,19 @@ def _kind(value: Any) -> str:
     return f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _complete(dataset: Dataset, header: Header, one: SliceInfo) -> None:
+def _complete(dataset: Dataset, header: Header, one: SliceInfo, study: str) -> None:
     """Add what a CT image must have and the source lacks, and its geometry if it was unreadable."""
     assign(dataset, Modality="CT")
     for keyword in _TYPE_2:
         if keyword not in dataset:
             assign(dataset, **{keyword: None})
     series = text(header.dataset, "SeriesInstanceUID")
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+    for keyword, identifier in (
+        ("StudyInstanceUID", study),
+        ("FrameOfReferenceUID", derived_uid("FrameOfReferenceUID", series)),
+    ):
         if not text(dataset, keyword):
-            assign(dataset, **{keyword: derived_uid(keyword, series)})
+            assign(dataset, **{keyword: identifier})
     for keyword, values in (
         ("PixelSpacing", one.spacing),
         ("ImagePositionPatient", one.position),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydicom.tag import Tag
 
+from tomolearn.dicom.geometry import Finding, FindingKind
 from tomolearn.dicom.headers import NotASlice, Reason, header_of, opened
 from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.series import Series, make_series
@@ -32,6 +33,12 @@ _TAGS: Final = tuple(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
+_Member = tuple[SliceInfo, Identity]
+_Key = tuple[str, str, str, str]
+# A file that ends too soon may have lost any of these; one without geometry alone has not ended.
+_LOST: Final = {
+    Reason.DAMAGED, Reason.UNREADABLE, Reason.NO_IMAGE, Reason.NO_IDENTIFIER, Reason.CONFLICT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,11 @@ class Catalogue:
     n_files: int
 
     @property
+    def lost(self) -> tuple[LeftOut, ...]:
+        """Files left out that may have been slices: they belong to no series, and should."""
+        return tuple(one for one in self.left_out if one.reason in _LOST)
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many files were left out for which reason, the most frequent first."""
         return {
@@ -83,19 +95,25 @@ class Catalogue:
 
 
 def find_series(
-    root: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    root: str | os.PathLike[str],
+    *,
+    without: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Catalogue:
     """Find the CT series in a tree of files.
 
     Only headers are read. Files are told by their contents, never by their names. Links are
-    followed, and each folder is entered once, whatever links lead to it. Of several files with one
-    SOPInstanceUID the first in the order of paths is kept; whether the others are copies is judged
-    by their headers.
+    followed, and each folder is entered once, whatever links lead to it. A series is what has one
+    SeriesInstanceUID, one patient and one study; a slice that does not say its study is of that of
+    the others. Of several files of a series with one SOPInstanceUID the first in the order of
+    paths is kept; whether the others are copies is judged by their headers.
 
     Parameters
     ----------
     root : path
         A folder, or a single file.
+    without : path, optional
+        A folder that is left out, by whatever link it or something in it is reached.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
 
@@ -116,9 +134,9 @@ def find_series(
         files = [root]
     else:
         os.scandir(root).close()
-        files, left_out = _files(root)
-    members: dict[str, list[tuple[SliceInfo, Identity]]] = {}
-    seen: dict[str, tuple[tuple[SliceInfo, ...], Identity]] = {}
+        files, left_out = _files(root, None if without is None else Path(without).resolve())
+    members: dict[str, list[_Member]] = {}
+    seen: dict[_Key, tuple[tuple[SliceInfo, ...], Identity]] = {}
     for done, path in enumerate(files, start=1):
         try:
             slices, identity = _read(path)
@@ -128,11 +146,11 @@ def find_series(
         except OSError as error:
             left_out.append(LeftOut(path, Reason.UNREADABLE, str(error)))
         else:
-            seen[slices[0].sop_instance_uid] = slices, identity
+            seen[_key(slices, identity)] = slices, identity
             members.setdefault(identity.series_uid, []).extend((one, identity) for one in slices)
         if progress is not None:
             progress(done, len(files))
-    series = [make_series(*map(list, zip(*found, strict=True))) for found in members.values()]
+    series = [one for found in members.values() for one in _divided(found)]
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
     left_out.sort(key=lambda one: one.path)
     return Catalogue(root, tuple(series), tuple(left_out), len(files))
@@ -153,39 +171,69 @@ def _read(path: Path) -> tuple[tuple[SliceInfo, ...], Identity]:
 def _check_new(
     slices: tuple[SliceInfo, ...],
     identity: Identity,
-    seen: dict[str, tuple[tuple[SliceInfo, ...], Identity]],
+    seen: Mapping[_Key, tuple[tuple[SliceInfo, ...], Identity]],
 ) -> None:
-    """Check that no file with the same identifier came before.
+    """Check that no file of the same series with the same identifier came before.
 
     Raises
     ------
     NotASlice
         If one did.
     """
-    uid = slices[0].sop_instance_uid
-    if uid not in seen:
+    key = _key(slices, identity)
+    if key not in seen:
         return
-    others, other_identity = seen[uid]
-    same = identity == other_identity and _without_path(slices) == _without_path(others)
+    others, other_identity = seen[key]
+    differing = [*_differing(identity, other_identity)]
+    if len(slices) == len(others):
+        for one, other in zip(slices, others, strict=True):
+            differing += _differing(replace(one, path=other.path), other)
+    else:
+        differing.append("number of frames")
     raise NotASlice(
-        Reason.COPY if same else Reason.CONFLICT,
-        f"SOPInstanceUID (0008,0018): expected a new one, got {uid}, that of {others[0].path}"
-        + ("" if same else ", which has another position, size or series"),
+        Reason.CONFLICT if differing else Reason.COPY,
+        f"SOPInstanceUID (0008,0018): expected a new one, got {slices[0].sop_instance_uid}, that "
+        f"of {others[0].path}"
+        + (f", which has another {', '.join(dict.fromkeys(differing))}" if differing else ""),
     )
 
 
-def _without_path(slices: tuple[SliceInfo, ...]) -> list[tuple[object, ...]]:
-    return [
-        (one.frame, one.position, one.orientation, one.shape, one.spacing, one.instance_number)
-        for one in slices
-    ]
+def _key(slices: tuple[SliceInfo, ...], identity: Identity) -> _Key:
+    return identity.patient_id, identity.study_uid, identity.series_uid, slices[0].sop_instance_uid
 
 
-def _files(root: Path) -> tuple[list[Path], list[LeftOut]]:
+def _differing(one: Any, other: Any) -> list[str]:
+    """Return the names of the fields in which two values of one class differ."""
+    names = (field.name for field in fields(one))
+    return [name.replace("_", " ") for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def _divided(members: Sequence[_Member]) -> list[Series]:
+    """Return the series of slices with one SeriesInstanceUID, which several may share."""
+    groups: dict[tuple[str, str], list[_Member]] = {}
+    for member in members:
+        identity = member[1]
+        groups.setdefault((identity.patient_id, identity.study_uid), []).append(member)
+    for patient, study in [key for key in groups if not key[1]]:
+        others = [key for key in groups if key[0] == patient and key[1]]
+        if len(others) == 1:
+            groups[others[0]] += groups.pop((patient, study))
+    series = [make_series(*map(list, zip(*found, strict=True))) for found in groups.values()]
+    if len(series) == 1:
+        return series
+    shared = Finding(
+        FindingKind.SHARED_IDENTIFIER,
+        f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
+        "different patients or studies.",
+    )
+    return [replace(one, findings=(shared, *one.findings)) for one in series]
+
+
+def _files(root: Path, without: Path | None) -> tuple[list[Path], list[LeftOut]]:
     """Return all files below a folder, sorted, and what cannot be listed."""
     files: list[Path] = []
     left_out: list[LeftOut] = []
-    for found in _walk(root, set()):
+    for found in _walk(root, without):
         if isinstance(found, LeftOut):
             left_out.append(found)
         else:
@@ -193,8 +241,9 @@ def _files(root: Path) -> tuple[list[Path], list[LeftOut]]:
     return sorted(files), left_out
 
 
-def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path | LeftOut]:
+def _walk(folder: Path, without: Path | None) -> Iterator[Path | LeftOut]:
     waiting = [folder]
+    entered: set[tuple[int, int]] = set()
     links: list[Path] = []
     while waiting or links:
         # Links come last, so that a folder keeps its own name if a link leads to it as well.
@@ -204,6 +253,9 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path | LeftOu
             if (status.st_dev, status.st_ino) in entered:
                 continue
             entered.add((status.st_dev, status.st_ino))
+            if without is not None and without.exists() and place.samefile(without):
+                yield _excluded(place, without)
+                continue
             with os.scandir(place) as listing:
                 entries = list(listing)
         except OSError as error:
@@ -211,6 +263,13 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path | LeftOu
             continue
         for entry in sorted(entries, key=lambda one: one.name):
             path = Path(entry.path)
+            if (
+                entry.is_symlink()
+                and without is not None
+                and path.resolve().is_relative_to(without)
+            ):
+                yield _excluded(path, without)
+                continue
             try:
                 is_folder = entry.is_dir()
             except OSError as error:
@@ -222,3 +281,7 @@ def _walk(folder: Path, entered: set[tuple[int, int]]) -> Iterator[Path | LeftOu
                 links.append(path)
             else:
                 waiting.append(path)
+
+
+def _excluded(path: Path, folder: Path) -> LeftOut:
+    return LeftOut(path, Reason.EXCLUDED, f"expected a path outside of {folder}, got one in it")

@@ -48,7 +48,7 @@ differ from that of the positions."""
 class FindingKind(StrEnum):
     """What can be odd about a series."""
 
-    MIXED_PATIENT = "mixed patient or study"
+    SHARED_IDENTIFIER = "identifier of several series"
     MIXED_FRAME_OF_REFERENCE = "mixed frame of reference"
     MIXED_ORIENTATION = "mixed orientation"
     MIXED_SIZE = "mixed size"
@@ -64,12 +64,9 @@ class FindingKind(StrEnum):
 
 IRREGULAR: Final = frozenset(FindingKind) - {
     FindingKind.GANTRY_TILT, FindingKind.TILT_DISAGREES, FindingKind.OBLIQUE,
-    FindingKind.MIXED_PATIENT,
+    FindingKind.SHARED_IDENTIFIER,
 }  # fmt: skip
-"""Findings with which a series is no stack of evenly spaced equal slices.
-
-A mixed patient is none of them, being worse: the slices may form a perfect stack.
-"""
+"""Findings with which a series is no stack of evenly spaced equal slices."""
 
 _MIXED = (
     FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION,
@@ -178,16 +175,6 @@ def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.fl
 
 def _mixed_identities(identities: Sequence[Identity]) -> list[Finding]:
     found = []
-    patients = sorted({(one.patient_id, one.study_uid) for one in identities})
-    if len(patients) > 1:
-        (patient, study), (other, other_study) = patients[:2]
-        found.append(
-            Finding(
-                FindingKind.MIXED_PATIENT,
-                f"{len(patients)} pairs of patient and study, among them {patient!r} in {study} "
-                f"and {other!r} in {other_study}.",
-            )
-        )
     frames = sorted({one.frame_of_reference_uid for one in identities})
     if len(frames) > 1:
         found.append(

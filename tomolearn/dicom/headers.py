@@ -53,6 +53,7 @@ class Reason(StrEnum):
     NO_GEOMETRY = "no geometry"
     COPY = "identical copy"
     CONFLICT = "identifier used twice"
+    EXCLUDED = "excluded"
 
 
 # Storage classes that have a reason of their own, by the beginning of their UID.
