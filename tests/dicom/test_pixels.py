@@ -207,7 +207,9 @@ def test_polarity_of_display_changes_no_value(legal: str, tmp_path: Path) -> Non
 
 def test_twelve_bits_with_an_overlay_in_the_four_above(tmp_path: Path) -> None:
     stored = noise(np.uint16)
-    path = write(tmp_path / "a.dcm", image(stored, BitsStored=12, HighBit=11))
+    dataset = image(stored, BitsStored=12, HighBit=11)
+    dataset.add_new(0x60000100, "US", 16)
+    path = write(tmp_path / "a.dcm", dataset)
     dataset = pydicom.dcmread(path)
     assert (dataset.BitsStored, dataset.HighBit) == (12, 11)
     np.testing.assert_array_equal(read_slice(path).hounsfield, (stored & 0x0FFF) - 1024.0)
@@ -301,3 +303,41 @@ def test_which_frame(tmp_path: Path) -> None:
     for frame in (-1, 1):
         with pytest.raises(ValueError, match=f"frame: expected 0 to 0, got {frame}"):
             read_slice(classic, frame=frame)
+
+
+@pytest.mark.parametrize("limit", [None, 1], ids=["value", "range"])
+@pytest.mark.parametrize(("dtype", "padding"), [(np.uint16, 63536), (np.int16, -3024)])
+@pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
+def test_padding_may_have_bits_that_are_not_stored(
+    dtype: Any, padding: int, limit: int | None, big: bool, tmp_path: Path
+) -> None:
+    """Decoders cut them off: what is outside of the field of view would become bone."""
+    stored = np.array([[padding, 100, 2047], [0, 7, padding]], dtype)
+    dataset = image(stored, BitsStored=12, HighBit=11)
+    vr = "US" if stored.dtype.kind == "u" else "SS"
+    dataset.add_new("PixelPaddingValue", vr, padding)
+    if limit is not None:
+        dataset.add_new("PixelPaddingRangeLimit", vr, padding + limit)
+    path = write(tmp_path / "a.dcm", dataset)
+    if big:
+        dataset.PixelData = stored.byteswap().tobytes()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        pydicom.dcmwrite(
+            path, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True
+        )
+    ct = read_slice(path)
+    np.testing.assert_array_equal(ct.padding, stored == padding)
+    np.testing.assert_array_equal(
+        ct.hounsfield, np.where(stored == padding, -1000, stored.astype(float) - 1024)
+    )
+
+
+def test_values_of_more_bits_than_are_stored_are_told(tmp_path: Path) -> None:
+    stored = np.array([[5000, 100], [4095, 0]], np.uint16)
+    path = write(tmp_path / "a.dcm", image(stored, BitsStored=12, HighBit=11))
+    with pytest.warns(DicomWarning, match=r"BitsStored \(0028,0101\): expected values of 12 bits"):
+        read_slice(path)
+    # the sign of negative values is no deviation
+    signed = np.array([[-5, 100], [-2048, 2047]], np.int16)
+    ct = read_slice(write(tmp_path / "c.dcm", image(signed, BitsStored=12, HighBit=11)))
+    np.testing.assert_array_equal(ct.hounsfield, signed - 1024.0)

@@ -146,6 +146,16 @@ class Pixels:
             raise wrong("PixelData", "a complete image", said(error)) from error
         return stored
 
+    def words(self, frame: int) -> NDArray[Any] | None:
+        """Return the values of one frame with all their bits; None if they are compressed."""
+        if self.transfer_syntax not in _NATIVE:
+            return None
+        order = ">" if self.transfer_syntax == ExplicitVRBigEndian else "<"
+        kind = f"{order}{'i' if self.signed else 'u'}{self.bits_allocated // 8}"
+        rows, columns = self.shape
+        found = np.frombuffer(self._native(frame), kind, rows * columns).reshape(self.shape)
+        return found.astype(found.dtype.newbyteorder("="))
+
     def _native(self, frame: int) -> bytes:
         size = self.shape[0] * self.shape[1] * self.bits_allocated // 8
         self.stream.seek(self.offset + frame * size)
@@ -288,7 +298,12 @@ def hounsfield_units(
     """
     slope, intercept = _rescaling(header, frame)
     stored = pixels.stored(frame)
+    words = pixels.words(frame)
     padding = _padding(header, stored)
+    if words is not None and pixels.bits_stored < pixels.bits_allocated:
+        # the decoder has cut off the bits above those stored, which some padding has
+        padding |= _padding(header, words)
+        _check_high_bits(header, pixels, words[~padding])
     hounsfield = (stored * slope + intercept).astype(np.float32)
     hounsfield[padding] = AIR
     low, high = float(hounsfield.min()), float(hounsfield.max())
@@ -318,6 +333,19 @@ def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     if abs(intercept) > HOUNSFIELD_LIMIT:
         raise wrong("RescaleIntercept", f"at most {HOUNSFIELD_LIMIT:g} HU", f"{intercept:g}")
     return slope, intercept
+
+
+def _check_high_bits(header: Header, pixels: Pixels, words: NDArray[Any]) -> None:
+    """Note where values have more bits than the file says, and no overlay is there."""
+    above = words.astype(np.int64) >> pixels.bits_stored
+    # those of negative values are the sign
+    extra = int(((above != 0) & ~(pixels.signed & (above == -1))).sum())
+    tags = header.dataset.keys()
+    if extra and not any(0x6000 <= tag.group <= 0x60FF for tag in tags):
+        header.deviations.append(
+            f"{tag_name('BitsStored')}: expected values of {pixels.bits_stored} bits, got "
+            f"{extra} of more, which were cut off"
+        )
 
 
 def _padding(header: Header, stored: NDArray[Any]) -> NDArray[np.bool_]:
