@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -117,12 +118,16 @@ def test_download(tmp_path, monkeypatch):
             "series_size_MB": [50.0, 9.0, 1000.0, 150.0],
         }
     )
-    client = SimpleNamespace(
-        index=index,
-        download_from_selection=lambda folder, **options: calls.append(
-            (folder, options["seriesInstanceUID"])
-        ),
-    )
+
+    def transfer(folder, **options):
+        calls.append((folder, options["seriesInstanceUID"]))
+        for row in index[index.SeriesInstanceUID.isin(calls[-1][1])].itertuples():
+            series = Path(folder, row.PatientID, "study", row.SeriesInstanceUID)
+            series.mkdir(parents=True, exist_ok=True)
+            for number in range(row.instanceCount):
+                (series / f"{number}.dcm").touch()
+
+    client = SimpleNamespace(index=index, download_from_selection=transfer)
     package = SimpleNamespace(IDCClient=lambda: client)
     monkeypatch.setitem(sys.modules, "idc_index", package)
     dry = run("download", tmp_path / "out", "--n", 2, "--dry-run")

@@ -1,5 +1,7 @@
 """Selection from the bundled index of the Imaging Data Commons; only the transfer is a stand-in."""
 
+from pathlib import Path
+
 import pytest
 
 from tomolearn.data.lidc import select_series
@@ -38,18 +40,27 @@ def test_chosen_patients(client):
     assert first.n_files == rows.instanceCount.sum()
 
 
+class Transfer:
+    """Brings empty files, all but the last few of each series."""
+
+    def __init__(self, client, *, missing=0):
+        self.index, self.missing, self.calls = client.index, missing, []
+
+    def download_from_selection(self, downloadDir, **options):
+        self.calls.append((downloadDir, dict(options)))
+        rows = self.index[self.index.SeriesInstanceUID.isin(options["seriesInstanceUID"])]
+        for row in rows.itertuples():
+            folder = Path(downloadDir, row.PatientID, row.StudyInstanceUID, row.SeriesInstanceUID)
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(row.instanceCount - self.missing):
+                (folder / f"{number}.dcm").touch()
+
+
 def test_transfer_gets_the_selection(client, tmp_path):
-    calls = []
-
-    class Transfer:
-        index = client.index
-
-        def download_from_selection(self, downloadDir, **options):
-            calls.append((downloadDir, options))
-
-    chosen = select_series(n_patients=2, client=Transfer())
-    chosen.run(tmp_path / "new" / "folder", client=Transfer())
-    ((folder, options),) = calls
+    transfer = Transfer(client)
+    chosen = select_series(n_patients=2, client=transfer)
+    chosen.run(tmp_path / "new" / "folder", client=transfer)
+    ((folder, options),) = transfer.calls
     assert folder == str(tmp_path / "new" / "folder")
     assert (tmp_path / "new" / "folder").is_dir()
     assert options.pop("seriesInstanceUID") == list(chosen.series_uids)
@@ -57,6 +68,21 @@ def test_transfer_gets_the_selection(client, tmp_path):
         "dirTemplate": "%PatientID/%StudyInstanceUID/%SeriesInstanceUID",
         "use_s5cmd_sync": True,
     }
+
+
+def test_what_did_not_arrive_is_told(client, tmp_path):
+    """The client logs that there was no network, and returns."""
+    transfer = Transfer(client, missing=1)
+    chosen = select_series(n_patients=2, client=transfer)
+    wanted = chosen.files_per_series[0]
+    message = f"got 2 incomplete, the first {chosen.series_uids[0]} with {wanted - 1} of {wanted}"
+    with pytest.raises(OSError, match=message):
+        chosen.run(tmp_path, client=transfer)
+    transfer.missing = 0
+    chosen.run(tmp_path, client=transfer)
+    transfer.missing = 10_000
+    with pytest.raises(OSError, match=f"with 0 of {wanted} files"):
+        chosen.run(tmp_path / "other", client=transfer)
 
 
 def test_the_client_knows_these_arguments(client):

@@ -115,7 +115,13 @@ def test_damaged_annotations_are_told(two):
 
 def test_two_annotations_of_one_series_are_told(two):
     (path,) = ct_folder(two, 1).glob("*.xml")
-    shutil.copy(path, path.with_name("zz.xml"))
+    other = path.with_name("zz.xml")
+    shutil.copy(path, other)
+    # the published set has some files twice
+    assert build_index(two).problems == ()
+    text = other.read_text()
+    assert "<xCoord>" in text
+    other.write_text(text.replace("<xCoord>", "<xCoord>1", 1))
     (problem,) = build_index(two).problems
     assert "zz.xml: expected one file per series, got also" in problem
 

@@ -1,7 +1,8 @@
-"""Files that appear only when they are complete."""
+"""Files that appear only when they are complete, and folders that one run works in."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["complete_file"]
+__all__ = ["complete_file", "locked"]
 
 
 @contextmanager
@@ -28,3 +29,26 @@ def complete_file(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, place: Path) -> Iterator[None]:
+    """Hold the lock of this file, which is made if it is missing.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it; the message names `place`, which the lock is for.
+    """
+    import fcntl
+
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise BlockingIOError(
+                errno.EAGAIN, "another run is at work in this folder", str(place)
+            ) from error
+        yield

@@ -8,13 +8,15 @@ into anything that counts.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
+
+from tomolearn._core.files import locked
 
 __all__ = ["HIDDEN", "Workspace"]
 
@@ -40,34 +42,22 @@ class Workspace:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._hidden = out / HIDDEN
-        self._lock: IO[bytes] | None = None
+        self._held = ExitStack()
         self._run = self._hidden / f"run-{uuid.uuid4().hex}"
 
     def __enter__(self) -> Self:
-        import fcntl
-
         self._hidden.mkdir(parents=True, exist_ok=True)
-        lock = (self._hidden / "lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise BlockingIOError(
-                errno.EAGAIN, "another run is at work in this folder", str(self.out)
-            ) from error
-        self._lock = lock
-        self._take_over()
+        with ExitStack() as stack:
+            stack.enter_context(locked(self._hidden / "lock", self.out))
+            self._take_over()
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
+        with self._held:
             # an empty folder has nothing for a later run to take over
             if not any(self._run.iterdir()):
                 self._run.rmdir()
-            self._lock.close()
-            self._lock = None
 
     def _take_over(self) -> None:
         earlier = sorted(self._hidden.glob("run-*"))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomolearn._core.checks import check_float, check_int
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc import storage
-from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
+from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients, state
 from tomolearn.data.lidc.masks import (
     Consensus,
     SlicePositions,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tomolearn.dicom import Catalogue, Series
 
 __all__ = ["CacheReport", "SliceSelection", "write_slices"]
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class _Notes:
     """What is told about one patient's folder."""
 
     patients: list[str] = field(default_factory=list)
+    n_slices: int = 0
     without_part: int = 0
     left_out: list[str] = field(default_factory=list)
 
@@ -175,34 +178,41 @@ def write_slices(
     named = [folder.patient for folder in folders]
     if None not in named:
         split.check_known(name for name in named if name is not None)
+    annotations = AnnotationFiles(None if xml is None else Path(xml))
+    problems = list(annotations.problems.values())
+    # a patient's file of another tree would do as little as one of other settings
+    sources = {"root": str(root.resolve()), "xml": xml and [str(Path(xml).resolve()), state(xml)]}
+    writer = _Writer(preparation, selection, split, annotations)
     parts = path.with_name(f".{path.name}.parts")
     parts.mkdir(exist_ok=True)
-    for leftover in (*parts.glob(".*.partial"), *path.parent.glob(f".{path.name}.*.partial")):
-        # of a run that was killed
-        leftover.unlink(missing_ok=True)
-    annotations = AnnotationFiles(None if xml is None else Path(xml))
-    # a patient's file of another tree would do as little as one of other settings
-    sources = {"root": str(root.resolve()), "xml": xml and str(Path(xml).resolve())}
-    writer = _Writer(preparation, selection, split, annotations, settings | sources)
-    files: list[Path] = []
-    notes: list[_Notes] = []
-    for done, folder in enumerate(folders, 1):
-        file = parts / f"{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}.h5"
-        if storage.attribute(file, "settings") != writer.settings:
-            writer.write(folder, file)
-        files.append(file)
-        notes.append(_Notes(**storage.attribute(file, "notes")))
-        if progress is not None:
-            progress(done, len(folders))
-    split.check_known(patient for note in notes for patient in note.patients)
-    counts = storage.join(files, path, settings, preparation.size, nodules=selection.nodules)
-    shutil.rmtree(parts)
-    return CacheReport(
-        path,
-        *counts,
-        sum(note.without_part for note in notes),
-        tuple(dict.fromkeys(line for note in notes for line in note.left_out)),
-    )
+    with locked(parts / "lock", parts):
+        for leftover in (*parts.glob(".*.partial"), *path.parent.glob(f".{path.name}.*.partial")):
+            # of a run that was killed
+            leftover.unlink(missing_ok=True)
+        files: list[Path] = []
+        notes: list[_Notes] = []
+        for done, folder in enumerate(folders, 1):
+            file = parts / f"{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}.h5"
+            made_of = settings | sources | {"content": state(folder.path)}
+            if storage.attribute(file, "settings") != made_of:
+                writer.write(folder, file, made_of)
+            files.append(file)
+            notes.append(_Notes(**storage.attribute(file, "notes")))
+            if progress is not None:
+                progress(done, len(folders))
+        split.check_known(patient for note in notes for patient in note.patients)
+        lines = (*problems, *(line for note in notes for line in note.left_out))
+        left_out = tuple(dict.fromkeys(lines))
+        if not any(note.n_slices for note in notes):
+            shutil.rmtree(parts)
+            reasons = "".join(f"; {line}" for line in left_out[:_SHOWN])
+            raise ValueError(
+                f"{path}: expected slices to write, got none that are wanted, of {len(folders)} "
+                f"folders{reasons}"
+            )
+        counts = storage.join(files, path, settings, preparation.size, nodules=selection.nodules)
+        shutil.rmtree(parts)
+    return CacheReport(path, *counts, sum(note.without_part for note in notes), left_out)
 
 
 @dataclass(frozen=True)
@@ -211,10 +221,9 @@ class _Writer:
     selection: SliceSelection
     split: PatientSplit
     annotations: AnnotationFiles
-    settings: dict[str, Any]
 
-    def write(self, folder: PatientFolder, path: Path) -> None:
-        """Write the slices of one folder to a file of its own."""
+    def write(self, folder: PatientFolder, path: Path, made_of: dict[str, Any]) -> None:
+        """Write the slices of one folder to a file of its own, which says what it is made of."""
         import h5py
 
         catalogue = folder.catalogue()
@@ -231,7 +240,8 @@ class _Writer:
                 self._write_patient(file, part, series, catalogue, notes)
             problems = self.annotations.problems
             notes.left_out += [text for at, text in problems.items() if at not in known]
-            file.attrs["settings"] = json.dumps(self.settings)
+            notes.n_slices = len(file["z"])
+            file.attrs["settings"] = json.dumps(made_of)
             file.attrs["notes"] = json.dumps(asdict(notes))
 
     def _write_patient(
@@ -271,6 +281,8 @@ class _Writer:
         if annotations is None:
             raise ValueError("expected annotations that can be read, got none")
         positions = SlicePositions.of(series)
+        if sizes := {one.shape for one in series.slices} - {positions.shape}:
+            raise ValueError(f"expected slices of one size for masks, got also {sorted(sizes)}")
         return [
             consensus(marks, positions, level=self.selection.level)
             for marks in cluster_nodules(annotations.nodules, positions)

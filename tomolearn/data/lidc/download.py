@@ -29,16 +29,21 @@ class Download:
         Which.
     patients : tuple of str
         Their patients, each once.
-    n_files : int
-        Number of files.
+    files_per_series : tuple of int
+        Number of files of each series.
     megabytes : float
         Their size, in 10^6 bytes.
     """
 
     series_uids: tuple[str, ...]
     patients: tuple[str, ...]
-    n_files: int
+    files_per_series: tuple[int, ...]
     megabytes: float
+
+    @property
+    def n_files(self) -> int:
+        """Number of files."""
+        return sum(self.files_per_series)
 
     def run(self, folder: str | os.PathLike[str], *, client: Any = None) -> None:
         """Download them, those that are not there yet, as ``patient/study/series/file``.
@@ -54,6 +59,9 @@ class Download:
         ------
         ImportError
             If idc-index is not installed.
+        OSError
+            If some did not arrive, for which the client has its reasons in the log; the same call
+            goes on where it was.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
         (_client() if client is None else client).download_from_selection(
@@ -62,6 +70,24 @@ class Download:
             dirTemplate=_LAYOUT,
             use_s5cmd_sync=True,
         )
+        # the client reports what went wrong to the log alone
+        there = {path.name: path for path in Path(folder).glob("*/*/*")}
+        counts = [
+            sum(1 for _ in there[uid].iterdir()) if uid in there else 0 for uid in self.series_uids
+        ]
+        missing = [
+            (uid, found, wanted)
+            for uid, found, wanted in zip(
+                self.series_uids, counts, self.files_per_series, strict=True
+            )
+            if found < wanted
+        ]
+        if missing:
+            uid, found, wanted = missing[0]
+            raise OSError(
+                f"{folder}: expected {len(self.series_uids)} series, got {len(missing)} "
+                f"incomplete, the first {uid} with {found} of {wanted} files; run it again to go on"
+            )
 
 
 def select_series(
@@ -116,7 +142,7 @@ def select_series(
     return Download(
         tuple(index.SeriesInstanceUID),
         tuple(dict.fromkeys(index.PatientID)),
-        int(index.instanceCount.sum()),
+        tuple(map(int, index.instanceCount)),
         float(index.series_size_MB.sum()),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_
 if TYPE_CHECKING:
     from tomolearn.dicom import Catalogue, Series
 
-__all__ = ["AnnotationFiles", "PatientFolder", "find_patients"]
+__all__ = ["AnnotationFiles", "PatientFolder", "find_patients", "state"]
 
 _PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 # manifest-<number>/LIDC-IDRI/LIDC-IDRI-0001 in downloads by NBIA's client
@@ -81,6 +83,19 @@ def _named(folder: Path, depth: int) -> Iterator[Path]:
             yield from _named(path, depth - 1)
 
 
+def state(folder: str | os.PathLike[str]) -> str:
+    """Return a digest of the names, sizes and times of all files below a folder."""
+    digest = hashlib.sha256()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            about = os.stat(path) if os.path.exists(path) else os.lstat(path)
+            line = (os.path.relpath(path, folder), about.st_size, about.st_mtime_ns)
+            digest.update(repr(line).encode())
+    return digest.hexdigest()[:32]
+
+
 class AnnotationFiles:
     """XML files by the series that they are about.
 
@@ -135,8 +150,16 @@ class AnnotationFiles:
                 continue
             if uid is None:
                 continue
-            if uid in found:
+            if uid in found and not _same_marks(path, found[uid]):
                 self.problems[path] = f"{path}: expected one file per series, got also {found[uid]}"
-                continue
-            found[uid] = path
+            found.setdefault(uid, path)
         return found
+
+
+def _same_marks(one: Path, other: Path) -> bool:
+    """Return whether two files say the same; the published set has some series twice."""
+    try:
+        marks = [read_annotations(path) for path in (one, other)]
+    except (OSError, ValueError):
+        return False
+    return marks[0] == replace(marks[1], path=marks[0].path)

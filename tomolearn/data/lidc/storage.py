@@ -77,10 +77,6 @@ def join(
     dict, dict
         Numbers of slices, and of patients, by part.
 
-    Raises
-    ------
-    ValueError
-        If there is no slice in any of them.
     """
     import h5py
 
@@ -92,8 +88,6 @@ def join(
             with h5py.File(one, "r") as source:
                 file_sizes.append(len(source["z"]))
         total = sum(file_sizes)
-        if not total:
-            raise ValueError(f"{path}: expected slices to write, got none that are wanted")
         create(target, total, size, nodules=nodules)
         begin = 0
         for one, n in zip(files, file_sizes, strict=True):

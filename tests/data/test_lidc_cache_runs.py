@@ -1,0 +1,121 @@
+"""Runs that make a cache of slices: what changed meanwhile, what is odd, two at once."""
+
+import shutil
+
+import h5py
+import pydicom
+import pytest
+from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
+
+from data_sim.lidc import write_lidc
+from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, write_slices
+
+SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
+SMALL = Preparation(128)
+
+
+class Stopped(Exception):
+    """What ends a run."""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tree")
+    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
+    return root
+
+
+def first_xml(root):
+    return sorted(root.rglob("*.xml"))[0]
+
+
+def test_files_that_came_since_are_seen(tree, tmp_path):
+    """A part that was written before its patient's folder was complete is made again."""
+    root = shutil.copytree(tree, tmp_path / "tree")
+    patient = sorted(root.iterdir())[0]
+    (series,) = {path.parent for path in patient.rglob("*.xml")}
+    late = sorted(series.glob("*.dcm"))[-2:]
+    for path in late:
+        path.rename(tmp_path / path.name)
+
+    def stop(done, total):
+        if done == 2:
+            raise Stopped
+
+    options = {"preparation": SMALL, "split": SPLIT}
+    with pytest.raises(Stopped):
+        write_slices(root, tmp_path / "a.h5", progress=stop, **options)
+    for path in late:
+        (tmp_path / path.name).rename(path)
+    continued = write_slices(root, tmp_path / "a.h5", **options)
+    fresh = write_slices(root, tmp_path / "b.h5", **options)
+    assert continued.n_slices == fresh.n_slices
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_annotations_that_come_later_are_seen(tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    taken = {path: path.read_bytes() for path in root.rglob("*.xml")}
+    for path in taken:
+        path.unlink()
+    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "split": SPLIT}
+    with pytest.raises(
+        ValueError, match=r"none that are wanted.* expected annotations that can be"
+    ):
+        write_slices(root, tmp_path / "a.h5", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+    for path, content in taken.items():
+        path.write_bytes(content)
+    assert sum(write_slices(root, tmp_path / "a.h5", **options).n_slices.values()) > 0
+
+
+def test_annotations_apart_that_cannot_be_read_are_told(tree, tmp_path):
+    root, xml = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "xml"
+    xml.mkdir()
+    for number, path in enumerate(sorted(root.rglob("*.xml"))):
+        path.rename(xml / f"{number}.xml")
+    damaged = xml / "0.xml"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    selection = SliceSelection(nodules=True)
+    report = write_slices(
+        root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT, xml=xml
+    )
+    assert f"{damaged}: expected XML" in report.left_out[0]
+    assert "expected annotations that can be read" in report.left_out[1]
+
+
+def test_a_slice_of_another_size_costs_its_series(tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    odd = sorted(first_xml(root).parent.glob("*.dcm"))[0]
+    dataset = pydicom.dcmread(odd)
+    dataset.Rows = dataset.Columns = 16
+    dataset.PixelData = dataset.PixelData[: 16 * 16 * 2]
+    dataset.save_as(odd)
+    for selection in (SliceSelection(nodules_only=True), SliceSelection(nodules=True)):
+        report = write_slices(
+            root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT
+        )
+        (line,) = report.left_out
+        assert "expected slices of one size for masks, got also [(16, 16)]" in line
+
+
+def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):
+    def voxels(**options):
+        selection = SliceSelection(nodules=True, **options)
+        write_slices(tree, tmp_path / "a.h5", selection=selection, split=SPLIT)
+        with h5py.File(tmp_path / "a.h5") as file:
+            return int(file["nodules"][()].sum())
+
+    some, all_of_them, four = voxels(level=0.01), voxels(level=1.0), voxels(min_readers=4)
+    assert some > voxels() > all_of_them > 0
+    assert 0 < four < voxels()
+
+
+def test_two_runs_at_once(tree, tmp_path):
+    options = {"preparation": SMALL, "split": SPLIT}
+
+    def other(done, total):
+        with pytest.raises(BlockingIOError, match="another run is at work in this folder"):
+            write_slices(tree, tmp_path / "a.h5", **options)
+
+    write_slices(tree, tmp_path / "a.h5", progress=other, **options)
