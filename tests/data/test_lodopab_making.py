@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pydicom
 import pytest
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
@@ -18,7 +19,14 @@ from data_sim.lidc import write_lidc
 from tomolearn import RayTransform
 from tomolearn.data import LoDoPaBPairs
 from tomolearn.data.lidc import PARTS, PatientSplit
-from tomolearn.data.lodopab import Recipe, make_lodopab, making, pairs, select_samples
+from tomolearn.data.lodopab import (
+    Recipe,
+    make_lodopab,
+    making,
+    pairs,
+    read_series_list,
+    select_samples,
+)
 from tomolearn.dicom import find_series, read_slice
 
 RECIPE = Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
@@ -247,3 +255,79 @@ def test_errors(tree, tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
         make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_of_another_tree_are_refused(tree, made, tmp_path):
+    """A finished folder was taken for the result of whatever tree."""
+    folder, _ = made
+    before = bytes_of(folder)
+    elsewhere = shutil.copytree(tree, tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="got some with another root; choose another folder"):
+        make_lodopab(elsewhere, folder, **OPTIONS)
+    with pytest.raises(NotADirectoryError, match="nowhere: expected a folder of LIDC-IDRI"):
+        make_lodopab(tmp_path / "nowhere", folder, **OPTIONS)
+    assert bytes_of(folder) == before
+
+
+def test_two_runs_at_once(tree, tmp_path):
+    def other(done, total):
+        with pytest.raises(BlockingIOError, match="another run is at work in this folder"):
+            make_lodopab(tree, tmp_path / "made", **OPTIONS)
+
+    make_lodopab(tree, tmp_path / "made", progress=other, **OPTIONS)
+    assert not (tmp_path / "made" / ".lock").exists()
+
+
+def test_listed_patients_are_looked_for_first(tree, tmp_path, monkeypatch):
+    def read(self):
+        raise AssertionError("no file is to be read")
+
+    monkeypatch.setattr("tomolearn.data.lidc.folders.PatientFolder.catalogue", read)
+    split = PatientSplit(lists={"train": {"LIDC-IDRI-0001", "LIDC-IDRI-0099"}})
+    with pytest.raises(ValueError, match="got 1 that are not: LIDC-IDRI-0099"):
+        make_lodopab(tree, tmp_path / "made", **OPTIONS | {"split": split})
+
+
+def test_series_of_a_list(tree, tmp_path):
+    every = [one.uid for one in find_series(tree).series]
+    chosen = every[:2]
+    (tmp_path / "a.json").write_text(
+        json.dumps({"series_excluded_by_manual_low_q_filter": every[2:], "series_included": chosen})
+    )
+    (tmp_path / "b.json").write_text(json.dumps(chosen))
+    (tmp_path / "c.txt").write_text("\n".join(chosen) + "\n")
+    for name in ("a.json", "b.json", "c.txt"):
+        assert read_series_list(tmp_path / name) == set(chosen)
+    samples = select_samples(tree, series=read_series_list(tmp_path / "a.json"), **OPTIONS)
+    assert len(samples) == 2 * SLICES
+    for text in ("", '{"series": []}', "[]", '["LIDC-IDRI-0001"]', "{"):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ValueError, match=r"a\.json: expected (SeriesInstanceUIDs|JSON), got"):
+            read_series_list(tmp_path / "a.json")
+
+
+def test_slices_beyond_the_circle_are_left_out(tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    (series,) = find_series(root / "LIDC-IDRI-0002").series
+    for one, row, value in ((series.slices[0], 19, -2000), (series.slices[1], 18, -2000)):
+        dataset = pydicom.dcmread(one.path)
+        stored = dataset.pixel_array.astype(np.int16)
+        # the first pixel of the middle, and one beside it
+        stored[row, row] = value
+        dataset.PixelData, dataset.PixelRepresentation = stored.tobytes(), 1
+        dataset.save_as(one.path)
+    samples = select_samples(root, **OPTIONS)
+    assert samples.left_out == {"reaching beyond the scanner's circle": 1}
+    kept = {sample.sop_instance_uid for sample in samples.samples["validation"]}
+    assert kept == {one.sop_instance_uid for one in series.slices[1:]}
+
+
+def test_parts_are_not_in_one_order(tree):
+    """Samples of two parts with as many slices each have orders of their own."""
+    orders = []
+    for part in ("train", "test"):
+        split = PatientSplit(lists={part: {"LIDC-IDRI-0001"}})
+        samples = select_samples(tree, **OPTIONS | {"split": split}).samples[part]
+        orders.append([one.sop_instance_uid for one in samples])
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]

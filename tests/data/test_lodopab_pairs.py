@@ -1,9 +1,11 @@
 """LoDoPaB-CT's files as pairs: which sample is which, and what is wrong with files."""
 
+import errno
 import pickle
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -173,3 +175,37 @@ def test_errors(tmp_path):
     for index in (-1, 10):
         with pytest.raises(IndexError, match=f"expected one from 0 to 9, got {index}"):
             pairs[index]
+
+
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
+    """The published training part has 560; many systems allow a process 256."""
+    monkeypatch.setattr(module, "_MOST_OPEN", 4)
+    pairs = LoDoPaBPairs(make(tmp_path, n=40), "train")
+
+    def n_open():
+        return sum(file.path.endswith(".hdf5") for file in psutil.Process().open_files())
+
+    for k in (*range(0, 40, 3), 5, 39, 0):
+        np.testing.assert_allclose(pairs[k][1][0], sample(k)[1], rtol=1e-6)
+        assert n_open() <= 4
+    pickle.loads(pickle.dumps(pairs))[7]
+
+
+def test_another_process_opens_the_files_anew(tmp_path, monkeypatch):
+    """A handle that came along with a fork shares its place in the file with the parent's."""
+    pairs = LoDoPaBPairs(make(tmp_path), "train")
+    pairs[0]
+    before = [file.open() for file in pairs._files.values()]
+    monkeypatch.setattr("tomolearn.data.hdf5.os.getpid", lambda: -1)
+    pairs[0]
+    assert all(a is not b.open() for a, b in zip(before, pairs._files.values(), strict=True))
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    make(tmp_path)
+    monkeypatch.setattr(h5py, "File", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        LoDoPaBPairs(tmp_path, "train")

@@ -182,6 +182,13 @@ def lodopab(
     out: Annotated[Path, typer.Argument(help="Folder; made if it is missing.")],
     patients: Patients = None,
     fractions: Fractions = _FRACTIONS,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            help="Series to choose from: the publication's series_list.json, or text with a UID on "
+            "each line. Default: all."
+        ),
+    ] = None,
     every: Every = 3,
     per_patient: PerPatient = None,
     seed: Seed = 0,
@@ -189,11 +196,11 @@ def lodopab(
 ) -> None:
     """Make files like those of LoDoPaB-CT, for the tasks lodopab and lodopab-200 (`--data OUT`).
 
-    A run that was stopped continues where it was. Slices that are not 512 x 512, or cannot be
-    read, are left out and counted.
+    A run that was stopped continues where it was. Slices that are not 512 x 512, cannot be read
+    or reach beyond the scanner's circle are left out and counted.
     """
     from tomolearn._core.tensors import check_device
-    from tomolearn.data.lodopab import make_lodopab
+    from tomolearn.data.lodopab import make_lodopab, read_series_list
 
     check_device("--device", device)
     split = _split(patients, fractions, seed)
@@ -204,6 +211,7 @@ def lodopab(
             split=split,
             every=every,
             per_patient=per_patient,
+            series=None if series is None else read_series_list(series),
             seed=seed,
             device=device,
             selecting=selecting,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 __all__ = ["HDF5File"]
+
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENOENT)
 
 
 class HDF5File:
@@ -28,6 +31,8 @@ class HDF5File:
 
         Raises
         ------
+        OSError
+            If it cannot be opened.
         ValueError
             If it is no HDF5 file.
         """
@@ -37,6 +42,8 @@ class HDF5File:
             try:
                 self._file = h5py.File(self.path, "r")
             except OSError as error:
+                if error.errno in _OF_THE_SYSTEM:
+                    raise
                 raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
             self._process = os.getpid()
         return self._file

@@ -71,7 +71,11 @@ class LIDCSlices:
         self.part, self.resize = part, resize
         self.order = check_int("order", order, minimum=0)
         self.orientation = check_choice("orientation", orientation, ("upright", "any"))
-        if not self.path.is_file():
+        if self.path.is_dir():
+            raise IsADirectoryError(
+                f"{self.path}: expected a file that `tomolearn lidc slices` wrote, got a folder"
+            )
+        if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: there is no such file")
         self._file = HDF5File(self.path)
         file = self._file.open()

@@ -3,7 +3,7 @@
 from tomolearn.data.lodopab.making import make_lodopab
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, LoDoPaBPairs
 from tomolearn.data.lodopab.recipe import MU_AIR, MU_MAX, MU_WATER, Recipe
-from tomolearn.data.lodopab.selection import Sample, SampleList, select_samples
+from tomolearn.data.lodopab.selection import Sample, SampleList, read_series_list, select_samples
 
 __all__ = [
     "MU_AIR",
@@ -15,5 +15,6 @@ __all__ = [
     "Sample",
     "SampleList",
     "make_lodopab",
+    "read_series_list",
     "select_samples",
 ]

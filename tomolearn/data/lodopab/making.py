@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc.splits import PARTS, PatientSplit
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
@@ -28,6 +28,7 @@ __all__ = ["make_lodopab"]
 
 _KINDS = ("observation", "ground_truth")
 _LIST = "samples.json"
+_LOCK = ".lock"
 # samples that are projected together
 _BATCH = 4
 
@@ -41,6 +42,7 @@ def make_lodopab(
     split: PatientSplit | None = None,
     every: int = 3,
     per_patient: int | None = None,
+    series: Collection[str] | None = None,
     seed: int = 0,
     recipe: Recipe | None = None,
     device: str | torch.device = "cpu",
@@ -57,7 +59,7 @@ def make_lodopab(
 
     Parameters
     ----------
-    root, split, every, per_patient, seed, recipe
+    root, split, every, per_patient, series, seed, recipe
         As for `select_samples`; the seed is that of the noise, too.
     folder : path-like
         Where the files go; made if it is missing.
@@ -81,35 +83,44 @@ def make_lodopab(
     """
     root, folder = Path(root), Path(folder)
     recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
-    settings = selection_settings(split, every, per_patient, seed, recipe)
-    samples = _known_samples(folder, settings)
-    if samples is None:
-        samples = select_samples(
-            root,
-            split=split,
-            every=every,
-            per_patient=per_patient,
-            seed=seed,
-            recipe=recipe,
-            progress=selecting,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        for part, numbers in _patient_numbers(samples, seed).items():
-            _write_text(folder / f"patient_ids_rand_{part}.csv", "".join(f"{n}\n" for n in numbers))
-        # the last of what a continued run takes for granted
-        _write_text(folder / _LIST, json.dumps(samples.to_dict(), indent=1) + "\n")
-    for leftover in folder.glob(".*.partial"):
-        # of a run that was killed
-        leftover.unlink(missing_ok=True)
-    done = 0
-    for part in PARTS:
-        for number, batch in enumerate(_batches(samples.samples[part], SAMPLES_PER_FILE)):
-            paths = {kind: folder / file_name(kind, part, number) for kind in _KINDS}
-            if not all(path.exists() for path in paths.values()):
-                _write_file(root, paths, batch, recipe, seed, device)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(samples))
+    settings = selection_settings(root, split, every, per_patient, series, seed, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / _LOCK
+    with locked(lock, folder):
+        try:
+            samples = _known_samples(folder, settings)
+            if samples is None:
+                samples = select_samples(
+                    root,
+                    split=split,
+                    every=every,
+                    per_patient=per_patient,
+                    series=series,
+                    seed=seed,
+                    recipe=recipe,
+                    progress=selecting,
+                )
+                for part, numbers in _patient_numbers(samples, seed).items():
+                    text = "".join(f"{n}\n" for n in numbers)
+                    _write_text(folder / f"patient_ids_rand_{part}.csv", text)
+                # the last of what a continued run takes for granted
+                _write_text(folder / _LIST, json.dumps(samples.to_dict(), indent=1) + "\n")
+            for leftover in folder.glob(".*.partial"):
+                # of a run that was killed
+                leftover.unlink(missing_ok=True)
+            done = 0
+            for part in PARTS:
+                for number, batch in enumerate(_batches(samples.samples[part], SAMPLES_PER_FILE)):
+                    paths = {kind: folder / file_name(kind, part, number) for kind in _KINDS}
+                    if not all(path.exists() for path in paths.values()):
+                        _write_file(root, paths, batch, recipe, seed, device)
+                    done += len(batch)
+                    if progress is not None:
+                        progress(done, len(samples))
+        finally:
+            lock.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
     return samples
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ SAMPLES_PER_FILE = 128
 """What all files of a part have but the last."""
 
 _KINDS = ("observation", "ground_truth")
+# Of 280 files of each kind that the training part has. Systems allow some hundred to a process.
+_MOST_OPEN = 32
 # observations are in metres, sinograms of our operators in millimetres
 _MILLIMETRES = 1000.0
 
@@ -72,7 +75,8 @@ class LoDoPaBPairs(Dataset[Pair]):
     ) -> None:
         self.path = Path(path)
         self.part = check_choice("part", part, PARTS)
-        self._files: dict[tuple[str, int], HDF5File] = {}
+        self._files: OrderedDict[tuple[str, int], HDF5File] = OrderedDict()
+        self._checked: set[int] = set()
         self._n_files = _count_files(self.path, self.part)
         try:
             self._learn_shapes()
@@ -118,7 +122,7 @@ class LoDoPaBPairs(Dataset[Pair]):
         if not 0 <= index < self._size:
             raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
         number, place = divmod(int(index), SAMPLES_PER_FILE)
-        if any((kind, number) not in self._files for kind in _KINDS):
+        if number not in self._checked:
             self._check_lengths(number)
         observation, image = (self._data(kind, number)[place].astype(np.float32) for kind in _KINDS)
         sinogram = np.ascontiguousarray(observation[:: self._step]) * np.float32(_MILLIMETRES)
@@ -143,13 +147,14 @@ class LoDoPaBPairs(Dataset[Pair]):
                     f"{self._path(kind, number)}: expected samples of shape {self._shapes[kind]} "
                     f"as in the last file, got {shape[1:]}"
                 )
+        self._checked.add(number)
         return int(n)
 
     def _path(self, kind: str, number: int) -> Path:
         return self.path / file_name(kind, self.part, number)
 
     def _data(self, kind: str, number: int) -> Any:
-        """Return a file's data set; the file stays open."""
+        """Return a file's data set; the files that were read last stay open."""
         import h5py
 
         key = (kind, number)
@@ -158,6 +163,9 @@ class LoDoPaBPairs(Dataset[Pair]):
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: there is no such file")
             self._files[key] = HDF5File(path)
+            if len(self._files) > _MOST_OPEN:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(key)
         data = self._files[key].open().get("data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3:
             found = "none" if data is None else getattr(data, "shape", "a group")

@@ -28,6 +28,8 @@ MU_AIR = 0.02
 MU_MAX = 3071 * (MU_WATER - MU_AIR) / 1000 + MU_WATER
 """Linear attenuation in 1/m of 3071 HU, 81.35858: what the value 1 of an image stands for."""
 
+# Noise in air does not reach as far; files without a padding value have -2000 or less.
+_FILLING = -1500.0
 _EXTENT = 260.0
 _METRE = 1000.0
 _DITHER, _PHOTONS = 0, 1
@@ -105,6 +107,20 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         return asdict(self)
+
+    def reaches_beyond(self, hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> bool:
+        """Return whether the middle of a slice has pixels that the scanner did not measure.
+
+        Parameters
+        ----------
+        hounsfield : numpy.ndarray, shape (slice_size, slice_size)
+            Hounsfield units; far below air is filling.
+        padding : numpy.ndarray of bool, same shape
+            Where nothing was measured.
+        """
+        middle = slice(self.margin, self.slice_size - self.margin)
+        outside = padding | (hounsfield < _FILLING)
+        return bool(outside[middle, middle].any())
 
     def image(
         self,

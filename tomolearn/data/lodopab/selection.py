@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from tomolearn.data.lidc.folders import PatientFolder, find_patients
 from tomolearn.data.lidc.splits import PARTS, PatientSplit
 from tomolearn.data.lodopab.recipe import Recipe
 
-__all__ = ["Sample", "SampleList", "select_samples", "selection_settings"]
+__all__ = ["Sample", "SampleList", "read_series_list", "select_samples", "selection_settings"]
 
 Progress = Callable[[int, int], None]
 
@@ -95,14 +97,16 @@ def select_samples(
     split: PatientSplit | None = None,
     every: int = 3,
     per_patient: int | None = None,
+    series: Collection[str] | None = None,
     seed: int = 0,
     recipe: Recipe | None = None,
     progress: Progress | None = None,
 ) -> SampleList:
     """Choose the slices of a set, and read each once to see that it can be read.
 
-    Slices of another size than the recipe's cannot be used, nor those that cannot be read; they
-    are counted. The samples of a part are in a random order, so that a file has many patients.
+    Slices of another size than the recipe's cannot be used, nor those that cannot be read or
+    whose middle reaches beyond the scanner's circle; they are counted. The samples of a part are
+    in a random order, so that a file has many patients.
 
     Parameters
     ----------
@@ -115,6 +119,8 @@ def select_samples(
         number for each series, mostly 3 or 6.
     per_patient : int, optional
         At most so many of a patient, evenly spread.
+    series : collection of str, optional
+        SeriesInstanceUIDs to choose from, see `read_series_list`. Default: all.
     seed : int
         Of the order.
     recipe : Recipe, optional
@@ -136,13 +142,17 @@ def select_samples(
     """
     root = Path(root)
     recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
-    settings = selection_settings(split, every, per_patient, seed, recipe)
+    settings = selection_settings(root, split, every, per_patient, series, seed, recipe)
     found: dict[str, list[Sample]] = {part: [] for part in PARTS}
     left_out: Counter[str] = Counter()
     patients: set[str] = set()
     folders = find_patients(root)
+    named = [folder.patient for folder in folders]
+    if None not in named:
+        split.check_known(name for name in named if name is not None)
+    chosen = None if series is None else frozenset(series)
     for done, folder in enumerate(folders, 1):
-        for patient, slices in _slices(folder, every, per_patient).items():
+        for patient, slices in _slices(folder, every, per_patient, chosen).items():
             patients.add(patient)
             part = split.part(patient)
             if part is not None:
@@ -160,16 +170,60 @@ def select_samples(
     return SampleList(settings, samples, dict(sorted(left_out.items())))
 
 
+def read_series_list(path: Path) -> frozenset[str]:
+    """Read SeriesInstanceUIDs from a file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.json``, a list, or the publication's ``series_list.json``, whose "series_included"
+        counts; or text with one on each line.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it has no such identifiers.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    entries: Any = text.split()
+    if path.suffix.lower() == ".json":
+        try:
+            entries = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: expected JSON, got {error}") from error
+        if isinstance(entries, dict):
+            entries = entries.get("series_included")
+    is_list = isinstance(entries, list) and entries
+    wrong = (
+        [uid for uid in entries if not re.fullmatch(r"[\d.]+", str(uid))] if is_list else [entries]
+    )
+    if wrong:
+        raise ValueError(f"{path}: expected SeriesInstanceUIDs, got {wrong[0]!r:.60}")
+    return frozenset(map(str, entries))
+
+
 def selection_settings(
-    split: PatientSplit, every: int, per_patient: int | None, seed: int, recipe: Recipe
+    root: Path,
+    split: PatientSplit,
+    every: int,
+    per_patient: int | None,
+    series: Collection[str] | None,
+    seed: int,
+    recipe: Recipe,
 ) -> dict[str, Any]:
     """Return what a set depends on besides the slices, ready for JSON.
 
     Raises
     ------
+    OSError
+        If the root is no folder.
     TypeError, ValueError
         As for `select_samples`.
     """
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected a folder of LIDC-IDRI")
     check_int("every", every, minimum=1)
     check_int("seed", seed, minimum=0)
     if per_patient is not None:
@@ -178,6 +232,8 @@ def selection_settings(
     if unknown:
         raise ValueError(f"split: expected the parts {', '.join(PARTS)}, got {sorted(unknown)}")
     return {
+        "root": str(root.resolve()),
+        "series": None if series is None else sorted(series),
         "recipe": recipe.to_dict(),
         "split": split.to_dict(),
         "every": every,
@@ -187,14 +243,14 @@ def selection_settings(
 
 
 def _slices(
-    folder: PatientFolder, every: int, per_patient: int | None
+    folder: PatientFolder, every: int, per_patient: int | None, chosen: frozenset[str] | None
 ) -> dict[str, list[tuple[Any, str]]]:
     """Return the chosen slices of a folder, as the dicom layer has them, by patient."""
     found: dict[str, list[tuple[Any, str]]] = {}
     for series in folder.catalogue().series:
-        found.setdefault(series.patient_id, []).extend(
-            (one, series.patient_id) for one in series.slices[::every]
-        )
+        slices = found.setdefault(series.patient_id, [])
+        if chosen is None or series.uid in chosen:
+            slices += [(one, series.patient_id) for one in series.slices[::every]]
     if per_patient is not None:
         for patient, slices in found.items():
             if len(slices) > per_patient:
@@ -213,9 +269,12 @@ def _usable(
             left_out["of another size, {} x {}".format(*one.shape)] += 1
             continue
         try:
-            read_slice(one.path, frame=one.frame)
+            read = read_slice(one.path, frame=one.frame)
         except (OSError, ValueError):
             left_out["unreadable"] += 1
+            continue
+        if recipe.reaches_beyond(read.hounsfield, read.padding):
+            left_out["reaching beyond the scanner's circle"] += 1
             continue
         path = one.path.relative_to(root).as_posix()
         yield Sample(path, one.frame, patient, one.sop_instance_uid)
