@@ -113,15 +113,16 @@ def test_metrics_leave_their_input_and_its_graph_alone(pair, metric):
     assert torch.equal(image.detach(), before)
 
 
-# What the publications say, once more: (PSNR range, SSIM range, clip).
+# What the publications say, once more: (PSNR range, SSIM range, clip, absolute values).
 PUBLISHED = {
-    "range-1": (1, 1, None),
-    "adler": (1, 2, None),
-    "dival": ("reference", "reference", None),
-    "lodopab": ("reference", "reference", None),
-    "lodopab-fr": (1, 1, None),
-    "celledoni": ("reference-max", 2, None),
-    "lunz": (1, 1, (0, 1)),
+    "range-1": (1, 1, None, False),
+    "adler": (1, 2, None, False),
+    "dival": ("reference", "reference", None, False),
+    "lodopab": ("reference", "reference", None, False),
+    "lodopab-fr": (1, 1, None, False),
+    "celledoni": ("reference-max", 2, None, False),
+    "celledoni-code": ("reference-max", 2, None, True),
+    "lunz": (1, 1, (0, 1), False),
 }
 
 
@@ -162,13 +163,16 @@ def test_regressed_snr_needs_a_signal():
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_conventions_evaluate_as_published(pair, name):
     image, reference = pair
-    psnr_range, ssim_range, clip = PUBLISHED[name]
+    psnr_range, ssim_range, clip, absolute = PUBLISHED[name]
     result = evaluate(image, reference, name)
     assert result.convention is CONVENTIONS[name]
     for index in np.ndindex(2, 3):
         x, y = image[index].double(), reference[index].double()
         if clip:
             x, y = x.clip(*clip), y.clip(*clip)
+        if absolute:
+            assert (x < 0).any()
+            x, y = x.abs(), y.abs()
         mse = ((x - y) ** 2).mean().item()
         expected = 10 * np.log10(peak_of(y, psnr_range) ** 2 / mse)
         assert result.psnr.values[index].item() == pytest.approx(expected, rel=1e-12)

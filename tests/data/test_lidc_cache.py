@@ -323,6 +323,8 @@ def test_images_are_scaled_as_published(made):
         assert added.min() > -1e-3
         assert added.max() < 1 + 1e-3
         assert added.mean() == pytest.approx(0.5, abs=0.02)
+        # uniform in [0, 1)
+        assert added.std() == pytest.approx(12**-0.5, abs=0.01)
         (place,) = [p for p in range(len(values)) if np.array_equal(values[p], hounsfield)]
         seen.append(uids[place])
         np.testing.assert_array_equal(slices.nodules(k), columns(made[0], "nodules")[0][place] > 0)

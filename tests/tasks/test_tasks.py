@@ -110,6 +110,13 @@ def test_lidc_style_has_the_scan_and_the_noise_of_celledoni(name, n):
     assert deviations.std().item() == pytest.approx(1, abs=5 / math.sqrt(2 * n) + 0.03)
 
 
+@pytest.mark.parametrize("name", [name for name in TASKS if "test-rotated" in TASKS[name].splits])
+def test_the_rotated_test_has_the_noise_and_the_order_of_the_test(name):
+    splits = TASKS[name].splits
+    assert splits["test-rotated"].seed == splits["test"].seed
+    assert len({split.seed for split in splits.values()}) == len(splits) - 1
+
+
 def test_the_rotated_test_shows_the_same_patients():
     task = TASKS["lidc-style-50-small"]
     upright, turned = (task.pairs(split, size=8) for split in ("test", "test-rotated"))

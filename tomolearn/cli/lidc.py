@@ -103,6 +103,10 @@ def slices(
     min_readers: Annotated[
         int, typer.Option(min=1, help="Readers, of four, who must have marked a nodule.")
     ] = 1,
+    like: Annotated[
+        str | None,
+        typer.Option(help="Only slices as in a publication: celledoni, for the task lidc-50."),
+    ] = None,
     xml: Xml = None,
     patients: Patients = None,
     fractions: Fractions = _FRACTIONS,
@@ -122,7 +126,9 @@ def slices(
             root,
             out,
             preparation=Preparation(shape, spacing, body_only),
-            selection=SliceSelection(every, per_patient, nodules, nodules_only, level, min_readers),
+            selection=SliceSelection(
+                every, per_patient, nodules, nodules_only, level, min_readers, like
+            ),
             split=_split(patients, fractions, seed),
             xml=xml,
             progress=told,

@@ -140,7 +140,7 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
             # the same slices
             "test-rotated": Split(turned if drawn else None, seed=43, size=1000),
         },
-        convention=CONVENTIONS["celledoni"],
+        convention=CONVENTIONS["celledoni-code"],
         # on two synthetic and two real slices: the best filter of a few, a weight between the best
         baselines={
             "fbp": {"filter": "hann", "frequency_scaling": 0.25},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc import storage
 from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients, state
@@ -25,6 +25,7 @@ from tomolearn.data.lidc.masks import (
     slice_mask,
 )
 from tomolearn.data.lidc.preparation import Preparation
+from tomolearn.data.lidc.published import CHOICES
 from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.data.lidc.splits import PatientSplit
 
@@ -54,6 +55,9 @@ class SliceSelection:
         Part of a nodule's readers who must agree on a voxel, see `consensus`.
     min_readers : int
         Number of readers, of four, who must have marked a nodule.
+    like : {"celledoni"}, optional
+        Leave out what a publication left out, of the slices that are chosen otherwise, see
+        `published`.
 
     Raises
     ------
@@ -67,12 +71,15 @@ class SliceSelection:
     nodules_only: bool = False
     level: float = 0.5
     min_readers: int = 1
+    like: str | None = None
 
     def __post_init__(self) -> None:
         check_int("every", self.every, minimum=1)
         check_int("min_readers", self.min_readers, minimum=1)
         if self.per_patient is not None:
             check_int("per_patient", self.per_patient, minimum=1)
+        if self.like is not None:
+            check_choice("like", self.like, tuple(CHOICES))
         if check_float("level", self.level, positive=True) > 1:
             raise ValueError(f"level: expected a number in (0, 1], got {self.level}")
 
@@ -272,7 +279,8 @@ class _Writer:
                     storage.resize(file, begin)
                     notes.left_out.append(f"series {one.uid}: {error}")
                     break
-                storage.append(file, values)
+                if values is not None:
+                    storage.append(file, values)
 
     def _nodules(self, series: Series, catalogue: Catalogue) -> list[Consensus]:
         if not self.selection.needs_annotations:
@@ -303,8 +311,12 @@ class _Writer:
 
     def _values(
         self, part: str, series: Series, nodules: list[Consensus], index: int
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
+        """Return what is stored of a slice; None if it is none of those wanted."""
         read = series.read(index)
+        like = self.selection.like
+        if like is not None and not CHOICES[like](read.hounsfield, read.padding):
+            return None
         values: dict[str, Any] = {
             "hounsfield": self.preparation.image(read.hounsfield, read.padding, read.spacing),
             "part": part,

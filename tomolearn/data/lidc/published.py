@@ -1,0 +1,44 @@
+"""Which slices publications took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CHOICES", "celledoni"]
+
+_OFFSET, _RANGE = 1024.0, 4096.0
+
+
+def celledoni(hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> bool:
+    """Return whether a slice is of those of Celledoni et al. (arXiv:2102.11504).
+
+    As their notebook chooses them: with a scanner's circle, whose outside is filled with values
+    below -1024; with the largest value of the image in [0, 1), ``(HU + 1024) / 4096``, between 1/4
+    and 3/4; and smooth, of a mean total variation below 0.01 and below 0.15 times the mean.
+
+    Parameters
+    ----------
+    hounsfield : numpy.ndarray, shape (rows, columns)
+        Hounsfield units.
+    padding : numpy.ndarray of bool, same shape
+        Where nothing was measured.
+    """
+    outside = padding | (hounsfield < -_OFFSET)
+    if not outside.any():
+        return False
+    image = np.where(outside, 0.0, hounsfield + _OFFSET).astype(np.float64) / _RANGE
+    down, right = np.zeros_like(image), np.zeros_like(image)
+    down[:-1], right[:, :-1] = np.diff(image, axis=0), np.diff(image, axis=1)
+    variation = float(np.hypot(down, right).mean())
+    return 0.25 < image.max() < 0.75 and variation < min(0.01, 0.15 * float(image.mean()))
+
+
+CHOICES: Mapping[str, Callable[[NDArray[Any], NDArray[np.bool_]], bool]] = MappingProxyType(
+    {"celledoni": celledoni}
+)
+"""By the name of the first author."""
