@@ -292,3 +292,52 @@ def test_missing_package_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_errors(arguments: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Deidentification(*arguments)
+
+
+def test_patients_without_identifier_stay_apart(tmp_path: Path) -> None:
+    def named(name: str, **who: Any) -> str:
+        path = source(tmp_path / name, **({"PatientID": None} | who))
+        return str(written(path, tmp_path / f"{name}.out", Deidentification(KEY)).PatientID)
+
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+    first = named("a", PatientName="A^B", PatientBirthDate="19500101")
+    assert named("b", PatientName="A^B", PatientBirthDate="19500102") != first
+    assert named("c", PatientName="A^B", PatientBirthDate="19500101", StudyID="7") == first
+    nobody = {"PatientName": None, "PatientBirthDate": None}
+    second = named("d", **nobody, StudyInstanceUID="1.2.3.4")
+    assert named("e", **nobody, StudyInstanceUID="1.2.3.5") != second
+    assert named("f", **nobody, StudyInstanceUID="1.2.3.4") == second
+
+
+def test_only_identifiers_of_dicom_itself_are_kept(tmp_path: Path) -> None:
+    """Those of makers begin alike: 1.2.840.113619 is GE's."""
+    mine = "1.2.840.113619.2.55.3"
+    path = source(tmp_path, FrameOfReferenceUID=mine, IrradiationEventUID=[f"{mine}.1"])
+    found = written(path, tmp_path / "out.dcm", Deidentification(KEY))
+    assert not [uid for uid in values(found, "UI") if uid.startswith(mine)]
+    assert found.SOPClassUID == CTImageStorage
+
+
+def test_text_in_the_pixels_is_refused_however_it_is_written(tmp_path: Path) -> None:
+    path = source(tmp_path, BurnedInAnnotation="YES")
+    path.write_bytes(path.read_bytes().replace(b"CS\x04\x00YES ", b"CS\x04\x00Yes "))
+    assert b"Yes " in path.read_bytes()
+    with pytest.raises(ValueError, match="BurnedInAnnotation"):
+        written(path, tmp_path / "out.dcm", Deidentification(KEY))
+
+
+def test_dates_times_and_names_go_that_the_table_does_not_know(tmp_path: Path) -> None:
+    """Elements of these types that are standard, and not in the profile's table."""
+    unlisted = {
+        "DateOfGainCalibration": "20230203",
+        "TimeOfGainCalibration": "101112",
+        "ExpirationDateTime": "20230405101112",
+        "EvaluatorName": "Unlisted^Name",
+    }
+    path = source(tmp_path, **unlisted)
+    found = written(path, tmp_path / "out.dcm", Deidentification(KEY))
+    content = (tmp_path / "out.dcm").read_bytes()
+    assert not [keyword for keyword in unlisted if found.get(keyword)]
+    assert b"Unlisted" not in content
+    assert b"20230405" not in content

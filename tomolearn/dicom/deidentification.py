@@ -77,7 +77,8 @@ class Deidentification:
         knows an identifier before and after. It is not shown when the object is printed.
     patient_id : str, optional
         New PatientID and PatientName of whatever patient. Without it they are made from the old
-        PatientID and the secret, so that patients stay apart.
+        PatientID and the secret, so that patients stay apart. Where a file has none, it is the name
+        and the date of birth that count, and without them the study.
 
     Raises
     ------
@@ -132,7 +133,7 @@ class Deidentification:
         burned_in = text(dataset, "BurnedInAnnotation")
         if burned_in.upper() == "YES":
             raise wrong("BurnedInAnnotation", "an image without text in its pixels", burned_in)
-        patient = self.patient(text(dataset, "PatientID"))
+        patient = self.patient(_who(dataset))
         methods = [method for method in texts(dataset, "DeidentificationMethod") if method]
         self._clean(dataset)
         assign(
@@ -175,6 +176,16 @@ class Deidentification:
         values = texts(dataset, keyword_for_tag(tag))
         if values:
             dataset.add_new(tag, "UI", [self.uid(value) for value in values])
+
+
+def _who(dataset: Dataset) -> str:
+    """Return the PatientID, or what else tells patients without one apart."""
+    name_and_birth = [text(dataset, "PatientName"), text(dataset, "PatientBirthDate")]
+    return (
+        text(dataset, "PatientID")
+        or "\\".join(filter(None, name_and_birth))
+        or text(dataset, "StudyInstanceUID")
+    )
 
 
 _NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN"})

@@ -61,7 +61,12 @@ class DerivedSeries:
         self.deidentify = deidentify
         # not the series' own identifier alone: patients and studies may share it by mistake
         self._made = derived_uid(
-            "series", source.patient_id, source.study_uid, source.uid, derivation.to_dict()
+            "series",
+            source.patient_id,
+            source.study_uid,
+            source.uid,
+            derivation.to_dict(),
+            None if deidentify is None else deidentify.patient_id,
         )
         self._study = source.study_uid or derived_uid("StudyInstanceUID", source.uid)
         numbers = {one.instance_number for one in source.slices}

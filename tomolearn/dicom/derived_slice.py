@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,16 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 from pydicom.valuerep import format_number_as_ds
 
 from tomolearn._core.files import complete_file
@@ -42,9 +52,19 @@ HOUNSFIELD_RANGE: Final = (PADDING + 1 + INTERCEPT, 32767 + INTERCEPT)
 _TYPE_2: Final = (
     "StudyDate", "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName",
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID",
-    "PositionReferenceIndicator", "SliceThickness", "KVP", "AcquisitionNumber",
+    "PositionReferenceIndicator", "SliceThickness", "KVP", "AcquisitionNumber", "PatientPosition",
 )  # fmt: skip
-_LOSSY: Final = {"1.2.840.10008.1.2.4.50": "ISO_10918_1", "1.2.840.10008.1.2.4.51": "ISO_10918_1"}
+# Encodings that lose something, by the standard that they are of.
+_LOSSY: Final = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
+# These may lose something, which their transformation tells.
+_WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
+# Marker of a JPEG 2000 code stream's coding style, and where in it the transformation stands.
+_CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13
+_CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 LARGEST_INTEGER: Final = 2**31 - 1
 """Of the numbers that DICOM writes as texts."""
 
@@ -146,7 +166,8 @@ class DerivedSlice:
         """Set what is new."""
         one, how = self.source, self.derivation
         kinds = texts(header.dataset, "ImageType")
-        plane = kinds[2] if len(kinds) > 2 and kinds[2] and not header.enhanced else "AXIAL"
+        given = kinds[2] if len(kinds) > 2 and not header.enhanced else ""
+        plane = given if _CODE_STRING.fullmatch(given) else "AXIAL"
         equipment = dataset.get("ContributingEquipmentSequence") or []
         assign(
             dataset,
@@ -247,16 +268,31 @@ def _complete(dataset: Dataset, header: Header, one: SliceInfo, study: str) -> N
     ):
         if keyword not in dataset:
             assign(dataset, **{keyword: [format_number_as_ds(value) for value in values]})
-    method = _LOSSY.get(header.transfer_syntax)
-    if method is not None and text(dataset, "LossyImageCompression") != "01":
-        pixels = pixels_of(header)
-        size = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
-        assign(
-            dataset,
-            LossyImageCompression="01",
-            LossyImageCompressionMethod=method,
-            LossyImageCompressionRatio=f"{size / pixels.length:.2f}",
-        )
+    if text(dataset, "LossyImageCompression") != "01":
+        _tell_loss(dataset, header)
+
+
+def _tell_loss(dataset: Dataset, header: Header) -> None:
+    """Say that an image has lost something, if its encoding tells so and it does not itself."""
+    syntax = header.transfer_syntax
+    method = _LOSSY.get(syntax) or _WAVELETS.get(syntax)
+    if method is None:
+        return
+    pixels = pixels_of(header)
+    if syntax in _WAVELETS:
+        pixels.stream.seek(pixels.offset)
+        code = pixels.stream.read(4096).partition(_CODING_STYLE)
+        style = b"".join(code[1:])
+        # 0 is the irreversible one, in floating-point numbers
+        if style[_TRANSFORMATION : _TRANSFORMATION + 1] != b"\0":
+            return
+    size = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
+    assign(
+        dataset,
+        LossyImageCompression="01",
+        LossyImageCompressionMethod=method,
+        LossyImageCompressionRatio=f"{size / pixels.length:.2f}",
+    )
 
 
 def _equipment(how: Derivation) -> Dataset:

@@ -319,7 +319,7 @@ def hounsfield_units(
 def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     places = header.places(frame, "PixelValueTransformationSequence")
     unit = next((found for place in places if (found := text(place, "RescaleType"))), "HU")
-    if unit != "HU":
+    if unit.upper() != "HU":
         raise wrong("RescaleType", "HU", unit)
     values: list[float] = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
