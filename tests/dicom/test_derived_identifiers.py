@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from derived_series import HOW, ORIGIN, derived, one_image, series_of, written
 from dicom_files import write
-from dicom_series import SERIES, along_z, ct_image, write_series
+from dicom_series import SERIES, along_z, ct_image, enhanced_image, write_series
 
 from tomolearn.dicom import Deidentification, Derivation, DerivedSeries
 
@@ -116,6 +116,19 @@ def test_numbers_of_images(numbers: str, expected: list[int], tmp_path: Path) ->
 def test_number_of_the_series(number: str | None, expected: int, tmp_path: Path) -> None:
     path = one_image(tmp_path, SeriesNumber=number)
     assert written(derived(path), tmp_path / "out.dcm").SeriesNumber == expected
+
+
+def test_bytes_of_a_frame_do_not_depend_on_those_written_before(tmp_path: Path) -> None:
+    """Headers of files with many frames are remembered, and stay what they are."""
+    path = write(tmp_path / "in.dcm", enhanced_image(along_z(3)))
+    hide = Deidentification("correct horse battery staple")
+    first: dict[tuple[bool, int], bytes] = {}
+    for deidentify in (None, hide, hide, None):
+        series = DerivedSeries(series_of(path), HOW, deidentify=deidentify)
+        for index in (2, 0, 1):
+            written(series, tmp_path / "out.dcm", index)
+            contents = (tmp_path / "out.dcm").read_bytes()
+            assert first.setdefault((deidentify is None, index), contents) == contents
 
 
 def test_file_appears_complete_or_not_at_all(

@@ -1,5 +1,6 @@
 """One CT slice from one file: values, geometry, and every way in which a file can be wrong."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import COLUMNS, ROWS, ct_dataset, write, write_ct
+from dicom_series import along_z, enhanced_image, stored_values
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage, MRImageStorage
 
-from tomolearn.dicom import CTSlice, example_slice_path, read_slice
+from tomolearn.dicom import CTSlice, DicomWarning, example_slice_path, read_slice
 
 
 def test_values_spacing_and_names_are_those_of_the_file(tmp_path: Path) -> None:
@@ -137,6 +139,35 @@ def test_error_names_file_tag_and_value(
     path = write_ct(tmp_path / "wrong.dcm", **elements)
     with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
         read_slice(path)
+
+
+def test_frames_of_a_file_share_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed once for all frames, and again if the file is another one."""
+    dataset = enhanced_image(along_z(4))
+    dataset.PixelData += bytes(2)  # which is a deviation of each frame, and told once
+    path = write(tmp_path / "e.dcm", dataset)
+    parsed = []
+    parse = pydicom.dcmread
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        parsed.append(arguments)
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", counted)
+    for frame in (2, 0, 2, 3):
+        with pytest.warns(DicomWarning) as warned:
+            ct = read_slice(path, frame=frame)
+        assert len(warned) == 1
+        np.testing.assert_array_equal(ct.hounsfield, stored_values(frame) - 1024.0)
+    assert len(parsed) == 1
+    # as long as before, and written later
+    dataset.PatientID = "PID-4711"
+    changed = path.stat().st_mtime_ns + 1
+    write(path, dataset)
+    os.utime(path, ns=(changed, changed))
+    with pytest.warns(DicomWarning):
+        assert read_slice(path, frame=1).patient_id == "PID-4711"
+    assert len(parsed) == 2
 
 
 def test_file_that_is_not_dicom(tmp_path: Path) -> None:

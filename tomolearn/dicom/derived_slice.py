@@ -31,7 +31,7 @@ from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.elements import DAMAGE, said, text, texts
 from tomolearn.dicom.enhanced import put_frame
-from tomolearn.dicom.headers import Header, header_of, opened
+from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import SliceInfo
@@ -121,11 +121,11 @@ class DerivedSlice:
         """Write it, see `DerivedSeries.write`."""
         one = self.source
         stored, clipped = _stored(hounsfield, padding, one.shape)
-        with opened(one.path) as stream:
-            try:
-                dataset = self._dataset(header_of(stream))
-            except ValueError as error:
-                raise ValueError(f"{one.path}: {error}") from error
+        try:
+            with opened_header(one.path) as header:
+                dataset = self._dataset(header)
+        except ValueError as error:
+            raise ValueError(f"{one.path}: {error}") from error
         if (stored == PADDING).any():
             dataset.add_new("PixelPaddingValue", "SS", PADDING)
         dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())

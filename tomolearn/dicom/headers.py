@@ -6,9 +6,10 @@ import functools
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -26,7 +27,7 @@ from pydicom.uid import (
 
 from tomolearn.dicom.elements import DAMAGE, integer, items, reraise_io, said, text, texts, wrong
 
-__all__ = ["ENHANCED", "Header", "NotASlice", "Reason", "header_of", "opened"]
+__all__ = ["ENHANCED", "Header", "NotASlice", "Reason", "header_of", "opened", "opened_header"]
 
 ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """Storage classes with many slices in one file."""
@@ -219,6 +220,49 @@ def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
     if samples != 1:
         raise NotASlice(Reason.NO_IMAGE, str(wrong("SamplesPerPixel", "1, grey values", samples)))
     return Header(dataset, stream, storage, _transfer_syntax(dataset), frames or 1, deviations)
+
+
+class _Remembered(threading.local):
+    """The header of the file with many frames that a thread has read last."""
+
+    key: tuple[str, int, int, int] | None = None
+    header: Header
+    pixels: int
+
+
+_remembered = _Remembered()
+
+
+@contextmanager
+def opened_header(path: str | os.PathLike[str]) -> Iterator[Header]:
+    """Open a CT file and read all of its header.
+
+    Frames are read one by one, and each would parse the functional groups of all. So the header of
+    the last file with several is remembered, as long as the file stays what it was.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    NotASlice
+        If it is no DICOM file, damaged, or no CT image.
+    """
+    with opened(path) as stream:
+        status = os.fstat(stream.fileno())
+        key = os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns
+        if _remembered.key == key:
+            stream.seek(_remembered.pixels)
+            found = _remembered.header
+            # each reading has deviations of its own
+            yield replace(found, stream=stream, deviations=[*found.deviations])
+            return
+        header = header_of(stream)
+        if header.frames > 1:
+            _remembered.key = None
+            _remembered.header = replace(header, deviations=[*header.deviations])
+            _remembered.pixels = stream.tell()
+            _remembered.key = key
+        yield header
 
 
 def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset, list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn.dicom.elements import DicomWarning, text, wrong
-from tomolearn.dicom.headers import Header, header_of, opened
+from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
 from tomolearn.dicom.slices import SliceInfo, instance_number, pixel_spacing
 
@@ -117,11 +117,11 @@ def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool)
 
 
 def _read(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
-    with opened(path) as stream:
-        try:
-            return _slice(header_of(stream), frame)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    try:
+        with opened_header(path) as header:
+            return _slice(header, frame)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _slice(header: Header, frame: int | None) -> CTSlice:
