@@ -20,6 +20,7 @@ from dicom_series import (
 )
 from dicom_validation import errors_of
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     CTImageStorage,
     ExplicitVRBigEndian,
@@ -309,6 +310,15 @@ def test_reversible_wavelets_in_an_encoding_that_may_lose_have_lost_nothing(
     dataset.file_meta.TransferSyntaxUID = JPEG2000
     dataset.save_as(path)
     assert "LossyImageCompression" not in written(derived(path), tmp_path / "out.dcm")
+
+
+def test_loss_of_high_throughput_wavelets_has_its_own_standard(tmp_path: Path) -> None:
+    path = encoded_as("JPEG2000.dcm", tmp_path)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = HTJ2K  # of the same form, up to the coding of blocks
+    dataset.save_as(path)
+    derived(path).write(0, np.zeros((dataset.Rows, dataset.Columns)), tmp_path / "out.dcm")
+    assert pydicom.dcmread(tmp_path / "out.dcm").LossyImageCompressionMethod == "ISO_15444_15"
 
 
 @pytest.mark.parametrize(
