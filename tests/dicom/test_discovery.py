@@ -206,6 +206,11 @@ def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
         ({"ImageOrientationPatient": ["1", "0", "0"]}, Reason.NO_GEOMETRY, "ImageOrientationPat"),
         ({"PixelSpacing": ["0.7", "-0.5"]}, Reason.NO_GEOMETRY, r"two positive lengths in mm, got"),
         ({"PixelSpacing": ["1e5", "1e5"]}, Reason.NO_GEOMETRY, r"PixelSpacing (0028,0030)"),
+        (
+            {"RescaleType": "US"},
+            Reason.NO_HOUNSFIELD_UNITS,
+            "RescaleType (0028,1054): expected HU, got US",
+        ),
     ],
 )
 def test_reasons_to_leave_a_dicom_file_out(
@@ -214,6 +219,24 @@ def test_reasons_to_leave_a_dicom_file_out(
     found, said = left_out(write(tmp_path / "a.dcm", ct_image(0, ORIGIN, **elements)))
     assert found == reason
     assert detail in said
+
+
+def test_a_frame_in_another_unit_is_found_before_it_is_read(tmp_path: Path) -> None:
+    dataset = enhanced_image(along_z(3))
+    frame = dataset.PerFrameFunctionalGroupsSequence[2]
+    frame.PixelValueTransformationSequence[0].RescaleType = "Z_EFF"
+    found, said = left_out(write(tmp_path / "a.dcm", dataset))
+    assert found == Reason.NO_HOUNSFIELD_UNITS
+    assert said.endswith("expected HU, got Z_EFF")
+    # it is what it ought to be, and not damaged
+    assert find_series(tmp_path).lost == ()
+
+
+@pytest.mark.parametrize("unit", ["HU", "hu", None])
+def test_hounsfield_units_by_any_name(unit: str | None, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", ct_image(0, ORIGIN, RescaleType=unit))
+    (one,) = find_series(path).series
+    np.testing.assert_array_equal(one.read(0).hounsfield, stored_values(0).astype(float) - 1024)
 
 
 @pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")

@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 
 from tomolearn.dicom.geometry import Finding, FindingKind
 from tomolearn.dicom.headers import NotASlice, Reason, header_of, opened
-from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.pixels import check_unit, pixels_of
 from tomolearn.dicom.series import Series, make_series
 from tomolearn.dicom.slices import Identity, SliceInfo, identity_of, slices_of
 
@@ -30,6 +30,7 @@ _TAGS: Final = tuple(
         "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
         "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
         "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+        "RescaleType",
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
@@ -161,7 +162,10 @@ def _read(path: Path) -> tuple[tuple[SliceInfo, ...], Identity]:
         try:
             header = header_of(stream, _TAGS)
             pixels = pixels_of(header)
-            return slices_of(header, pixels, path), identity_of(header)
+            slices = slices_of(header, pixels, path)
+            for one in slices:
+                check_unit(header, one.frame or 0)
+            return slices, identity_of(header)
         except NotASlice:
             raise
         except ValueError as error:  # an element that names and identifiers are read from

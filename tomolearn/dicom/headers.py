@@ -52,6 +52,7 @@ class Reason(StrEnum):
     NO_IMAGE = "no CT image"
     NO_IDENTIFIER = "no identifier"
     NO_GEOMETRY = "no geometry"
+    NO_HOUNSFIELD_UNITS = "no Hounsfield units"
     COPY = "identical copy"
     CONFLICT = "identifier used twice"
     EXCLUDED = "excluded"

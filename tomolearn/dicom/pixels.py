@@ -32,7 +32,7 @@ from tomolearn.dicom.elements import (
 )
 from tomolearn.dicom.headers import Header, NotASlice, Reason
 
-__all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "hounsfield_units", "pixels_of"]
+__all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "check_unit", "hounsfield_units", "pixels_of"]
 
 AIR: Final = -1000.0
 """Air in Hounsfield units, which stands for what a scanner did not measure."""
@@ -316,11 +316,25 @@ def hounsfield_units(
     return hounsfield, padding
 
 
-def _rescaling(header: Header, frame: int) -> tuple[float, float]:
+def check_unit(header: Header, frame: int) -> None:
+    """Check that the values of a frame are Hounsfield units, as those without a unit are.
+
+    Raises
+    ------
+    NotASlice
+        If the file says that they are something else.
+    ValueError
+        If its functional groups cannot be read.
+    """
     places = header.places(frame, "PixelValueTransformationSequence")
     unit = next((found for place in places if (found := text(place, "RescaleType"))), "HU")
     if unit.upper() != "HU":
-        raise wrong("RescaleType", "HU", unit)
+        raise NotASlice(Reason.NO_HOUNSFIELD_UNITS, str(wrong("RescaleType", "HU", unit)))
+
+
+def _rescaling(header: Header, frame: int) -> tuple[float, float]:
+    check_unit(header, frame)
+    places = header.places(frame, "PixelValueTransformationSequence")
     values: list[float] = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         numbers = [value for place in places if (value := number(place, keyword)) is not None]
