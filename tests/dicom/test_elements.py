@@ -1,9 +1,11 @@
 """Single elements of damaged files, and files that are opened with care."""
 
 import errno
+import re
 import struct
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -87,8 +89,29 @@ def test_number_that_ends_in_the_middle(tmp_path: Path) -> None:
     # two rows of bytes are needed for 16 bits, three are there
     spoiled = contents[: place + 6] + struct.pack("<H", 3) + b"\6\0\0" + contents[place + 10 :]
     path.write_bytes(spoiled)
-    with pytest.raises(ValueError, match=r"a: Rows \(0028,0010\): expected an integer"):
+    with pytest.raises(
+        ValueError, match=r"a: Rows \(0028,0010\): expected an integer, got 3 bytes"
+    ):
         read_slice(path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "shown"),
+    [
+        ("Rows", "US", [6, 25000], "an integer, got 6\\25000"),
+        ("Rows", "UL", [70000, 1], "an integer, got 70000\\1"),
+        ("RescaleSlope", "FD", [1.5, 0.25], "one number, got 1.5\\0.25"),
+        ("RescaleSlope", "FD", float("nan"), "finite numbers, got nan"),
+        ("Rows", "OB", b"\6\0\1\0", "an integer, got '\\x06\\x00\\x01'"),
+    ],
+)
+def test_binary_values_are_shown_as_numbers(
+    keyword: str, vr: str, value: Any, shown: str, tmp_path: Path
+) -> None:
+    dataset = ct_image(0, ORIGIN)
+    dataset.add_new(keyword, vr, value)
+    with pytest.raises(ValueError, match=re.escape(f"expected {shown}")):
+        read_slice(write(tmp_path / "a", dataset))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

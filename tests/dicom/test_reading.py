@@ -79,6 +79,21 @@ def test_padding_may_be_a_range_with_both_ends(value: int, limit: int, tmp_path:
     np.testing.assert_array_equal(padding, [[False, True, True, True, False]])
 
 
+@pytest.mark.parametrize(("dtype", "vr"), [(np.int16, "SS"), (np.uint16, "US")])
+def test_of_several_padding_values_the_first_is_taken(dtype: Any, vr: str, tmp_path: Path) -> None:
+    stored = np.array([[2000, 5], [2001, 0]], dtype)
+    dataset = ct_dataset(stored, BitsStored=12, HighBit=11)
+    dataset.add_new("PixelPaddingValue", vr, [2000, 5])
+    path = write(tmp_path / "a.dcm", dataset)
+    with pytest.warns(DicomWarning) as warned:
+        ct = read_slice(path)
+    np.testing.assert_array_equal(ct.padding, stored == 2000)
+    assert [str(one.message) for one in warned] == [
+        f"{path}: PixelPaddingValue (0028,0120): expected one number, got 2000\\5, of which the "
+        "first is taken"
+    ]
+
+
 def test_enhanced_file_of_one_frame_keeps_its_numbers_in_groups(tmp_path: Path) -> None:
     measures, transformation, shared, frame = Dataset(), Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [0.25, 0.5]

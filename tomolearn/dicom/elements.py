@@ -141,7 +141,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     else:
         values = _converted(keyword, found)
     if not all(math.isfinite(value) for value in values):
-        raise wrong(keyword, "finite numbers", shown(found))
+        raise wrong(keyword, "finite numbers", shown(keyword, found))
     return values
 
 
@@ -173,7 +173,9 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
         value = number(dataset, keyword)
     except ValueError as error:
         found = _raw(dataset, keyword)
-        raise wrong(keyword, "an integer", "" if found is None else shown(found)) from error
+        raise wrong(
+            keyword, "an integer", "" if found is None else shown(keyword, found)
+        ) from error
     if value is None:
         return None
     if value != round(value):
@@ -206,9 +208,14 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "\\".join(texts(dataset, keyword))
 
 
-def shown(element: Any) -> str:
+def shown(keyword: str, element: Any) -> str:
     """Return an element's value as it can stand in a message."""
     value = element.value
+    if isinstance(element, RawDataElement) and _type(keyword, element) in _BINARY:
+        try:
+            return "\\".join(f"{one:.10g}" for one in _numbers(keyword, element))[:64]
+        except ValueError:  # bytes are missing at the end
+            return f"{len(value or b'')} bytes"
     if isinstance(value, bytes):
         value = value[:64].decode("latin-1").strip(" \0")
         return value if value.isprintable() else repr(value)
@@ -251,7 +258,7 @@ def _numbers(keyword: str, element: RawDataElement) -> tuple[float, ...]:
         return tuple(float(found) for (found,) in struct.iter_unpack(layout, value))
     parts = [part.strip(_PADDING) for part in value.split(b"\\")]
     if not all(_TEXT_NUMBER.fullmatch(part) for part in parts):
-        raise wrong(keyword, "numbers", shown(element))
+        raise wrong(keyword, "numbers", shown(keyword, element))
     return tuple(float(part) for part in parts)
 
 
@@ -260,7 +267,7 @@ def _converted(keyword: str, element: Any) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in (value if _is_multiple(value) else [value]))
     except (TypeError, ValueError) as error:
-        raise wrong(keyword, "numbers", shown(element)) from error
+        raise wrong(keyword, "numbers", shown(keyword, element)) from error
 
 
 def _is_multiple(value: Any) -> bool:

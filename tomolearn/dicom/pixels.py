@@ -24,6 +24,7 @@ from tomolearn.dicom.elements import (
     DAMAGE,
     integer,
     number,
+    numbers,
     reraise_io,
     said,
     tag_name,
@@ -299,10 +300,11 @@ def hounsfield_units(
     slope, intercept = _rescaling(header, frame)
     stored = pixels.stored(frame)
     words = pixels.words(frame)
-    padding = _padding(header, stored)
+    bounds = _padding_bounds(header)
+    padding = _between(stored, bounds)
     if words is not None and pixels.bits_stored < pixels.bits_allocated:
         # the decoder has cut off the bits above those stored, which some padding has
-        padding |= _padding(header, words)
+        padding |= _between(words, bounds)
         _check_high_bits(header, pixels, words[~padding])
     hounsfield = (stored * slope + intercept).astype(np.float32)
     hounsfield[padding] = AIR
@@ -337,10 +339,10 @@ def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     places = header.places(frame, "PixelValueTransformationSequence")
     values: list[float] = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
-        numbers = [value for place in places if (value := number(place, keyword)) is not None]
-        if not numbers:
+        found = [value for place in places if (value := number(place, keyword)) is not None]
+        if not found:
             raise wrong(keyword, "a finite number", None)
-        values.append(numbers[0])
+        values.append(found[0])
     slope, intercept = values
     if not SLOPES[0] <= slope <= SLOPES[1]:
         raise wrong("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
@@ -362,14 +364,28 @@ def _check_high_bits(header: Header, pixels: Pixels, words: NDArray[Any]) -> Non
         )
 
 
-def _padding(header: Header, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    value = integer(header.dataset, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
+def _padding_bounds(header: Header) -> tuple[int, int] | None:
+    """Return the two ends, in any order, of the values that stand for nothing measured."""
+    found = numbers(header.dataset, "PixelPaddingValue")
+    if found is None:
+        return None
+    if len(found) > 1:
+        shown = "\\".join(f"{value:.10g}" for value in found)
+        header.deviations.append(
+            f"{tag_name('PixelPaddingValue')}: expected one number, got {shown}, of which the "
+            "first is taken"
+        )
+    if not found[0].is_integer():
+        raise wrong("PixelPaddingValue", "an integer", f"{found[0]:g}")
+    value = int(found[0])
     limit = integer(header.dataset, "PixelPaddingRangeLimit")
-    low, high = sorted(
-        _as_stored(bound, stored.dtype) for bound in (value, value if limit is None else limit)
-    )
+    return value, value if limit is None else limit
+
+
+def _between(stored: NDArray[Any], bounds: tuple[int, int] | None) -> NDArray[np.bool_]:
+    if bounds is None:
+        return np.zeros(stored.shape, dtype=bool)
+    low, high = sorted(_as_stored(bound, stored.dtype) for bound in bounds)
     return (stored >= low) & (stored <= high)
 
 
