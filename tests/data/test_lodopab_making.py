@@ -262,11 +262,27 @@ def test_files_of_another_tree_are_refused(tree, made, tmp_path):
     folder, _ = made
     before = bytes_of(folder)
     elsewhere = shutil.copytree(tree, tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="got some with another root; choose another folder"):
+    words = f"expected files made of {elsewhere}, got some of {tree}; .* if the tree was moved"
+    with pytest.raises(ValueError, match=words):
         make_lodopab(elsewhere, folder, **OPTIONS)
+    with pytest.raises(ValueError, match="with another root, every; choose another folder"):
+        make_lodopab(elsewhere, folder, **OPTIONS | {"every": 2})
     with pytest.raises(NotADirectoryError, match="nowhere: expected a folder of LIDC-IDRI"):
         make_lodopab(tmp_path / "nowhere", folder, **OPTIONS)
     assert bytes_of(folder) == before
+
+
+def test_a_moved_tree_goes_on_as_the_message_says(tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "root")
+    folder = tmp_path / "made"
+    make_lodopab(root, folder, **OPTIONS)
+    before = bytes_of(folder)
+    moved = root.rename(tmp_path / "moved")
+    (folder / "observation_train_000.hdf5").unlink()
+    known = folder / "samples.json"
+    known.write_text(known.read_text().replace(str(root), str(moved)))
+    make_lodopab(moved, folder, **OPTIONS)
+    assert bytes_of(folder) == before | {"samples.json": known.read_bytes()}
 
 
 def test_two_runs_at_once(tree, tmp_path):

@@ -136,6 +136,12 @@ def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | No
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected a list of samples, got {error!r}") from error
     if known.settings != settings:
+        before, now = known.settings.get("root"), settings["root"]
+        if known.settings == {**settings, "root": before} and before is not None:
+            raise ValueError(
+                f"{folder}: expected files made of {now}, got some of {before}; choose another "
+                f"folder, or, if the tree was moved, write its new place as root into {path}"
+            )
         differing = [name for name in settings if known.settings.get(name) != settings[name]]
         raise ValueError(
             f"{folder}: expected files made with the same settings, got some with another "
