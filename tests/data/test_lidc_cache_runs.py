@@ -8,7 +8,7 @@ import pytest
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import write_lidc
-from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, write_slices
+from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, cache, write_slices
 
 SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
 SMALL = Preparation(128)
@@ -96,7 +96,29 @@ def test_a_slice_of_another_size_costs_its_series(tree, tmp_path):
             root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT
         )
         (line,) = report.left_out
-        assert "expected slices of one size for masks, got also [(16, 16)]" in line
+        assert "expected slices of one size for masks, got 128 x 128 and also 16 x 16" in line
+
+
+def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch):
+    whole, series = cache.slice_mask, []
+
+    def cut(nodules, index, shape, **options):
+        if not series or nodules is series[0]:
+            series[:] = [nodules] if nodules else []
+            shape = (1, 1)
+        return whole(nodules, index, shape, **options)
+
+    monkeypatch.setattr(cache, "slice_mask", cut)
+    report = write_slices(
+        tree,
+        tmp_path / "a.h5",
+        preparation=SMALL,
+        selection=SliceSelection(nodules_only=True),
+        split=SPLIT,
+    )
+    (line,) = report.left_out
+    assert "shape: expected at least" in line
+    assert sum(report.n_slices.values()) > 0
 
 
 def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):

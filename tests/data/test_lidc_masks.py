@@ -188,6 +188,16 @@ def test_outline_beyond_the_image():
         consensus([far], STACK)
 
 
+def test_a_nodule_beyond_the_slice():
+    found = consensus([mark(0, 20, 18, 5)], STACK)
+    whole = slice_mask([found], 2, SHAPE)
+    rows, columns = np.argwhere(ring(20, 18, 5)[0]).max(0) + 2
+    for shape in ((rows - 1, 40), (40, columns - 1)):
+        with pytest.raises(ValueError, match=f"shape: expected at least {rows} x {columns}, which"):
+            slice_mask([found], 2, shape)
+    np.testing.assert_array_equal(slice_mask([found], 2, (rows, columns)), whole[:rows, :columns])
+
+
 def test_readings_of_synthetic_patients(tmp_path):
     # the simulation knows which lesion each mark is of
     shape = (192, 192)

@@ -258,11 +258,12 @@ class _Writer:
         for one in series:
             try:
                 nodules = self._nodules(one, catalogue)
+                indices = range(0, len(one), self.selection.every)
+                wanted = [k for k in indices if self._is_wanted(one, nodules, k)]
             except ValueError as error:
                 notes.left_out.append(f"series {one.uid}: {error}")
                 continue
-            indices = range(0, len(one), self.selection.every)
-            chosen += [(one, nodules, k) for k in indices if self._is_wanted(one, nodules, k)]
+            chosen += [(one, nodules, k) for k in wanted]
         limit = self.selection.per_patient
         if limit is not None and len(chosen) > limit:
             places = np.linspace(0, len(chosen) - 1, limit) if limit > 1 else [len(chosen) // 2]
@@ -290,7 +291,10 @@ class _Writer:
             raise ValueError("expected annotations that can be read, got none")
         positions = SlicePositions.of(series)
         if sizes := {one.shape for one in series.slices} - {positions.shape}:
-            raise ValueError(f"expected slices of one size for masks, got also {sorted(sizes)}")
+            usual, *others = ("{} x {}".format(*size) for size in (positions.shape, *sorted(sizes)))
+            raise ValueError(
+                f"expected slices of one size for masks, got {usual} and also {', '.join(others)}"
+            )
         return [
             consensus(marks, positions, level=self.selection.level)
             for marks in cluster_nodules(annotations.nodules, positions)

@@ -324,6 +324,11 @@ def slice_mask(
     Returns
     -------
     numpy.ndarray of bool, shape `shape`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `min_readers` is not positive, or a nodule reaches beyond the shape.
     """
     check_int("min_readers", min_readers, minimum=1)
     mask = np.zeros(shape, bool)
@@ -331,5 +336,11 @@ def slice_mask(
         low, row, column = nodule.first
         if nodule.n_readers >= min_readers and low <= index < low + len(nodule.mask):
             part = nodule.mask[index - low]
-            mask[row : row + part.shape[0], column : column + part.shape[1]] |= part
+            rows, columns = row + part.shape[0], column + part.shape[1]
+            if rows > shape[0] or columns > shape[1]:
+                raise ValueError(
+                    f"shape: expected at least {rows} x {columns}, which a nodule reaches, got "
+                    f"{shape[0]} x {shape[1]}"
+                )
+            mask[row:rows, column:columns] |= part
     return mask
