@@ -62,6 +62,11 @@ def test_missing_file(tmp_path):
         StoredPairs(tmp_path / "none.h5")
 
 
+def test_a_folder_is_called_one(tmp_path):
+    with pytest.raises(IsADirectoryError, match="expected a file of pairs, got a folder"):
+        StoredPairs(tmp_path)
+
+
 def test_foreign_files(tmp_path):
     path = tmp_path / "f.h5"
     path.write_text("no HDF5")

@@ -157,6 +157,18 @@ def test_missing_data_says_how_to_get_it(name, tmp_path):
         task.pairs("all", data=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lidc-50", "expected a file that `tomolearn lidc slices` wrote, got a folder"),
+        ("ellipses", "expected a file of pairs, got a folder"),
+    ],
+)
+def test_a_folder_in_place_of_a_file(name, words, tmp_path):
+    with pytest.raises(IsADirectoryError, match=words):
+        get_task(name).pairs("test", data=tmp_path)
+
+
 def test_data_that_no_task_reads(tmp_path):
     (tmp_path / "x.h5").write_text("x")
     with pytest.raises(ValueError, match="expected an HDF5 file"):

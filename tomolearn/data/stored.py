@@ -33,15 +33,17 @@ class StoredPairs(Dataset[Pair]):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    OSError
+        If there is no such file, or it is a folder.
     ValueError
         If it is no HDF5 file, lacks a data set, or their shapes do not fit together.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if self.path.is_dir():
+            raise IsADirectoryError(f"{self.path}: expected a file of pairs, got a folder")
+        if not self.path.exists():
             raise FileNotFoundError(f"{self.path}: there is no such file")
         self._file = HDF5File(self.path)
         file = self._file.open()
