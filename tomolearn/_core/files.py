@@ -42,13 +42,16 @@ def locked(path: Path, place: Path) -> Iterator[None]:
     """
     import fcntl
 
+    busy = BlockingIOError(errno.EAGAIN, "another run is at work in this folder", str(place))
     with path.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            raise BlockingIOError(
-                errno.EAGAIN, "another run is at work in this folder", str(place)
-            ) from error
+            raise busy from error
+        # A run that ended between the opening and the locking may have removed the file; the next
+        # run would make, and lock, another.
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise busy
         yield
