@@ -9,7 +9,7 @@ from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import lidc_patient, read, write_lidc
 from tomolearn.data.lidc import PatientSplit, build_index
-from tomolearn.data.lidc.folders import find_patients
+from tomolearn.data.lidc.folders import AnnotationFiles, find_patients, state
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +119,44 @@ def test_two_annotations_of_one_series_are_told(two):
     shutil.copy(path, other)
     # the published set has some files twice
     assert build_index(two).problems == ()
+    # nor does it matter what else they say
+    study = build_index(two).records[0].study_uid
     text = other.read_text()
+    assert study in text
+    other.write_text(text.replace(study, study + ".1"))
+    assert build_index(two).problems == ()
     assert "<xCoord>" in text
     other.write_text(text.replace("<xCoord>", "<xCoord>1", 1))
     (problem,) = build_index(two).problems
     assert "zz.xml: expected one file per series, got also" in problem
+
+
+def test_annotations_next_to_the_series_come_first(two, tmp_path):
+    (own,) = ct_folder(two, 1).glob("*.xml")
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    shutil.copy(own, apart / "a.xml")
+    folder = find_patients(two)[0]
+    catalogue = folder.catalogue()
+    (series,) = catalogue.series
+    assert AnnotationFiles(apart).of(series, catalogue) == own
+    own.unlink()
+    assert AnnotationFiles(apart).of(series, folder.catalogue()) == apart / "a.xml"
+
+
+def test_state_of_a_folder_that_has_links_to_itself(two):
+    # each would be entered 40 times over, in all orders
+    folder = two / "LIDC-IDRI-0001"
+    before = state(folder)
+    for name in "abc":
+        (folder / name).symlink_to(folder)
+    assert state(folder) == before
+    linked = folder / "d"
+    linked.symlink_to(two / "LIDC-IDRI-0002")
+    after = state(folder)
+    assert after != before
+    next((two / "LIDC-IDRI-0002").rglob("*.xml")).unlink()
+    assert state(folder) != after
 
 
 def test_missing_slice_is_a_finding(two):

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,10 +84,20 @@ def _named(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def state(folder: str | os.PathLike[str]) -> str:
-    """Return a digest of the names, sizes and times of all files below a folder."""
+    """Return a digest of the names, sizes and times of all files below a folder.
+
+    Links are followed, and each folder is entered once, as `tomolearn.dicom.find_series` does.
+    """
     digest = hashlib.sha256()
+    entered = {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in sorted(folders)}
+        # what is left in this list is entered, in its order
+        folders.clear()
+        for name, target in real.items():
+            if target not in entered:
+                entered.add(target)
+                folders.append(name)
         for name in sorted(names):
             path = os.path.join(place, name)
             about = os.stat(path) if os.path.exists(path) else os.lstat(path)
@@ -157,9 +167,9 @@ class AnnotationFiles:
 
 
 def _same_marks(one: Path, other: Path) -> bool:
-    """Return whether two files say the same; the published set has some series twice."""
+    """Return whether two files have the same marks; the published set has some series twice."""
     try:
-        marks = [read_annotations(path) for path in (one, other)]
+        first, second = read_annotations(one), read_annotations(other)
     except (OSError, ValueError):
         return False
-    return marks[0] == replace(marks[1], path=marks[0].path)
+    return (first.nodules, first.non_nodules) == (second.nodules, second.non_nodules)
