@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tomolearn.dicom import DicomWarning, find_series, read_slice
+from tomolearn.dicom import DicomWarning, Reason, find_series, read_slice
 
 ORIGIN = (0.0, 0.0, 0.0)
 
@@ -165,13 +165,22 @@ def test_missing_decoder_names_encoding_and_remedy(
         read_slice(path)
 
 
-def test_encoding_that_nobody_knows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compressed", [True, False])
+def test_encoding_that_nobody_knows(compressed: bool, tmp_path: Path) -> None:
+    """It is named before its pixels are looked at, be they in fragments or plain."""
     dataset = image(noise())
-    dataset.compress(RLELossless)
+    if compressed:
+        dataset.compress(RLELossless)
     path = write(tmp_path / "a.dcm", dataset)
-    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.3.4.5.6.7.8.9.0\0"))
-    with pytest.raises(ValueError, match=r"expected an encoding that pydicom knows, got 1\.2\.3\."):
+    known = str(dataset.file_meta.TransferSyntaxUID).encode()
+    unknown = b"1.2.3.4.5.6.7.8.9.0.1"[: len(known)]
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    message = "TransferSyntaxUID (0002,0010): expected an encoding that pydicom knows, got 1.2.3."
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
         read_slice(path)
+    (left_out,) = find_series(path).lost
+    assert left_out.reason == Reason.UNREADABLE
+    assert left_out.detail.startswith(message)
 
 
 def test_damage_of_compressed_pixels(tmp_path: Path) -> None:
@@ -194,9 +203,10 @@ def test_encapsulated_pixels_in_a_file_that_says_otherwise(tmp_path: Path) -> No
     rle, native = b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0"
     path.write_bytes(path.read_bytes().replace(rle, native))
     plain.write_bytes(plain.read_bytes().replace(native, rle))
-    for each in (path, plain):
-        with pytest.raises(ValueError, match=r"PixelData \(7FE0,0010\): expected"):
-            read_slice(each)
+    with pytest.raises(ValueError, match=r"PixelData \(7FE0,0010\): expected a complete image"):
+        read_slice(path)
+    with pytest.raises(ValueError, match="expected fragments of RLE Lossless, got 520 plain bytes"):
+        read_slice(plain)
 
 
 @pytest.mark.parametrize("legal", ["MONOCHROME1", "MONOCHROME2"])

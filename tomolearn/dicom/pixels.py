@@ -106,12 +106,7 @@ class Pixels:
         ValueError
             If they cannot be decoded, or no decoder for them is installed.
         """
-        try:
-            decoder = get_decoder(self.transfer_syntax)
-        except NotImplementedError as error:
-            raise wrong(
-                "TransferSyntaxUID", "an encoding that pydicom knows", self.transfer_syntax.name
-            ) from error
+        decoder = get_decoder(self.transfer_syntax)
         if not decoder.is_available:
             raise wrong(
                 "TransferSyntaxUID",
@@ -172,8 +167,15 @@ def pixels_of(header: Header) -> Pixels:
     Raises
     ------
     NotASlice
-        If there are none or too few, or their description is no grey image.
+        If there are none or too few, their description is no grey image, or nothing can decode
+        them.
     """
+    syntax = header.transfer_syntax
+    try:
+        get_decoder(syntax)
+    except NotImplementedError as error:
+        unknown = wrong("TransferSyntaxUID", "an encoding that pydicom knows", syntax.name)
+        raise NotASlice(Reason.UNREADABLE, str(unknown)) from error
     try:
         layout = _layout(header)
     except ValueError as error:
@@ -182,7 +184,7 @@ def pixels_of(header: Header) -> Pixels:
     try:
         stream, offset, length = _pixel_data(header)
         found = stream.seek(0, io.SEEK_END) - offset
-        if header.transfer_syntax in _NATIVE:
+        if syntax in _NATIVE:
             needed = rows * columns * allocated // 8 * header.frames
             if length == _UNDEFINED or min(length, found) < needed:
                 complete = found if length == _UNDEFINED else min(length, found)
@@ -193,13 +195,12 @@ def pixels_of(header: Header) -> Pixels:
                 )
         else:
             if length != _UNDEFINED:
-                raise wrong("PixelData", "encapsulated fragments", f"{length} bytes")
+                raise wrong("PixelData", f"fragments of {syntax.name}", f"{length} plain bytes")
             length = _length_of_fragments(stream, offset)
     except ValueError as error:
         raise NotASlice(Reason.DAMAGED, str(error)) from error
     return Pixels(
-        stream, offset, length, (rows, columns), header.frames, allocated, stored, signed,
-        header.transfer_syntax,
+        stream, offset, length, (rows, columns), header.frames, allocated, stored, signed, syntax
     )  # fmt: skip
 
 
