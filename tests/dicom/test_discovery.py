@@ -344,16 +344,62 @@ def test_patients_and_studies_are_never_mixed(other: dict[str, str], tmp_path: P
     assert first.sop_instance_uid(0) != second.sop_instance_uid(0)
 
 
-def test_a_slice_without_study_is_of_that_of_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "unsaid",
+    [
+        ["StudyInstanceUID"],
+        ["PatientID"],
+        ["PatientID", "StudyInstanceUID"],
+    ],
+)
+def test_a_file_is_of_the_patient_and_study_of_the_others(
+    unsaid: list[str], tmp_path: Path
+) -> None:
     write_series(tmp_path, along_z(3))
-    write(tmp_path / "0-first", ct_image(5, (0.0, 0.0, 50.0), StudyInstanceUID=None))
+    nothing = dict.fromkeys(unsaid)
+    write(tmp_path / "0-first", ct_image(5, (0.0, 0.0, 50.0), **nothing))
     (one,) = find_series(tmp_path).series
-    assert (len(one), one.study_uid) == (4, STUDY)
+    assert (len(one), one.patient_id, one.study_uid) == (4, "PID-0815", STUDY)
     assert FindingKind.SHARED_IDENTIFIER not in {finding.kind for finding in one.findings}
     made = DerivedSeries(one, Derivation("x"))
     for index in range(4):
         made.write(index, one.read(index).hounsfield, tmp_path / "out.dcm")
-        assert pydicom.dcmread(tmp_path / "out.dcm").StudyInstanceUID == STUDY
+        written = pydicom.dcmread(tmp_path / "out.dcm")
+        assert (written.PatientID, written.StudyInstanceUID) == ("PID-0815", STUDY)
+
+
+def test_files_that_say_less_are_joined_step_by_step(tmp_path: Path) -> None:
+    for index, nothing in enumerate(
+        (["PatientID", "StudyInstanceUID"], ["PatientID"], ["StudyInstanceUID"], [])
+    ):
+        image = ct_image(index, (0.0, 0.0, 5.0 * index), **dict.fromkeys(nothing))
+        write(tmp_path / str(index), image)
+    (one,) = find_series(tmp_path).series
+    assert (len(one), one.patient_id, one.study_uid) == (4, "PID-0815", STUDY)
+
+
+def test_a_file_that_may_be_of_two_patients_is_of_neither(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", along_z(3))
+    write_series(tmp_path / "b", along_z(3), PatientID="B")
+    write(tmp_path / "c", ct_image(5, (0.0, 0.0, 50.0), PatientID=None))
+    assert [len(one) for one in find_series(tmp_path).series] == [1, 3, 3]
+
+
+def test_a_file_of_another_patient_is_not_joined_for_want_of_a_study(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", along_z(3))
+    write(tmp_path / "b", ct_image(5, (0.0, 0.0, 50.0), PatientID="B", StudyInstanceUID=None))
+    assert [len(one) for one in find_series(tmp_path).series] == [1, 3]
+
+
+def test_an_identifier_is_used_once_in_what_was_joined(tmp_path: Path) -> None:
+    """Or two derived images would have one identifier, and one would replace the other."""
+    write(tmp_path / "0", ct_image(0, ORIGIN, StudyInstanceUID=None))
+    (path,) = write_series(tmp_path, [ORIGIN])
+    catalogue = find_series(tmp_path)
+    assert [info.path for one in catalogue.series for info in one.slices] == [path]
+    assert catalogue.counts == {"identifier used twice": 1}
+    assert catalogue.left_out[0].path == tmp_path / "0"
+    assert catalogue.left_out[0].detail.endswith("which has another study uid")
 
 
 def test_a_folder_is_left_out_by_whatever_link_it_is_reached(tmp_path: Path) -> None:

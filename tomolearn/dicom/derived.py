@@ -104,6 +104,7 @@ class DerivedSeries:
         own = None if self._renumber else one.instance_number
         return DerivedSlice(
             one,
+            self.source.patient_id,
             self._study,
             self._made,
             number if number <= LARGEST_INTEGER else self.derivation.number,

@@ -77,8 +77,8 @@ class DerivedSlice:
     ----------
     source : SliceInfo
         Of which it is made.
-    study, series : str
-        Identifiers of study and new series, before identities are removed.
+    patient, study, series : str
+        Identifiers of patient, study and new series, before identities are removed.
     series_number, instance_number : int
         Its numbers.
     derivation : Derivation
@@ -88,6 +88,7 @@ class DerivedSlice:
     """
 
     source: SliceInfo
+    patient: str
     study: str
     series: str
     series_number: int
@@ -155,7 +156,7 @@ class DerivedSlice:
                 put_frame(dataset, header, one.frame or 0)
         except DAMAGE as error:
             raise ValueError(f"expected a complete DICOM file, got {said(error)}") from error
-        _complete(dataset, header, one, self.study)
+        _complete(dataset, header, self)
         if self.deidentify is not None:
             self.deidentify.apply(dataset)
         self._stamp(dataset, header)
@@ -248,7 +249,7 @@ def _kind(value: Any) -> str:
     return f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _complete(dataset: Dataset, header: Header, one: SliceInfo, study: str) -> None:
+def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
     """Add what a CT image must have and the source lacks, and its geometry if it was unreadable."""
     assign(dataset, Modality="CT")
     for keyword in _TYPE_2:
@@ -256,15 +257,16 @@ def _complete(dataset: Dataset, header: Header, one: SliceInfo, study: str) -> N
             assign(dataset, **{keyword: None})
     series = text(header.dataset, "SeriesInstanceUID")
     for keyword, identifier in (
-        ("StudyInstanceUID", study),
+        ("PatientID", made.patient),
+        ("StudyInstanceUID", made.study),
         ("FrameOfReferenceUID", derived_uid("FrameOfReferenceUID", series)),
     ):
-        if not text(dataset, keyword):
+        if identifier and not text(dataset, keyword):
             assign(dataset, **{keyword: identifier})
     for keyword, values in (
-        ("PixelSpacing", one.spacing),
-        ("ImagePositionPatient", one.position),
-        ("ImageOrientationPatient", one.orientation),
+        ("PixelSpacing", made.source.spacing),
+        ("ImagePositionPatient", made.source.position),
+        ("ImageOrientationPatient", made.source.orientation),
     ):
         if keyword not in dataset:
             assign(dataset, **{keyword: [format_number_as_ds(value) for value in values]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,8 +34,7 @@ _TAGS: Final = tuple(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
-_Member = tuple[SliceInfo, Identity]
-_Key = tuple[str, str, str, str]
+_File = tuple[tuple[SliceInfo, ...], Identity]
 # A file that ends too soon may have lost any of these; one without geometry alone has not ended.
 _LOST: Final = {
     Reason.DAMAGED, Reason.UNREADABLE, Reason.NO_IMAGE, Reason.NO_IDENTIFIER, Reason.CONFLICT,
@@ -105,9 +104,10 @@ def find_series(
 
     Only headers are read. Files are told by their contents, never by their names. Links are
     followed, and each folder is entered once, whatever links lead to it. A series is what has one
-    SeriesInstanceUID, one patient and one study; a slice that does not say its study is of that of
-    the others. Of several files of a series with one SOPInstanceUID the first in the order of
-    paths is kept; whether the others are copies is judged by their headers.
+    SeriesInstanceUID, one patient and one study; a file that does not say patient or study is of
+    those of the others, if these agree. Of several files of a series with one SOPInstanceUID the
+    first in the order of paths is kept, of those that say patient and study if there are such;
+    whether the others are copies is judged by their headers.
 
     Parameters
     ----------
@@ -136,28 +136,29 @@ def find_series(
     else:
         os.scandir(root).close()
         files, left_out = _files(root, None if without is None else Path(without).resolve())
-    members: dict[str, list[_Member]] = {}
-    seen: dict[_Key, tuple[tuple[SliceInfo, ...], Identity]] = {}
+    found: dict[str, list[_File]] = {}
     for done, path in enumerate(files, start=1):
         try:
-            slices, identity = _read(path)
-            _check_new(slices, identity, seen)
+            file = _read(path)
         except NotASlice as error:
             left_out.append(LeftOut(path, error.reason, error.detail))
         except OSError as error:
             left_out.append(LeftOut(path, Reason.UNREADABLE, str(error)))
         else:
-            seen[_key(slices, identity)] = slices, identity
-            members.setdefault(identity.series_uid, []).extend((one, identity) for one in slices)
+            found.setdefault(file[1].series_uid, []).append(file)
         if progress is not None:
             progress(done, len(files))
-    series = [one for found in members.values() for one in _divided(found)]
+    series: list[Series] = []
+    for alike in found.values():
+        divided, repeated = _divided(alike)
+        series += divided
+        left_out += repeated
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
     left_out.sort(key=lambda one: one.path)
     return Catalogue(root, tuple(series), tuple(left_out), len(files))
 
 
-def _read(path: Path) -> tuple[tuple[SliceInfo, ...], Identity]:
+def _read(path: Path) -> _File:
     with opened(path) as stream:
         try:
             header = header_of(stream, _TAGS)
@@ -172,29 +173,57 @@ def _read(path: Path) -> tuple[tuple[SliceInfo, ...], Identity]:
             raise NotASlice(Reason.DAMAGED, str(error)) from error
 
 
-def _check_new(
-    slices: tuple[SliceInfo, ...],
-    identity: Identity,
-    seen: Mapping[_Key, tuple[tuple[SliceInfo, ...], Identity]],
-) -> None:
-    """Check that no file of the same series with the same identifier came before.
+def _divided(files: Sequence[_File]) -> tuple[list[Series], list[LeftOut]]:
+    """Return the series of files with one SeriesInstanceUID, which several may share.
 
-    Raises
-    ------
-    NotASlice
-        If one did.
+    Files with the SOPInstanceUID of an earlier one in their series are left out.
     """
-    key = _key(slices, identity)
-    if key not in seen:
-        return
-    others, other_identity = seen[key]
+    groups: dict[tuple[str, str], list[_File]] = {}
+    for file in files:
+        identity = file[1]
+        groups.setdefault((identity.patient_id, identity.study_uid), []).append(file)
+    # What says more is joined first, so that what says nothing finds it in its place.
+    for key in sorted(
+        (key for key in groups if not all(key)), key=lambda key: -sum(map(bool, key))
+    ):
+        others = [other for other in groups if other != key and _may_be(key, other)]
+        if len(others) == 1:
+            groups[others[0]] += groups.pop(key)
+    series, left_out = [], []
+    for group in groups.values():
+        first: dict[str, _File] = {}
+        for file in group:
+            earlier = first.setdefault(file[0][0].sop_instance_uid, file)
+            if earlier is not file:
+                left_out.append(_repeated(file, earlier))
+        slices = [one for kept in first.values() for one in kept[0]]
+        series.append(make_series(slices, [kept[1] for kept in first.values()]))
+    if len(series) == 1:
+        return series, left_out
+    shared = Finding(
+        FindingKind.SHARED_IDENTIFIER,
+        f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
+        "different patients or studies.",
+    )
+    return [replace(one, findings=(shared, *one.findings)) for one in series], left_out
+
+
+def _may_be(key: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether all that is said of patient and study in one place is said in another one too."""
+    return all(not own or own == its for own, its in zip(key, other, strict=True))
+
+
+def _repeated(file: _File, earlier: _File) -> LeftOut:
+    """Return why a file is left out that has the identifier of an earlier one."""
+    (slices, identity), (others, other_identity) = file, earlier
     differing = [*_differing(identity, other_identity)]
     if len(slices) == len(others):
         for one, other in zip(slices, others, strict=True):
             differing += _differing(replace(one, path=other.path), other)
     else:
         differing.append("number of frames")
-    raise NotASlice(
+    return LeftOut(
+        slices[0].path,
         Reason.CONFLICT if differing else Reason.COPY,
         f"SOPInstanceUID (0008,0018): expected a new one, got {slices[0].sop_instance_uid}, that "
         f"of {others[0].path}"
@@ -202,35 +231,10 @@ def _check_new(
     )
 
 
-def _key(slices: tuple[SliceInfo, ...], identity: Identity) -> _Key:
-    return identity.patient_id, identity.study_uid, identity.series_uid, slices[0].sop_instance_uid
-
-
 def _differing(one: Any, other: Any) -> list[str]:
     """Return the names of the fields in which two values of one class differ."""
     names = (field.name for field in fields(one))
     return [name.replace("_", " ") for name in names if getattr(one, name) != getattr(other, name)]
-
-
-def _divided(members: Sequence[_Member]) -> list[Series]:
-    """Return the series of slices with one SeriesInstanceUID, which several may share."""
-    groups: dict[tuple[str, str], list[_Member]] = {}
-    for member in members:
-        identity = member[1]
-        groups.setdefault((identity.patient_id, identity.study_uid), []).append(member)
-    for patient, study in [key for key in groups if not key[1]]:
-        others = [key for key in groups if key[0] == patient and key[1]]
-        if len(others) == 1:
-            groups[others[0]] += groups.pop((patient, study))
-    series = [make_series(*map(list, zip(*found, strict=True))) for found in groups.values()]
-    if len(series) == 1:
-        return series
-    shared = Finding(
-        FindingKind.SHARED_IDENTIFIER,
-        f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
-        "different patients or studies.",
-    )
-    return [replace(one, findings=(shared, *one.findings)) for one in series]
 
 
 def _files(root: Path, without: Path | None) -> tuple[list[Path], list[LeftOut]]:
