@@ -1,6 +1,8 @@
 """Masks of outlines, marks that are one nodule, and what readers agree on."""
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -127,7 +129,9 @@ def test_slices_are_found_by_uid_and_then_by_position():
     points = ring(20, 20, 5)[1]
     for contour, expected in (
         (Contour("c", 99.0, points), 2),
-        (Contour("?", 6.02, points), 3),
+        (Contour("?", 6.049, points), 3),
+        (Contour("?", 5.951, points), 3),
+        (Contour("?", 6.051, points), None),
         (Contour("?", 7.0, points), None),
     ):
         assert STACK.find(contour) == expected
@@ -163,6 +167,30 @@ def test_two_neighbours_that_four_readers_marked_stay_apart():
     found = cluster_nodules(marks, STACK)
     assert [len(group) for group in found] == [4, 4]
     assert all(len({m.contours[0].points for m in group}) == 1 for group in found)
+
+
+def test_four_marks_in_a_chain_are_one_nodule_and_five_are_not():
+    """Each 1 mm from the last: within the distance of slices, 2 mm; four readers are the limit."""
+    for number, sizes in ((4, [4]), (5, [1] * 5)):
+        marks = [mark(reader % 4, 20, 5 + 7 * reader, 1) for reader in range(number)]
+        outlines = [np.array(one.contours[0].points) for one in marks]
+        for first, second in pairwise(outlines):
+            gap = np.linalg.norm(first[:, None] - second, axis=-1).min() / 2
+            assert 0.9 < gap < 2
+        assert [len(group) for group in cluster_nodules(marks, STACK)] == sizes
+
+
+def test_slices_at_one_position_have_no_distance(tmp_path):
+    """Positions of a series that was written twice differ by rounding."""
+    write_lidc(tmp_path, 1, 4, seed=SEED, shape=(64, 64))
+    (series,) = find_series(tmp_path).series
+    distance = SlicePositions.of(series).spacing[0]
+    x, y, _ = series.slices[0].position
+    for shift, expected in ((0.04, distance), (0.06, 0.06)):
+        z = [k * distance + s for k in range(4) for s in (0.0, shift)]
+        twice = [replace(series.slices[k // 2], position=(x, y, at)) for k, at in enumerate(z)]
+        positions = SlicePositions.of(replace(series, slices=tuple(twice)))
+        assert positions.spacing[0] == pytest.approx(expected, abs=0.05 if shift < 0.05 else 1e-6)
 
 
 def test_more_marks_than_readers_on_one_spot_are_left_together():
