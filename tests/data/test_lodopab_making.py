@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import write
+from dicom_series import along_z, enhanced_image
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import write_lidc
@@ -320,6 +322,24 @@ def test_series_of_a_list(tree, tmp_path):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(ValueError, match=r"a\.json: expected (SeriesInstanceUIDs|JSON), got"):
             read_series_list(tmp_path / "a.json")
+
+
+def test_images_of_one_file_are_samples_with_noise_of_their_own(tmp_path):
+    dataset = enhanced_image(along_z(3), shape=SHAPE)
+    stored = np.stack([np.full(SHAPE, 1024 + 100 * k, np.int16) for k in range(3)])
+    dataset.PixelData = stored.tobytes()
+    (tmp_path / "tree").mkdir()
+    write(tmp_path / "tree" / "e.dcm", dataset)
+    split = PatientSplit(fractions={"train": 1.0})
+    samples = make_lodopab(tmp_path / "tree", tmp_path / "made", **OPTIONS | {"split": split})
+    frames = [sample.frame for sample in samples.samples["train"]]
+    assert sorted(frames) == [0, 1, 2]
+    added = []
+    for frame, (_, image) in zip(frames, LoDoPaBPairs(tmp_path / "made", "train"), strict=True):
+        shown = (image[0].numpy().astype(float) * 81.35858 - 20) * 1000 / 19.98
+        added.append(shown - 100 * frame)
+        assert -1e-2 < added[-1].min() < added[-1].max() < 1 + 1e-2
+    assert np.abs(np.corrcoef([one.ravel() for one in added]) - np.eye(3)).max() < 0.1
 
 
 def test_slices_beyond_the_circle_are_left_out(tree, tmp_path):

@@ -212,7 +212,9 @@ def _simulated(
                     f"{root / sample.path}: expected the slice {sample.sop_instance_uid} of "
                     f"{_LIST}, got {read.sop_instance_uid}"
                 )
-            dither, photons = recipe.generators(seed, sample.sop_instance_uid)
+            # the images of one file have one UID
+            frame = "" if sample.frame is None else f".{sample.frame}"
+            dither, photons = recipe.generators(seed, sample.sop_instance_uid + frame)
             images.append(recipe.image(read.hounsfield, dither, padding=read.padding))
             rngs.append(photons)
         yield from zip(recipe.observations(images, rngs, device=device), images, strict=True)
