@@ -8,7 +8,14 @@ import pytest
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import write_lidc
-from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, cache, write_slices
+from tomolearn.data.lidc import (
+    PatientSplit,
+    Preparation,
+    SliceSelection,
+    cache,
+    storage,
+    write_slices,
+)
 
 SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
 SMALL = Preparation(128)
@@ -131,6 +138,28 @@ def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):
     some, all_of_them, four = voxels(level=0.01), voxels(level=1.0), voxels(min_readers=4)
     assert some > voxels() > all_of_them > 0
     assert 0 < four < voxels()
+
+
+def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
+    """Parts go as they are copied; stopped in between, the result is the same."""
+    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "split": SPLIT}
+    write_slices(tree, tmp_path / "whole.h5", **options)
+    copy, left = storage._copy, []
+
+    def stop(*arguments):
+        left.append(len(list((tmp_path / ".a.h5.parts").glob("*.h5"))))
+        if len(left) == 3:
+            raise Stopped
+        copy(*arguments)
+
+    monkeypatch.setattr(storage, "_copy", stop)
+    with pytest.raises(Stopped):
+        write_slices(tree, tmp_path / "a.h5", **options)
+    monkeypatch.undo()
+    assert left == [PATIENTS, PATIENTS - 1, PATIENTS - 2]
+    assert not (tmp_path / "a.h5").exists()
+    write_slices(tree, tmp_path / "a.h5", **options)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
 def test_two_runs_at_once(tree, tmp_path):

@@ -140,8 +140,10 @@ def write_slices(
     to high.
 
     Each patient is first written to a file in the folder ``.NAME.parts`` next to the result, so
-    that a run that was stopped continues where it was; at the end they are joined, and the folder
-    is removed. A series that cannot be read is left out as a whole, with a reason in the report.
+    that a run that was stopped continues where it was; at the end they are joined, each is removed
+    when it has been copied, and the folder is removed. A run that was stopped while they were
+    joined makes those again. A series that cannot be read is left out as a whole, with a reason in
+    the report.
 
     Parameters
     ----------

@@ -70,13 +70,15 @@ def attribute(path: Path, name: str) -> Any:
 def join(
     files: list[Path], path: Path, settings: dict[str, Any], size: int, *, nodules: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Join caches to one, in their order.
+    """Join caches to one, in their order; each is removed when it has been copied.
+
+    So there is never room needed for all of it twice. What is lost if the run is stopped meanwhile
+    can be made again, as whatever else is not there.
 
     Returns
     -------
     dict, dict
         Numbers of slices, and of patients, by part.
-
     """
     import h5py
 
@@ -97,6 +99,7 @@ def join(
                 n_slices.update(parts)
                 for part, patient in zip(parts, source["patient"].asstr()[()], strict=True):
                     patients.setdefault(part, set()).add(patient)
+            one.unlink()
             begin += n
         target.attrs["format"] = FORMAT
         target.attrs["settings"] = json.dumps(settings)
