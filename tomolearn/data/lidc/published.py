@@ -27,6 +27,15 @@ def celledoni(hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> b
         Hounsfield units.
     padding : numpy.ndarray of bool, same shape
         Where nothing was measured.
+
+    Notes
+    -----
+    They took 22,934 slices of 242,873. Differences remain: their values are those of the files,
+    which are HU + 1024 only for a slope of 1 and an intercept of -1024; with an intercept of 0,
+    all that is lighter than water counts as filling there. Padding that the files have as
+    positive numbers, or that only their header names, is no circle there. Their script trains on
+    the first of these slices and validates on the 200 from number 10,000 on, in the order of the
+    files; a split of ours is by patient.
     """
     outside = padding | (hounsfield < -_OFFSET)
     if not outside.any():
