@@ -78,6 +78,11 @@ def test_what_did_not_arrive_is_told(client, tmp_path):
     message = f"got 2 incomplete, the first {chosen.series_uids[0]} with {wanted - 1} of {wanted}"
     with pytest.raises(OSError, match=message):
         chosen.run(tmp_path, client=transfer)
+    # a folder is no file of a series
+    (series,) = tmp_path.glob(f"*/*/{chosen.series_uids[0]}")
+    (series / "more").mkdir()
+    with pytest.raises(OSError, match=message):
+        chosen.run(tmp_path, client=transfer)
     transfer.missing = 0
     chosen.run(tmp_path, client=transfer)
     transfer.missing = 10_000

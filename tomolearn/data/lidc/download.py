@@ -73,7 +73,8 @@ class Download:
         # the client reports what went wrong to the log alone
         there = {path.name: path for path in Path(folder).glob("*/*/*")}
         counts = [
-            sum(1 for _ in there[uid].iterdir()) if uid in there else 0 for uid in self.series_uids
+            sum(path.is_file() for path in there[uid].iterdir()) if uid in there else 0
+            for uid in self.series_uids
         ]
         missing = [
             (uid, found, wanted)
