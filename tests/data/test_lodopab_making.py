@@ -257,6 +257,11 @@ def test_errors(tree, tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
         make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
     assert not (tmp_path / "out").exists()
+    # one that was there before stays
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=words):
+        make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_files_of_another_tree_are_refused(tree, made, tmp_path):
@@ -318,6 +323,8 @@ def test_series_of_a_list(tree, tmp_path):
         assert read_series_list(tmp_path / name) == set(chosen)
     samples = select_samples(tree, series=read_series_list(tmp_path / "a.json"), **OPTIONS)
     assert len(samples) == 2 * SLICES
+    with pytest.raises(ValueError, match=r"got none \(no CT series of those to choose from\)"):
+        select_samples(tree, series={"1.2.3"}, **OPTIONS)
     for text in ("", '{"series": []}', "[]", '["LIDC-IDRI-0001"]', "{"):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(ValueError, match=r"a\.json: expected (SeriesInstanceUIDs|JSON), got"):

@@ -84,6 +84,7 @@ def make_lodopab(
     root, folder = Path(root), Path(folder)
     recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
     settings = selection_settings(root, split, every, per_patient, series, seed, recipe)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / _LOCK
     with locked(lock, folder):
@@ -119,7 +120,7 @@ def make_lodopab(
                         progress(done, len(samples))
         finally:
             lock.unlink()
-            if not any(folder.iterdir()):
+            if is_new and not any(folder.iterdir()):
                 folder.rmdir()
     return samples
 

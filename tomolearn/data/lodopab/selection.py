@@ -161,7 +161,8 @@ def select_samples(
             progress(done, len(folders))
     split.check_known(patients)
     if not any(found.values()):
-        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no CT series"
+        none = "no CT series" if chosen is None else "no CT series of those to choose from"
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or none
         raise ValueError(f"{root}: expected slices that can be used, got none ({reasons})")
     samples = {}
     for number, part in enumerate(PARTS):
