@@ -102,6 +102,11 @@ def test_lodopab(tree, tmp_path, monkeypatch):
     assert [len(LoDoPaBPairs(out, part)) for part in ("train", "validation", "test")] == [4, 2, 4]
     again = run("lodopab", tree, out, *given, "--every", 2, "--per-patient", 2)
     assert again.stdout == result.stdout
+    uids = [record.series_uid for record in build_index(tree).records if record.patient[-1] in "13"]
+    (tmp_path / "list.txt").write_text("\n".join(uids))
+    few = run("lodopab", tree, tmp_path / "few", *given, "--series", tmp_path / "list.txt")
+    assert few.exit_code == 0, few.output
+    assert rows(few.stdout) == [["train", "1", "2"], ["validation", "1", "2"], ["test", "0", "0"]]
 
 
 def test_download(tmp_path, monkeypatch):
@@ -155,6 +160,11 @@ def test_download(tmp_path, monkeypatch):
         (("slices", "{tree}", "a.h5", "--spacing", "0"), "spacing: expected a positive number"),
         (("slices", "{tree}", "a.h5", "--fractions", "0.9", "0.9", "0"), "fractions: expected a s"),
         (("slices", "{tree}", "a.h5", "--patients", "none.json"), "none.json"),
+        (("slices", "{tree}", "a.h5", "--xml", "no"), "no: expected a folder of XML files"),
+        (("slices", "{tree}", "a.h5", "--like", "adler"), "like: expected one of celledoni"),
+        (("slices", "{tree}", "a.h5", "--like", "celledoni"), "got none that are wanted"),
+        (("lodopab", "no", "made"), "no: expected a folder of LIDC-IDRI"),
+        (("lodopab", "{tree}", "made", "--series", "no.json"), "no.json"),
         (("lodopab", "{tree}", "made"), "10 of another size, 128 x 128"),
         (("lodopab", "{tree}", "made", "--device", "tpu"), "--device: expected cpu, cuda"),
     ],

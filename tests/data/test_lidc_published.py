@@ -1,10 +1,13 @@
 """Slices that a publication took, by each of its four conditions."""
 
+import h5py
 import numpy as np
 import pytest
+from dicom_files import write
+from dicom_series import along_z, ct_image
 from scipy.ndimage import gaussian_filter
 
-from tomolearn.data.lidc import SliceSelection
+from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, write_slices
 from tomolearn.data.lidc.published import celledoni
 
 ROWS, COLUMNS = np.mgrid[-1:1:128j, -1:1:128j]
@@ -53,6 +56,27 @@ def test_limits_are_theirs():
         variation = np.abs(np.diff(image[1])).mean() * 127 / 128
         assert (variation < 0.01) == (step < 0.01)
         assert celledoni(image * 4096 - 1024, NOWHERE) == taken
+
+
+def test_a_cache_has_their_slices_only(tmp_path):
+    (tmp_path / "tree").mkdir()
+    kinds = [{}, {"noise": 150.0}, {}, {"filled": False}]
+    for index, (position, kind) in enumerate(zip(along_z(4), kinds, strict=True)):
+        stored = np.rint(a_slice(**kind) + 1024).astype(np.int16)
+        image = ct_image(index, position, shape=stored.shape, PixelData=stored.tobytes())
+        write(tmp_path / "tree" / f"{index}.dcm", image)
+    split = PatientSplit(fractions={"train": 1.0})
+    for like, number in ((None, 4), ("celledoni", 2)):
+        report = write_slices(
+            tmp_path / "tree",
+            tmp_path / "a.h5",
+            preparation=Preparation(128),
+            selection=SliceSelection(like=like),
+            split=split,
+        )
+        assert (report.n_slices, report.left_out) == ({"train": number}, ())
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["z"], [-100.0, -90.0])
 
 
 def test_an_unknown_publication():
