@@ -76,6 +76,27 @@ def test_annotations_that_come_later_are_seen(tree, tmp_path):
     assert sum(write_slices(root, tmp_path / "a.h5", **options).n_slices.values()) > 0
 
 
+def test_annotations_apart_that_changed_are_seen(tree, tmp_path):
+    root, xml = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "xml"
+    xml.mkdir()
+    for number, path in enumerate(sorted(root.rglob("*.xml"))):
+        path.rename(xml / f"{number}.xml")
+    nodules = SliceSelection(nodules=True)
+    options = {"preparation": SMALL, "selection": nodules, "split": SPLIT, "xml": xml}
+
+    def stop(done, total):
+        if done == total:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        write_slices(root, tmp_path / "a.h5", progress=stop, **options)
+    for path in xml.iterdir():
+        path.write_text(path.read_text().replace("<inclusion>TRUE", "<inclusion>FALSE"))
+    for name in ("a.h5", "b.h5"):
+        write_slices(root, tmp_path / name, **options)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
 def test_annotations_apart_that_cannot_be_read_are_told(tree, tmp_path):
     root, xml = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "xml"
     xml.mkdir()

@@ -23,6 +23,8 @@ from tomolearn.data import LoDoPaBPairs
 from tomolearn.data.lidc import PARTS, PatientSplit
 from tomolearn.data.lodopab import (
     Recipe,
+    Sample,
+    SampleList,
     make_lodopab,
     making,
     pairs,
@@ -374,3 +376,16 @@ def test_parts_are_not_in_one_order(tree):
         orders.append([one.sop_instance_uid for one in samples])
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
+
+
+def test_numbers_of_patients_are_not_in_one_order():
+    patients = [f"LIDC-IDRI-{k:04d}" for k in range(1, 21)]
+    given = {
+        part: tuple(Sample("a.dcm", None, patient, "1") for patient in patients) for part in PARTS
+    }
+    numbers = making._patient_numbers(SampleList({}, given, {}), 0)
+    orders = [np.argsort(numbers[part]).tolist() for part in PARTS]
+    for place, order in enumerate(orders):
+        assert sorted(numbers[PARTS[place]]) == list(range(20 * place, 20 * place + 20))
+        assert order != sorted(order)
+        assert order not in orders[:place]

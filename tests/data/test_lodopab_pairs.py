@@ -191,6 +191,17 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     pickle.loads(pickle.dumps(pairs))[7]
 
 
+def test_files_that_were_read_last_stay_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_OPEN", 4)
+    pairs = LoDoPaBPairs(make(tmp_path, n=40), "train")
+    pairs[0]
+    first = pairs._files["observation", 0]
+    for k in (4, 0, 8, 0, 12, 0):
+        pairs[k]
+    assert pairs._files["observation", 0] is first
+    assert sorted({number for _, number in pairs._files}) == [0, 3]
+
+
 def test_another_process_opens_the_files_anew(tmp_path, monkeypatch):
     """A handle that came along with a fork shares its place in the file with the parent's."""
     pairs = LoDoPaBPairs(make(tmp_path), "train")
