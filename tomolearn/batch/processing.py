@@ -24,7 +24,8 @@ from tomolearn.operators import Identity, RayTransform
 
 __all__ = ["check_corrects", "process"]
 
-# From their start in FBP, chests with 100 and 1000 views are within 4 % of where 200 end.
+# A chest with 10,000 photons, or 100 views, is within 4 % of the error after 200; one with 1000
+# views and no noise is not (8.3 against 5.4 HU).
 _TV_ITERATIONS = 100
 
 
