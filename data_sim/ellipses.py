@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_sim._checks import check_count, real_array
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Ellipses:
     def __post_init__(self) -> None:
         value = real_array("value", self.value)
         if value.ndim != 1:
-            raise ValueError(f"value: expected shape (n,), got {value.shape}")
+            raise TomolearnError(f"value: expected shape (n,), got {value.shape}")
         self._freeze("value", value)
         for name, shape in (
             ("semi_axes", (value.size, 2)),
@@ -64,10 +65,12 @@ class Ellipses:
         ):
             array = real_array(name, getattr(self, name))
             if array.shape != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+                raise TomolearnError(f"{name}: expected shape {shape}, got {array.shape}")
             self._freeze(name, array)
         if not (self.semi_axes > 0).all():
-            raise ValueError(f"semi_axes: expected positive numbers, got {self.semi_axes.min()}")
+            raise TomolearnError(
+                f"semi_axes: expected positive numbers, got {self.semi_axes.min()}"
+            )
         if self.counts is not None:
             self._freeze("counts", self._checked_counts(self.counts, value.size))
 
@@ -79,14 +82,16 @@ class Ellipses:
     def _checked_counts(counts: ArrayLike, n_ellipses: int) -> NDArray[np.int64]:
         raw = np.asarray(counts)
         if raw.dtype.kind not in "iu":
-            raise TypeError(f"counts: expected integers, got dtype {raw.dtype}")
+            raise TomolearnTypeError(f"counts: expected integers, got dtype {raw.dtype}")
         if raw.ndim != 1 or (raw < 0).any():
-            raise ValueError(
+            raise TomolearnError(
                 f"counts: expected non-negative numbers of shape (n_images,), got shape {raw.shape}"
                 + (f" and minimum {raw.min()}" if raw.size else "")
             )
         if raw.sum() != n_ellipses:
-            raise ValueError(f"counts: expected a sum of {n_ellipses} ellipses, got {raw.sum()}")
+            raise TomolearnError(
+                f"counts: expected a sum of {n_ellipses} ellipses, got {raw.sum()}"
+            )
         return np.array(raw, dtype=np.int64)
 
     @classmethod
@@ -104,7 +109,7 @@ class Ellipses:
         """
         table = real_array("rows", rows)
         if table.ndim != 2 or table.shape[1] != 6:
-            raise ValueError(f"rows: expected shape (n, 6), got {table.shape}")
+            raise TomolearnError(f"rows: expected shape (n, 6), got {table.shape}")
         return cls(table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5])
 
     @property
@@ -138,7 +143,7 @@ class Ellipses:
             If `factor` is not positive and finite.
         """
         if not 0 < factor < float("inf"):
-            raise ValueError(f"factor: expected a positive number, got {factor!r}")
+            raise TomolearnError(f"factor: expected a positive number, got {factor!r}")
         return Ellipses(
             self.value, self.semi_axes * factor, self.centre * factor, self.rotation, self.counts
         )
@@ -152,10 +157,10 @@ class Ellipses:
             If this is one phantom and no batch, or the range does not lie in it.
         """
         if self.counts is None:
-            raise ValueError("counts: expected a batch of phantoms to take some from, got None")
+            raise TomolearnError("counts: expected a batch of phantoms to take some from, got None")
         start, stop = check_count("start", start, 0), check_count("stop", stop, 0)
         if not start <= stop <= self.counts.size:
-            raise ValueError(
+            raise TomolearnError(
                 f"start, stop: expected 0 <= start <= stop <= {self.counts.size}, "
                 f"got {start} and {stop}"
             )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_sim._checks import check_generator, check_number, check_sinogram, real_array
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 # What numpy's Poisson sampler takes at most is a little below 2^63.
 _MAX_EXPECTED_COUNTS = 9.2e18
@@ -66,7 +67,7 @@ def gaussian_noise(
     elif sigma is not None and relative is None:
         deviation = check_number("sigma", sigma, minimum=0)
     else:
-        raise TypeError(
+        raise TomolearnTypeError(
             "relative, sigma: expected exactly one of the two, "
             f"got relative={relative} and sigma={sigma}"
         )
@@ -120,7 +121,7 @@ def photon_counts(
     with np.errstate(over="ignore"):
         expected = blank * np.exp(-clean.astype(np.float64))
     if expected.max() > _MAX_EXPECTED_COUNTS:
-        raise ValueError(
+        raise TomolearnError(
             f"sinogram, photons: expected at most {_MAX_EXPECTED_COUNTS:g} photons on average, "
             f"got {expected.max():g} at a line integral of {clean.min():g}"
         )
@@ -216,13 +217,13 @@ def low_dose(
 def _photons(photons: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     blank = real_array("photons", photons)
     if blank.size and blank.min() <= 0:
-        raise ValueError(f"photons: expected positive numbers, got {blank.min():g}")
+        raise TomolearnError(f"photons: expected positive numbers, got {blank.min():g}")
     try:
         fits = np.broadcast_shapes(blank.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(
+        raise TomolearnError(
             f"photons: expected a shape that broadcasts to the sinogram's {shape}, "
             f"got {blank.shape}"
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data_sim._checks import check_count, check_generator, check_shape
 from data_sim.ellipses import Ellipses
 from data_sim.rasterise import rasterise
+from tomolearn._core.errors import TomolearnError
 
 CONVENTIONS = ("adler", "dival")
 EXTENTS = ("edges", "centres")
@@ -220,10 +221,12 @@ def _sampled(
 ) -> NDArray:
     rows, columns = check_shape(shape)
     if extent not in EXTENTS:
-        raise ValueError(f"extent: expected one of {', '.join(EXTENTS)}, got {extent!r}")
+        raise TomolearnError(f"extent: expected one of {', '.join(EXTENTS)}, got {extent!r}")
     if extent == "centres":
         if rows != columns:
-            raise ValueError(f"extent: expected 'edges' for an image of {rows} x {columns} pixels")
+            raise TomolearnError(
+                f"extent: expected 'edges' for an image of {rows} x {columns} pixels"
+            )
         ellipses = ellipses.scaled((rows - 1) / rows if rows > 1 else 1.0)
     return rasterise(ellipses, shape, oversampling=oversampling, dtype=dtype)
 
@@ -237,6 +240,6 @@ def _normalise_foreground(image: NDArray[np.float32]) -> None:
 
 def _check_convention(convention: str) -> None:
     if convention not in CONVENTIONS:
-        raise ValueError(
+        raise TomolearnError(
             f"convention: expected one of {', '.join(CONVENTIONS)}, got {convention!r}"
         )

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from data_sim._checks import check_count, check_shape
 from data_sim.ellipses import Ellipses
+from tomolearn._core.errors import TomolearnTypeError
 
 # Pixels rasterised at once: the float64 work array then stays in the second-level cache.
 _CHUNK_PIXELS = 2**18
@@ -61,12 +62,12 @@ def rasterise(
         If ``shape`` is not two positive numbers or ``oversampling`` is less than 1.
     """
     if not isinstance(ellipses, Ellipses):
-        raise TypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
+        raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
     rows, columns = check_shape(shape)
     factor = check_count("oversampling", oversampling, 1)
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
-        raise TypeError(f"dtype: expected float32 or float64, got {kind}")
+        raise TomolearnTypeError(f"dtype: expected float32 or float64, got {kind}")
 
     if ellipses.counts is None:
         batch = Ellipses(

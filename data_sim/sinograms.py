@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data_sim._checks import check_number, real_array
 from data_sim.ellipses import Ellipses
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
 def line_integrals(
@@ -52,23 +53,25 @@ def line_integrals(
         positive.
     """
     if not isinstance(ellipses, Ellipses):
-        raise TypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
+        raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
     scale = _half_extents(half_extent)
     point = real_array("points", points)
     direction = real_array("directions", directions)
     for name, array in (("points", point), ("directions", direction)):
         if array.ndim == 0 or array.shape[-1] != 2:
-            raise ValueError(f"{name}: expected shape (..., 2), got {array.shape}")
+            raise TomolearnError(f"{name}: expected shape (..., 2), got {array.shape}")
     try:
         shape = np.broadcast_shapes(point.shape, direction.shape)[:-1]
     except ValueError:
-        raise ValueError(
+        raise TomolearnError(
             "points, directions: expected shapes that broadcast against each other, "
             f"got {point.shape} and {direction.shape}"
         ) from None
     length = np.hypot(direction[..., 0], direction[..., 1])
     if not (length > 0).all():
-        raise ValueError(f"directions: expected non-zero vectors, got {np.sum(length == 0)} zeros")
+        raise TomolearnError(
+            f"directions: expected non-zero vectors, got {np.sum(length == 0)} zeros"
+        )
 
     # Unit steps in mm along the line remain unit steps of its parameter under the (possibly
     # anisotropic) map to normalised lengths, so chords come out in mm.
@@ -185,21 +188,21 @@ def fan_sinogram(
     radius = check_number("source_to_isocenter", source_to_isocenter, minimum=0, exclusive=True)
     distance = check_number("source_to_detector", source_to_detector, minimum=0, exclusive=True)
     if not isinstance(curved, bool):
-        raise TypeError(f"curved: expected a bool, got {type(curved).__name__}")
+        raise TomolearnTypeError(f"curved: expected a bool, got {type(curved).__name__}")
     if not isinstance(ellipses, Ellipses):
-        raise TypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
+        raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
     scale = _half_extents(half_extent)
     reach = np.linalg.norm(ellipses.centre * scale, axis=1)
     reach += ellipses.semi_axes.max(axis=1, initial=0) * scale.max()
     if reach.size and reach.max() >= radius:
-        raise ValueError(
+        raise TomolearnError(
             "source_to_isocenter: expected more than the phantom's reach of "
             f"{reach.max():g} mm, got {radius:g}"
         )
     if curved:
         gamma = u / distance
         if (np.abs(gamma) >= math.pi / 2).any():
-            raise ValueError(
+            raise TomolearnError(
                 "detector_positions: expected a curved detector of less than half a turn, up to "
                 f"{math.pi / 2 * distance:g} mm from its middle, got {np.abs(u).max():g}"
             )
@@ -214,16 +217,16 @@ def fan_sinogram(
 def _half_extents(half_extent: float | Sequence[float]) -> NDArray[np.float64]:
     scale = real_array("half_extent", half_extent)
     if scale.shape not in ((), (2,)):
-        raise ValueError(f"half_extent: expected a number or a pair, got shape {scale.shape}")
+        raise TomolearnError(f"half_extent: expected a number or a pair, got shape {scale.shape}")
     if not (scale > 0).all():
-        raise ValueError(f"half_extent: expected positive numbers, got {half_extent}")
+        raise TomolearnError(f"half_extent: expected positive numbers, got {half_extent}")
     return np.broadcast_to(scale, (2,))
 
 
 def _vector(name: str, value: ArrayLike) -> NDArray[np.float64]:
     vector = real_array(name, value)
     if vector.ndim != 1:
-        raise ValueError(f"{name}: expected a one-dimensional array, got shape {vector.shape}")
+        raise TomolearnError(f"{name}: expected a one-dimensional array, got shape {vector.shape}")
     return vector
 
 

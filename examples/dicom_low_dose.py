@@ -5,13 +5,13 @@ import torch
 
 import tomolearn as tl
 from data_sim import low_dose
-from tomolearn.classical import total_variation
 from tomolearn.dicom import (
     attenuation_to_hounsfield,
     example_slice_path,
     hounsfield_to_attenuation,
     read_slice,
 )
+from tomolearn.methods import total_variation
 
 ct = read_slice(example_slice_path())  # or the path of your own
 truth = torch.from_numpy(hounsfield_to_attenuation(ct.hounsfield))  # 1/mm

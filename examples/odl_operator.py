@@ -4,7 +4,7 @@ import odl
 import torch
 
 from tomolearn import OperatorLayer
-from tomolearn.classical import total_variation
+from tomolearn.methods import total_variation
 
 space = odl.uniform_discr([-1, -1], [1, 1], (64, 64), dtype="float32")
 geometry = odl.applications.tomo.parallel_beam_geometry(space, num_angles=40)

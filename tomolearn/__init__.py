@@ -6,15 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tomolearn.classical import (
-        cgls,
-        fbp,
-        kaczmarz,
-        landweber,
-        sirt,
-        tikhonov,
-        total_variation,
-    )
     from tomolearn.geometry import (
         ConeBeam,
         CoverageWarning,
@@ -25,10 +16,19 @@ if TYPE_CHECKING:
         load_geometry,
         save_geometry,
     )
+    from tomolearn.methods import (
+        cgls,
+        fbp,
+        kaczmarz,
+        landweber,
+        sirt,
+        tikhonov,
+        total_variation,
+    )
     from tomolearn.operators import FiniteDifferences, LinearOperator, OperatorLayer, RayTransform
     from tomolearn.training import load, save
 
-__version__ = "0.1.0"
+from tomolearn._core.version import __version__ as __version__
 
 __all__ = [
     "ConeBeam",
@@ -57,7 +57,7 @@ __all__ = [
 _MODULES = (
     "tomolearn.geometry",
     "tomolearn.operators",
-    "tomolearn.classical",
+    "tomolearn.methods",
     "tomolearn.training",
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.checks import check_choice, check_float, check_floats, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor
 
 __all__ = [
@@ -117,7 +118,7 @@ def ssim(
     """
     window = check_int("window", window, minimum=3)
     if window % 2 == 0:
-        raise ValueError(f"window: expected an odd number of pixels, got {window}")
+        raise TomolearnError(f"window: expected an odd number of pixels, got {window}")
     x, y = _checked_images(image, reference, smallest=window)
     peaks = _peak(data_range, y)
 
@@ -169,7 +170,7 @@ def regressed_snr(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     x, y = _checked_images(image, reference, smallest=1)
     signal = y.square().sum((-2, -1))
     if not bool((signal > 0).all()):
-        raise ValueError("reference: expected no image of zeros only, got one")
+        raise TomolearnError("reference: expected no image of zeros only, got one")
     x, y = (values - values.mean((-2, -1), keepdim=True) for values in (x, y))
     energy = x.square().sum((-2, -1), keepdim=True)
     # A constant image tells nothing about the reference: its best fit is the reference's mean.
@@ -208,13 +209,13 @@ class MetricConvention:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise TypeError(f"name: expected a string, got {self.name!r}")
+            raise TomolearnTypeError(f"name: expected a string, got {self.name!r}")
         for field in ("psnr_range", "ssim_range"):
             object.__setattr__(self, field, _checked_range(field, getattr(self, field)))
         if self.clip is not None:
             low, high = check_floats("clip", self.clip, length=2)
             if low >= high:
-                raise ValueError(f"clip: expected an increasing pair, got {self.clip}")
+                raise TomolearnError(f"clip: expected an increasing pair, got {self.clip}")
             object.__setattr__(self, "clip", (low, high))
 
 
@@ -341,12 +342,12 @@ def evaluate(
     if isinstance(convention, str):
         convention = CONVENTIONS[check_choice("convention", convention, tuple(CONVENTIONS))]
     elif not isinstance(convention, MetricConvention):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"convention: expected a name or a MetricConvention, got {type(convention).__name__}"
         )
     x, y = _checked_images(image, reference, smallest=1)
     if x.numel() == 0:
-        raise ValueError(f"image: expected at least one image, got shape {tuple(x.shape)}")
+        raise TomolearnError(f"image: expected at least one image, got shape {tuple(x.shape)}")
     if convention.clip is not None:
         x, y = x.clamp(*convention.clip), y.clamp(*convention.clip)
     if convention.absolute:
@@ -365,23 +366,23 @@ def _checked_images(
     check_real_tensor("image", image)
     check_real_tensor("reference", reference)
     if image.shape != reference.shape:
-        raise ValueError(
+        raise TomolearnError(
             f"image: expected the shape of the reference, {tuple(reference.shape)}, "
             f"got {tuple(image.shape)}"
         )
     if image.device != reference.device:
-        raise ValueError(
+        raise TomolearnError(
             f"image: expected the device of the reference, {reference.device}, got {image.device}"
         )
     if image.ndim < 2 or min(image.shape[-2:]) < smallest:
-        raise ValueError(
+        raise TomolearnError(
             f"image: expected shape (..., rows, columns) with at least {smallest} x {smallest} "
             f"pixels, got {tuple(image.shape)}"
         )
     for name, tensor in (("image", image), ("reference", reference)):
         n_bad = int((~torch.isfinite(tensor)).sum())
         if n_bad:
-            raise ValueError(f"{name}: expected finite values, got {n_bad} others")
+            raise TomolearnError(f"{name}: expected finite values, got {n_bad} others")
     return image.detach().to(torch.float64), reference.detach().to(torch.float64)
 
 
@@ -392,7 +393,7 @@ def _peak(data_range: DataRange, reference: torch.Tensor) -> torch.Tensor:
         return reference.new_full(reference.shape[:-2], data_range)
     peak = _NAMED_RANGES[data_range](reference)
     if not bool((peak > 0).all()):
-        raise ValueError(
+        raise TomolearnError(
             f"data_range: expected a positive {data_range!r} range of every image, "
             f"got {peak.min().item():g}"
         )

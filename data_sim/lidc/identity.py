@@ -7,6 +7,7 @@ import uuid
 import numpy as np
 
 from data_sim._checks import check_count
+from tomolearn._core.errors import TomolearnError
 
 LAST_PATIENT = 9999
 """Largest patient number: the published names have four digits."""
@@ -49,7 +50,9 @@ def check_index(index: object) -> int:
     """Return a patient number as an int from 1 to 9999."""
     number = check_count("index", index, 1)
     if number > LAST_PATIENT:
-        raise ValueError(f"index: expected a patient number from 1 to {LAST_PATIENT}, got {number}")
+        raise TomolearnError(
+            f"index: expected a patient number from 1 to {LAST_PATIENT}, got {number}"
+        )
     return number
 
 

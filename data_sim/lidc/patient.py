@@ -16,6 +16,7 @@ from data_sim.lidc.scanner import MAX_SLICES, Acquisition, random_acquisition
 from data_sim.thorax import Nodule, Thorax, random_thorax
 from data_sim.thorax.anatomy import turn
 from data_sim.thorax.lungs import sample
+from tomolearn._core.errors import TomolearnError
 
 SMALL = 3.0
 """Diameter in mm below which LIDC's readers marked a nodule by one point."""
@@ -204,7 +205,7 @@ class SyntheticPatient:
         """
         lesion = check_count("lesion", lesion, 0)
         if lesion >= len(self.lesions):
-            raise ValueError(
+            raise TomolearnError(
                 f"lesion: expected one of this patient's {len(self.lesions)} lesions, got {lesion}"
             )
         found = self.lesions[lesion]
@@ -224,7 +225,7 @@ class SyntheticPatient:
     def _slice(self, i: int) -> int:
         i = check_count("i", i, 0)
         if i >= len(self):
-            raise ValueError(f"i: expected one of {len(self)} slices, got {i}")
+            raise TomolearnError(f"i: expected one of {len(self)} slices, got {i}")
         return i
 
 
@@ -293,7 +294,7 @@ def check_slices(slices: object) -> int:
     """Return a number of slices as an int from 1 to 300."""
     number = check_count("slices", slices, 1)
     if number > MAX_SLICES:
-        raise ValueError(f"slices: expected 1 to {MAX_SLICES} slices of a chest, got {number}")
+        raise TomolearnError(f"slices: expected 1 to {MAX_SLICES} slices of a chest, got {number}")
     return number
 
 
@@ -301,7 +302,7 @@ def check_image_shape(shape: object) -> tuple[int, int]:
     """Return ``shape`` as (rows, columns), both at least 32."""
     rows, columns = check_shape(shape)
     if min(rows, columns) < SMALLEST_IMAGE:
-        raise ValueError(
+        raise TomolearnError(
             f"shape: expected at least {SMALLEST_IMAGE} rows and columns, got ({rows}, {columns})"
         )
     return rows, columns

@@ -26,6 +26,7 @@ from data_sim.lidc.patient import (
     check_slices,
     lidc_patient,
 )
+from tomolearn._core.errors import TomolearnError
 
 Layout = Literal["classic", "nbia"]
 Annotations = Literal["series", "tree"]
@@ -171,14 +172,14 @@ def write_lidc(
     """
     patients = check_count("patients", patients, 1)
     if patients > LAST_PATIENT:
-        raise ValueError(f"patients: expected 1 to {LAST_PATIENT}, got {patients}")
+        raise TomolearnError(f"patients: expected 1 to {LAST_PATIENT}, got {patients}")
     jobs = check_count("jobs", jobs, 1)
     for name, value, known in (
         ("layout", layout, get_args(Layout)),
         ("annotations", annotations, get_args(Annotations)),
     ):
         if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+            raise TomolearnError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     request = _Request(
         root=Path(out),
         slices=check_slices(slices),

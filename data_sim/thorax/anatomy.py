@@ -16,6 +16,7 @@ from data_sim.thorax.mediastinum import Mediastinum
 from data_sim.thorax.nodules import Nodule
 from data_sim.thorax.skeleton import Skeleton
 from data_sim.thorax.wall import Wall
+from tomolearn._core.errors import TomolearnError
 
 AIR = -1000.0
 RADIUS = 175.0
@@ -158,7 +159,7 @@ class Thorax:
         """
         index = check_count("index", index, 0)
         if index >= len(self.nodules):
-            raise ValueError(
+            raise TomolearnError(
                 f"index: expected one of this patient's {len(self.nodules)} nodules, got {index}"
             )
         z = self._checked_height(z)
@@ -171,7 +172,7 @@ class Thorax:
         z = check_number("z", z)
         low, high = self.extent
         if not low <= z <= high:
-            raise ValueError(f"z: expected a height from {low:.1f} to {high:.1f} mm, got {z:g}")
+            raise TomolearnError(f"z: expected a height from {low:.1f} to {high:.1f} mm, got {z:g}")
         return z
 
     def _canvas(
@@ -264,5 +265,5 @@ def _scanner_coordinates(
 def _checked_spacing(spacing: float | Sequence[float]) -> NDArray[np.float64]:
     pair = (spacing, spacing) if np.ndim(spacing) == 0 else tuple(spacing)  # type: ignore[arg-type]
     if len(pair) != 2:
-        raise ValueError(f"spacing: expected one or two lengths in mm, got {len(pair)}")
+        raise TomolearnError(f"spacing: expected one or two lengths in mm, got {len(pair)}")
     return np.array([check_number("spacing", s, minimum=0, exclusive=True) for s in pair])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_sim._checks import check_count
+from tomolearn._core.errors import TomolearnError
 
 KINDS = ("solid", "part-solid", "ground-glass")
 
@@ -56,11 +57,11 @@ class Nodule:
 
     def __post_init__(self) -> None:
         if min(self.semi_axes) <= 0:
-            raise ValueError(f"semi_axes: expected positive lengths, got {self.semi_axes}")
+            raise TomolearnError(f"semi_axes: expected positive lengths, got {self.semi_axes}")
         if self.kind not in KINDS:
-            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
+            raise TomolearnError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
         if sum(abs(a) for a, _ in self.irregularity) >= 0.5:
-            raise ValueError(
+            raise TomolearnError(
                 "irregularity: expected amplitudes that add up to less than 0.5, "
                 f"got {self.irregularity}"
             )

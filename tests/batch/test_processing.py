@@ -12,9 +12,9 @@ import tomolearn as tl
 from tomolearn.batch import BatchSettings, SimulatedScan
 from tomolearn.batch.chunks import LANES
 from tomolearn.batch.processing import process
-from tomolearn.classical import photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, body_mask
 from tomolearn.geometry import CoverageWarning, FanBeam, ParallelBeam
+from tomolearn.methods import photon_tv_weight, total_variation
 from tomolearn.models import FBPUNet, LearnedGradient
 from tomolearn.operators import Identity, RayTransform
 

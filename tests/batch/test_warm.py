@@ -19,7 +19,7 @@ from tomolearn.batch import BatchSettings
 from tomolearn.batch.chunks import attempt, chunks_of
 from tomolearn.batch.naming import derivation
 from tomolearn.dicom import DerivedSeries, find_series
-from tomolearn.operators.backends.joseph import kernels
+from tomolearn.kernels import joseph as kernels
 
 (series,) = find_series(sys.argv[1]).series
 settings = BatchSettings()

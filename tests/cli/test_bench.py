@@ -6,9 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tomolearn import Grid, ParallelBeam
+from tomolearn.benchmarks import speed
+from tomolearn.benchmarks import training as training_speed
+from tomolearn.benchmarks.timing import Timing
 from tomolearn.cli import app
-from tomolearn.evaluation import speed, training_speed
-from tomolearn.evaluation.timing import Timing
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def dicom(*arguments: Any) -> Result:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     """Run batches without a cluster: those with one are tested elsewhere."""
-    monkeypatch.setattr("tomolearn._core.forkserver.prepare_workers", lambda: None)
+    monkeypatch.setattr("tomolearn.batch.forkserver.prepare_workers", lambda: None)
     return work_here(monkeypatch)
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 import tomolearn
 from data_sim import parallel_sinogram, shepp_logan, shepp_logan_ellipses
-from tomolearn.classical import fbp
 from tomolearn.cli import app
 from tomolearn.geometry import ConeBeam, Grid, ParallelBeam, save_geometry
+from tomolearn.methods import fbp
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.operators import RayTransform
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from tomolearn.classical import total_variation
+from tomolearn.methods import total_variation
 from tomolearn.operators import Identity
 
 UNITS = torch.eye(6, dtype=torch.float64).reshape(6, 2, 3)

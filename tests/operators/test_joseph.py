@@ -179,7 +179,7 @@ def test_works_after_a_fork():
 CACHE_PROBE = """
 import json, torch
 from tomolearn import Grid, ParallelBeam, RayTransform
-from tomolearn.operators.backends.joseph import kernels
+from tomolearn.kernels import joseph as kernels
 A = RayTransform(Grid((8, 8)), ParallelBeam(3, 9, 1.0))
 y = A(torch.ones(1, 8, 8))
 A.adjoint(y)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
 __all__ = [
     "check_choice",
     "check_float",
@@ -30,11 +32,11 @@ def check_int(name: str, value: Any, *, minimum: int) -> int:
         If `value` is below `minimum`.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{name}: expected an integer >= {minimum}, got {value!r} ({type(value).__name__})"
         )
     if value < minimum:
-        raise ValueError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+        raise TomolearnError(f"{name}: expected an integer >= {minimum}, got {value!r}")
     return int(value)
 
 
@@ -52,14 +54,16 @@ def check_float(
     """
     kind = "positive" if positive else "non-negative" if nonnegative else "finite"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a {kind} number, got {value!r} ({type(value).__name__})")
+        raise TomolearnTypeError(
+            f"{name}: expected a {kind} number, got {value!r} ({type(value).__name__})"
+        )
     try:
         number = float(value)
     except OverflowError:  # an integer beyond all floats
         number = math.inf
     wrong_sign = (positive and number <= 0) or (nonnegative and number < 0)
     if not math.isfinite(number) or wrong_sign:
-        raise ValueError(f"{name}: expected a {kind} number, got {value!r}")
+        raise TomolearnError(f"{name}: expected a {kind} number, got {value!r}")
     return number
 
 
@@ -77,19 +81,21 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
     # arrays and tensors of whatever library
     is_sequence = isinstance(values, Sequence) and not isinstance(values, str)
     if not is_sequence and not hasattr(values, "__array__"):
-        raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
+        raise TomolearnTypeError(
+            f"{name}: expected {expected}, got {values!r} ({type(values).__name__})"
+        )
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged, on a GPU, with a gradient
-        raise TypeError(f"{name}: expected {expected}, got {values!r}") from error
+        raise TomolearnTypeError(f"{name}: expected {expected}, got {values!r}") from error
     if array.size and array.dtype.kind not in "iuf":  # strings would be converted, complex cut
-        raise TypeError(f"{name}: expected {expected}, got {values!r}")
+        raise TomolearnTypeError(f"{name}: expected {expected}, got {values!r}")
     array = array.astype(np.float64)
     if array.ndim != 1 or array.size == 0 or (length is not None and array.size != length):
-        raise ValueError(f"{name}: expected {expected}, got shape {array.shape}")
+        raise TomolearnError(f"{name}: expected {expected}, got shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
-        raise ValueError(f"{name}: expected {expected}, got {array[bad[0]]} at index {bad[0]}")
+        raise TomolearnError(f"{name}: expected {expected}, got {array[bad[0]]} at index {bad[0]}")
     return tuple(array.tolist())
 
 
@@ -102,7 +108,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
         If it is not; the message lists the choices.
     """
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        raise TomolearnError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return str(value)
 
 
@@ -117,7 +123,7 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
         If it is not one of them; the message has the nearest names first, then all.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected a name, got {value!r} ({type(value).__name__})")
+        raise TomolearnTypeError(f"{name}: expected a name, got {value!r} ({type(value).__name__})")
     if value in choices:
         return value
     by_lower_case = {choice.lower(): choice for choice in choices}
@@ -126,4 +132,4 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
         for match in difflib.get_close_matches(value.lower(), by_lower_case, n=3)
     ]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
+    raise TomolearnError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = ["resident_bytes"]
 
 _STATUS = Path("/proc/self/status")
@@ -25,6 +27,6 @@ def resident_bytes(field: str) -> int:
         found = re.search(rf"^{field}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
         if found:
             return 1024 * int(found[1])
-    raise ValueError(
+    raise TomolearnError(
         f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; got none"
     )

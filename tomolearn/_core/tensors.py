@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
 __all__ = ["check_device", "check_real_tensor", "check_trailing_shape"]
 
 
@@ -20,13 +22,17 @@ def check_device(name: str, device: Any) -> torch.device:
         If torch has no such kind of device, or sees none of this number.
     """
     if not isinstance(device, (str, torch.device)):
-        raise TypeError(f"{name}: expected a str or torch.device, got {type(device).__name__}")
+        raise TomolearnTypeError(
+            f"{name}: expected a str or torch.device, got {type(device).__name__}"
+        )
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"{name}: expected cpu, cuda or cuda:<number>, got {device!r}") from error
+        raise TomolearnError(
+            f"{name}: expected cpu, cuda or cuda:<number>, got {device!r}"
+        ) from error
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
+        raise TomolearnError(
             f"{name}: expected one that torch sees, {torch.cuda.device_count()} of CUDA, "
             f"got {str(place)!r}"
         )
@@ -42,9 +48,11 @@ def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
         If it is not a tensor, or integer, boolean or complex.
     """
     if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+        raise TomolearnTypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     if not tensor.is_floating_point():
-        raise TypeError(f"{name}: expected a real floating-point tensor, got {tensor.dtype}")
+        raise TomolearnTypeError(
+            f"{name}: expected a real floating-point tensor, got {tensor.dtype}"
+        )
     return tensor
 
 
@@ -58,4 +66,4 @@ def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]
     """
     if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
         wanted = ", ".join(str(n) for n in shape)
-        raise ValueError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")
+        raise TomolearnError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

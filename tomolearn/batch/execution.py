@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomolearn import __version__
 from tomolearn._core.memory import resident_bytes
+from tomolearn._core.version import __version__
 from tomolearn.batch.chunks import (
     THUMBNAIL,
     Chunk,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = ["Ledger", "read_ledger"]
 
 
@@ -79,9 +81,11 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path}: line {number}: expected JSON, got {line[:60]!r}") from error
+            raise TomolearnError(
+                f"{path}: line {number}: expected JSON, got {line[:60]!r}"
+            ) from error
         if not isinstance(record, dict):
-            raise ValueError(f"{path}: line {number}: expected an object, got {line[:60]!r}")
+            raise TomolearnError(f"{path}: line {number}: expected an object, got {line[:60]!r}")
         records.append(record)
     return records
 

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from data_sim import low_dose
+from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.chunks import LANES
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
-from tomolearn.classical import fbp, photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import CoverageWarning, Grid
+from tomolearn.methods import fbp, photon_tv_weight, total_variation
 from tomolearn.models import FBPUNet
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.operators import Identity, RayTransform
@@ -55,7 +56,7 @@ def process(
     """
     kinds = {(ct.hounsfield.shape, ct.spacing) for ct in slices}
     if len(kinds) != 1 or len(slices) > LANES:
-        raise ValueError(
+        raise TomolearnError(
             f"slices: expected 1 to {LANES} of one shape and spacing, got {len(slices)} of "
             f"{len(kinds)} kinds"
         )
@@ -217,7 +218,7 @@ def check_corrects(model: ReconstructionModel) -> FBPUNet:
         If it is not.
     """
     if not isinstance(model, FBPUNet):
-        raise ValueError(
+        raise TomolearnError(
             "method: expected weights of a network that corrects images (FBPUNet) in the image "
             f"domain, got a {type(model).__name__}"
         )
@@ -233,5 +234,5 @@ def _one_by_one(
 
 def _network(model: ReconstructionModel | None) -> ReconstructionModel:
     if model is None:
-        raise ValueError("model: expected the network of the settings, got none")
+        raise TomolearnError("model: expected the network of the settings, got none")
     return model

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tomolearn._core.checks import check_int
-from tomolearn._core.forkserver import prepare_workers
+from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.cluster import connected
 from tomolearn.batch.execution import THUMBNAILS, Batch
+from tomolearn.batch.forkserver import prepare_workers
 from tomolearn.batch.ledger import Ledger
 from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.settings import BatchSettings
@@ -87,7 +88,7 @@ def run_batch(
     if workers is not None:
         check_int("workers", workers, minimum=1)
         if scheduler is not None:
-            raise ValueError(f"workers: expected none beside a scheduler, got {workers}")
+            raise TomolearnError(f"workers: expected none beside a scheduler, got {workers}")
     settings = check_batch(root, target, settings)
     if scheduler is None:
         prepare_workers()
@@ -129,7 +130,7 @@ def check_batch(
     root.stat()
     here, there = root.resolve(), target.resolve()
     if here == there or here in there.parents or there in here.parents:
-        raise ValueError(
+        raise TomolearnError(
             f"out: expected a folder apart from the input {source}, got {out}: results would be "
             "taken for input"
         )
@@ -147,5 +148,5 @@ def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
 
         check_corrects(model)
     if model.card is None:
-        raise ValueError(f"method: expected weights with a card, got {settings.method}")
+        raise TomolearnError(f"method: expected weights with a card, got {settings.method}")
     return replace(settings, fingerprint=model.card["sha256"])

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.dicom import MU_WATER
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
@@ -70,7 +71,7 @@ class SimulatedScan:
     def __post_init__(self) -> None:
         if isinstance(self.geometry, Scan):
             if self.geometry.ndim != 2:
-                raise ValueError(
+                raise TomolearnError(
                     "geometry: expected a scan of two dimensions, got "
                     f"{type(self.geometry).__name__}"
                 )
@@ -81,7 +82,7 @@ class SimulatedScan:
         if self.photons is not None:
             photons = check_float("photons", self.photons, positive=True)
             if photons > _MOST_PHOTONS:
-                raise ValueError(
+                raise TomolearnError(
                     f"photons: expected at most {_MOST_PHOTONS:g}, got {photons:g}; leave them out "
                     "for a scan without noise"
                 )
@@ -89,11 +90,11 @@ class SimulatedScan:
         deviation = check_float("electronic_std", self.electronic_std, nonnegative=True)
         object.__setattr__(self, "electronic_std", deviation)
         if self.electronic_std and self.photons is None:
-            raise ValueError(
+            raise TomolearnError(
                 f"electronic_std: expected 0 without photons, got {self.electronic_std:g}"
             )
         if check_int("seed", self.seed, minimum=0) and self.photons is None:
-            raise ValueError(f"seed: expected 0 without photons, got {self.seed}")
+            raise TomolearnError(f"seed: expected 0 without photons, got {self.seed}")
         check_int("refinement", self.refinement, minimum=1)
 
     def scan(self, grid: Grid) -> Scan:
@@ -171,18 +172,18 @@ class BatchSettings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, str) or not self.method:
-            raise TypeError(f"method: expected a name, got {self.method!r}")
+            raise TomolearnTypeError(f"method: expected a name, got {self.method!r}")
         options = dict(self.options)
         object.__setattr__(self, "options", options)
         known = CLASSICAL.get(self.method, _NETWORK)
         for name in self.options:
             if name not in known:
-                raise ValueError(
+                raise TomolearnError(
                     f"options: expected {' or '.join(known)} with {self.method}, got {name}"
                 )
         object.__setattr__(self, "mu_water", check_float("mu_water", self.mu_water, positive=True))
         if "filter" in self.options:
-            from tomolearn.classical.filters import FILTERS
+            from tomolearn.methods.analytic.filters import FILTERS
 
             check_choice("filter", self.options["filter"], tuple(FILTERS))
         if "iterations" in self.options:
@@ -191,15 +192,17 @@ class BatchSettings:
             if name in self.options:
                 value = options[name] = check_float(name, options[name], positive=True)
                 if name == "frequency_scaling" and value > 1:
-                    raise ValueError(f"frequency_scaling: expected a number in (0, 1], got {value}")
+                    raise TomolearnError(
+                        f"frequency_scaling: expected a number in (0, 1], got {value}"
+                    )
         self._check_domain()
 
     def _check_domain(self) -> None:
         if self.scan is None and self.method == "fbp":
-            raise ValueError("method: expected tv or weights in the image domain, got fbp")
+            raise TomolearnError("method: expected tv or weights in the image domain, got fbp")
         noiseless = self.scan is None or self.scan.photons is None
         if self.method == "tv" and noiseless and "weight" not in self.options:
-            raise ValueError(
+            raise TomolearnError(
                 "weight: expected a number for tv without photon noise, from which it could be "
                 "taken; got none"
             )

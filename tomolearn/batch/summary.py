@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tomolearn import __version__
 from tomolearn._core.files import complete_file
 from tomolearn._core.optional import optional_import
+from tomolearn._core.version import __version__
 from tomolearn.batch.records import relative
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import Catalogue

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.cli.output import ARRAY_SUFFIXES
 
 __all__ = ["read_sinogram"]
@@ -43,20 +44,20 @@ def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArr
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(ARRAY_SUFFIXES)}")
+        raise TomolearnError(f"{path}: expected a name that ends in {', '.join(ARRAY_SUFFIXES)}")
     if name is not None and suffix == ".npy":
-        raise ValueError(f"--dataset: expected none for a .npy file, got {name!r}")
+        raise TomolearnError(f"--dataset: expected none for a .npy file, got {name!r}")
     # Python's own error names the file; those of numpy and h5py do not always.
     with path.open("rb"):
         pass
     array = _from_hdf5(path, name) if suffix in (".h5", ".hdf5") else _from_numpy(path, name)
     if array.dtype.kind != "f":
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{path}: expected line integrals as floating-point numbers, got {array.dtype}"
         )
     if array.size == 0 or array.shape[-len(shape) :] != shape:
         wanted = ", ".join(map(str, shape))
-        raise ValueError(
+        raise TomolearnError(
             f"{path}: expected shape (..., {wanted}) as in the scan, got {array.shape}"
         )
     with np.errstate(over="ignore"):
@@ -64,7 +65,7 @@ def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArr
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         first = tuple(bad[0].tolist())
-        raise ValueError(
+        raise TomolearnError(
             f"{path}: expected finite values, got {len(bad)} others, the first of them "
             f"{array[first]} at index {first}"
         )
@@ -76,7 +77,7 @@ def _from_numpy(path: Path, name: str | None) -> NDArray[Any]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except damage as error:
-        raise ValueError(f"{path}: expected a complete numpy file, got {error}") from error
+        raise TomolearnError(f"{path}: expected a complete numpy file, got {error}") from error
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
@@ -84,7 +85,7 @@ def _from_numpy(path: Path, name: str | None) -> NDArray[Any]:
         try:
             return np.asarray(loaded[key])
         except damage as error:
-            raise ValueError(f"{path}: expected a complete array {key}, got {error}") from error
+            raise TomolearnError(f"{path}: expected a complete array {key}, got {error}") from error
 
 
 def _from_hdf5(path: Path, name: str | None) -> NDArray[Any]:
@@ -93,7 +94,7 @@ def _from_hdf5(path: Path, name: str | None) -> NDArray[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path}: expected a complete HDF5 file, got {error}") from error
+        raise TomolearnError(f"{path}: expected a complete HDF5 file, got {error}") from error
     with file:
         found: list[str] = []
         file.visititems(lambda key, item: found.append(key) if _is_dataset(item) else None)
@@ -101,7 +102,7 @@ def _from_hdf5(path: Path, name: str | None) -> NDArray[Any]:
         try:
             return np.asarray(chosen[()])
         except OSError as error:
-            raise ValueError(f"{path}: expected a complete dataset, got {error}") from error
+            raise TomolearnError(f"{path}: expected a complete dataset, got {error}") from error
 
 
 def _is_dataset(item: Any) -> bool:
@@ -114,8 +115,8 @@ def _choose(path: Path, name: str | None, found: list[str]) -> str:
     listed = ", ".join(found) or "no array"
     if name is None:
         if len(found) != 1:
-            raise ValueError(f"{path}: expected --dataset with one of its arrays, got {listed}")
+            raise TomolearnError(f"{path}: expected --dataset with one of its arrays, got {listed}")
         return found[0]
     if name.strip("/") not in found:
-        raise ValueError(f"{path}: expected the array {name!r}, got a file with {listed}")
+        raise TomolearnError(f"{path}: expected the array {name!r}, got a file with {listed}")
     return name.strip("/")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.output import check_target, write_text
 
 if TYPE_CHECKING:
-    from tomolearn.evaluation.timing import Timing
+    from tomolearn.benchmarks.timing import Timing
 
 __all__ = ["bench"]
 
@@ -71,28 +72,28 @@ def bench(
     """
     import torch
 
-    from tomolearn.cli.info import versions
-    from tomolearn.evaluation.equilibrium_speed import (
+    from tomolearn.benchmarks.equilibrium import (
         measure_backward,
         measure_equilibrium_memory,
     )
-    from tomolearn.evaluation.speed import CASES, measure_methods, measure_projectors
-    from tomolearn.evaluation.training_speed import measure_training, measure_training_memory
+    from tomolearn.benchmarks.speed import CASES, measure_methods, measure_projectors
+    from tomolearn.benchmarks.training import measure_training, measure_training_memory
+    from tomolearn.cli.info import versions
     from tomolearn.training import load
 
     names = list(CASES) if case is None else case
     for name in names:
         if name not in CASES:
-            raise ValueError(f"--case: expected one of {'; '.join(CASES)}, got {name!r}")
+            raise TomolearnError(f"--case: expected one of {'; '.join(CASES)}, got {name!r}")
     if device not in ("cpu", "cuda"):
-        raise ValueError(f"--device: expected cpu or cuda, got {device!r}")
+        raise TomolearnError(f"--device: expected cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: expected a device of this machine, but torch sees no GPU")
+        raise TomolearnError("--device: expected a device of this machine, but torch sees no GPU")
     if case is not None and not projectors:
-        raise ValueError("--case: expected none with --no-projectors, got " + "; ".join(case))
+        raise TomolearnError("--case: expected none with --no-projectors, got " + "; ".join(case))
     asked = (projectors, training, memory, equilibrium, batch, methods and device == "cpu")
     if not any(asked):
-        raise ValueError(
+        raise TomolearnError(
             "bench: expected something to measure, got --no-projectors without --training, "
             "--memory, --equilibrium, --batch or, on a CPU, --methods"
         )
@@ -116,7 +117,7 @@ def bench(
         model: Any = load("degrad-ellipses")
         timings += measure_backward(model, rounds=rounds, device=device)
     if batch is not None:
-        from tomolearn.batch.speed import measure_batch
+        from tomolearn.benchmarks.batch import measure_batch
 
         typer.echo("measuring batches ...", err=True)
         timings += measure_batch(batch, rounds=rounds)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.evaluate import print_comparison
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def demo(
     from tomolearn.dicom import example_slice_path, read_slice
 
     if not window[0] < window[1]:
-        raise ValueError(f"--window: expected an increasing pair, got {window[0]:g} {window[1]:g}")
+        raise TomolearnError(
+            f"--window: expected an increasing pair, got {window[0]:g} {window[1]:g}"
+        )
     source = example_slice_path() if slice_path is None else slice_path
     ct_slice = read_slice(source)
     check_folder(out, force=force)

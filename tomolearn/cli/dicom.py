@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
+
 if TYPE_CHECKING:
     from tomolearn.batch import BatchReport, BatchSettings
     from tomolearn.dicom import Catalogue, Deidentification
@@ -114,7 +116,7 @@ def dicom(
     or there was no series.
     """
     if scheduler is None and not dry_run:
-        from tomolearn._core.forkserver import prepare_workers
+        from tomolearn.batch.forkserver import prepare_workers
 
         # they load torch while this process does
         prepare_workers()
@@ -173,7 +175,7 @@ def dicom(
 def _without_scan(given: Mapping[str, Any]) -> None:
     for flag, value in given.items():
         if value is not None:
-            raise ValueError(f"{flag}: expected none with --image-domain, got {value}")
+            raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
 
 
 def _geometry(scan: str, views: int | None) -> Any:
@@ -182,9 +184,9 @@ def _geometry(scan: str, views: int | None) -> Any:
     from tomolearn.geometry import load_geometry
 
     if not Path(scan).suffix:
-        raise ValueError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
+        raise TomolearnError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
     if views is not None:
-        raise ValueError(f"--views: expected none with a scan from a file, got {views}")
+        raise TomolearnError(f"--views: expected none with a scan from a file, got {views}")
     return load_geometry(Path(scan))[1]
 
 
@@ -194,7 +196,9 @@ def _key(path: Path) -> Deidentification:
     try:
         key = path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError as error:
-        raise ValueError(f"--deidentify: expected a file of text, got {path} ({error})") from error
+        raise TomolearnError(
+            f"--deidentify: expected a file of text, got {path} ({error})"
+        ) from error
     return Deidentification(key)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.output import check_target, complete_file, write_text
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def evaluate(
         check_target(figure, force=force, suffixes=(".png",))
     for option, value in (("--window", window), ("--zoom", zoom)):
         if value is not None and figure is None:
-            raise ValueError(f"{option}: expected with --figure only")
+            raise TomolearnError(f"{option}: expected with --figure only")
 
     from tomolearn.tasks import get_task
 
@@ -105,7 +106,7 @@ def evaluate(
 def _names(methods: str) -> list[str]:
     names = [name.strip() for name in methods.split(",")]
     if not all(names):
-        raise ValueError(f"--methods: expected names with commas between them, got {methods!r}")
+        raise TomolearnError(f"--methods: expected names with commas between them, got {methods!r}")
     return names
 
 

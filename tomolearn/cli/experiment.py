@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d, interpolate
 
 from data_sim import low_dose
-from tomolearn.classical import fbp, photon_tv_weight, total_variation
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import FanBeam, Grid
+from tomolearn.methods import fbp, photon_tv_weight, total_variation
 from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import RayTransform
 
@@ -73,7 +73,7 @@ class Settings:
     iterations : int
         Of the total-variation method.
     weight : float, optional
-        Of the total variation, in mm. Default: `tomolearn.classical.photon_tv_weight`.
+        Of the total variation, in mm. Default: `tomolearn.methods.photon_tv_weight`.
     """
 
     views: int

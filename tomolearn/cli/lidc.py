@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.output import check_target
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _split(
 def _listed(text: str) -> list[str]:
     found = [name.strip() for name in text.split(",")]
     if not all(found):
-        raise ValueError(f"--patients: expected IDs with commas between them, got {text!r}")
+        raise TomolearnError(f"--patients: expected IDs with commas between them, got {text!r}")
     return found
 
 

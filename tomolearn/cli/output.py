@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> 
         If its suffix is not among `suffixes`.
     """
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(
+        raise TomolearnError(
             f"{path}: expected a name that ends in {', '.join(suffixes)}, got {path.suffix!r}"
         )
     if not path.parent.exists():

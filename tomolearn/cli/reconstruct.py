@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -92,7 +94,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct an image from line integrals."""
     if network is not None and method is not None:
-        raise ValueError(f"--method: expected none beside --network, got {method}")
+        raise TomolearnError(f"--method: expected none beside --network, got {method}")
     options = _chosen_options(
         method or (Method.FBP if network is None else "network"),
         {
@@ -141,23 +143,23 @@ def _chosen_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
         if name not in _OPTIONS[method]:
             users = ", ".join(other for other, options in _OPTIONS.items() if name in options)
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag}: expected with {users} only, got it with {method}")
+            raise TomolearnError(f"{flag}: expected with {users} only, got it with {method}")
     if "weight" in _OPTIONS[method] and "weight" not in chosen:
-        raise ValueError(f"--weight: expected a number with {method}, got none")
+        raise TomolearnError(f"--weight: expected a number with {method}, got none")
     return chosen
 
 
 def _function(method: Method) -> Callable[..., torch.Tensor]:
-    from tomolearn import classical
+    from tomolearn import methods
 
     functions: dict[Method, Callable[..., torch.Tensor]] = {
-        Method.FBP: classical.fbp,
-        Method.TV: classical.total_variation,
-        Method.SIRT: classical.sirt,
-        Method.CGLS: classical.cgls,
-        Method.LANDWEBER: classical.landweber,
-        Method.TIKHONOV: classical.tikhonov,
-        Method.KACZMARZ: classical.kaczmarz,
+        Method.FBP: methods.fbp,
+        Method.TV: methods.total_variation,
+        Method.SIRT: methods.sirt,
+        Method.CGLS: methods.cgls,
+        Method.LANDWEBER: methods.landweber,
+        Method.TIKHONOV: methods.tikhonov,
+        Method.KACZMARZ: methods.kaczmarz,
     }
     return functions[method]
 

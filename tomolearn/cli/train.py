@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
+
 if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig
 
@@ -77,7 +79,7 @@ def train(
         values = read_config(directory / CONFIG) | values
     for name in ("model", "task"):
         if name not in values:
-            raise ValueError(f"{name}: expected one, as an argument or in the file of settings")
+            raise TomolearnError(f"{name}: expected one, as an argument or in the file of settings")
     settings = with_overrides(values, override or [])
     try:
         result = run(
@@ -103,7 +105,7 @@ def train(
 def _default_folder(values: dict[str, Any]) -> Path:
     names = [str(values.get(name, "?")) for name in ("task", "model")]
     if "?" in names:
-        raise ValueError(
+        raise TomolearnError(
             "--out: expected the folder of the run, or a task and a model to find it by"
         )
     return Path("runs") / "-".join([*names, str(values.get("seed", 0))])

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = ["HDF5File"]
 
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENOENT)
@@ -44,7 +46,7 @@ class HDF5File:
             except OSError as error:
                 if error.errno in _OF_THE_SYSTEM:
                     raise
-                raise ValueError(f"{self.path}: expected an HDF5 file ({error})") from error
+                raise TomolearnError(f"{self.path}: expected an HDF5 file ({error})") from error
             self._process = os.getpid()
         return self._file
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float
+from tomolearn._core.errors import TomolearnError
 
 __all__ = ["GaussianNoise", "Noise", "PhotonNoise"]
 
@@ -87,7 +88,7 @@ class PhotonNoise:
         for name in ("photons", "attenuation", "floor"):
             check_float(name, getattr(self, name), positive=True)
         if self.floor >= 1:
-            raise ValueError(f"floor: expected a fraction below 1, got {self.floor:g}")
+            raise TomolearnError(f"floor: expected a fraction below 1, got {self.floor:g}")
 
     def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Return a noisy copy of the sinogram (angles, detectors)."""

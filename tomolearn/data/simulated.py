@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.data.noise import Noise
 from tomolearn.data.phantoms import NumberedSource, PhantomSource
 from tomolearn.geometry import Grid
@@ -66,13 +67,15 @@ class SimulatedPairs(Dataset[Pair]):
         refinement: str = "average",
     ) -> None:
         if not isinstance(operator, RayTransform):
-            raise TypeError(f"operator: expected a RayTransform, got {type(operator).__name__}")
+            raise TomolearnTypeError(
+                f"operator: expected a RayTransform, got {type(operator).__name__}"
+            )
         self.source, self.operator, self.noise = source, operator, noise
         self.seed = check_int("seed", seed, minimum=0)
         self.size = None if size is None else check_int("size", size, minimum=1)
         if isinstance(source, NumberedSource):
             if self.size is not None and self.size > len(source):
-                raise ValueError(
+                raise TomolearnError(
                     f"size: expected at most the {len(source)} images of the source, got {size}"
                 )
             self.size = self.size or len(source)
@@ -80,21 +83,21 @@ class SimulatedPairs(Dataset[Pair]):
         self.refinement = check_choice("refinement", refinement, ("average", "bilinear"))
         fine, coarse = operator.grid, self.grid
         if not np.allclose((fine.lower, fine.upper), (coarse.lower, coarse.upper)):
-            raise ValueError(
+            raise TomolearnError(
                 f"grid: expected the region of the operator's grid, {fine.lower} to {fine.upper}, "
                 f"got {coarse.lower} to {coarse.upper}"
             )
         self._factors = tuple(n // m for n, m in zip(fine.shape, coarse.shape, strict=True))
         multiples = tuple(k * m for k, m in zip(self._factors, coarse.shape, strict=True))
         if refinement == "average" and multiples != fine.shape:
-            raise ValueError(
+            raise TomolearnError(
                 "grid: expected a shape that divides the operator's grid, "
                 f"{fine.shape}, got {coarse.shape}"
             )
 
     def __len__(self) -> int:
         if self.size is None:
-            raise TypeError("this data set has no end, and so no length")
+            raise TomolearnTypeError("this data set has no end, and so no length")
         return self.size
 
     def __getitem__(self, index: int) -> Pair:

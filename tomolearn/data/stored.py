@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.simulated import Pair
@@ -51,12 +52,12 @@ class StoredPairs(Dataset[Pair]):
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
         self._file.close()
         if set(shapes) != set(_NAMES) or any(len(shape) != 3 for shape in shapes.values()):
-            raise ValueError(
+            raise TomolearnError(
                 f"{self.path}: expected the data sets sinogram (n, angles, detectors) and "
                 f"image (n, rows, columns), got {shapes}"
             )
         if shapes["sinogram"][0] != shapes["image"][0]:
-            raise ValueError(f"{self.path}: expected as many sinograms as images, got {shapes}")
+            raise TomolearnError(f"{self.path}: expected as many sinograms as images, got {shapes}")
         self.sinogram_shape: tuple[int, ...] = shapes["sinogram"][1:]
         self.image_shape: tuple[int, ...] = shapes["image"][1:]
         self._size = int(shapes["image"][0])

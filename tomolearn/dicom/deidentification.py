@@ -14,6 +14,7 @@ from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.optional import optional_import
 from tomolearn.dicom.attributes import as_read, assign
 from tomolearn.dicom.elements import text, texts, wrong
@@ -93,9 +94,9 @@ class Deidentification:
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str):
-            raise TypeError(f"key: expected a text, got {type(self.key).__name__}")
+            raise TomolearnTypeError(f"key: expected a text, got {type(self.key).__name__}")
         if len(self.key) < _SHORTEST_KEY:
-            raise ValueError(
+            raise TomolearnError(
                 f"key: expected at least {_SHORTEST_KEY} characters, got {len(self.key)}"
             )
         _actions()  # a missing package is better found now than by the first image
@@ -103,10 +104,10 @@ class Deidentification:
         if patient is None:
             return
         if not isinstance(patient, str):
-            raise TypeError(f"patient_id: expected a text, got {type(patient).__name__}")
+            raise TomolearnTypeError(f"patient_id: expected a text, got {type(patient).__name__}")
         plain = patient.isascii() and patient.isprintable() and "\\" not in patient
         if not 1 <= len(patient) <= 64 or not plain or patient != patient.strip():
-            raise ValueError(
+            raise TomolearnError(
                 "patient_id: expected 1 to 64 ASCII characters without backslash and without "
                 f"blanks at the ends, got {patient!r}"
             )

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tomolearn import __version__
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.version import __version__
 
 __all__ = ["Derivation"]
 
@@ -64,9 +65,9 @@ class Derivation:
         for name, longest in _LENGTHS.items():
             _check_text(name, getattr(self, name), longest)
         if not self.description.strip():
-            raise ValueError("description: expected what was done, got an empty text")
+            raise TomolearnError("description: expected what was done, got an empty text")
         if check_int("number", self.number, minimum=1) > 999:
-            raise ValueError(f"number: expected 1 to 999, got {self.number}")
+            raise TomolearnError(f"number: expected 1 to 999, got {self.number}")
         try:
             plain = json.loads(json.dumps(dict(self.settings), sort_keys=True, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -91,12 +92,12 @@ def _check_text(name: str, value: Any, longest: int) -> None:
     if value is None and name in ("series_description", "kernel"):
         return
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected a text, got {value!r} ({type(value).__name__})")
+        raise TomolearnTypeError(f"{name}: expected a text, got {value!r} ({type(value).__name__})")
     # ASCII is part of every character set that a file can have.
     lines = name == "description"
     allowed = all(" " <= c <= "~" or (lines and c in "\r\n") for c in value)
     if len(value) > longest or not allowed or "\\" in value:
-        raise ValueError(
+        raise TomolearnError(
             f"{name}: expected at most {longest} ASCII characters without backslash, got "
             f"{value if len(value) <= longest else f'{len(value)} characters'!r}"
         )

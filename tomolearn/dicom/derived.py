@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.derived_slice import LARGEST_INTEGER, DerivedSlice
@@ -161,4 +162,4 @@ class DerivedSeries:
 
 def _check_type(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(value).__name__}")
+        raise TomolearnTypeError(f"{name}: expected a {kind.__name__}, got {type(value).__name__}")

@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_file
 from tomolearn.dicom.attributes import as_read, assign, copied
 from tomolearn.dicom.deidentification import Deidentification
@@ -126,7 +127,7 @@ class DerivedSlice:
             with opened_header(one.path) as header:
                 dataset = self._dataset(header)
         except ValueError as error:
-            raise ValueError(f"{one.path}: {error}") from error
+            raise TomolearnError(f"{one.path}: {error}") from error
         if (stored == PADDING).any():
             dataset.add_new("PixelPaddingValue", "SS", PADDING)
         dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())
@@ -134,7 +135,7 @@ class DerivedSlice:
             buffer = io.BytesIO()
             pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
         except DAMAGE as error:
-            raise ValueError(
+            raise TomolearnError(
                 f"{one.path}: expected writable elements, got {said(error)}"
             ) from error
         with complete_file(Path(path)) as file:
@@ -146,7 +147,7 @@ class DerivedSlice:
         one = self.source
         found = text(header.dataset, "SOPInstanceUID")
         if found != one.sop_instance_uid:
-            raise ValueError(
+            raise TomolearnError(
                 f"SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when the series "
                 f"was found, got {found or 'nothing'}"
             )
@@ -155,7 +156,7 @@ class DerivedSlice:
             if header.enhanced:
                 put_frame(dataset, header, one.frame or 0)
         except DAMAGE as error:
-            raise ValueError(f"expected a complete DICOM file, got {said(error)}") from error
+            raise TomolearnError(f"expected a complete DICOM file, got {said(error)}") from error
         _complete(dataset, header, self)
         if self.deidentify is not None:
             self.deidentify.apply(dataset)
@@ -219,21 +220,21 @@ def _stored(
 ) -> tuple[NDArray[np.int16], int]:
     """Return stored values, and how many had to be clipped."""
     if not isinstance(hounsfield, np.ndarray) or hounsfield.dtype.kind not in "iuf":
-        raise TypeError(
+        raise TomolearnTypeError(
             f"hounsfield: expected a numpy.ndarray of real numbers, got {_kind(hounsfield)}"
         )
     if hounsfield.shape != shape:
-        raise ValueError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
+        raise TomolearnError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
     outside = np.zeros(shape, dtype=bool) if padding is None else padding
     if not isinstance(outside, np.ndarray) or outside.dtype != bool:
-        raise TypeError(f"padding: expected a numpy.ndarray of bool, got {_kind(outside)}")
+        raise TomolearnTypeError(f"padding: expected a numpy.ndarray of bool, got {_kind(outside)}")
     if outside.shape != shape:
-        raise ValueError(f"padding: expected shape {shape}, got {outside.shape}")
+        raise TomolearnError(f"padding: expected shape {shape}, got {outside.shape}")
     values = np.where(outside, 0, hounsfield).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         row, column = divmod(int(bad[0]), shape[1])
-        raise ValueError(
+        raise TomolearnError(
             f"hounsfield: expected finite numbers, got {bad.size} others, the first "
             f"{values[row, column]} at row {row}, column {column}"
         )

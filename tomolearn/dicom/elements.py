@@ -21,6 +21,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag, Tag
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = [
     "DAMAGE",
     "DicomWarning",
@@ -119,7 +121,9 @@ def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
         value = dataset[tag].value
         return () if value is None else tuple(item for item in value if isinstance(item, Dataset))
     except DAMAGE as error:
-        raise ValueError(f"{tag_name(keyword)}: expected a sequence, got {said(error)}") from error
+        raise TomolearnError(
+            f"{tag_name(keyword)}: expected a sequence, got {said(error)}"
+        ) from error
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.slices import Identity, SliceInfo
 
 __all__ = ["IRREGULAR", "Finding", "FindingKind", "affine_of", "examine", "sort", "step_of"]
@@ -141,7 +142,7 @@ def step_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
         return np.asarray((positions[-1] - positions[0]) / (len(slices) - 1))
     thickness = slices[0].thickness
     if thickness is None or not 0 < thickness < math.inf:
-        raise ValueError(
+        raise TomolearnError(
             f"{slices[0].label}: SliceThickness (0018,0050): expected a positive length in mm, as "
             f"there is one slice only, got {'nothing' if thickness is None else thickness}"
         )

@@ -20,6 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import (
     DAMAGE,
     integer,
@@ -157,7 +158,7 @@ class Pixels:
         self.stream.seek(self.offset + frame * size)
         found = self.stream.read(size)
         if len(found) < size:
-            raise ValueError(f"{len(found)} of {size} bytes")
+            raise TomolearnError(f"{len(found)} of {size} bytes")
         return found + bytes(size % 2)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import DicomWarning, text, wrong
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
@@ -104,7 +105,7 @@ def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
     ):
         if found != known:
             error = wrong(keyword, f"{known}, as when the series was found", found)
-            raise ValueError(f"{one.path}: {error}")
+            raise TomolearnError(f"{one.path}: {error}")
     _tell_deviations(ct, one.path, strict=strict)
     return ct
 
@@ -112,7 +113,7 @@ def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
 def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool) -> None:
     for deviation in ct.deviations:
         if strict:
-            raise ValueError(f"{path}: {deviation}")
+            raise TomolearnError(f"{path}: {deviation}")
         warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=3)
 
 
@@ -121,7 +122,7 @@ def _read(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
         with opened_header(path) as header:
             return _slice(header, frame)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise TomolearnError(f"{path}: {error}") from error
 
 
 def _slice(header: Header, frame: int | None) -> CTSlice:
@@ -146,5 +147,5 @@ def _index(header: Header, frame: int | None) -> int:
     if frame is None and header.frames != 1:
         raise wrong("NumberOfFrames", "one frame", header.frames)
     if frame is not None and not 0 <= frame < header.frames:
-        raise ValueError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
+        raise TomolearnError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
     return frame or 0

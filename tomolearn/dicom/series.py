@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.geometry import (
     IRREGULAR,
     Finding,
@@ -190,7 +191,7 @@ class Series:
     def _check_regular(self) -> None:
         reasons = [one for one in self.findings if one.kind in IRREGULAR]
         if reasons:
-            raise ValueError(
+            raise TomolearnError(
                 f"series {self.uid}: expected evenly spaced slices of one size and direction, got "
                 + " ".join(f"{one.kind}: {one.detail}" for one in reasons)
             )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ def mu_water_at(energy: float) -> float:
     energy = check_float("energy", energy, positive=True)
     lowest, highest = min(_WATER), max(_WATER)
     if not lowest <= energy <= highest:
-        raise ValueError(f"energy: expected {lowest} to {highest} keV, got {energy:g}")
+        raise TomolearnError(f"energy: expected {lowest} to {highest} keV, got {energy:g}")
     from scipy.interpolate import CubicSpline
 
     spline = CubicSpline(np.log(list(_WATER)), np.log(list(_WATER.values())))
@@ -131,7 +132,7 @@ def _is_tensor(values: Any) -> bool:
 
 def _checked(values: Any, name: str, mu_water: Any) -> float:
     if not isinstance(values, np.ndarray) and not _is_tensor(values):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{name}: expected a numpy.ndarray or torch.Tensor, got {type(values).__name__}"
         )
     return check_float("mu_water", mu_water, positive=True)

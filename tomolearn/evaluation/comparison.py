@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tomolearn._core.checks import check_choice
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_device
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.figures import detailed_region, draw_images
@@ -245,7 +246,9 @@ def compare(
     check_choice("split", split, tuple(task.splits))
     endless = data is None and not task.needs_data and task.splits[split].size is None
     if images is None and endless:
-        raise ValueError(f"images: expected a number, since the {split} split has no end, got None")
+        raise TomolearnError(
+            f"images: expected a number, since the {split} split has no end, got None"
+        )
     place = check_device("device", device)
     pairs = task.pairs(split, data=data, size=images, seed=seed)
     operator = task.operator()
@@ -317,7 +320,7 @@ def _checked_task(task: Any) -> Task:
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):
-        raise TypeError(f"task: expected a name or a Task, got {type(task).__name__}")
+        raise TomolearnTypeError(f"task: expected a name or a Task, got {type(task).__name__}")
     return get_task(task)
 
 
@@ -328,14 +331,16 @@ def _synchronize(device: torch.device) -> None:
 
 def _checked_image(name: str, image: Any, truth: torch.Tensor) -> torch.Tensor:
     if not isinstance(image, torch.Tensor):
-        raise TypeError(f"{name}: expected an image as a torch.Tensor, got {type(image).__name__}")
+        raise TomolearnTypeError(
+            f"{name}: expected an image as a torch.Tensor, got {type(image).__name__}"
+        )
     if image.shape != truth.shape:
-        raise ValueError(
+        raise TomolearnError(
             f"{name}: expected an image of shape {tuple(truth.shape)}, got {tuple(image.shape)}"
         )
     n_bad = int((~torch.isfinite(image)).sum())
     if n_bad:
-        raise ValueError(f"{name}: expected finite image values, got {n_bad} others")
+        raise TomolearnError(f"{name}: expected finite image values, got {n_bad} others")
     return image.detach().cpu()
 
 

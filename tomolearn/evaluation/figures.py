@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float, check_floats, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,9 @@ def draw_images(
     for title in notes or {}:
         check_choice("notes", title, tuple(arrays))
     if reference is None and (caption or difference_window is not None):
-        raise ValueError("reference: expected a title with caption or difference_window, got None")
+        raise TomolearnError(
+            "reference: expected a title with caption or difference_window, got None"
+        )
 
     rows, columns = next(iter(arrays.values())).shape
     if zoom is not None:
@@ -121,7 +124,9 @@ def draw_images(
     if reference is not None:
         check_choice("reference", reference, tuple(arrays))
         if difference_window is None:
-            raise ValueError("difference_window: expected two numbers with a reference, got None")
+            raise TomolearnError(
+                "difference_window: expected two numbers with a reference, got None"
+            )
         limits = _checked_window("difference_window", difference_window)
         truth = arrays[reference]
         errors = {
@@ -167,11 +172,11 @@ def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
     """
     values = np.asarray(image, dtype=np.float64)
     if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(
+        raise TomolearnError(
             f"image: expected shape (rows, columns), at least 2 x 2, got {values.shape}"
         )
     if check_float("fraction", fraction, positive=True) > 1:
-        raise ValueError(f"fraction: expected a number in (0, 1], got {fraction}")
+        raise TomolearnError(f"fraction: expected a number in (0, 1], got {fraction}")
     side = max(1, round(fraction * min(values.shape)))
     edges = np.minimum(np.hypot(*np.gradient(values)), _HIGHEST_EDGE * np.ptp(values))
     sums = np.pad(edges, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
@@ -241,10 +246,10 @@ def _add_colour_bar(
 
 def _checked_region(zoom: Any, rows: int, columns: int) -> Region:
     if not isinstance(zoom, Sequence) or isinstance(zoom, str) or len(zoom) != 4:
-        raise TypeError(f"zoom: expected four integers, got {zoom!r}")
+        raise TomolearnTypeError(f"zoom: expected four integers, got {zoom!r}")
     top, bottom, left, right = (check_int("zoom", value, minimum=0) for value in zoom)
     if not (top < bottom <= rows and left < right <= columns):
-        raise ValueError(
+        raise TomolearnError(
             "zoom: expected rows and columns (first, end, first, end) within "
             f"{rows} x {columns}, got {tuple(zoom)}"
         )
@@ -253,12 +258,12 @@ def _checked_region(zoom: Any, rows: int, columns: int) -> Region:
 
 def _checked_images(images: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     if not images:
-        raise ValueError("images: expected at least one image, got none")
+        raise TomolearnError("images: expected at least one image, got none")
     arrays = {title: np.asarray(image) for title, image in images.items()}
     shape = next(iter(arrays.values())).shape
     for title, image in arrays.items():
         if image.ndim != 2 or image.size == 0 or image.shape != shape:
-            raise ValueError(
+            raise TomolearnError(
                 f"images: expected all of one shape (rows, columns), got {image.shape} for "
                 f"{title!r}" + (f" and {shape}" if image.shape != shape else "")
             )
@@ -268,5 +273,5 @@ def _checked_images(images: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 def _checked_window(name: str, window: Any) -> tuple[float, float]:
     low, high = check_floats(name, window, length=2)
     if low >= high:
-        raise ValueError(f"{name}: expected an increasing pair, got {window}")
+        raise TomolearnError(f"{name}: expected an increasing pair, got {window}")
     return low, high

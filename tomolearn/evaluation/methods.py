@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from tomolearn._core.checks import check_known
-from tomolearn.classical import fbp, total_variation
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.serialization import geometry_from_dict
+from tomolearn.methods import fbp, total_variation
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task
 from tomolearn.training import load, shipped
@@ -50,26 +51,26 @@ def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, M
         If weights were trained for another task, grid or scan.
     """
     if isinstance(methods, str) or not isinstance(methods, (Sequence, Mapping)):
-        raise TypeError(
+        raise TomolearnTypeError(
             "methods: expected a list of names or a mapping of names to methods, "
             f"got {methods!r} ({type(methods).__name__})"
         )
     named = list(methods.items()) if isinstance(methods, Mapping) else [(m, m) for m in methods]
     if not named:
-        raise ValueError("methods: expected at least one, got none")
+        raise TomolearnError("methods: expected at least one, got none")
     chosen: dict[str, Method] = {}
     for name, value in named:
         if not isinstance(name, str):
-            raise TypeError(
+            raise TomolearnTypeError(
                 f"methods: expected names as strings, got {name!r}; a function goes into a "
                 "mapping, with a name as its key"
             )
         if name in chosen:
-            raise ValueError(f"methods: expected each once, got {name!r} again")
+            raise TomolearnError(f"methods: expected each once, got {name!r} again")
         if name == TRUTH:
-            raise ValueError(f"methods: expected a name other than {TRUTH!r}")
+            raise TomolearnError(f"methods: expected a name other than {TRUTH!r}")
         if not isinstance(value, str) and not callable(value):
-            raise TypeError(
+            raise TomolearnTypeError(
                 f"methods: expected a name, a path or a function as {name!r}, "
                 f"got {value!r} ({type(value).__name__})"
             )
@@ -83,7 +84,7 @@ def _resolved(task: Task, name: str, place: torch.device) -> Method:
     is_path = Path(name).name != name or Path(name).suffix or Path(f"{name}.json").exists()
     if name in CLASSICAL:
         if name not in task.baselines:
-            raise ValueError(
+            raise TomolearnError(
                 f"methods: expected one of the baselines that {task.name} has settings for, "
                 f"{', '.join(task.baselines) or 'none'}, got {name!r}"
             )

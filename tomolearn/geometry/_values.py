@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any, Self
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
 __all__ = ["GeometryValue"]
 
 
@@ -38,16 +40,16 @@ class GeometryValue:
         """
         name = cls.__name__
         if not isinstance(values, dict):
-            raise TypeError(f"{name}: expected a dictionary, got {type(values).__name__}")
+            raise TomolearnTypeError(f"{name}: expected a dictionary, got {type(values).__name__}")
         given = dict(values)
         kind = given.pop("type", name)
         if kind != name:
-            raise ValueError(f"type: expected {name!r}, got {kind!r}")
+            raise TomolearnError(f"type: expected {name!r}, got {kind!r}")
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         names = [field.name for field in fields]
         unknown = [field for field in given if field not in names]
         if unknown:
-            raise ValueError(
+            raise TomolearnError(
                 f"{name}: expected only the fields {', '.join(names)}, got unknown "
                 f"{', '.join(map(repr, unknown))}"
             )
@@ -57,7 +59,7 @@ class GeometryValue:
             if field.default is dataclasses.MISSING and field.name not in given
         ]
         if missing:
-            raise ValueError(
+            raise TomolearnError(
                 f"{name}: expected the fields {', '.join(names)}, got none named "
                 f"{', '.join(map(repr, missing))}"
             )
@@ -79,5 +81,5 @@ class GeometryValue:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{cls.__name__}: expected JSON, got an error: {error}") from error
+            raise TomolearnError(f"{cls.__name__}: expected JSON, got an error: {error}") from error
         return cls.from_dict(values)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
 
@@ -21,7 +22,7 @@ def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> tuple[
     isocenter = check_float("source_to_isocenter", source_to_isocenter, positive=True)
     detector = check_float("source_to_detector", source_to_detector, positive=True)
     if detector < isocenter:
-        raise ValueError(
+        raise TomolearnError(
             f"source_to_detector: expected at least source_to_isocenter = {isocenter}, "
             f"got {detector}"
         )
@@ -31,7 +32,7 @@ def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> tuple[
 def half_fan(grid: Grid, source_to_isocenter: float) -> float:
     """Return the angle in radians, at the source, between the axis and the grid's farthest edge."""
     if grid.radius >= source_to_isocenter:
-        raise ValueError(
+        raise TomolearnError(
             "source_to_isocenter: expected more than the grid's radius "
             f"{grid.radius:.6g} mm, got {source_to_isocenter}"
         )
@@ -108,7 +109,7 @@ class FanBeam(Scan):
             detector_offset=check_float("detector_offset", detector_offset) + 0.0,
         )
         if detector == "curved" and np.abs(self.fan_angles).max() >= math.pi / 2:
-            raise ValueError(
+            raise TomolearnError(
                 "detector: expected a curved detector within 90 degrees of the central ray, "
                 f"got {math.degrees(np.abs(self.fan_angles).max()):.4g} degrees"
             )
@@ -202,7 +203,7 @@ class FanBeam(Scan):
             If the detector is curved: its bins do not lie on a line.
         """
         if self.detector == "curved":
-            raise ValueError("detector: expected a flat detector, got 'curved'")
+            raise TomolearnError("detector: expected a flat detector, got 'curved'")
         axis, direction = plane_axes(self.view_angles)
         source = -self.source_to_isocenter * direction
         middle = source + self.source_to_detector * direction + self.detector_offset * axis

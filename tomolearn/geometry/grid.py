@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
 __all__ = ["Grid"]
@@ -18,9 +19,11 @@ def check_counts(name: str, values: Any, lengths: Sequence[int]) -> tuple[int, .
     """Return a sequence of positive integers as a tuple, of one of the lengths."""
     expected = f"{' or '.join(map(str, lengths))} integers >= 1"
     if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, np.ndarray)):
-        raise TypeError(f"{name}: expected {expected}, got {values!r} ({type(values).__name__})")
+        raise TomolearnTypeError(
+            f"{name}: expected {expected}, got {values!r} ({type(values).__name__})"
+        )
     if np.ndim(values) == 0 or len(values) not in lengths:
-        raise ValueError(f"{name}: expected {expected}, got {values!r}")
+        raise TomolearnError(f"{name}: expected {expected}, got {values!r}")
     return tuple(check_int(f"{name}[{k}]", n, minimum=1) for k, n in enumerate(values))
 
 
@@ -35,9 +38,9 @@ def check_spacing(name: str, value: Any, n_axes: int) -> tuple[float, ...]:
 def check_grid(grid: Any, ndim: int) -> None:
     """Check that `grid` is a `Grid` of `ndim` axes."""
     if not isinstance(grid, Grid):
-        raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+        raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
     if grid.ndim != ndim:
-        raise ValueError(f"grid: expected a {ndim}-D grid, got shape {grid.shape}")
+        raise TomolearnError(f"grid: expected a {ndim}-D grid, got shape {grid.shape}")
 
 
 @dataclass(frozen=True)

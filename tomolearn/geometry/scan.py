@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
 __all__ = ["Scan", "ViewVectors"]
@@ -74,17 +75,21 @@ class Scan(GeometryValue):
     ) -> None:
         if angles is not None:
             if angular_range is not None or start_angle is not None:
-                raise ValueError(
+                raise TomolearnError(
                     "angles: expected either a list of angles or n_angles with angular_range "
                     "and start_angle, got both"
                 )
             listed = check_floats("angles", angles)
             if n_angles is not None and n_angles != len(listed):
-                raise ValueError(f"n_angles: expected {len(listed)} or nothing, got {n_angles!r}")
+                raise TomolearnError(
+                    f"n_angles: expected {len(listed)} or nothing, got {n_angles!r}"
+                )
             self._set(n_angles=len(listed), angles=listed, angular_range=None, start_angle=None)
             return
         if n_angles is None:
-            raise TypeError("n_angles: expected an integer >= 1, or a list of angles, got None")
+            raise TomolearnTypeError(
+                "n_angles: expected an integer >= 1, or a list of angles, got None"
+            )
         span = default_range if angular_range is None else angular_range
         start = 0.0 if start_angle is None else start_angle
         self._set(
@@ -131,7 +136,7 @@ class Scan(GeometryValue):
             start, span = self.start_angle or 0.0, self.angular_range or 0.0
             return odl.uniform_partition(start, start + span, self.n_angles)
         if len(self.angles) > 1 and np.any(np.diff(self.angles) <= 0):
-            raise ValueError("angles: expected increasing angles for ODL, got unsorted ones")
+            raise TomolearnError("angles: expected increasing angles for ODL, got unsorted ones")
         return odl.nonuniform_partition(list(self.angles))
 
     def __repr__(self) -> str:

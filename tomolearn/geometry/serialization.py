@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.cone import ConeBeam
 from tomolearn.geometry.fan import FanBeam
 from tomolearn.geometry.grid import Grid
@@ -36,10 +37,10 @@ def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
         If its type or a field is unknown, or a field is missing or wrong.
     """
     if not isinstance(values, dict):
-        raise TypeError(f"geometry: expected a dictionary, got {type(values).__name__}")
+        raise TomolearnTypeError(f"geometry: expected a dictionary, got {type(values).__name__}")
     kind = values.get("type")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f"type: expected one of {', '.join(_KINDS)}, got {kind!r}")
+        raise TomolearnError(f"type: expected one of {', '.join(_KINDS)}, got {kind!r}")
     return _KINDS[kind].from_dict(values)
 
 
@@ -54,9 +55,9 @@ def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
         If an argument is not a grid or not a scan.
     """
     if not isinstance(grid, Grid):
-        raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+        raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
     if not isinstance(scan, Scan):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
         )
     text = json.dumps({"grid": grid.to_dict(), "scan": scan.to_dict()}, indent=2)
@@ -79,15 +80,15 @@ def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a JSON file, got an error: {error}") from error
+        raise TomolearnError(f"{path}: expected a JSON file, got an error: {error}") from error
     if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
         keys = ", ".join(values) or "none" if isinstance(values, dict) else type(values).__name__
-        raise ValueError(f"{path}: expected exactly the keys grid and scan, got {keys}")
+        raise TomolearnError(f"{path}: expected exactly the keys grid and scan, got {keys}")
     try:
         grid = Grid.from_dict(values["grid"])
         scan = geometry_from_dict(values["scan"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise TomolearnError(f"{path}: {error}") from error
     if not isinstance(scan, Scan):
-        raise ValueError(f"{path}: scan: expected a scan, got {type(scan).__name__}")
+        raise TomolearnError(f"{path}: scan: expected a scan, got {type(scan).__name__}")
     return grid, scan

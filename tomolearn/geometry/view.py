@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.geometry.cone import ConeBeam
 from tomolearn.geometry.fan import FanBeam
 from tomolearn.geometry.grid import Grid, check_grid
@@ -131,7 +132,7 @@ def _beyond(positions: np.ndarray, limits: tuple[float, float]) -> float:
 def _detector_limits(scan: Scan) -> list[tuple[float, float]]:
     """Return where the detector begins and ends in mm, along each of its axes."""
     if not isinstance(scan, (ParallelBeam, FanBeam, ConeBeam)):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
         )
     spacings, offsets = np.atleast_1d(scan.detector_spacing), np.atleast_1d(scan.detector_offset)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.models.equilibrium import DEGradient, DEProximal, contraction_report
 from tomolearn.models.equivariant import EquivariantProximal
@@ -74,7 +75,7 @@ def build_model(name: str, arguments: Mapping[str, Any]) -> ReconstructionModel:
     """
     model = MODELS[check_known("name", name, tuple(MODELS))]
     if not isinstance(arguments, Mapping):
-        raise TypeError(f"arguments: expected a mapping, got {type(arguments).__name__}")
+        raise TomolearnTypeError(f"arguments: expected a mapping, got {type(arguments).__name__}")
     known = tuple(inspect.signature(model).parameters)
     for argument in arguments:
         check_known(f"arguments of {name}", argument, known)
@@ -93,4 +94,4 @@ def model_name(model: ReconstructionModel) -> str:
         if type(model) is kind:
             return name
     known = ", ".join(kind.__name__ for kind in MODELS.values())
-    raise ValueError(f"model: expected one of {known}, got {type(model).__name__}")
+    raise TomolearnError(f"model: expected one of {known}, got {type(model).__name__}")

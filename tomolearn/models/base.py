@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from tomolearn.classical.checks import check_linear_operator, check_sinogram, positive_norm
+from tomolearn._core.errors import TomolearnError
+from tomolearn.methods.checks import check_linear_operator, check_sinogram, positive_norm
 from tomolearn.models.blocks import Compilable
 from tomolearn.operators import LinearOperator
 
@@ -91,19 +92,19 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
         check_linear_operator("operator", operator)
         domain, range_ = operator.domain_shape, operator.range_shape
         if len(domain) != 2 or len(range_) != 2:
-            raise ValueError(
+            raise TomolearnError(
                 "operator: expected one from images (rows, columns) to sinograms (angles, bins), "
                 f"got {domain} -> {range_}"
             )
         sinogram = check_sinogram(sinogram, operator)
         weights = next(self.parameters())
         if weights.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
+            raise TomolearnError(
                 "model: expected weights in float32 or float64, got "
                 f"{weights.dtype}; for mixed precision call it within torch.autocast"
             )
         if sinogram.device != weights.device:
-            raise ValueError(
+            raise TomolearnError(
                 f"sinogram: expected it on the device of the weights, {weights.device}, "
                 f"got {sinogram.device}"
             )

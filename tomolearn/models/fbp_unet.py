@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn.functional import pad
 
 from tomolearn._core.checks import check_choice, check_float, check_int
-from tomolearn.classical import fbp
-from tomolearn.classical.checks import check_flag, check_ray_transform
-from tomolearn.classical.filters import FILTERS
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn.methods import fbp
+from tomolearn.methods.analytic.filters import FILTERS
+from tomolearn.methods.checks import check_flag, check_ray_transform
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.models.blocks import Compilable, glorot, to_channels_last
 from tomolearn.operators import LinearOperator
@@ -117,7 +118,7 @@ class FBPUNet(ReconstructionModel):
         check_choice("filter", filter, tuple(FILTERS))
         frequency_scaling = check_float("frequency_scaling", frequency_scaling, positive=True)
         if frequency_scaling > 1:
-            raise ValueError(
+            raise TomolearnError(
                 f"frequency_scaling: expected a number in (0, 1], got {frequency_scaling}"
             )
         oversampling = check_int("oversampling", oversampling, minimum=1)
@@ -312,7 +313,7 @@ def _rectified(
 
 def _check_channels(channels: Any) -> list[int]:
     if isinstance(channels, str) or not isinstance(channels, Sequence):
-        raise TypeError(f"channels: expected a sequence of integers, got {channels!r}")
+        raise TomolearnTypeError(f"channels: expected a sequence of integers, got {channels!r}")
     if not channels:
-        raise ValueError("channels: expected at least one scale, got none")
+        raise TomolearnError("channels: expected at least one scale, got none")
     return [check_int(f"channels[{k}]", n, minimum=1) for k, n in enumerate(channels)]

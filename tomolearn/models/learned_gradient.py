@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from tomolearn._core.checks import check_int
-from tomolearn.classical import fbp
-from tomolearn.classical.checks import check_ray_transform
+from tomolearn.methods import fbp
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update
 from tomolearn.operators import FiniteDifferences, LinearOperator

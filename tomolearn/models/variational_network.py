@@ -11,8 +11,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, softplus
 
 from tomolearn._core.checks import check_choice, check_float, check_int
-from tomolearn.classical import fbp
-from tomolearn.classical.checks import check_ray_transform
+from tomolearn._core.errors import TomolearnError
+from tomolearn.methods import fbp
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Compilable
 from tomolearn.operators import LinearOperator
@@ -91,7 +92,7 @@ class VariationalNetwork(ReconstructionModel):
         filters = check_int("filters", filters, minimum=1)
         filter_size = check_int("filter_size", filter_size, minimum=3)
         if filter_size % 2 == 0:
-            raise ValueError(f"filter_size: expected an odd number, got {filter_size}")
+            raise TomolearnError(f"filter_size: expected an odd number, got {filter_size}")
         gaussians = check_int("gaussians", gaussians, minimum=2)
         activation_range = check_float("activation_range", activation_range, positive=True)
         check_choice("start", start, STARTS)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators.base import LinearOperator
 
@@ -65,11 +66,11 @@ class _Backprojection(LinearOperator):
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         if not isinstance(scan, (ParallelBeam, FanBeam, ConeBeam)):
-            raise TypeError(
+            raise TomolearnTypeError(
                 f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
             )
         if grid.ndim != scan.ndim:
-            raise ValueError(
+            raise TomolearnError(
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
             )
         super().__init__(scan.shape, grid.shape)

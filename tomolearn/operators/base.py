@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.operators.autograd import apply_linear, register
 
@@ -252,7 +253,7 @@ class ComposedOperator(LinearOperator):
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
         if outer.domain_shape != inner.range_shape:
-            raise ValueError(
+            raise TomolearnError(
                 f"inner: expected range shape {outer.domain_shape}, got {inner.range_shape}"
             )
         super().__init__(inner.domain_shape, outer.range_shape)
@@ -285,7 +286,7 @@ class SumOperator(LinearOperator):
     def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
         shapes = (first.domain_shape, first.range_shape)
         if (second.domain_shape, second.range_shape) != shapes:
-            raise ValueError(
+            raise TomolearnError(
                 f"second: expected shapes {shapes[0]} -> {shapes[1]}, got "
                 f"{second.domain_shape} -> {second.range_shape}"
             )
@@ -312,7 +313,7 @@ class ScaledOperator(LinearOperator):
 
     def __init__(self, operator: LinearOperator, factor: float) -> None:
         if not math.isfinite(factor):
-            raise ValueError(f"factor: expected a finite number, got {factor}")
+            raise TomolearnError(f"factor: expected a finite number, got {factor}")
         super().__init__(operator.domain_shape, operator.range_shape)
         self.operator, self.factor = operator, factor
 

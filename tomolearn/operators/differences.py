@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
 __all__ = ["FiniteDifferences"]
@@ -48,9 +49,9 @@ class FiniteDifferences(LinearOperator):
 
     def __init__(self, shape: Sequence[int], spacing: float | Sequence[float] = 1.0) -> None:
         if isinstance(shape, str) or not isinstance(shape, Sequence):
-            raise TypeError(f"shape: expected a sequence of integers, got {shape!r}")
+            raise TomolearnTypeError(f"shape: expected a sequence of integers, got {shape!r}")
         if not shape:
-            raise ValueError("shape: expected at least one axis, got ()")
+            raise TomolearnError("shape: expected at least one axis, got ()")
         counts = tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
         spacings: Any = spacing
         if np.ndim(spacing) == 0:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
 __all__ = ["Identity"]
@@ -31,9 +32,9 @@ class Identity(LinearOperator):
 
     def __init__(self, shape: Sequence[int]) -> None:
         if isinstance(shape, str) or not isinstance(shape, Sequence):
-            raise TypeError(f"shape: expected a sequence of integers, got {shape!r}")
+            raise TomolearnTypeError(f"shape: expected a sequence of integers, got {shape!r}")
         if not shape:
-            raise ValueError("shape: expected at least one axis, got ()")
+            raise TomolearnError("shape: expected at least one axis, got ()")
         counts = tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
         super().__init__(counts, counts)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
 __all__ = ["OperatorLayer"]
@@ -52,7 +53,9 @@ class OperatorLayer(LinearOperator):
     ) -> None:
         for name, function in (("apply", apply), ("apply_adjoint", apply_adjoint)):
             if not callable(function):
-                raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+                raise TomolearnTypeError(
+                    f"{name}: expected a callable, got {type(function).__name__}"
+                )
         super().__init__(tuple(domain_shape), tuple(range_shape))
         self._forward_map, self._adjoint_map = apply, apply_adjoint
         self.adjoint_is_exact = adjoint_is_exact

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
 from tomolearn.operators.autograd import is_followed
@@ -68,17 +69,17 @@ class RayTransform(LinearOperator):
 
     def __init__(self, grid: Grid, scan: Scan, backend: str = "auto") -> None:
         if not isinstance(grid, Grid):
-            raise TypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+            raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
         if not isinstance(scan, Scan):
-            raise TypeError(
+            raise TomolearnTypeError(
                 f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
             )
         if grid.ndim != scan.ndim:
-            raise ValueError(
+            raise TomolearnError(
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
             )
         if backend != "auto" and backend not in BACKENDS:
-            raise ValueError(
+            raise TomolearnError(
                 f"backend: expected auto or one of {', '.join(BACKENDS)}, got {backend!r}"
             )
         super().__init__(grid.shape, scan.shape)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.utils.data import Dataset
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
 from tomolearn.data.simulated import Pair, SimulatedPairs
@@ -57,7 +58,9 @@ class LoDoPaBFiles:
     def pairs(self, task: Task, split: str, path: Path, seed: int | None) -> Dataset[Pair]:
         """Return the stored pairs of a split."""
         if seed is not None:
-            raise ValueError(f"seed: expected none, since {task.name} has stored noise, got {seed}")
+            raise TomolearnError(
+                f"seed: expected none, since {task.name} has stored noise, got {seed}"
+            )
         pairs = LoDoPaBPairs(path, split, n_angles=self.n_angles)
         _check_shapes(task, path, pairs.sinogram_shape, pairs.image_shape)
         return pairs
@@ -91,7 +94,7 @@ class SliceCache:
             path, part, resize=self.resize, orientation="any" if turned else "upright"
         )
         if not self.resize and source.slice_shape != task.grid.shape:
-            raise ValueError(
+            raise TomolearnError(
                 f"{path}: expected slices of shape {task.grid.shape} for {task.name}, "
                 f"got {source.slice_shape}; `tomolearn lidc slices ... --shape "
                 f"{task.grid.shape[0]}` makes such"
@@ -139,16 +142,18 @@ def read_pairs(task: Task, split: str, data: Path, seed: int | None) -> Dataset[
     if task.files is not None and not _is_pairs_file(data):
         return task.files.pairs(task, split, data, seed)
     if seed is not None:
-        raise ValueError(f"seed: expected none, since the pairs of {data} are stored, got {seed}")
+        raise TomolearnError(
+            f"seed: expected none, since the pairs of {data} are stored, got {seed}"
+        )
     pairs = StoredPairs(data)
     _check_shapes(task, data, pairs.sinogram_shape, pairs.image_shape)
     # what `tomolearn simulate` writes; files from elsewhere have no such attributes
     made_for = json.loads(pairs.attributes["task"])["name"] if "task" in pairs.attributes else None
     if made_for not in (None, task.name):
-        raise ValueError(f"{data}: expected pairs of {task.name}, got those of {made_for}")
+        raise TomolearnError(f"{data}: expected pairs of {task.name}, got those of {made_for}")
     found = pairs.attributes.get("split", split)
     if found != split:
-        raise ValueError(f"{data}: expected pairs of the {split} split, got those of {found}")
+        raise TomolearnError(f"{data}: expected pairs of the {split} split, got those of {found}")
     return pairs
 
 
@@ -175,4 +180,4 @@ def _check_shapes(
     expected = {"sinogram": task.scan.shape, "image": task.grid.shape}
     found = {"sinogram": tuple(sinogram), "image": tuple(image)}
     if found != expected:
-        raise ValueError(f"{data}: expected pairs of {task.name}, {expected}, got {found}")
+        raise TomolearnError(f"{data}: expected pairs of {task.name}, {expected}, got {found}")

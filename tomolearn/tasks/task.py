@@ -13,6 +13,7 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.noise import Noise
 from tomolearn.data.phantoms import PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
@@ -155,9 +156,9 @@ class Task:
             return _first(read_pairs(self, split, Path(data), seed), size, str(data))
         if part.source is None:
             hint = "files of its pairs" if self.files is None else self.files.hint
-            raise ValueError(f"data: {self.name} needs the path of its data, {hint}; got none")
+            raise TomolearnError(f"data: {self.name} needs the path of its data, {hint}; got none")
         if size is not None and part.size is not None and size > part.size:
-            raise ValueError(
+            raise TomolearnError(
                 f"size: expected at most the {part.size} pairs of {self.name}'s {split} "
                 f"split, got {size}"
             )
@@ -196,7 +197,7 @@ def _first(pairs: Dataset[Pair], size: int | None, where: str) -> Dataset[Pair]:
     if size is None or size == found:
         return pairs
     if found is not None and size > found:
-        raise ValueError(f"size: expected at most the {found} pairs of {where}, got {size}")
+        raise TomolearnError(f"size: expected at most the {found} pairs of {where}, got {size}")
     return Subset(pairs, range(size))
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
 __all__ = ["FORMAT", "VERSION", "parse_card", "plain_values", "render_card"]
 
 FORMAT = "tomolearn weights"
@@ -58,17 +60,17 @@ def plain_values(name: str, values: Any) -> Any:
     if isinstance(values, Mapping):
         for key in values:
             if not isinstance(key, str):
-                raise TypeError(f"{name}: expected strings as keys, got {key!r}")
+                raise TomolearnTypeError(f"{name}: expected strings as keys, got {key!r}")
         return {key: plain_values(f"{name}.{key}", value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [plain_values(f"{name}[{n}]", value) for n, value in enumerate(values)]
     if values is not None and type(values) not in (str, int, float, bool):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{name}: expected a value that JSON knows (a number of Python, a string, a boolean, "
             f"None, a list or a mapping), got {values!r} ({type(values).__name__})"
         )
     if isinstance(values, float) and values - values != 0:
-        raise ValueError(f"{name}: expected a finite number, got {values!r}")
+        raise TomolearnError(f"{name}: expected a finite number, got {values!r}")
     return values
 
 
@@ -90,17 +92,17 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
     """
     card = _parse_json(where, data)
     if not isinstance(card, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {type(card).__name__}")
+        raise TomolearnError(f"{where}: expected a JSON object, got {type(card).__name__}")
     if card.get("format") != FORMAT:
-        raise ValueError(
+        raise TomolearnError(
             f"{where}: expected a file that tomolearn.save wrote, with format {FORMAT!r}, "
             f"got {card.get('format')!r}"
         )
     version = card.get("version")
     if type(version) is not int or version < 1:
-        raise ValueError(f"{where}: version: expected an integer >= 1, got {version!r}")
+        raise TomolearnError(f"{where}: version: expected an integer >= 1, got {version!r}")
     if version > VERSION:
-        raise ValueError(
+        raise TomolearnError(
             f"{where}: version: expected at most {VERSION}, got {version}; a newer tomolearn wrote "
             "this file and is needed to read it"
         )
@@ -110,11 +112,13 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
     )
     if missing or unknown:
         wrong = [f"no {key!r}" for key in missing] + [f"unknown {key!r}" for key in unknown]
-        raise ValueError(f"{where}: expected the keys {', '.join(_KEYS)}, got {', '.join(wrong)}")
+        raise TomolearnError(
+            f"{where}: expected the keys {', '.join(_KEYS)}, got {', '.join(wrong)}"
+        )
     for key, types in _KEYS.items():
         if type(card[key]) not in types:
             wanted = " or ".join(_NAMES[kind] for kind in types)
-            raise ValueError(f"{where}: {key}: expected {wanted}, got {card[key]!r}")
+            raise TomolearnError(f"{where}: {key}: expected {wanted}, got {card[key]!r}")
     return card
 
 
@@ -172,13 +176,13 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
 
 def _parse_json(where: str, data: bytes) -> Any:
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not a number of JSON")
+        raise TomolearnError(f"{constant} is not a number of JSON")
 
     try:
         return json.loads(data.decode("utf-8"), parse_constant=refuse)
     # ValueError is the base of what the decoders raise; RecursionError: brackets without end
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: expected a JSON file, got an error: {error}") from error
+        raise TomolearnError(f"{where}: expected a JSON file, got an error: {error}") from error
 
 
 def _table(rows: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnError
 from tomolearn.models import MODELS, build_model
 from tomolearn.tasks import get_task
 
@@ -155,26 +156,26 @@ class TrainingConfig(BaseModel):
         if self.objective == "denoising":
             self._check_denoising()
         if self.steps is None and self.max_time is None:
-            raise ValueError("steps, max_time: expected at least one of the two, got neither")
+            raise TomolearnError("steps, max_time: expected at least one of the two, got neither")
         if self.max_time is not None and self.max_time <= timedelta(0):
-            raise ValueError(f"max_time: expected a positive time, got {self.max_time}")
+            raise TomolearnError(f"max_time: expected a positive time, got {self.max_time}")
         return self
 
     def _check_denoising(self) -> None:
         able = [name for name, kind in MODELS.items() if hasattr(kind, "denoise")]
         if self.model not in able:
-            raise ValueError(
+            raise TomolearnError(
                 f"model: expected one that denoises, {' or '.join(able)}, got {self.model}"
             )
         if self.noise_levels[0] > self.noise_levels[1]:
-            raise ValueError(
+            raise TomolearnError(
                 "noise_levels: expected the smallest and the largest, got {} and {}".format(
                     *self.noise_levels
                 )
             )
         if self.devices * self.num_nodes > 1:
             # each process waits for gradients of weights that a denoiser does not use
-            raise ValueError(
+            raise TomolearnError(
                 f"devices: expected one process for denoising, got {self.devices * self.num_nodes}"
             )
 
@@ -228,9 +229,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: expected TOML, or JSON in a .json file ({error})") from error
+        raise TomolearnError(f"{path}: expected TOML, or JSON in a .json file ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a table of settings, got {type(values).__name__}")
+        raise TomolearnError(f"{path}: expected a table of settings, got {type(values).__name__}")
     return values
 
 
@@ -254,7 +255,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
-            raise ValueError(f"override: expected name=value, got {override!r}")
+            raise TomolearnError(f"override: expected name=value, got {override!r}")
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
@@ -263,7 +264,9 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         if dot:
             before = merged.get(name, {})
             if name != "model_arguments" or not isinstance(before, Mapping):
-                raise ValueError(f"override: expected model_arguments.NAME=value, got {override!r}")
+                raise TomolearnError(
+                    f"override: expected model_arguments.NAME=value, got {override!r}"
+                )
             merged[name] = {**before, argument: value}
         else:
             merged[name] = value
@@ -272,7 +275,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
     try:
         return TrainingConfig(**merged)
     except ValidationError as error:
-        raise ValueError("; ".join(map(_sentence, error.errors()))) from error
+        raise TomolearnError("; ".join(map(_sentence, error.errors()))) from error
 
 
 def _sentence(problem: Any) -> str:

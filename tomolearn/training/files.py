@@ -12,6 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_file
 from tomolearn.training.cards import parse_card
 
@@ -56,10 +57,10 @@ def split_path(path: str | os.PathLike[str]) -> tuple[Path, str]:
         If it has no name.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"path: expected a str or a path, got {type(path).__name__}")
+        raise TomolearnTypeError(f"path: expected a str or a path, got {type(path).__name__}")
     name = Path(path).name.removesuffix(WEIGHTS).removesuffix(CARD)
     if not name or name == "..":
-        raise ValueError(f"path: expected the name of a file, got {os.fspath(path)!r}")
+        raise TomolearnError(f"path: expected the name of a file, got {os.fspath(path)!r}")
     return Path(path).parent, name
 
 
@@ -94,7 +95,7 @@ def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
     given = Path(name_or_path)
     if given.is_file():
         _refuse_pickle(str(given), given.read_bytes())
-        raise ValueError(
+        raise TomolearnError(
             f"{given}: expected a name that ends in {WEIGHTS} or {CARD}, got {given.suffix!r}"
         )
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
@@ -142,7 +143,7 @@ def read_weights_file(file: Traversable) -> bytes:
 def _refuse_pickle(where: str, content: bytes) -> None:
     # The header of a safetensors file, 8 bytes in, may have a length that looks like a pickle.
     if content.startswith(_PICKLES) and content[8:9] != b"{":
-        raise ValueError(
+        raise TomolearnError(
             f"{where}: expected a safetensors file, got a pickle, as torch.save and Lightning "
             "write it; a pickle can run any code and is not read"
         )
@@ -167,7 +168,7 @@ def check_content(files: CheckpointFiles, card: Mapping[str, Any], content: byte
         hint = "the file is cut off, or of another network"
     else:
         hint = "one of the two files was changed or replaced after they were saved"
-    raise ValueError(
+    raise TomolearnError(
         f"{files.weights}: expected {card['bytes']} bytes with SHA-256 {card['sha256'][:12]}..., "
         f"as {files.card.name} says, got {len(content)} bytes with {digest[:12]}...; {hint}"
     )

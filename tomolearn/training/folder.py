@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.tasks import get_task
 from tomolearn.training.config import TrainingConfig, changes_of_learning, with_overrides
 from tomolearn.training.files import write_together
@@ -45,7 +46,7 @@ def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> No
     before = with_overrides(json.loads(path.read_text(encoding="utf-8")), [])
     changes = changes_of_learning(before, config)
     if changes:
-        raise ValueError(
+        raise TomolearnError(
             f"{directory}: expected the settings of the run that is resumed, "
             f"got {', '.join(changes)}"
         )

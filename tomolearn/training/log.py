@@ -6,6 +6,8 @@ import csv
 import os
 from pathlib import Path
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = ["read_log"]
 
 
@@ -45,5 +47,5 @@ def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int,
             if row.get(name):
                 values[int(row["step"])] = float(row[name])
     if name not in columns:
-        raise ValueError(f"name: expected one of {', '.join(sorted(columns))}, got {name!r}")
+        raise TomolearnError(f"name: expected one of {', '.join(sorted(columns))}, got {name!r}")
     return values

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.metrics import psnr
 from tomolearn.models import ReconstructionModel, build_model
 from tomolearn.tasks import get_task
@@ -181,7 +182,7 @@ def _network(config: TrainingConfig) -> ReconstructionModel:
         found = load(config.initial_weights)
         shapes = [{k: w.shape for k, w in m.state_dict().items()} for m in (found, model)]
         if type(found) is not type(model) or shapes[0] != shapes[1]:
-            raise ValueError(
+            raise TomolearnError(
                 f"initial_weights: expected those of {config.model} with {dict(model.arguments)}, "
                 f"got {type(found).__name__} with {dict(found.arguments)}"
             )

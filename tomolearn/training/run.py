@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.models import ReconstructionModel
 from tomolearn.models.equilibrium import DivergenceError
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
@@ -211,7 +212,7 @@ def _trainer(
             ],
         )
     except MisconfigurationException as error:
-        raise ValueError(f"accelerator, devices, num_nodes, precision: {error}") from error
+        raise TomolearnError(f"accelerator, devices, num_nodes, precision: {error}") from error
 
 
 def _failure(

@@ -15,9 +15,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from tomolearn import __version__
 from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_device
+from tomolearn._core.version import __version__
 from tomolearn.geometry import Grid, Scan
 from tomolearn.models import MODELS, build_model, model_name
 from tomolearn.models.base import ReconstructionModel
@@ -102,7 +103,9 @@ def save(
         If the files cannot be written.
     """
     if not isinstance(model, ReconstructionModel):
-        raise TypeError(f"model: expected a ReconstructionModel, got {type(model).__name__}")
+        raise TomolearnTypeError(
+            f"model: expected a ReconstructionModel, got {type(model).__name__}"
+        )
     _check_kind("task", task, str)
     _check_kind("grid", grid, Grid)
     _check_kind("scan", scan, Scan)
@@ -111,7 +114,7 @@ def save(
         _check_kind(name, mapping, Mapping)
     folder, stem = split_path(path)
     if Path(stem).suffix in _FOREIGN:
-        raise ValueError(
+        raise TomolearnError(
             f"path: expected a name without suffix, or with {WEIGHTS} or {CARD}, "
             f"got {os.fspath(path)!r}"
         )
@@ -226,13 +229,13 @@ def load(
         tensors = safetensors.torch.load(content)
     # KeyError: a type of numbers that torch does not know
     except (SafetensorError, KeyError) as error:
-        raise ValueError(
+        raise TomolearnError(
             f"{files.weights}: expected a complete safetensors file, got an error: {error}"
         ) from error
     model = _build(files, card)
     _fill(files, model, tensors)
     if model.n_parameters != card["parameters"]:
-        raise ValueError(
+        raise TomolearnError(
             f"{files.card}: parameters: expected {model.n_parameters}, what the network has, "
             f"got {card['parameters']}"
         )
@@ -275,7 +278,7 @@ def _build(files: CheckpointFiles, card: Mapping[str, Any]) -> ReconstructionMod
             check_known("model", card["model"], tuple(MODELS))
             return build_model(card["model"], card["arguments"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{files.card}: {error}") from error
+        raise TomolearnError(f"{files.card}: {error}") from error
 
 
 def _fill(
@@ -300,7 +303,7 @@ def _fill(
     problems["of another kind of number"] = kinds
     found = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
     if found:
-        raise ValueError(
+        raise TomolearnError(
             f"{files.weights}: expected the {len(own)} tensors of the network that "
             f"{files.card.name} describes, got {'; '.join(found)}"
         )
@@ -316,7 +319,9 @@ def _tensors(model: ReconstructionModel) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     abstract = [name for name, tensor in state.items() if tensor.is_meta]
     if abstract:
-        raise ValueError(f"model: expected weights with values, got device meta ({_few(abstract)})")
+        raise TomolearnError(
+            f"model: expected weights with values, got device meta ({_few(abstract)})"
+        )
     _check_finite("model", state)
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -332,7 +337,7 @@ def _check_finite(where: str, tensors: Mapping[str, torch.Tensor]) -> None:
         if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all()
     ]
     if bad:
-        raise ValueError(
+        raise TomolearnError(
             f"{where}: expected finite weights, got nan or inf in {len(bad)} of {len(tensors)} "
             f"tensors ({_few(bad)})"
         )
@@ -346,7 +351,9 @@ def _kind(tensor: torch.Tensor) -> str:
 
 def _check_kind(name: str, value: Any, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name}: expected {kind.__name__} or None, got {type(value).__name__}")
+        raise TomolearnTypeError(
+            f"{name}: expected {kind.__name__} or None, got {type(value).__name__}"
+        )
 
 
 def _few(names: Iterable[str]) -> str:

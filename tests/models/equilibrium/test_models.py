@@ -10,7 +10,7 @@ import torch
 from networks import solved_exactly
 
 from tomolearn import Grid, ParallelBeam, RayTransform
-from tomolearn.classical import ConvergenceWarning
+from tomolearn.methods import ConvergenceWarning
 from tomolearn.models import LearnedPrimal
 from tomolearn.models.equilibrium import (
     DEGradient,

@@ -11,6 +11,8 @@ from types import MappingProxyType
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = [
     "CHARACTERISTICS",
     "Annotations",
@@ -171,11 +173,11 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     path = Path(path)
     root = _root(path)
     if _name(root) != _ROOT:
-        raise ValueError(f"{path}: expected the element {_ROOT}, got {_name(root)}")
+        raise TomolearnError(f"{path}: expected the element {_ROOT}, got {_name(root)}")
     try:
         return _annotations(path, root)
     except _Malformed as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise TomolearnError(f"{path}: {error}") from error
 
 
 def annotated_series(path: str | os.PathLike[str]) -> str | None:
@@ -194,7 +196,7 @@ def annotated_series(path: str | os.PathLike[str]) -> str | None:
     try:
         return _header(root, "SeriesInstanceUid")
     except _Malformed as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise TomolearnError(f"{path}: {error}") from error
 
 
 class _Malformed(Exception):
@@ -206,7 +208,7 @@ def _root(path: Path) -> ElementTree.Element:
 
     # An entity can stand for gigabytes of text, or for another file: no such message has any.
     def refuse(name: str, *rest: object) -> None:
-        raise ValueError(f"{path}: expected XML without a DOCTYPE, got one ({name})")
+        raise TomolearnError(f"{path}: expected XML without a DOCTYPE, got one ({name})")
 
     checker = expat.ParserCreate()
     checker.StartDoctypeDeclHandler = refuse
@@ -214,9 +216,9 @@ def _root(path: Path) -> ElementTree.Element:
         checker.Parse(data, True)
         return ElementTree.fromstring(data)
     except (expat.ExpatError, ElementTree.ParseError) as error:
-        raise ValueError(f"{path}: expected XML, got {error}") from error
+        raise TomolearnError(f"{path}: expected XML, got {error}") from error
     except LookupError as error:  # of the encoding that the file claims to have
-        raise ValueError(f"{path}: expected XML, got {error}") from error
+        raise TomolearnError(f"{path}: expected XML, got {error}") from error
 
 
 def _annotations(path: Path, root: ElementTree.Element) -> Annotations:

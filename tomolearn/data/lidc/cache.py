@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc import storage
 from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients, state
@@ -81,7 +82,7 @@ class SliceSelection:
         if self.like is not None:
             check_choice("like", self.like, tuple(CHOICES))
         if check_float("level", self.level, positive=True) > 1:
-            raise ValueError(f"level: expected a number in (0, 1], got {self.level}")
+            raise TomolearnError(f"level: expected a number in (0, 1], got {self.level}")
 
     @property
     def needs_annotations(self) -> bool:
@@ -215,7 +216,7 @@ def write_slices(
         if not any(note.n_slices for note in notes):
             shutil.rmtree(parts)
             reasons = "".join(f"; {line}" for line in left_out[:_SHOWN])
-            raise ValueError(
+            raise TomolearnError(
                 f"{path}: expected slices to write, got none that are wanted, of {len(folders)} "
                 f"folders{reasons}"
             )
@@ -290,11 +291,11 @@ class _Writer:
             return []
         annotations = self.annotations.read(series, catalogue)
         if annotations is None:
-            raise ValueError("expected annotations that can be read, got none")
+            raise TomolearnError("expected annotations that can be read, got none")
         positions = SlicePositions.of(series)
         if sizes := {one.shape for one in series.slices} - {positions.shape}:
             usual, *others = ("{} x {}".format(*size) for size in (positions.shape, *sorted(sizes)))
-            raise ValueError(
+            raise TomolearnError(
                 f"expected slices of one size for masks, got {usual} and also {', '.join(others)}"
             )
         return [

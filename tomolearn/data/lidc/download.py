@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tomolearn._core.checks import check_int, check_known
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.optional import optional_import
 
 __all__ = ["COLLECTION", "Download", "select_series"]
@@ -131,7 +132,7 @@ def select_series(
         unknown = [patient for patient in patients if patient not in known]
         if unknown:
             listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-            raise ValueError(
+            raise TomolearnError(
                 f"patients: expected ones with {modality} in the collection, got "
                 f"{len(unknown)} without: {listed}"
             )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
 from tomolearn.data.lidc.masks import SlicePositions, cluster_nodules
@@ -168,7 +169,7 @@ def build_index(
             progress(done, len(folders))
     if not records:
         found = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "nothing"
-        raise ValueError(f"{root}: expected CT series, got none ({found})")
+        raise TomolearnError(f"{root}: expected CT series, got none ({found})")
     split.check_known(record.patient for record in records)
     return LIDCIndex(
         root, tuple(records), dict(sorted(left_out.items())), tuple(files.problems.values()), split

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.annotations import Contour, Nodule
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def outline_mask(
     corners = np.asarray(points)
     if corners.min() < 0 or (corners >= shape).any():
         last = (shape[0] - 1, shape[1] - 1)
-        raise ValueError(
+        raise TomolearnError(
             f"points: expected rows and columns up to {last}, got {corners.max(0).tolist()}"
         )
     mask = np.zeros(shape, bool)
@@ -259,9 +260,9 @@ def consensus(
     """
     level = check_float("level", level, positive=True)
     if level > 1:
-        raise ValueError(f"level: expected a number in (0, 1], got {level}")
+        raise TomolearnError(f"level: expected a number in (0, 1], got {level}")
     if not marks:
-        raise ValueError("marks: expected at least one, got none")
+        raise TomolearnError("marks: expected at least one, got none")
     placed = [
         (mark.reader, positions.find(contour), contour)
         for mark in marks
@@ -278,7 +279,7 @@ def consensus(
         return Consensus(tuple(marks), (0, 0, 0), np.zeros((0, 0, 0), bool), n_unmatched)
     corners = np.array([(k, *point) for _, k, contour in outlines for point in contour.points])
     if (corners[:, 1:] >= positions.shape).any():
-        raise ValueError(
+        raise TomolearnError(
             f"edgeMap: expected rows and columns below {positions.shape}, got "
             f"{tuple(corners[:, 1:].max(0).tolist())} in {marks[0].id}"
         )
@@ -338,7 +339,7 @@ def slice_mask(
             part = nodule.mask[index - low]
             rows, columns = row + part.shape[0], column + part.shape[1]
             if rows > shape[0] or columns > shape[1]:
-                raise ValueError(
+                raise TomolearnError(
                     f"shape: expected at least {rows} x {columns}, which a nodule reaches, got "
                     f"{shape[0]} x {shape[1]}"
                 )

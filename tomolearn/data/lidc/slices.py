@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.hdf5 import HDF5File
 
 __all__ = ["FORMAT", "LIDCSlices"]
@@ -81,7 +82,7 @@ class LIDCSlices:
         file = self._file.open()
         try:
             if file.attrs.get("format") != FORMAT:
-                raise ValueError(
+                raise TomolearnError(
                     f"{self.path}: expected a cache that `tomolearn lidc slices` wrote, got "
                     "another HDF5 file"
                 )
@@ -93,7 +94,9 @@ class LIDCSlices:
         chosen = np.flatnonzero(parts == part)
         if not len(chosen):
             found = ", ".join(sorted(set(parts))) or "none"
-            raise ValueError(f"{self.path}: expected slices of the part {part}, got parts {found}")
+            raise TomolearnError(
+                f"{self.path}: expected slices of the part {part}, got parts {found}"
+            )
         self._places = np.random.default_rng(order).permutation(chosen)
         self.patients: tuple[str, ...] = tuple(patients[self._places].tolist())
         """Patient of each image."""
@@ -121,7 +124,7 @@ class LIDCSlices:
         if image.shape == tuple(shape):
             return image
         if not self.resize:
-            raise ValueError(
+            raise TomolearnError(
                 f"{self.path}: expected slices of shape {tuple(shape)}, got {self.slice_shape}; "
                 f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
             )
@@ -156,7 +159,9 @@ class LIDCSlices:
             raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
         file = self._file.open()
         if name not in file:
-            raise ValueError(f"{self.path}: expected {name} in it, got a cache made without them")
+            raise TomolearnError(
+                f"{self.path}: expected {name} in it, got a cache made without them"
+            )
         return file[name][self._places[index]]
 
     def to_dict(self) -> dict[str, Any]:

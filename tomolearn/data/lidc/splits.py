@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.errors import TomolearnError
 
 __all__ = ["FRACTIONS", "PARTS", "PatientSplit", "read_patients"]
 
@@ -59,7 +60,7 @@ class PatientSplit:
         }
         total = sum(fractions.values())
         if not 0 < total <= 1 + 1e-9:
-            raise ValueError(f"fractions: expected a sum above 0 and up to 1, got {total:g}")
+            raise TomolearnError(f"fractions: expected a sum above 0 and up to 1, got {total:g}")
         object.__setattr__(self, "fractions", MappingProxyType(fractions))
         if self.lists is not None:
             lists = {part: frozenset(patients) for part, patients in self.lists.items()}
@@ -97,7 +98,7 @@ class PatientSplit:
         missing = sorted(frozenset().union(*self.lists.values()) - frozenset(patients))
         if missing:
             listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            raise ValueError(
+            raise TomolearnError(
                 f"patients: expected listed ones to be in the data, got {len(missing)} that are "
                 f"not: {listed}"
             )
@@ -129,7 +130,7 @@ class PatientSplit:
         if len(files) == 1 and files[0].suffix.lower() == ".json":
             values = _json(files[0])
             if not isinstance(values, dict):
-                raise ValueError(
+                raise TomolearnError(
                     f"{files[0]}: expected an object with a list of patients per part, "
                     f"got {type(values).__name__}"
                 )
@@ -143,7 +144,7 @@ class PatientSplit:
         for path in files:
             parts = [part for part in PARTS if part in path.stem.lower()]
             if len(parts) != 1 or parts[0] in lists:
-                raise ValueError(
+                raise TomolearnError(
                     f"{path}: expected one file for each of {', '.join(PARTS)}, with the word in "
                     "its name"
                 )
@@ -181,19 +182,19 @@ def read_patients(path: Path) -> tuple[str, ...]:
     header = [cell.lower() for cell in rows[0]] if rows else []
     columns = [k for k, cell in enumerate(header) if cell in _COLUMN_NAMES]
     if not columns and len(header) > 1:
-        raise ValueError(f"{path}: expected a column PatientID, got {', '.join(rows[0])}")
+        raise TomolearnError(f"{path}: expected a column PatientID, got {', '.join(rows[0])}")
     column = columns[0] if columns else 0
     return _patients(path, [row[column] for row in rows[len(columns) > 0 :] if len(row) > column])
 
 
 def _patients(path: Path, entries: Any) -> tuple[str, ...]:
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: expected a list of patient IDs, got {entries!r:.60}")
+        raise TomolearnError(f"{path}: expected a list of patient IDs, got {entries!r:.60}")
     found = []
     for entry in entries:
         if not isinstance(entry, str) or not entry or _is_number(entry):
             # the published lists of LoDoPaB-CT look like this
-            raise ValueError(
+            raise TomolearnError(
                 f"{path}: expected patient IDs such as LIDC-IDRI-0001, got {entry!r}; LoDoPaB-CT's "
                 "patient_ids_rand files number the samples' patients at random and do not say who "
                 "they are"
@@ -214,14 +215,14 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}") from error
+        raise TomolearnError(f"{path}: expected JSON, got {error}") from error
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got {error}") from error
+        raise TomolearnError(f"{path}: expected text in UTF-8, got {error}") from error
 
 
 def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
@@ -230,7 +231,7 @@ def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
         for other in parts[k + 1 :]:
             common = sorted(lists[one] & lists[other])
             if common:
-                raise ValueError(
+                raise TomolearnError(
                     f"lists: expected each patient in one part, got {common[0]} in {one} and "
                     f"{other}" + (f", and {len(common) - 1} more" if len(common) > 1 else "")
                 )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc.splits import PARTS, PatientSplit
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
@@ -130,21 +131,21 @@ def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | No
     path = folder / _LIST
     if not path.exists():
         if any(folder.glob("*.hdf5")):
-            raise ValueError(f"{folder}: expected no HDF5 files without {_LIST}, got some")
+            raise TomolearnError(f"{folder}: expected no HDF5 files without {_LIST}, got some")
         return None
     try:
         known = SampleList.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected a list of samples, got {error!r}") from error
+        raise TomolearnError(f"{path}: expected a list of samples, got {error!r}") from error
     if known.settings != settings:
         before, now = known.settings.get("root"), settings["root"]
         if known.settings == {**settings, "root": before} and before is not None:
-            raise ValueError(
+            raise TomolearnError(
                 f"{folder}: expected files made of {now}, got some of {before}; choose another "
                 f"folder, or, if the tree was moved, write its new place as root into {path}"
             )
         differing = [name for name in settings if known.settings.get(name) != settings[name]]
-        raise ValueError(
+        raise TomolearnError(
             f"{folder}: expected files made with the same settings, got some with another "
             f"{', '.join(differing)}; choose another folder"
         )
@@ -209,7 +210,7 @@ def _simulated(
         for sample in batch:
             read = read_slice(root / sample.path, frame=sample.frame)
             if read.sop_instance_uid != sample.sop_instance_uid:
-                raise ValueError(
+                raise TomolearnError(
                     f"{root / sample.path}: expected the slice {sample.sop_instance_uid} of "
                     f"{_LIST}, got {read.sop_instance_uid}"
                 )

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.lidc.splits import PARTS
 from tomolearn.data.simulated import Pair
@@ -85,7 +86,7 @@ class LoDoPaBPairs(Dataset[Pair]):
         stored = self._shapes["observation"][0]
         chosen = stored if n_angles is None else check_int("n_angles", n_angles, minimum=1)
         if stored % chosen:
-            raise ValueError(f"n_angles: expected one that divides {stored}, got {n_angles}")
+            raise TomolearnError(f"n_angles: expected one that divides {stored}, got {n_angles}")
         self._step = stored // chosen
 
     def _learn_shapes(self) -> None:
@@ -137,13 +138,13 @@ class LoDoPaBPairs(Dataset[Pair]):
         # the script behind the published set cuts the last file of observations only
         if not expected or not (n_images == n or (is_last and n_images == SAMPLES_PER_FILE)):
             wanted = f"up to {SAMPLES_PER_FILE}" if is_last else str(SAMPLES_PER_FILE)
-            raise ValueError(
+            raise TomolearnError(
                 f"{self._path('observation', number)}: expected {wanted} samples in it and as "
                 f"many images, got {n} and {n_images}"
             )
         for kind, shape in zip(_KINDS, shapes, strict=True):
             if shape[1:] != self._shapes[kind]:
-                raise ValueError(
+                raise TomolearnError(
                     f"{self._path(kind, number)}: expected samples of shape {self._shapes[kind]} "
                     f"as in the last file, got {shape[1:]}"
                 )
@@ -169,7 +170,7 @@ class LoDoPaBPairs(Dataset[Pair]):
         data = self._files[key].open().get("data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3:
             found = "none" if data is None else getattr(data, "shape", "a group")
-            raise ValueError(f"{path}: expected the data set data with three axes, got {found}")
+            raise TomolearnError(f"{path}: expected the data set data with three axes, got {found}")
         return data
 
     def _close(self) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.noise import PhotonNoise
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.operators import RayTransform
@@ -80,7 +81,7 @@ class Recipe:
         for name in ("photons", "floor"):
             check_float(name, getattr(self, name), positive=True)
         if self.size < 2:
-            raise ValueError(
+            raise TomolearnError(
                 f"margin: expected one that leaves pixels of {self.slice_size}, got {self.margin}"
             )
 
@@ -151,7 +152,7 @@ class Recipe:
         """
         shape = (self.slice_size, self.slice_size)
         if hounsfield.shape != shape:
-            raise ValueError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
+            raise TomolearnError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
         middle = slice(self.margin, self.slice_size - self.margin)
         values = hounsfield[middle, middle].T.astype(np.float32)
         values += rng.uniform(0.0, 1.0, values.shape)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.folders import PatientFolder, find_patients
 from tomolearn.data.lidc.splits import PARTS, PatientSplit
 from tomolearn.data.lodopab.recipe import Recipe
@@ -163,7 +164,7 @@ def select_samples(
     if not any(found.values()):
         none = "no CT series" if chosen is None else "no CT series of those to choose from"
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or none
-        raise ValueError(f"{root}: expected slices that can be used, got none ({reasons})")
+        raise TomolearnError(f"{root}: expected slices that can be used, got none ({reasons})")
     samples = {}
     for number, part in enumerate(PARTS):
         order = np.random.default_rng((seed, number)).permutation(len(found[part]))
@@ -193,7 +194,7 @@ def read_series_list(path: Path) -> frozenset[str]:
         try:
             entries = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: expected JSON, got {error}") from error
+            raise TomolearnError(f"{path}: expected JSON, got {error}") from error
         if isinstance(entries, dict):
             entries = entries.get("series_included")
     is_list = isinstance(entries, list) and entries
@@ -201,7 +202,7 @@ def read_series_list(path: Path) -> frozenset[str]:
         [uid for uid in entries if not re.fullmatch(r"[\d.]+", str(uid))] if is_list else [entries]
     )
     if wrong:
-        raise ValueError(f"{path}: expected SeriesInstanceUIDs, got {wrong[0]!r:.60}")
+        raise TomolearnError(f"{path}: expected SeriesInstanceUIDs, got {wrong[0]!r:.60}")
     return frozenset(map(str, entries))
 
 
@@ -231,7 +232,7 @@ def selection_settings(
         check_int("per_patient", per_patient, minimum=1)
     unknown = set(split.parts) - set(PARTS)
     if unknown:
-        raise ValueError(f"split: expected the parts {', '.join(PARTS)}, got {sorted(unknown)}")
+        raise TomolearnError(f"split: expected the parts {', '.join(PARTS)}, got {sorted(unknown)}")
     return {
         "root": str(root.resolve()),
         "series": None if series is None else sorted(series),

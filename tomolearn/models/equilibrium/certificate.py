@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.base import Scaled
-from tomolearn.models.equilibrium.fixed_point import fixed_point
 from tomolearn.models.equilibrium.model import DeepEquilibrium
 from tomolearn.models.equilibrium.spectral import spectral_norm_bound
+from tomolearn.numerics.fixed_point import fixed_point
 from tomolearn.operators import LinearOperator
 
 __all__ = ["ContractionReport", "contraction_report"]
@@ -146,10 +147,12 @@ def contraction_report(
        imaging", IEEE Trans. Comput. Imaging 7 (2021), arXiv:2102.07944, theorem 1
     """
     if not isinstance(model, DeepEquilibrium):
-        raise TypeError(f"model: expected a deep-equilibrium network, got {type(model).__name__}")
+        raise TomolearnTypeError(
+            f"model: expected a deep-equilibrium network, got {type(model).__name__}"
+        )
     check_int("iterations", iterations, minimum=1)
     if sinogram is not None and isinstance(sinogram, torch.Tensor) and sinogram.numel() == 0:
-        raise ValueError(f"sinogram: expected at least one, got shape {tuple(sinogram.shape)}")
+        raise TomolearnError(f"sinogram: expected at least one, got shape {tuple(sinogram.shape)}")
     # in training, kernels follow the weights with one power iteration per step only
     was_training = model.training
     model.eval()

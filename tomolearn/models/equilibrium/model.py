@@ -13,25 +13,26 @@ import torch
 from torch import nn
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import ConvergenceWarning, TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
-from tomolearn.classical import ConvergenceWarning, fbp
-from tomolearn.classical.checks import check_ray_transform
+from tomolearn.methods import fbp
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.equilibrium.fixed_point import FixedPoint, fixed_point
-from tomolearn.models.equilibrium.layer import (
-    BACKWARD_MODES,
-    BACKWARD_SOLVERS,
-    Backward,
-    equilibrium,
-    unsolved,
-)
 from tomolearn.models.equilibrium.preconditioner import Circulant
 from tomolearn.models.equilibrium.regularisers import (
     ACTIVATIONS,
     REGULARISERS,
     LipschitzNetwork,
 )
-from tomolearn.models.equilibrium.solvers import SOLVERS
+from tomolearn.numerics.fixed_point import FixedPoint, fixed_point
+from tomolearn.numerics.implicit import (
+    BACKWARD_MODES,
+    BACKWARD_SOLVERS,
+    Backward,
+    equilibrium,
+    unsolved,
+)
+from tomolearn.numerics.solvers import SOLVERS
 from tomolearn.operators import LinearOperator
 
 __all__ = ["STARTS", "DeepEquilibrium"]
@@ -147,7 +148,7 @@ class DeepEquilibrium(ReconstructionModel):
             "backward_iterations": check_int("backward_iterations", backward_iterations, minimum=1),
         }
         if activation == "maxmin" and channels % 2:
-            raise ValueError(
+            raise TomolearnError(
                 f"channels: expected an even number for the activation maxmin, got {channels}"
             )
         super().__init__(arguments)
@@ -267,7 +268,7 @@ class DeepEquilibrium(ReconstructionModel):
             check_trailing_shape("start", start, operator.domain_shape)
             image = start.to(flat).reshape(-1, 1, *operator.domain_shape)
             if len(image) != len(flat):
-                raise ValueError(f"start: expected {len(flat)} images, got {len(image)}")
+                raise TomolearnError(f"start: expected {len(flat)} images, got {len(image)}")
         with torch.no_grad():
             y, function, begin = self._problem(flat, operator)
             return fixed_point(
@@ -348,7 +349,7 @@ class DeepEquilibrium(ReconstructionModel):
         """
         check_real_tensor("image", image)
         if image.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"image: expected float32 or float64, got {image.dtype}")
+            raise TomolearnError(f"image: expected float32 or float64, got {image.dtype}")
         rows, columns = image.shape[-2:]
         return image - self.regularise(image, *self.network.kernels((rows, columns)))
 

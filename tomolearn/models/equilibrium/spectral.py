@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from tomolearn._core.checks import check_int
-from tomolearn.models.equilibrium.fixed_point import DivergenceError
+from tomolearn._core.errors import DivergenceError, TomolearnError
 
 __all__ = ["SpectralConv2d", "spectral_norm_bound"]
 
@@ -62,7 +62,7 @@ class SpectralConv2d(nn.Module):
         check_int("n_in", n_in, minimum=1)
         check_int("n_out", n_out, minimum=1)
         if check_int("kernel_size", kernel_size, minimum=1) % 2 == 0:
-            raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
+            raise TomolearnError(f"kernel_size: expected an odd number, got {kernel_size}")
         self.weight = nn.Parameter(torch.empty(n_out, n_in, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
         nn.init.xavier_uniform_(self.weight)
@@ -210,9 +210,11 @@ def spectral_norm_bound(kernel: torch.Tensor, samples: int = 64) -> float:
     """
     size = kernel.shape[-1]
     if size % 2 == 0 or size != kernel.shape[-2]:
-        raise ValueError(f"kernel: expected a square one of odd size, got {tuple(kernel.shape)}")
+        raise TomolearnError(
+            f"kernel: expected a square one of odd size, got {tuple(kernel.shape)}"
+        )
     if samples <= size:
-        raise ValueError(f"samples: expected more than the kernel's size {size}, got {samples}")
+        raise TomolearnError(f"samples: expected more than the kernel's size {size}, got {samples}")
     spectrum = torch.fft.rfft2(kernel.double(), s=(samples, samples)).permute(2, 3, 0, 1)
     if spectrum.shape[-1] < spectrum.shape[-2]:
         spectrum = spectrum.mH

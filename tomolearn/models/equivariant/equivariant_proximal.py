@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Compilable
 from tomolearn.models.equivariant.filters import check_kernel_size
@@ -99,7 +100,7 @@ class EquivariantProximal(ReconstructionModel):
         symmetries = get_group(group)
         channels = check_int("channels", channels, minimum=1)
         if channels % symmetries.order:
-            raise ValueError(
+            raise TomolearnError(
                 f"channels: expected a multiple of {symmetries.order}, the order of {group}, "
                 f"got {channels}"
             )

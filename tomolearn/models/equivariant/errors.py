@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor
 from tomolearn.models.equivariant.groups import Group
 from tomolearn.models.equivariant.layers import GroupConv2d
@@ -52,16 +53,20 @@ def equivariance_errors(
     >>> max(map(max, errors.values()))  # about 1e-6
     """
     if not isinstance(network, nn.Module):
-        raise TypeError(f"network: expected a torch.nn.Module, got {type(network).__name__}")
+        raise TomolearnTypeError(
+            f"network: expected a torch.nn.Module, got {type(network).__name__}"
+        )
     if not isinstance(group, Group):
-        raise TypeError(f"group: expected a Group, see get_group, got {type(group).__name__}")
+        raise TomolearnTypeError(
+            f"group: expected a Group, see get_group, got {type(group).__name__}"
+        )
     if check_real_tensor("images", images).ndim != 4:
-        raise ValueError(
+        raise TomolearnError(
             f"images: expected shape (batch, channels, rows, columns), got {tuple(images.shape)}"
         )
     for name, layer in network.named_modules():
         if isinstance(layer, GroupConv2d) and layer.group != group:
-            raise ValueError(
+            raise TomolearnError(
                 f"group: expected {layer.group.name}, that of layer {name!r}, got {group.name}"
             )
     still = _outputs(network, images)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn.models.equivariant.groups import Group
 
 __all__ = ["check_kernel_size", "filter_action", "filter_basis"]
@@ -74,7 +75,7 @@ def check_kernel_size(kernel_size: int) -> int:
     """Return an odd positive int, or raise a TypeError or ValueError."""
     kernel_size = check_int("kernel_size", kernel_size, minimum=1)
     if kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size: expected an odd number, got {kernel_size}")
+        raise TomolearnError(f"kernel_size: expected an odd number, got {kernel_size}")
     return kernel_size
 
 

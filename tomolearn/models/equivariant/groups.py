@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tomolearn._core.checks import check_choice, check_int, check_known
+from tomolearn._core.errors import TomolearnError
 
 __all__ = ["GROUPS", "REPRESENTATIONS", "Group", "get_group"]
 
@@ -41,7 +42,9 @@ class Group:
     def __post_init__(self) -> None:
         check_int("rotations", self.rotations, minimum=1)
         if self.rotations > 2 and self.rotations % 4:
-            raise ValueError(f"rotations: expected 1, 2 or a multiple of 4, got {self.rotations}")
+            raise TomolearnError(
+                f"rotations: expected 1, 2 or a multiple of 4, got {self.rotations}"
+            )
 
     @property
     def order(self) -> int:
@@ -110,7 +113,7 @@ class Group:
         turn, mirrored = self._element(element)
         check_choice("representation", representation, REPRESENTATIONS)
         if not self.is_exact(element):
-            raise ValueError(
+            raise TomolearnError(
                 f"element: expected a multiple of a quarter turn, got {self.angle(element):g} "
                 f"degrees (element {element} of {self.name}), for which images are interpolated"
             )
@@ -124,7 +127,7 @@ class Group:
         """Permute the channels (..., fields * order, rows, columns) as one element does."""
         self._element(element)
         if fields.ndim < 3 or fields.shape[-3] % self.order:
-            raise ValueError(
+            raise TomolearnError(
                 f"fields: expected a multiple of {self.order} channels (..., channels, rows, "
                 f"columns) for {self.name}, got shape {tuple(fields.shape)}"
             )
@@ -137,7 +140,7 @@ class Group:
     def _element(self, element: int) -> tuple[int, int]:
         check_int("element", element, minimum=0)
         if element >= self.order:
-            raise ValueError(f"element: expected one of 0..{self.order - 1}, got {element}")
+            raise TomolearnError(f"element: expected one of 0..{self.order - 1}, got {element}")
         return self.elements[element]
 
 

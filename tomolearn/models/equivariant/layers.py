@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import conv2d, pad
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.equivariant.filters import check_kernel_size, filter_basis
 from tomolearn.models.equivariant.groups import REPRESENTATIONS, Group
 
@@ -88,7 +89,9 @@ class GroupConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(group, Group):
-            raise TypeError(f"group: expected a Group, see get_group, got {type(group).__name__}")
+            raise TomolearnTypeError(
+                f"group: expected a Group, see get_group, got {type(group).__name__}"
+            )
         self.group = group
         self.n_in = check_int("n_in", n_in, minimum=1)
         self.n_out = check_int("n_out", n_out, minimum=1)
@@ -96,7 +99,7 @@ class GroupConv2d(nn.Module):
         self.input = check_choice("input", input, REPRESENTATIONS)
         self.output = check_choice("output", output, REPRESENTATIONS)
         if input == output == "trivial":
-            raise ValueError(
+            raise TomolearnError(
                 "input, output: expected 'regular' for at least one of them, got 'trivial' twice"
             )
         order = group.order
@@ -136,7 +139,7 @@ class GroupConv2d(nn.Module):
     def forward(self, fields: torch.Tensor) -> torch.Tensor:
         """Map fields (batch, channels, rows, columns) to such of the same rows and columns."""
         if fields.ndim != 4 or fields.shape[1] != self.in_channels:
-            raise ValueError(
+            raise TomolearnError(
                 f"fields: expected shape (batch, {self.in_channels}, rows, columns), "
                 f"got {tuple(fields.shape)}"
             )
@@ -187,7 +190,7 @@ class NormActivation(nn.Module):
         """Map fields (batch, fields * order, rows, columns) to such."""
         channels = self.fields * self.group.order
         if fields.ndim != 4 or fields.shape[1] != channels:
-            raise ValueError(
+            raise TomolearnError(
                 f"fields: expected shape (batch, {channels}, rows, columns), "
                 f"got {tuple(fields.shape)}"
             )

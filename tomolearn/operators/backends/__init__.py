@@ -6,6 +6,7 @@ import importlib
 
 import torch
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 
@@ -31,7 +32,9 @@ def load_backend(name: str) -> type[Backend]:
         If a package that it needs is not installed; the message names it.
     """
     if name not in BACKENDS:
-        raise ValueError(f"backend: expected auto or one of {', '.join(BACKENDS)}, got {name!r}")
+        raise TomolearnError(
+            f"backend: expected auto or one of {', '.join(BACKENDS)}, got {name!r}"
+        )
     module, cls = BACKENDS[name]
     backend: type[Backend] = getattr(importlib.import_module(module), cls)
     return backend
@@ -59,14 +62,14 @@ def choose_backend(name: str, grid: Grid, scan: Scan, device: torch.device) -> t
             if other != name and _refusal(other, grid, scan, device) is None
         ]
         remedy = f"backend={' or '.join(map(repr, able))} can" if able else "no backend here can"
-        raise ValueError(f"backend {name!r}: {reason}; {remedy}")
+        raise TomolearnError(f"backend {name!r}: {reason}; {remedy}")
     reasons = []
     for candidate in BACKENDS:
         reason = _refusal(candidate, grid, scan, device)
         if reason is None:
             return load_backend(candidate)
         reasons.append(f"{candidate}: {reason}")
-    raise ValueError(
+    raise TomolearnError(
         f"backend: none can project {type(scan).__name__} on {device.type}; " + "; ".join(reasons)
     )
 

@@ -10,6 +10,7 @@ import astra
 import scipy.sparse
 import torch
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import FanBeam, Grid, Scan
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geometries
@@ -157,7 +158,7 @@ def astra_matrix(grid: Grid, scan: Scan) -> scipy.sparse.csr_matrix:
     """
     reason = AstraBackend.unsupported(grid, scan, torch.device("cpu"))
     if reason is not None:
-        raise ValueError(f"backend 'astra': {reason}")
+        raise TomolearnError(f"backend 'astra': {reason}")
     projector = _create(grid, scan)
     try:
         matrix = astra.projector.matrix(projector)

@@ -8,6 +8,8 @@ import numpy as np
 import odl
 import torch
 
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
 __all__ = ["OdlMap"]
 
 
@@ -45,9 +47,11 @@ class OdlMap:
 
     def __init__(self, operator: Any) -> None:
         if not isinstance(operator, odl.Operator):
-            raise TypeError(f"operator: expected an odl.Operator, got {type(operator).__name__}")
+            raise TomolearnTypeError(
+                f"operator: expected an odl.Operator, got {type(operator).__name__}"
+            )
         if not operator.is_linear:
-            raise TypeError(f"operator: expected a linear operator, got {operator!r}")
+            raise TomolearnTypeError(f"operator: expected a linear operator, got {operator!r}")
         self.domain_shape = _shape("domain", operator.domain)
         self.range_shape = _shape("range", operator.range)
         self.domain_weight = _weight("domain", operator.domain)
@@ -55,7 +59,7 @@ class OdlMap:
         try:
             operator.adjoint  # noqa: B018 - some operators have none and say so only here
         except NotImplementedError as error:
-            raise TypeError(
+            raise TomolearnTypeError(
                 f"operator: expected one that has an adjoint, got {operator!r}"
             ) from error
         self.operator = operator
@@ -115,15 +119,17 @@ def _shape(name: str, space: Any) -> tuple[int, ...]:
     if _is_product(space):
         shapes = {_shape(name, part) for part in space}
         if len(shapes) != 1:
-            raise ValueError(
+            raise TomolearnError(
                 f"operator: expected a {name} of parts of equal shape, got {sorted(shapes)}"
             )
         return (len(space), *shapes.pop())
     dtype = getattr(space, "dtype", None)
     if dtype is None or not np.issubdtype(dtype, np.floating):
-        raise TypeError(f"operator: expected a real floating-point {name}, got {space!r}")
+        raise TomolearnTypeError(f"operator: expected a real floating-point {name}, got {space!r}")
     if space.impl != "numpy":
-        raise TypeError(f"operator: expected a {name} on numpy arrays, got impl {space.impl!r}")
+        raise TomolearnTypeError(
+            f"operator: expected a {name} on numpy arrays, got impl {space.impl!r}"
+        )
     return tuple(space.shape)
 
 
@@ -134,7 +140,7 @@ def _weight(name: str, space: Any) -> Any:
     if weight is None:
         weight = getattr(weighting, "array", None)
     if weight is None or weighting.exponent != 2.0:
-        raise ValueError(
+        raise TomolearnError(
             f"operator: expected a {name} weighted by a number or an array, with exponent 2, got "
             f"{weighting!r}"
         )
@@ -154,11 +160,11 @@ def _dtype(space: Any) -> np.dtype[Any]:
 
 def _array(name: str, tensor: torch.Tensor, space: Any) -> np.ndarray:
     if tensor.device.type != "cpu":
-        raise ValueError(f"{name}: expected a tensor on cpu, got one on {tensor.device}")
+        raise TomolearnError(f"{name}: expected a tensor on cpu, got one on {tensor.device}")
     array: np.ndarray = tensor.numpy()
     dtype = _dtype(space)
     if not np.can_cast(array.dtype, dtype):
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{name}: expected {dtype}, the precision of the ODL space, got {array.dtype}; "
             f"convert it, or build the ODL operator on a space with dtype={str(array.dtype)!r}"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from tomolearn._core.errors import TomolearnTypeError
+
 __all__ = ["check_float32"]
 
 
@@ -16,7 +18,7 @@ def check_float32(name: str, tensor: torch.Tensor) -> None:
         If it is not float32; the message names who computes in float64.
     """
     if tensor.dtype != torch.float32:
-        raise TypeError(
+        raise TomolearnTypeError(
             f"{name}: expected float32, as ASTRA computes in it, got {tensor.dtype}; convert it, "
             "or on a CPU use backend='joseph', which computes in float64 as well"
         )

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.kernels import joseph as kernels
+from tomolearn.kernels import layout
+from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
-from tomolearn.operators.backends.joseph import kernels, layout
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
-from tomolearn.operators.backends.joseph.threads import run, share_out
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 from tomolearn.operators.backends.joseph.workspaces import (
     Gathering,

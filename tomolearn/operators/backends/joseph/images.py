@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tomolearn.operators.backends.joseph import layout
-from tomolearn.operators.backends.joseph.lanes import aligned_empty, lane_dtype
+from tomolearn.kernels import layout
+from tomolearn.kernels.lanes import aligned_empty, lane_dtype
+from tomolearn.kernels.threads import run
 from tomolearn.operators.backends.joseph.symmetry import placement
-from tomolearn.operators.backends.joseph.threads import run
 
 __all__ = ["ImageLanes"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam
-from tomolearn.operators.backends.joseph.kernels import CURVED, FLAT, PARALLEL
+from tomolearn.kernels.joseph import CURVED, FLAT, PARALLEL
 from tomolearn.operators.backends.joseph.symmetry import (
     GROUPS,
     Group,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from tomolearn.geometry import Grid
+from tomolearn.kernels.joseph import PADDING
+from tomolearn.kernels.lanes import BLOCK, aligned_empty, lane_dtype
 from tomolearn.operators.backends.joseph.images import ImageLanes
-from tomolearn.operators.backends.joseph.kernels import PADDING
-from tomolearn.operators.backends.joseph.lanes import BLOCK, aligned_empty, lane_dtype
 from tomolearn.operators.backends.joseph.rays import RayTable
 from tomolearn.operators.backends.joseph.views import ViewTable
 

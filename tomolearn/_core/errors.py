@@ -1,0 +1,21 @@
+"""Exceptions and warnings that users may catch."""
+
+from __future__ import annotations
+
+__all__ = ["ConvergenceWarning", "DivergenceError", "TomolearnError", "TomolearnTypeError"]
+
+
+class TomolearnError(ValueError):
+    """A user's mistake: a wrong argument, option or file. The message says what would do."""
+
+
+class TomolearnTypeError(TomolearnError, TypeError):
+    """An argument of a wrong type."""
+
+
+class DivergenceError(TomolearnError, FloatingPointError):
+    """An iteration that runs away instead of converging."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration that ended before it reached what was asked of it."""

@@ -1,0 +1,1 @@
+"""Speed: projectors, methods, training, deep equilibrium, batches of DICOM."""

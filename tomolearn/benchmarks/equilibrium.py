@@ -1,0 +1,134 @@
+"""What training a deep-equilibrium network costs: backward modes in time, iterations in memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomolearn.benchmarks.timing import Timing, now, with_ratios
+from tomolearn.benchmarks.training import memory_of_steps, training_batch
+from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
+from tomolearn.tasks import Task, get_task
+
+__all__ = ["BACKWARD", "measure_backward", "measure_equilibrium_memory"]
+
+BACKWARD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "implicit, anderson": {"mode": "implicit", "solver": "anderson"},
+        "implicit, gmres": {"mode": "implicit", "solver": "gmres"},
+        "phantom": {"mode": "phantom"},
+        "jfb": {"mode": "jfb"},
+    }
+)
+"""The backward modes that are measured, by name; ratios are to the first."""
+_NETWORK: Mapping[str, Any] = MappingProxyType({"depth": 5, "channels": 32})
+
+
+def measure_backward(
+    model: DeepEquilibrium,
+    *,
+    task: Task | None = None,
+    batch: int = 2,
+    rounds: int = 5,
+    device: str = "cpu",
+) -> Iterator[Timing]:
+    """Measure the backward pass, and forward and backward together, in all backward modes.
+
+    All modes have the same weights, and the same tolerance of the forward pass; they take turns.
+
+    Parameters
+    ----------
+    model : DeepEquilibrium
+        The network.
+    task : Task, optional
+        Default: "ellipses".
+    batch : int
+        Training pairs per step.
+    rounds : int
+        How often each is measured; the median counts.
+    device : str
+        Where.
+
+    Yields
+    ------
+    Timing
+        Times with their ratios to "implicit, anderson", and the iterations of the linear system.
+    """
+    where = torch.device(device)
+    task = get_task("ellipses") if task is None else task
+    sinogram, image = training_batch(task, batch, where)
+    operator = task.operator()
+    models = {}
+    for name, options in BACKWARD.items():
+        models[name] = copy.deepcopy(model).to(where).train()
+        models[name].backward = replace(model.backward, **options)
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        for name, contender in models.items():
+            contender.zero_grad()
+            times = [now(where)]
+            loss = (contender(sinogram, operator) - image).square().mean()
+            times.append(now(where))
+            loss.backward()
+            times.append(now(where))
+            if turn > 0:  # the first one fills caches
+                samples[name].append((times[2] - times[1], times[2] - times[0]))
+    whats = ("backward pass", "forward and backward pass")
+    medians = {name: np.median(np.array(found), axis=0) for name, found in samples.items()}
+    for i, what in enumerate(whats):
+        seconds = {name: float(found[i]) for name, found in medians.items()}
+        yield from with_ratios(task.name, batch, what, seconds, next(iter(BACKWARD)))
+    for name, contender in models.items():
+        found = contender.diagnostics.get("backward_iterations")
+        if found is not None:
+            what = "backward pass, iterations"
+            yield Timing(task.name, batch, what, name, found, "", None)
+
+
+def measure_equilibrium_memory(
+    *,
+    task: Task | None = None,
+    iterations: tuple[int, int] = (20, 200),
+    batch: int = 1,
+    device: str = "cpu",
+) -> Iterator[Timing]:
+    """Measure the peak memory of a training step with few and with many forward iterations.
+
+    For implicit gradients, and for the same iteration unrolled. See
+    `training_speed.measure_training_memory` for what is counted.
+
+    Parameters
+    ----------
+    task : Task, optional
+        Default: "ellipses".
+    iterations : (int, int)
+        Numbers of forward iterations.
+    batch : int
+        Pairs per step.
+    device : str
+        Where.
+
+    Returns
+    -------
+    iterator of Timing
+        In MiB; each is measured when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If this system does not tell the peak of a process: on CPUs only Linux does.
+    """
+    task = get_task("ellipses") if task is None else task
+    steps = {}
+    for mode in ("implicit", "unrolled"):
+        for n in iterations:
+            options = {"max_iterations": n, "tolerance": 0.0, "backward": mode}
+            network = DEGradient(**{**_NETWORK, **options, "backward_iterations": 20})
+            steps[f"{mode}, {n} iterations"] = network
+    return memory_of_steps(task.grid, task.scan, steps, batch, device)

@@ -1,0 +1,329 @@
+"""How fast a training step of learned primal-dual is, and how much memory one takes."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomolearn._core.memory import resident_bytes
+from tomolearn.benchmarks.peers import odl_torch
+from tomolearn.benchmarks.timing import Timing, now, race, with_ratios
+from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.geometry.scan import Scan
+from tomolearn.models import LearnedPrimalDual, ReconstructionModel
+from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.tasks import Task, get_task
+
+__all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory", "memory_of_steps"]
+
+_PEER = "odl torch"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is computed.
+
+    Parameters
+    ----------
+    autocast : bool
+        Whether its convolutions run in bfloat16.
+    compiled : bool
+        Whether its blocks are compiled.
+    """
+
+    autocast: bool = False
+    compiled: bool = False
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {"float32": Recipe(), "bfloat16 compiled": Recipe(autocast=True, compiled=True)}
+)
+"""The recipes that are measured, by name; ratios are to ODL's layer in the first."""
+
+
+class _Watched(LinearOperator):
+    """An operator that adds up how often, and for how long, it and its transpose compute."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.domain_shape, operator.range_shape)
+        self._operator = operator
+        self.calls, self.seconds = 0, 0.0
+
+    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
+        return self._operator.norm(tolerance=tolerance, max_iterations=max_iterations)
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self._watch(self._operator._evaluate, x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._watch(self._operator._evaluate_adjoint, y)
+
+    def _watch(
+        self, compute: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+    ) -> torch.Tensor:
+        start = now(x.device)
+        values = compute(x)
+        self.seconds += now(x.device) - start
+        self.calls += 1
+        return values
+
+
+class _Trainer:
+    """A network of its own, started from given weights, and its optimiser."""
+
+    def __init__(
+        self,
+        model: ReconstructionModel,
+        recipe: Recipe,
+        operator: LinearOperator,
+        device: torch.device,
+    ) -> None:
+        self.model = copy.deepcopy(model).to(device).train()
+        self.recipe, self.operator, self.device = recipe, operator, device
+        if recipe.compiled:
+            self.model.compile_blocks()
+        # the settings with which Adler and Öktem trained
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, betas=(0.9, 0.99))
+
+    def step(self, sinogram: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Take an optimiser step on the mean squared error; return that error."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.autocast):
+            loss = (self.model(sinogram, self.operator) - image).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def measure_training(
+    *,
+    task: Task | None = None,
+    model: ReconstructionModel | None = None,
+    batch: int = 5,
+    rounds: int = 5,
+    device: str = "cpu",
+    peers: bool = True,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> Iterator[Timing]:
+    """Measure optimiser steps with our operator and with ODL's torch layer in the same network.
+
+    A step is a forward and a backward pass, clipping of the gradient, and Adam; all contenders
+    start from the same weights and take turns. The batch is drawn beforehand and used at every
+    step. What else a training does (averaging of weights, validation, logs) is not in it.
+
+    Parameters
+    ----------
+    task : Task, optional
+        Default: "ellipses", with the scan of Adler and Öktem (arXiv:1707.06474).
+    model : ReconstructionModel, optional
+        The network. Default: their learned primal-dual.
+    batch : int
+        Pairs per step.
+    rounds : int
+        How often each contender is measured; the median counts.
+    device : str
+        Where to train.
+    peers : bool
+        Whether to measure ODL's layer, too; it is there on a CPU only.
+    recipes : mapping of str to Recipe, optional
+        Default: `RECIPES`. Compiled blocks need a C++ compiler, or a GPU.
+
+    Yields
+    ------
+    Timing
+        The time of a step, of which all ratios are to ODL's layer in the first recipe, so that
+        the effects of the operator and of the precision can be told apart. Then, for our operator,
+        the share of the step in which it computes rays, in the forward and the backward pass; what
+        automatic differentiation and the scaling by the norm add to that is not in it.
+    """
+    where = torch.device(device)
+    task = get_task("ellipses") if task is None else task
+    recipes = RECIPES if recipes is None else recipes
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = LearnedPrimalDual()
+    sinogram, image = training_batch(task, batch, where)
+    ours = task.operator()
+    backend = ours.backend_on(where).name
+    operators: dict[str, LinearOperator] = {backend: ours}
+    if peers and where.type == "cpu":
+        operators[_PEER] = odl_torch(task.grid, task.scan)
+    trainers = {
+        f"{name}, {recipe}": _Trainer(model, recipes[recipe], operator, where)
+        for recipe in recipes
+        for name, operator in operators.items()
+    }
+    steps = {name: partial(trainer.step, sinogram, image) for name, trainer in trainers.items()}
+    seconds = race(steps, rounds, where)
+    reference = f"{_PEER}, {next(iter(recipes))}"
+    yield from with_ratios(task.name, batch, "training step", seconds, reference)
+    for recipe in recipes:
+        name = f"{backend}, {recipe}"
+        share = _share_of_rays(trainers[name], ours, sinogram, image, rounds)
+        what = "training step, share of the ray transforms"
+        yield Timing(task.name, batch, what, name, 100.0 * share, "%", None)
+
+
+def training_batch(
+    task: Task, size: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sinograms and images of a task's first training pairs."""
+    pairs = task.pairs("train", size=size)
+    sinogram, image = torch.utils.data.default_collate([pairs[index] for index in range(size)])
+    return sinogram.to(device), image.to(device)
+
+
+def _share_of_rays(
+    trainer: _Trainer,
+    operator: LinearOperator,
+    sinogram: torch.Tensor,
+    image: torch.Tensor,
+    rounds: int,
+) -> float:
+    """Return the median share of a step that is spent in projections and back-projections."""
+    watched = _Watched(operator)
+    trainer.operator = watched
+    trainer.step(sinogram, image)
+    shares = []
+    for _ in range(rounds):
+        watched.seconds, start = 0.0, now(sinogram.device)
+        trainer.step(sinogram, image)
+        shares.append(watched.seconds / (now(sinogram.device) - start))
+    return float(np.median(shares))
+
+
+def measure_training_memory(
+    *,
+    grid: Grid | None = None,
+    scan: ParallelBeam | None = None,
+    model: ReconstructionModel | None = None,
+    batch: int = 1,
+    device: str = "cpu",
+) -> Iterator[Timing]:
+    """Measure the peak memory of an optimiser step, without and with checkpoints of activations.
+
+    Each figure is from a fresh process: what it held at most during its first step, less what it
+    held before, when it had all that is loaded and made but once (the libraries, the operator, the
+    network, a first reconstruction). On a GPU it is the memory of torch's tensors there.
+
+    Parameters
+    ----------
+    grid, scan : optional
+        Default: 512 x 512 pixels and a parallel beam of 360 views that covers them.
+    model : ReconstructionModel, optional
+        The network. Default: learned primal-dual of Adler and Öktem (arXiv:1707.06474), float32.
+    batch : int
+        Pairs per step.
+    device : str
+        Where to train.
+
+    Returns
+    -------
+    iterator of Timing
+        In MiB; each is measured when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If this system does not tell the peak of a process: on CPUs only Linux does.
+    """
+    grid = Grid((512, 512)) if grid is None else grid
+    scan = ParallelBeam.covering(grid, 360) if scan is None else scan
+    saving = LearnedPrimalDual() if model is None else copy.deepcopy(model)
+    saving.checkpoint_activations = True
+    every = copy.deepcopy(saving)
+    every.checkpoint_activations = False
+    models = {"all activations": every, "one iteration's activations": saving}
+    return memory_of_steps(grid, scan, models, batch, device)
+
+
+def memory_of_steps(
+    grid: Grid,
+    scan: Scan,
+    models: Mapping[str, ReconstructionModel],
+    batch: int,
+    device: str,
+) -> Iterator[Timing]:
+    """Measure the peak memory of one step of each network, see `measure_training_memory`.
+
+    Parameters
+    ----------
+    grid, scan
+        What is scanned, and how.
+    models : mapping of str to ReconstructionModel
+        Networks by the names that they have in the result. Their weights are drawn anew.
+    batch : int
+        Pairs per step.
+    device : str
+        Where to train.
+
+    Returns
+    -------
+    iterator of Timing
+        In MiB; each is measured when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If this system does not tell the peak of a process: on CPUs only Linux does.
+    """
+    if torch.device(device).type == "cpu":
+        resident_bytes("VmHWM")
+    kind = "parallel" if isinstance(scan, ParallelBeam) else "fan"
+    case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
+    context = multiprocessing.get_context("spawn")
+
+    def measure(name: str, model: ReconstructionModel) -> Timing:
+        settings = (type(model), dict(model.arguments), model.checkpoint_activations)
+        # a new process for each: what one has once held, its allocator may keep
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            value = pool.submit(
+                _memory_of_a_step,
+                *(grid, scan, *settings, batch, device, torch.get_num_threads()),
+            ).result()
+        return Timing(case, batch, "training step, peak memory", name, value / 2**20, "MiB", None)
+
+    return (measure(name, model) for name, model in models.items())
+
+
+def _memory_of_a_step(
+    grid: Grid,
+    scan: Scan,
+    network: type[ReconstructionModel],
+    arguments: Mapping[str, Any],
+    checkpoint: bool,
+    batch: int,
+    device: str,
+    threads: int,
+) -> int:
+    """Return the bytes that a step takes on top of what this process, a new one, holds anyway."""
+    torch.set_num_threads(threads)
+    where = torch.device(device)
+    operator = RayTransform(grid, scan)
+    image = torch.rand(batch, 1, *grid.shape, generator=torch.Generator().manual_seed(0)).to(where)
+    sinogram = operator(image)
+    # made here: torch would send weights in memory that both processes share
+    model = network(**arguments)
+    model.checkpoint_activations = checkpoint
+    trainer = _Trainer(model, Recipe(), operator, where)
+    with torch.no_grad():
+        trainer.model(sinogram, operator)
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+        before = torch.cuda.memory_allocated(where)
+        trainer.step(sinogram, image)
+        return torch.cuda.max_memory_allocated(where) - before
+    before = resident_bytes("VmRSS")
+    trainer.step(sinogram, image)
+    return resident_bytes("VmHWM") - before

@@ -1,0 +1,1 @@
+"""Analytic inversion: filtered back-projection and its filters and weights."""

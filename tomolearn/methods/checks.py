@@ -1,0 +1,160 @@
+"""Checks of what every reconstruction gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
+from tomolearn.operators import LinearOperator, RayTransform
+
+__all__ = [
+    "check_finite",
+    "check_flag",
+    "check_linear_operator",
+    "check_ray_transform",
+    "check_sinogram",
+    "positive_norm",
+    "start",
+]
+
+
+def check_ray_transform(operator: Any) -> RayTransform:
+    """Return `operator` if it is a ray transform.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(operator, RayTransform):
+        raise TomolearnTypeError(
+            f"operator: expected a RayTransform, got {type(operator).__name__}"
+        )
+    return operator
+
+
+def check_linear_operator(name: str, operator: Any) -> LinearOperator:
+    """Return `operator` if it is a linear operator.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(operator, LinearOperator):
+        raise TomolearnTypeError(
+            f"{name}: expected a LinearOperator, got {type(operator).__name__}"
+        )
+    return operator
+
+
+def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
+    """Return `sinogram`, half precision as float32, if the operator could have made it.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real floating-point tensor.
+    ValueError
+        If its last dimensions are not `operator.range_shape`, or values are not finite; the
+        message counts them and names the first.
+    """
+    check_real_tensor("sinogram", sinogram)
+    check_trailing_shape("sinogram", sinogram, operator.range_shape)
+    # a branch on values cannot be compiled
+    if not torch.compiler.is_compiling():
+        check_finite("sinogram", sinogram)
+    return sinogram.float() if sinogram.dtype in (torch.float16, torch.bfloat16) else sinogram
+
+
+def check_finite(name: str, tensor: torch.Tensor) -> None:
+    """Check that all values are finite.
+
+    Raises
+    ------
+    ValueError
+        If some are not; the message counts them and names the first.
+    """
+    finite = torch.isfinite(tensor)
+    if bool(finite.all()):
+        return
+    bad = torch.nonzero(~finite)
+    first = tuple(bad[0].tolist())
+    raise TomolearnError(
+        f"{name}: expected finite values, got {len(bad)} that are not, the first of them "
+        f"{tensor[first].item()} at index {first}"
+    )
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is a bool.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(value, bool):
+        raise TomolearnTypeError(f"{name}: expected a bool, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def positive_norm(operator: LinearOperator) -> float:
+    """Return the operator's norm, which step sizes divide by.
+
+    Raises
+    ------
+    ValueError
+        If the operator is zero.
+    """
+    norm = operator.norm()
+    if not norm > 0:
+        raise TomolearnError(f"operator: expected one that is not zero, got norm {norm}")
+    return norm
+
+
+def start(
+    sinogram: Any, operator: Any, x0: Any
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    """Return what an iterative method starts from.
+
+    Parameters
+    ----------
+    sinogram, operator, x0
+        As the methods get them.
+
+    Returns
+    -------
+    sinogram : torch.Tensor, shape (batch, *operator.range_shape)
+        Detached.
+    image : torch.Tensor, shape (batch, *operator.domain_shape)
+        A fresh tensor like the sinogram: zero, or `x0`.
+    leading : tuple of int
+        The batch dimensions.
+
+    Raises
+    ------
+    TypeError
+        If `operator` is no linear operator, or a tensor not a real floating-point one.
+    ValueError
+        If shapes or devices do not fit or values are not finite.
+    """
+    check_linear_operator("operator", operator)
+    sinogram = check_sinogram(sinogram, operator).detach()
+    domain = operator.domain_shape
+    leading = tuple(sinogram.shape[: sinogram.ndim - len(operator.range_shape)])
+    image = sinogram.new_zeros((*leading, *domain))
+    if x0 is not None:
+        check_real_tensor("x0", x0)
+        if tuple(x0.shape) not in (domain, (*leading, *domain)):
+            expected = " or ".join(map(str, dict.fromkeys((domain, (*leading, *domain)))))
+            raise TomolearnError(f"x0: expected shape {expected}, got {tuple(x0.shape)}")
+        if x0.device != sinogram.device:
+            raise TomolearnError(f"x0: expected it on {sinogram.device}, got {x0.device}")
+        check_finite("x0", x0)
+        image.copy_(x0.detach())
+    flat = sinogram.reshape(-1, *operator.range_shape).contiguous()
+    return flat, image.reshape(-1, *domain), leading

@@ -1,0 +1,1 @@
+"""Iterative methods for the least-squares misfit, regularised by stopping."""

@@ -1,0 +1,1 @@
+"""Variational methods: a data term and a prior."""

@@ -1,0 +1,1 @@
+"""Mathematics without tomography: fixed points, linear systems, implicit derivatives."""
