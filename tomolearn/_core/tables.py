@@ -1,0 +1,292 @@
+"""Tables of named things, which other packages add to by entry point."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+
+__all__ = ["Origin", "Table", "find_object", "location"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a thing of a table comes from, so that it can be found again, unchanged.
+
+    Parameters
+    ----------
+    spec : str
+        What `Table.find` takes; the path of a file is absolute.
+    package, version : str, optional
+        The distribution whose entry point it is.
+    file, sha256 : str, optional
+        Source and its digest, of what is not ours.
+    """
+
+    spec: str
+    package: str | None = None
+    version: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+
+class Table(Mapping[str, T], Generic[T]):
+    """Named things, imported when they are asked for; listing the names imports nothing.
+
+    Parameters
+    ----------
+    kind : str
+        What it has, for error messages: "task".
+    builtin : mapping of str to str
+        ``{"name": "package.module:attribute"}``.
+    group : str
+        Entry points of other packages that add to it, ``tomolearn.tasks`` for example.
+    check : callable, optional
+        ``check(where, value)`` returns what was loaded, or what it makes of it, or raises
+        `TomolearnError`. Default: anything will do.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        builtin: Mapping[str, str],
+        *,
+        group: str,
+        check: Callable[[str, Any], T] | None = None,
+    ) -> None:
+        self.kind, self.group = kind, group
+        self._builtin, self._check = dict(builtin), check
+        self._loaded: dict[str, tuple[Any, T]] = {}
+        self._searched: tuple[list[str], dict[str, EntryPoint]] | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*self._builtin, *self._added())
+
+    def __len__(self) -> int:
+        return len(self._builtin) + len(self._added())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._builtin or name in self._added()
+
+    def __getitem__(self, name: str) -> T:
+        added = self._added()
+        if name in self._builtin:
+            return self._checked(name, _attribute(self._builtin[name]))
+        entry = added[name]
+        try:
+            value = entry.load()
+        except Exception as error:  # whatever happens in a foreign package is that package's
+            raise ImportError(
+                f"{self.kind} {name}: the entry point {entry.value!r} of the package "
+                f"{_package(entry)} ({self.group}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return self._checked(name, value)
+
+    def __repr__(self) -> str:
+        return f"<table of {self.group}: {', '.join(self)}>"
+
+    def find(self, spec: str) -> T:
+        """Return what a user means.
+
+        Parameters
+        ----------
+        spec : str
+            A name of the table, ``path/to/file.py:name``, or ``module:name`` of a module that
+            Python can import.
+
+        Raises
+        ------
+        TomolearnError
+            If there is no such name; the message has the nearest ones.
+        FileNotFoundError, ImportError
+            If there is no such file or module, or it cannot be imported.
+        """
+        if isinstance(spec, str) and spec not in self and (":" in spec or spec.endswith(".py")):
+            return self._checked(spec, find_object(self.kind, spec))
+        return self[check_known(self.kind, spec, tuple(self))]
+
+    def origin(self, spec: str) -> Origin:
+        """Return where `find` takes a thing from; it imports the module of a file or an entry."""
+        if spec in self._builtin:
+            return Origin(spec)
+        entry = self._added().get(spec)
+        if entry is None:
+            find_object(self.kind, spec)
+            where, _, name = spec.rpartition(":")
+            if where.endswith(".py"):
+                where = str(Path(where).resolve())
+                return Origin(f"{where}:{name}", file=where, sha256=_digest(where))
+            return Origin(spec, **_source(where))
+        self[spec]
+        version = None if entry.dist is None else entry.dist.version
+        return Origin(spec, _package(entry), version, **_source(entry.module))
+
+    def spec_of(self, value: Any) -> str:
+        """Return what `find` takes for a class, function or value: its name, or where it stands.
+
+        Raises
+        ------
+        TomolearnError
+            If it can be found nowhere, as what was defined in a function or a notebook.
+        """
+        targets = self._builtin | {name: entry.value for name, entry in self._added().items()}
+        for name, target in targets.items():
+            module, _, attribute = target.partition(":")
+            # what is there has been imported: nothing else needs to be
+            if _reached(sys.modules.get(module.strip()), attribute.strip()) is value:
+                return name
+        return location(self.kind, value)
+
+    def _added(self) -> dict[str, EntryPoint]:
+        """Return the entry points of other packages, read again when ``sys.path`` has changed."""
+        if self._searched is None or self._searched[0] != sys.path:
+            added: dict[str, EntryPoint] = {}
+            for entry in entry_points(group=self.group):
+                if entry.name in self._builtin or entry.name in added:
+                    other = added.get(entry.name)
+                    owner = "tomolearn" if other is None else f"the package {_package(other)}"
+                    raise TomolearnError(
+                        f"{self.kind} {entry.name}: the package {_package(entry)} hides the one "
+                        f"of {owner} by its entry point {entry.value!r} ({self.group}); one of "
+                        "the two needs another name"
+                    )
+                added[entry.name] = entry
+            self._searched = list(sys.path), added
+        return self._searched[1]
+
+    def _checked(self, where: str, value: Any) -> T:
+        if where not in self._loaded or self._loaded[where][0] is not value:
+            made = value if self._check is None else self._check(where, value)
+            self._loaded[where] = value, made
+        return self._loaded[where][1]
+
+
+def find_object(name: str, spec: str) -> Any:
+    """Return the attribute ``path/to/file.py:name`` or ``module:name``.
+
+    A file is run once, and finds what lies in its folder.
+
+    Parameters
+    ----------
+    name : str
+        What is looked for, for error messages.
+    spec : str
+        Where it stands.
+
+    Raises
+    ------
+    TomolearnError
+        If `spec` has another form, or nothing of this name stands there.
+    FileNotFoundError, ImportError
+        If there is no such file or module, or it cannot be imported.
+    """
+    if not isinstance(spec, str):
+        raise TomolearnTypeError(f"{name}: expected a str, got {spec!r} ({type(spec).__name__})")
+    where, _, attribute = spec.rpartition(":")
+    if not where or not attribute:
+        raise TomolearnError(f"{name}: expected path/to/file.py:name or module:name, got {spec!r}")
+    module = _run_file(where) if where.endswith(".py") else importlib.import_module(where)
+    try:
+        return _reach(module, attribute)
+    except AttributeError as error:
+        public = [key for key in vars(module) if not key.startswith("_")]
+        near = difflib.get_close_matches(attribute, public, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise TomolearnError(
+            f"{name}: expected a name that {where} defines, got {attribute!r}{hint}"
+        ) from error
+
+
+def location(name: str, value: Any) -> str:
+    """Return where `find_object` finds a class or function.
+
+    Raises
+    ------
+    TomolearnError
+        If it cannot: it was defined in a function, on a command line or in a notebook.
+    """
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    attribute = getattr(value, "__qualname__", "")
+    if module is None or _reached(module, attribute) is not value:
+        raise TomolearnError(
+            f"{name}: expected what a file of Python or a module defines, so that it can be found "
+            f"again, got {value!r}"
+        )
+    file = getattr(module, "__file__", None)
+    if module.__name__ != "__main__" and not module.__name__.startswith(_FILE):
+        return f"{module.__name__}:{attribute}"
+    if file is None or not file.endswith(".py"):
+        raise TomolearnError(
+            f"{name}: expected what a file defines, so that it can be found again, got {value!r} "
+            "of an interactive session; write it into a file and import it from there"
+        )
+    return f"{Path(file).resolve()}:{attribute}"
+
+
+# Names of the modules that are files of users begin so: no package's module is replaced by one.
+_FILE = "_tomolearn_file_"
+
+
+def _run_file(path: str) -> ModuleType:
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    name = _FILE + hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
+    if name in sys.modules:
+        return sys.modules[name]
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # at the end: what is installed stays what it is
+    sys.modules[name] = module = ModuleType(name)
+    module.__file__ = str(file)
+    try:
+        exec(compile(file.read_bytes(), file, "exec"), vars(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _attribute(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return _reach(importlib.import_module(module), attribute)
+
+
+def _reach(module: ModuleType, attribute: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _reached(module: ModuleType | None, attribute: str) -> Any:
+    try:
+        return None if module is None else _reach(module, attribute)
+    except AttributeError:
+        return None
+
+
+def _package(entry: EntryPoint) -> str:
+    return "?" if entry.dist is None else entry.dist.name
+
+
+def _source(module: str) -> dict[str, str]:
+    file = getattr(sys.modules[module], "__file__", None)
+    return {} if file is None else {"file": file, "sha256": _digest(file)}
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
