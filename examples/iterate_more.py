@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import tomolearn as tl
-from tomolearn.evaluation import psnr
+from tomolearn.metrics import psnr
 from tomolearn.tasks import get_task
 
 task = get_task("ellipses")

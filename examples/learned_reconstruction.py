@@ -5,7 +5,7 @@ import torch
 
 import tomolearn as tl
 from data_sim import gaussian_noise, shepp_logan
-from tomolearn.evaluation import psnr
+from tomolearn.metrics import psnr
 
 grid = tl.Grid((128, 128))
 truth = torch.from_numpy(shepp_logan(grid.shape, extent="centres"))

@@ -5,8 +5,8 @@ import torch
 
 import tomolearn as tl
 from data_sim import gaussian_noise, parallel_sinogram, shepp_logan, shepp_logan_ellipses
-from tomolearn.evaluation import psnr
 from tomolearn.methods import fbp, total_variation
+from tomolearn.metrics import psnr
 
 grid = tl.Grid(shape=(128, 128), spacing=1.0)
 scan = tl.ParallelBeam.covering(grid, 60)

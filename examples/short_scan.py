@@ -6,8 +6,8 @@ import torch
 
 import tomolearn as tl
 from data_sim import shepp_logan
-from tomolearn.evaluation import psnr
 from tomolearn.methods import fbp
+from tomolearn.metrics import psnr
 
 grid = tl.Grid(shape=(128, 128), spacing=2.0)
 distances = {"source_to_isocenter": 500.0, "source_to_detector": 1000.0}

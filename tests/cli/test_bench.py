@@ -6,8 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tomolearn import Grid, ParallelBeam
-from tomolearn.benchmarks import speed
-from tomolearn.benchmarks import training as training_speed
+from tomolearn.benchmarks import speed, training as training_speed
 from tomolearn.benchmarks.timing import Timing
 from tomolearn.cli import app
 

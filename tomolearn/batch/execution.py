@@ -292,8 +292,7 @@ def folder_name(study_uid: str) -> str:
 
 def first_finished(running: Mapping[Future, Chunk]) -> list[Future]:
     """Wait a while for results."""
-    from distributed import TimeoutError as Timeout
-    from distributed import wait
+    from distributed import TimeoutError as Timeout, wait
 
     try:
         done = wait(list(running), timeout=_INTERVAL, return_when="FIRST_COMPLETED").done

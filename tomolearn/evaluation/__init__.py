@@ -1,29 +1,5 @@
-"""Comparisons of methods, their figures and tables, speed; and the metrics that they use."""
+"""Comparisons of methods, their figures and tables."""
 
-from tomolearn.evaluation.comparison import Comparison, Row, compare
-from tomolearn.evaluation.methods import TrainedElsewhereWarning
-from tomolearn.metrics import (
-    CONVENTIONS,
-    Evaluation,
-    MetricConvention,
-    Summary,
-    evaluate,
-    psnr,
-    regressed_snr,
-    ssim,
-)
+import lazy_loader
 
-__all__ = [
-    "CONVENTIONS",
-    "Comparison",
-    "Evaluation",
-    "MetricConvention",
-    "Row",
-    "Summary",
-    "TrainedElsewhereWarning",
-    "compare",
-    "evaluate",
-    "psnr",
-    "regressed_snr",
-    "ssim",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

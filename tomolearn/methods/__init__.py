@@ -1,24 +1,5 @@
 """Reconstruction without learning: ``f(sinogram, operator) -> image``."""
 
-from tomolearn.methods.analytic.fbp import fbp
-from tomolearn.methods.iteration import ConvergenceWarning, History, IterationState
-from tomolearn.methods.iterative.conjugate_gradients import cgls, tikhonov
-from tomolearn.methods.iterative.kaczmarz import kaczmarz
-from tomolearn.methods.iterative.landweber import landweber
-from tomolearn.methods.iterative.sirt import sirt
-from tomolearn.methods.variational.total_variation import total_variation
-from tomolearn.methods.variational.tv_weight import photon_tv_weight
+import lazy_loader
 
-__all__ = [
-    "ConvergenceWarning",
-    "History",
-    "IterationState",
-    "cgls",
-    "fbp",
-    "kaczmarz",
-    "landweber",
-    "photon_tv_weight",
-    "sirt",
-    "tikhonov",
-    "total_variation",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -340,8 +340,7 @@ class ScaledOperator(LinearOperator):
 def _largest_singular_value(
     operator: LinearOperator, tolerance: float, max_iterations: int
 ) -> float:
-    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-    from scipy.sparse.linalg import LinearOperator as ScipyOperator
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator as ScipyOperator, eigsh
 
     shape, device = operator.domain_shape, operator._norm_device()
     size = math.prod(shape)

@@ -1,7 +1,5 @@
 """Named benchmarks: grid, scan, noise, data and metric conventions in one value each."""
 
-from tomolearn.tasks.catalogue import TASKS, get_task
-from tomolearn.tasks.files import data_of_others
-from tomolearn.tasks.task import Split, Task
+import lazy_loader
 
-__all__ = ["TASKS", "Split", "Task", "data_of_others", "get_task"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

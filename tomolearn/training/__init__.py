@@ -1,5 +1,5 @@
 """Training and weights. Importing this loads no Lightning; its modules wait for their use."""
 
-from tomolearn.training.weights import load, save, shipped
+import lazy_loader
 
-__all__ = ["load", "save", "shipped"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

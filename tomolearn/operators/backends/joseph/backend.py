@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
-from tomolearn.kernels import joseph as kernels
-from tomolearn.kernels import layout
+from tomolearn.kernels import joseph as kernels, layout
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables

@@ -1,0 +1,45 @@
+from . import (
+    batch as batch,
+    data as data,
+    dicom as dicom,
+    evaluation as evaluation,
+    geometry as geometry,
+    methods as methods,
+    metrics as metrics,
+    models as models,
+    operators as operators,
+    tasks as tasks,
+    training as training,
+)
+from ._core.errors import (
+    ConvergenceWarning as ConvergenceWarning,
+    DivergenceError as DivergenceError,
+    TomolearnError as TomolearnError,
+)
+from ._core.version import __version__ as __version__
+from .geometry import (
+    ConeBeam as ConeBeam,
+    CoverageWarning as CoverageWarning,
+    FanBeam as FanBeam,
+    Grid as Grid,
+    ParallelBeam as ParallelBeam,
+    field_of_view as field_of_view,
+    load_geometry as load_geometry,
+    save_geometry as save_geometry,
+)
+from .methods import (
+    cgls as cgls,
+    fbp as fbp,
+    kaczmarz as kaczmarz,
+    landweber as landweber,
+    sirt as sirt,
+    tikhonov as tikhonov,
+    total_variation as total_variation,
+)
+from .operators import (
+    FiniteDifferences as FiniteDifferences,
+    LinearOperator as LinearOperator,
+    OperatorLayer as OperatorLayer,
+    RayTransform as RayTransform,
+)
+from .training import load as load, save as save

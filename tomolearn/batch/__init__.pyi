@@ -1,0 +1,15 @@
+from .agreement import (
+    Agreement as Agreement,
+    SeriesAgreement as SeriesAgreement,
+    compare as compare,
+)
+from .execution import THUMBNAILS as THUMBNAILS
+from .ledger import Ledger as Ledger, read_ledger as read_ledger
+from .report import BatchReport as BatchReport, Progress as Progress
+from .run import (
+    LEDGER as LEDGER,
+    SUMMARY as SUMMARY,
+    check_batch as check_batch,
+    run_batch as run_batch,
+)
+from .settings import BatchSettings as BatchSettings, SimulatedScan as SimulatedScan

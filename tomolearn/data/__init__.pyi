@@ -1,0 +1,10 @@
+from .lidc import LIDCSlices as LIDCSlices
+from .lodopab import LoDoPaBPairs as LoDoPaBPairs
+from .noise import GaussianNoise as GaussianNoise, PhotonNoise as PhotonNoise
+from .phantoms import (
+    RandomEllipses as RandomEllipses,
+    RandomThorax as RandomThorax,
+    SheppLogan as SheppLogan,
+)
+from .simulated import Pair as Pair, SimulatedPairs as SimulatedPairs, n_pairs as n_pairs
+from .stored import StoredPairs as StoredPairs, store_pairs as store_pairs

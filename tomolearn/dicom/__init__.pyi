@@ -1,0 +1,19 @@
+from .body import body_mask as body_mask
+from .deidentification import Deidentification as Deidentification
+from .derivation import Derivation as Derivation
+from .derived import DerivedSeries as DerivedSeries
+from .derived_slice import HOUNSFIELD_RANGE as HOUNSFIELD_RANGE, DerivedSlice as DerivedSlice
+from .discovery import Catalogue as Catalogue, LeftOut as LeftOut, find_series as find_series
+from .elements import DicomWarning as DicomWarning
+from .example import example_slice_path as example_slice_path
+from .geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
+from .headers import Reason as Reason
+from .reading import CTSlice as CTSlice, read_slice as read_slice
+from .series import Series as Series, Volume as Volume
+from .slices import SliceInfo as SliceInfo
+from .units import (
+    MU_WATER as MU_WATER,
+    attenuation_to_hounsfield as attenuation_to_hounsfield,
+    hounsfield_to_attenuation as hounsfield_to_attenuation,
+    mu_water_at as mu_water_at,
+)

@@ -1,0 +1,3 @@
+from .catalogue import TASKS as TASKS, get_task as get_task
+from .files import data_of_others as data_of_others
+from .task import Split as Split, Task as Task

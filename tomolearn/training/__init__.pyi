@@ -1,0 +1,1 @@
+from .weights import load as load, save as save, shipped as shipped
