@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_sim._checks import check_count, real_array
+from tomolearn._core.checks import check_int, real_array
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
@@ -94,24 +93,6 @@ class Ellipses:
             )
         return np.array(raw, dtype=np.int64)
 
-    @classmethod
-    def from_rows(cls, rows: Sequence[Sequence[float]]) -> Ellipses:
-        """Return one phantom from rows (value, semi-axis, semi-axis, x, y, rotation).
-
-        This is the layout of `odl.phantom.ellipsoid_phantom`. Beware that ODL stretches [-1, 1]
-        between the centres of the outermost pixels and not between the edges of the image, so its
-        ellipses come out smaller by a factor (n - 1) / n.
-
-        Raises
-        ------
-        ValueError
-            If the rows are not six numbers each.
-        """
-        table = real_array("rows", rows)
-        if table.ndim != 2 or table.shape[1] != 6:
-            raise TomolearnError(f"rows: expected shape (n, 6), got {table.shape}")
-        return cls(table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5])
-
     @property
     def n_ellipses(self) -> int:
         """Number of ellipses in all phantoms together."""
@@ -158,7 +139,7 @@ class Ellipses:
         """
         if self.counts is None:
             raise TomolearnError("counts: expected a batch of phantoms to take some from, got None")
-        start, stop = check_count("start", start, 0), check_count("stop", stop, 0)
+        start, stop = check_int("start", start, minimum=0), check_int("stop", stop, minimum=0)
         if not start <= stop <= self.counts.size:
             raise TomolearnError(
                 f"start, stop: expected 0 <= start <= stop <= {self.counts.size}, "
@@ -173,15 +154,3 @@ class Ellipses:
             self.rotation[part],
             self.counts[start:stop],
         )
-
-    def phantom(self, index: int) -> Ellipses:
-        """Return phantom number ``index`` of a batch, without a batch axis.
-
-        Raises
-        ------
-        ValueError
-            If this is one phantom and no batch, or ``index`` does not lie in it.
-        """
-        index = check_count("index", index, 0)
-        one = self.images(index, index + 1)
-        return Ellipses(one.value, one.semi_axes, one.centre, one.rotation)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_sim._checks import check_generator, check_number, check_sinogram, real_array
+from tomolearn._core.checks import check_float, check_generator, real_array
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 # What numpy's Poisson sampler takes at most is a little below 2^63.
@@ -59,13 +59,13 @@ def gaussian_noise(
        (2018), arXiv:1707.06474
     """
     check_generator(rng)
-    clean = check_sinogram("sinogram", sinogram)
+    clean = _sinogram("sinogram", sinogram)
     deviation: Any
     if relative is not None and sigma is None:
-        level = check_number("relative", relative, minimum=0)
+        level = check_float("relative", relative, nonnegative=True)
         deviation = level * np.mean(np.abs(clean), axis=(-2, -1), keepdims=True, dtype=np.float64)
     elif sigma is not None and relative is None:
-        deviation = check_number("sigma", sigma, minimum=0)
+        deviation = check_float("sigma", sigma, nonnegative=True)
     else:
         raise TomolearnTypeError(
             "relative, sigma: expected exactly one of the two, "
@@ -115,9 +115,9 @@ def photon_counts(
         a fitting shape, ``electronic_std`` is negative, or more than 9.2e18 counts are expected.
     """
     check_generator(rng)
-    clean = check_sinogram("sinogram", sinogram)
+    clean = _sinogram("sinogram", sinogram)
     blank = _photons(photons, clean.shape)
-    std = check_number("electronic_std", electronic_std, minimum=0)
+    std = check_float("electronic_std", electronic_std, nonnegative=True)
     with np.errstate(over="ignore"):
         expected = blank * np.exp(-clean.astype(np.float64))
     if expected.max() > _MAX_EXPECTED_COUNTS:
@@ -158,9 +158,9 @@ def counts_to_line_integrals(
         If ``counts`` is not finite or lacks an axis, ``photons`` is not positive, finite and of a
         fitting shape, or ``floor`` is not positive.
     """
-    measured = check_sinogram("counts", counts)
+    measured = _sinogram("counts", counts)
     blank = _photons(photons, measured.shape)
-    lowest = check_number("floor", floor, minimum=0, exclusive=True)
+    lowest = check_float("floor", floor, positive=True)
     return (np.log(blank) - np.log(np.maximum(measured, lowest, dtype=np.float64))).astype(
         measured.dtype
     )
@@ -209,7 +209,7 @@ def low_dose(
        low-dose computed tomography reconstruction", Sci. Data 8, 109 (2021),
        doi:10.1038/s41597-021-00893-z
     """
-    check_number("floor", floor, minimum=0, exclusive=True)
+    check_float("floor", floor, positive=True)
     counts = photon_counts(sinogram, rng, photons=photons, electronic_std=electronic_std)
     return counts_to_line_integrals(counts, photons=photons, floor=floor)
 
@@ -228,3 +228,19 @@ def _photons(photons: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
             f"got {blank.shape}"
         )
     return blank
+
+
+def _sinogram(name: str, value: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return ``value`` if it is a finite float32 or float64 array (..., angles, detectors)."""
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float64):
+        raise TomolearnTypeError(
+            f"{name}: expected a float32 or float64 array, got dtype {array.dtype}"
+        )
+    if array.ndim < 2 or array.size == 0:
+        raise TomolearnError(
+            f"{name}: expected a non-empty array of shape (..., angles, detectors), "
+            f"got shape {array.shape}"
+        )
+    real_array(name, array)
+    return array

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim._checks import check_count, check_generator, check_shape
 from data_sim.ellipses import Ellipses
 from data_sim.rasterise import rasterise
+from tomolearn._core.checks import check_generator, check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 CONVENTIONS = ("adler", "dival")
@@ -144,7 +144,7 @@ def random_ellipse_parameters(
        "Computed tomography reconstruction using deep image prior and learned reconstruction
        methods", Inverse Problems 36 (2020), arXiv:2003.04989
     """
-    n_images = check_count("n_images", n_images, 1)
+    n_images = check_int("n_images", n_images, minimum=1)
     check_generator(rng)
     _check_convention(convention)
     if convention == "adler":
@@ -206,8 +206,8 @@ def random_ellipses(
         If a count is less than 1, ``convention`` or ``extent`` unknown or not possible with that
         shape.
     """
-    shape = check_shape(shape)
-    check_count("oversampling", oversampling, 1)
+    shape = check_image_shape(shape)
+    check_int("oversampling", oversampling, minimum=1)
     ellipses = random_ellipse_parameters(n_images, rng, convention)
     images = _sampled(ellipses, shape, oversampling, extent, np.float32)
     if convention == "dival":
@@ -219,7 +219,7 @@ def random_ellipses(
 def _sampled(
     ellipses: Ellipses, shape: Sequence[int], oversampling: int, extent: str, dtype: type
 ) -> NDArray:
-    rows, columns = check_shape(shape)
+    rows, columns = check_image_shape(shape)
     if extent not in EXTENTS:
         raise TomolearnError(f"extent: expected one of {', '.join(EXTENTS)}, got {extent!r}")
     if extent == "centres":

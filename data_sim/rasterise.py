@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from data_sim._checks import check_count, check_shape
 from data_sim.ellipses import Ellipses
+from tomolearn._core.checks import check_image_shape, check_int
 from tomolearn._core.errors import TomolearnTypeError
 
 # Pixels rasterised at once: the float64 work array then stays in the second-level cache.
@@ -63,8 +63,8 @@ def rasterise(
     """
     if not isinstance(ellipses, Ellipses):
         raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
-    rows, columns = check_shape(shape)
-    factor = check_count("oversampling", oversampling, 1)
+    rows, columns = check_image_shape(shape)
+    factor = check_int("oversampling", oversampling, minimum=1)
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
         raise TomolearnTypeError(f"dtype: expected float32 or float64, got {kind}")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_sim._checks import check_number, real_array
 from data_sim.ellipses import Ellipses
+from tomolearn._core.checks import check_float, real_array
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
@@ -185,8 +185,8 @@ def fan_sinogram(
     """
     axis, beam = _frame(angles)
     u = _vector("detector_positions", detector_positions)
-    radius = check_number("source_to_isocenter", source_to_isocenter, minimum=0, exclusive=True)
-    distance = check_number("source_to_detector", source_to_detector, minimum=0, exclusive=True)
+    radius = check_float("source_to_isocenter", source_to_isocenter, positive=True)
+    distance = check_float("source_to_detector", source_to_detector, positive=True)
     if not isinstance(curved, bool):
         raise TomolearnTypeError(f"curved: expected a bool, got {type(curved).__name__}")
     if not isinstance(ellipses, Ellipses):

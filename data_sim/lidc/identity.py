@@ -6,7 +6,7 @@ import uuid
 
 import numpy as np
 
-from data_sim._checks import check_count
+from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 
 LAST_PATIENT = 9999
@@ -48,7 +48,7 @@ def digits(uid: str, n: int) -> str:
 
 def check_index(index: object) -> int:
     """Return a patient number as an int from 1 to 9999."""
-    number = check_count("index", index, 1)
+    number = check_int("index", index, minimum=1)
     if number > LAST_PATIENT:
         raise TomolearnError(
             f"index: expected a patient number from 1 to {LAST_PATIENT}, got {number}"

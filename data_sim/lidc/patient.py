@@ -10,12 +10,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim._checks import check_count, check_shape
 from data_sim.lidc.identity import check_index, make_uid, patient_name, stream
 from data_sim.lidc.scanner import MAX_SLICES, Acquisition, random_acquisition
 from data_sim.thorax import Nodule, Thorax, random_thorax
 from data_sim.thorax.anatomy import turn
 from data_sim.thorax.lungs import sample
+from tomolearn._core.checks import check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 SMALL = 3.0
@@ -203,7 +203,7 @@ class SyntheticPatient:
         TypeError, ValueError
             If there is no such lesion or slice.
         """
-        lesion = check_count("lesion", lesion, 0)
+        lesion = check_int("lesion", lesion, minimum=0)
         if lesion >= len(self.lesions):
             raise TomolearnError(
                 f"lesion: expected one of this patient's {len(self.lesions)} lesions, got {lesion}"
@@ -223,7 +223,7 @@ class SyntheticPatient:
         )
 
     def _slice(self, i: int) -> int:
-        i = check_count("i", i, 0)
+        i = check_int("i", i, minimum=0)
         if i >= len(self):
             raise TomolearnError(f"i: expected one of {len(self)} slices, got {i}")
         return i
@@ -263,9 +263,9 @@ def lidc_patient(
     ValueError
         If a number is not in the range named above.
     """
-    index, seed = check_index(index), check_count("seed", seed, 0)
+    index, seed = check_index(index), check_int("seed", seed, minimum=0)
     slices = check_slices(slices)
-    shape = check_image_shape(shape)
+    shape = check_image_shape(shape, minimum=SMALLEST_IMAGE)
     thorax = random_thorax(stream(seed, index, "anatomy"))
     lesions = _lesions(stream(seed, index, "lesions"), thorax)
     cavities = tuple(lesion.cavity for lesion in lesions if lesion.cavity is not None)
@@ -292,20 +292,10 @@ def lidc_patient(
 
 def check_slices(slices: object) -> int:
     """Return a number of slices as an int from 1 to 300."""
-    number = check_count("slices", slices, 1)
+    number = check_int("slices", slices, minimum=1)
     if number > MAX_SLICES:
         raise TomolearnError(f"slices: expected 1 to {MAX_SLICES} slices of a chest, got {number}")
     return number
-
-
-def check_image_shape(shape: object) -> tuple[int, int]:
-    """Return ``shape`` as (rows, columns), both at least 32."""
-    rows, columns = check_shape(shape)
-    if min(rows, columns) < SMALLEST_IMAGE:
-        raise TomolearnError(
-            f"shape: expected at least {SMALLEST_IMAGE} rows and columns, got ({rows}, {columns})"
-        )
-    return rows, columns
 
 
 def _radiograph(rng: np.random.Generator) -> str | None:

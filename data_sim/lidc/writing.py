@@ -17,15 +17,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, get_args
 
-from data_sim._checks import check_count
 from data_sim.lidc.files import complete_file, is_partial
 from data_sim.lidc.identity import LAST_PATIENT, digits
 from data_sim.lidc.patient import (
+    SMALLEST_IMAGE,
     SyntheticPatient,
-    check_image_shape,
     check_slices,
     lidc_patient,
 )
+from tomolearn._core.checks import check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 Layout = Literal["classic", "nbia"]
@@ -170,10 +170,10 @@ def write_lidc(
     OSError
         If a file cannot be written, or a process died.
     """
-    patients = check_count("patients", patients, 1)
+    patients = check_int("patients", patients, minimum=1)
     if patients > LAST_PATIENT:
         raise TomolearnError(f"patients: expected 1 to {LAST_PATIENT}, got {patients}")
-    jobs = check_count("jobs", jobs, 1)
+    jobs = check_int("jobs", jobs, minimum=1)
     for name, value, known in (
         ("layout", layout, get_args(Layout)),
         ("annotations", annotations, get_args(Annotations)),
@@ -183,8 +183,8 @@ def write_lidc(
     request = _Request(
         root=Path(out),
         slices=check_slices(slices),
-        seed=check_count("seed", seed, 0),
-        shape=check_image_shape(shape),
+        seed=check_int("seed", seed, minimum=0),
+        shape=check_image_shape(shape, minimum=SMALLEST_IMAGE),
         layout=layout,
         annotations=annotations,
         resume=bool(resume),

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim._checks import check_count, check_number, check_shape
 from data_sim.thorax.canvas import N_DIRECTIONS, Array, Canvas, Part, Polar, Waves
 from data_sim.thorax.lungs import Lungs
 from data_sim.thorax.mediastinum import Mediastinum
 from data_sim.thorax.nodules import Nodule
 from data_sim.thorax.skeleton import Skeleton
 from data_sim.thorax.wall import Wall
+from tomolearn._core.checks import check_float, check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 AIR = -1000.0
@@ -114,11 +114,11 @@ class Thorax:
         ValueError
             If `z` is not within `extent`, or a size not positive and finite.
         """
-        rows, columns = check_shape(shape)
+        rows, columns = check_image_shape(shape)
         z = self._checked_height(z)
-        factor = check_count("oversampling", oversampling, 1)
+        factor = check_int("oversampling", oversampling, minimum=1)
         pixels = _checked_spacing(spacing)
-        angle = check_number("rotation", rotation)
+        angle = check_float("rotation", rotation)
         canvas = self._canvas(z, (rows * factor, columns * factor), pixels / factor, angle)
         if table:
             self.wall.draw_table(canvas, *HEIGHTS)
@@ -157,19 +157,19 @@ class Thorax:
         TypeError, ValueError
             As for `slice`, and if there is no nodule of this index.
         """
-        index = check_count("index", index, 0)
+        index = check_int("index", index, minimum=0)
         if index >= len(self.nodules):
             raise TomolearnError(
                 f"index: expected one of this patient's {len(self.nodules)} nodules, got {index}"
             )
         z = self._checked_height(z)
         x, y = _scanner_coordinates(
-            check_shape(shape), _checked_spacing(spacing), check_number("rotation", rotation)
+            check_image_shape(shape), _checked_spacing(spacing), check_float("rotation", rotation)
         )
         return self.nodules[index].distance(x, y, z) <= 0
 
     def _checked_height(self, z: float) -> float:
-        z = check_number("z", z)
+        z = check_float("z", z)
         low, high = self.extent
         if not low <= z <= high:
             raise TomolearnError(f"z: expected a height from {low:.1f} to {high:.1f} mm, got {z:g}")
@@ -266,4 +266,4 @@ def _checked_spacing(spacing: float | Sequence[float]) -> NDArray[np.float64]:
     pair = (spacing, spacing) if np.ndim(spacing) == 0 else tuple(spacing)  # type: ignore[arg-type]
     if len(pair) != 2:
         raise TomolearnError(f"spacing: expected one or two lengths in mm, got {len(pair)}")
-    return np.array([check_number("spacing", s, minimum=0, exclusive=True) for s in pair])
+    return np.array([check_float("spacing", s, positive=True) for s in pair])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim._checks import check_count
+from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 
 KINDS = ("solid", "part-solid", "ground-glass")
@@ -122,7 +122,7 @@ class Nodule:
         TypeError, ValueError
             If `n` is no integer or less than 3.
         """
-        n = check_count("n", n, 3)
+        n = check_int("n", n, minimum=3)
         size = self.scale(z)
         if size == 0:
             return None

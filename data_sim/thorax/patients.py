@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim._checks import check_generator, check_number, check_shape
 from data_sim.thorax.anatomy import HEIGHTS, RADIUS, Thorax, turn
 from data_sim.thorax.canvas import Waves
 from data_sim.thorax.lungs import Lungs, sample
@@ -16,6 +15,7 @@ from data_sim.thorax.mediastinum import Mediastinum
 from data_sim.thorax.nodules import Nodule
 from data_sim.thorax.skeleton import Skeleton
 from data_sim.thorax.wall import Wall
+from tomolearn._core.checks import check_float, check_generator, check_image_shape
 
 
 def random_thorax(rng: np.random.Generator) -> Thorax:
@@ -111,8 +111,8 @@ def random_thorax_slice(
     TypeError, ValueError
         If an argument is not of the kind named above.
     """
-    rows, columns = check_shape(shape)
-    field = check_number("field", field, minimum=0, exclusive=True)
+    rows, columns = check_image_shape(shape)
+    field = check_float("field", field, positive=True)
     patient = random_thorax(rng)
     z = rng.uniform(*patient.extent)
     return patient.slice(

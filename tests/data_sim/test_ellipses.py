@@ -32,20 +32,10 @@ def test_a_batch_is_split_by_its_counts():
     assert batch.batch_shape == (3,)
     assert batch.n_ellipses == 3
     assert batch.image_index.tolist() == [0, 0, 2]
-    assert batch.phantom(0).value.tolist() == [1, 2]
-    assert batch.phantom(0).batch_shape == ()
-    assert batch.phantom(1).value.tolist() == []
+    assert batch.images(0, 1).value.tolist() == [1, 2]
+    assert batch.images(1, 2).value.tolist() == []
     assert batch.images(1, 3).counts.tolist() == [0, 1]
     assert batch.images(1, 3).centre.tolist() == [[0.4, 0.5]]
-
-
-def test_rows_are_value_axes_centre_rotation():
-    ellipses = Ellipses.from_rows([[1, 2, 3, 4, 5, 6]])
-    assert ellipses.value.tolist() == [1]
-    assert ellipses.semi_axes.tolist() == [[2, 3]]
-    assert ellipses.centre.tolist() == [[4, 5]]
-    assert ellipses.rotation.tolist() == [6]
-    assert ellipses.batch_shape == ()
 
 
 @pytest.mark.parametrize(
@@ -68,16 +58,11 @@ def test_what_is_no_phantom_is_refused(change, error, message):
         Ellipses(**{**FIELDS, **change})
 
 
-def test_rows_of_another_length_are_refused():
-    with pytest.raises(ValueError, match=r"rows: expected shape \(n, 6\), got \(1, 5\)"):
-        Ellipses.from_rows([[1, 2, 3, 4, 5]])
-
-
 def test_phantoms_outside_the_batch_are_refused():
     with pytest.raises(ValueError, match=r"counts: expected a batch .* got None"):
-        Ellipses(**FIELDS).phantom(0)
+        Ellipses(**FIELDS).images(0, 1)
     batch = Ellipses(**FIELDS, counts=[1, 2])
     with pytest.raises(ValueError, match=r"stop <= 2, got 2 and 3"):
-        batch.phantom(2)
-    with pytest.raises(ValueError, match="index: expected an integer >= 0, got -1"):
-        batch.phantom(-1)
+        batch.images(2, 3)
+    with pytest.raises(ValueError, match="start: expected an integer >= 0, got -1"):
+        batch.images(-1, 0)

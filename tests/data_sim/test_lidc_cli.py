@@ -51,7 +51,10 @@ def test_errors_are_one_line(tmp_path):
     [
         (["--patients", "0", "--slices", "1"], "patients: expected an integer >= 1, got 0"),
         (["--patients", "1", "--slices", "301"], "slices: expected 1 to 300"),
-        (["--patients", "1", "--slices", "1", "--size", "8"], "shape: expected at least 32"),
+        (
+            ["--patients", "1", "--slices", "1", "--size", "8"],
+            "shape[0]: expected an integer >= 32",
+        ),
         (["--patients", "1", "--slices", "1", "--seed", "-3"], "seed: expected an integer >= 0"),
         (["--patients", "1", "--slices", "1", "--jobs", "0"], "jobs: expected an integer >= 1"),
     ],

@@ -343,7 +343,7 @@ def test_no_more_processes_than_patients(tmp_path):
         ({"seed": 0.5}, TypeError, "seed: expected an integer"),
         ({"layout": "flat"}, ValueError, "layout: expected one of classic, nbia, got 'flat'"),
         ({"annotations": "no"}, ValueError, "annotations: expected one of series, tree, got 'no'"),
-        ({"shape": (512, 16)}, ValueError, "shape: expected at least 32 rows and columns"),
+        ({"shape": (512, 16)}, ValueError, r"shape\[1\]: expected an integer >= 32"),
         ({"shape": 512}, TypeError, "shape: expected a pair"),
         ({"jobs": 0}, ValueError, "jobs: expected an integer >= 1, got 0"),
     ],

@@ -262,9 +262,9 @@ def test_tissue_fractions_are_like_those_of_a_real_chest(real_data, real_series)
     ("make", "error", "message"),
     [
         (lambda t: t.slice(500.0, SHAPE, 1.0), ValueError, "z: expected a height from"),
-        (lambda t: t.slice("0", SHAPE, 1.0), TypeError, "z: expected a real number"),
+        (lambda t: t.slice("0", SHAPE, 1.0), TypeError, "z: expected a finite number"),
         (lambda t: t.slice(0.0, (5,), 1.0), ValueError, "shape: expected a pair"),
-        (lambda t: t.slice(0.0, SHAPE, 0.0), ValueError, "spacing: expected a finite number > 0"),
+        (lambda t: t.slice(0.0, SHAPE, 0.0), ValueError, "spacing: expected a positive number"),
         (lambda t: t.slice(0.0, SHAPE, (1, 2, 3)), ValueError, "spacing: expected one or two"),
         (lambda t: t.slice(0.0, SHAPE, 1.0, rotation=math.nan), ValueError, "rotation: expected a"),
         (lambda t: t.slice(0.0, SHAPE, 1.0, oversampling=0), ValueError, "oversampling: expected"),
@@ -274,7 +274,7 @@ def test_tissue_fractions_are_like_those_of_a_real_chest(real_data, real_series)
         (
             lambda t: random_thorax_slice(SHAPE, np.random.default_rng(), field=-1.0),
             ValueError,
-            "field: expected a finite number > 0",
+            "field: expected a positive number",
         ),
         (
             lambda t: dataclasses.replace(NODULE, semi_axes=(1.0, 0.0, 1.0)),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
@@ -16,8 +17,11 @@ __all__ = [
     "check_choice",
     "check_float",
     "check_floats",
+    "check_generator",
+    "check_image_shape",
     "check_int",
     "check_known",
+    "real_array",
 ]
 
 
@@ -133,3 +137,59 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
     ]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise TomolearnError(f"{name}: expected one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def check_generator(rng: Any) -> None:
+    """Check that `rng` is a `numpy.random.Generator`.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TomolearnTypeError(
+            "rng: expected a numpy.random.Generator, e.g. numpy.random.default_rng(0), "
+            f"got {type(rng).__name__}"
+        )
+
+
+def check_image_shape(shape: Any, *, minimum: int = 1) -> tuple[int, int]:
+    """Return `shape` as (rows, columns), both at least `minimum`.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence of integers.
+    ValueError
+        If it has not two entries, or one is below `minimum`.
+    """
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise TomolearnTypeError(
+            f"shape: expected a pair (rows, columns), got {type(shape).__name__}"
+        )
+    if len(shape) != 2:
+        raise TomolearnError(f"shape: expected a pair (rows, columns), got {len(shape)} entries")
+    rows, columns = (check_int(f"shape[{k}]", n, minimum=minimum) for k, n in enumerate(shape))
+    return rows, columns
+
+
+def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return `values` as a new float64 array of finite numbers.
+
+    Raises
+    ------
+    TypeError
+        If they are not real numbers.
+    ValueError
+        If some are not finite.
+    """
+    raw = np.asarray(values)
+    if raw.dtype.kind not in "iuf":
+        raise TomolearnTypeError(f"{name}: expected real numbers, got dtype {raw.dtype}")
+    array = np.array(raw, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise TomolearnError(
+            f"{name}: expected finite numbers, got {np.sum(~np.isfinite(array))} others"
+        )
+    return array
