@@ -1,10 +1,12 @@
 """A user's mistake is one line and exit code 2; a bug keeps its traceback."""
 
+import errno
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,10 @@ from typer.testing import CliRunner
 
 import tomolearn
 from tomolearn._core.checks import check_int
+from tomolearn._core.errors import DivergenceError, TomolearnError
 from tomolearn._core.optional import optional_import
 from tomolearn.cli import COMMANDS, app
 from tomolearn.cli.errors import CleanErrors
-from tomolearn.cli.output import complete_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,10 +32,17 @@ def run_command(body: Callable[[], object]) -> tuple[int, str, BaseException | N
     return result.exit_code, result.stderr, result.exception
 
 
-def raise_within_our_files() -> None:
-    # through a with block and a finally clause of ours, as a failing write goes
-    with complete_file(Path("never-written.npy")):
-        check_int("views", -1, minimum=1)
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """All commands of the application, with those within others."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
 
 
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
@@ -58,6 +67,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: __import__("no_such_module"),
         "error: No module named 'no_such_module'\n",
     ),
+    "divergence": (
+        lambda: raise_(DivergenceError("landweber: the misfit rises\nafter 3 iterations")),
+        "error: landweber: the misfit rises after 3 iterations\n",
+    ),
+    "memory": (lambda: raise_(MemoryError()), "error: out of memory\n"),
 }
 
 BUGS: dict[str, Callable[[], object]] = {
@@ -84,21 +98,54 @@ def test_bug_keeps_its_traceback(name: str) -> None:
     assert isinstance(error, (TypeError, ValueError, KeyError))
 
 
-def test_bug_within_our_own_modules_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    # not raised by a raise statement, although the innermost frame is in tomolearn
-    monkeypatch.setattr(tomolearn._core.checks.numbers, "Integral", 3)
-    code, _, error = run_command(lambda: check_int("views", 1, minimum=1))
+def test_error_of_python_within_our_own_modules_keeps_its_traceback() -> None:
+    # not a TomolearnError, although the innermost frame is in tomolearn
+    code, _, error = run_command(lambda: check_int("views", 0, minimum="many"))
     assert code == 1
     assert isinstance(error, TypeError)
+    assert not isinstance(error, TomolearnError)
 
 
-def test_error_through_our_context_manager_is_still_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nobody_who_reads_is_no_error() -> None:
+    code, stderr, error = run_command(lambda: raise_(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert (code, stderr) == (1, "")
+    assert isinstance(error, SystemExit)
+
+
+@pytest.mark.parametrize("kind", ["error", "warning"])
+@pytest.mark.parametrize("path", list(commands(typer.main.get_command(app))), ids="-".join)
+def test_messages_name_what_the_user_types(
+    path: tuple[str, ...],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, stderr, _ = run_command(raise_within_our_files)
-    assert (code, stderr) == (2, "error: views: expected an integer >= 1, got -1\n")
-    assert list(tmp_path.iterdir()) == []
+    application: Any = typer.main.get_command(app)
+    command = application
+    for name in path:
+        command = command.commands[name]
+    # what it needs before its own code runs
+    given = ["1" for one in command.params if one.param_type_name == "argument"]
+    given += [
+        word
+        for one in command.params
+        if one.required and one.opts[0].startswith("--")
+        for word in (one.opts[0], "1")
+    ]
+    for parameter in command.params:
+        text = f"{parameter.name}: expected: another"
+
+        def body(text: str = text, **_: object) -> None:
+            if kind == "warning":
+                warnings.warn(text, stacklevel=1)
+            else:
+                raise TomolearnError(text)
+
+        monkeypatch.setattr(command, "callback", body)
+        with pytest.raises(SystemExit):
+            application.main([*path, *given], prog_name="tomolearn")
+        said = parameter.opts[0] if parameter.opts[0].startswith("--") else parameter.name.upper()
+        assert capsys.readouterr().err == f"{kind}: {said}: expected: another\n"
 
 
 def test_warning_is_one_line() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import DerivedSeries, DerivedSlice
@@ -34,7 +35,7 @@ THUMBNAIL = "thumbnail.png"
 _PERMANENT = (ValueError, ArithmeticError)
 
 
-class WeightsChangedError(ValueError):
+class WeightsChangedError(TomolearnError):
     """A worker has other weights under the name that the run was begun with."""
 
 

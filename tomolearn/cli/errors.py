@@ -1,72 +1,67 @@
-"""What becomes of errors and warnings on the command line."""
+"""Errors and warnings on the command line: one line each, in the words of its options."""
 
 from __future__ import annotations
 
-import dis
 import errno
 import warnings
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from tomolearn._core.errors import TomolearnError
+
 __all__ = ["CleanErrors"]
 
-_OURS = ("tomolearn", "data_sim")
 _EXIT_CODE = 2
 
 
 class CleanErrors(TyperGroup):
     """Commands whose users' mistakes end in one line on stderr and exit code 2.
 
-    A mistake is an error that a ``raise`` statement of this project made, or a file that cannot be
-    read or written, or a package that is missing. Everything else is a bug and keeps its
-    traceback, also a ValueError that Python or numpy raised within our code.
+    A mistake is a `TomolearnError`, a file that cannot be read or written, a package that is
+    missing, or more than the memory holds. Everything else is a bug and keeps its traceback.
+    Where a message begins with the name of an argument, as all of ours do, it is shown as the
+    option that the user types for it.
     """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = lambda message, *_: self._show(ctx, "warning", str(message))
             try:
                 return super().invoke(ctx)
-            except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
-                if not _is_mistake(error):
+            except (TomolearnError, OSError, ImportError, MemoryError) as error:
+                # nobody reads our output any more: typer ends quietly then
+                if isinstance(error, OSError) and error.errno == errno.EPIPE:
                     raise
-                typer.echo(f"error: {_message(error)}", err=True)
+                self._show(ctx, "error", _message(error))
                 raise typer.Exit(_EXIT_CODE) from error
 
+    def _show(self, ctx: Any, kind: str, message: str) -> None:
+        command = self.commands.get(ctx.invoked_subcommand)
+        argument, colon, rest = " ".join(message.splitlines()).partition(":")
+        if command is not None and colon:
+            argument = _options(command).get(argument, argument)
+        typer.echo(f"{kind}: {argument}{colon}{rest}", err=True)
 
-def _is_mistake(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        # nobody reads our output any more: typer ends quietly then
-        return error.errno != errno.EPIPE
-    if isinstance(error, ImportError):
-        return True
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    frame = traceback.tb_frame
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    instruction = dis.opname[frame.f_code.co_code[traceback.tb_lasti]]
-    return package in _OURS and instruction == "RAISE_VARARGS"
+
+def _options(command: Any) -> Mapping[str, str]:
+    """Return what the user types, by the names of the arguments in Python."""
+    found = {}
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            found[parameter.name] = parameter.name.upper()
+            continue
+        flag = next(name for name in parameter.opts if name.startswith("--"))
+        found[parameter.name] = found[flag[2:].replace("-", "_")] = flag
+    return found
 
 
 def _message(error: Exception) -> str:
-    text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{error.filename}: {error.strerror}"
-    return " ".join(text.splitlines()) or type(error).__name__
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    typer.echo(f"warning: {' '.join(str(message).splitlines())}", err=True)
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}".removesuffix(": ")
+    return str(error) or type(error).__name__

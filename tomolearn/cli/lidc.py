@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.output import check_target
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["lidc"]
 
 lidc = typer.Typer(
+    cls=CleanErrors,
     no_args_is_help=True,
     help="LIDC-IDRI: what a folder holds, caches of slices, download, LoDoPaB-CT made of it.",
 )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import DivergenceError, TomolearnError
 from tomolearn.metrics import psnr
 from tomolearn.models import ReconstructionModel, build_model
 from tomolearn.tasks import get_task
@@ -29,7 +29,7 @@ _OPTIMIZERS: dict[str, Any] = {
 }
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(DivergenceError):
     """A loss or gradient that is not finite; the weights are those before that step."""
 
 
