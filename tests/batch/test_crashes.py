@@ -243,8 +243,8 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
     assert report.is_complete
     records = read_ledger(tmp_path / "out" / LEDGER)
-    (left_out,) = (one for one in records if one["event"] == "left out")
-    assert left_out["path"] == os.fsdecode(b"M\xfcller/\xff.txt")
+    (skipped,) = (one for one in records if one["event"] == "left out")
+    assert skipped["path"] == os.fsdecode(b"M\xfcller/\xff.txt")
     # and it is known the next time
     run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
     assert len(read_ledger(tmp_path / "out" / LEDGER)) == len(records) + 1

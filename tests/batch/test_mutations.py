@@ -53,21 +53,21 @@ def test_every_good_series_is_complete(batch: tuple[Path, BatchReport]) -> None:
 def test_every_file_is_accounted_for_once(batch: tuple[Path, BatchReport], source: Path) -> None:
     out, report = batch
     records = read_ledger(out / LEDGER)
-    left_out = [r["path"] for r in records if r["event"] == "left out"]
+    skipped = [r["path"] for r in records if r["event"] == "left out"]
     lost = [one["path"] for r in records if r["event"] == "series" for one in r["lost"]]
     written = [
         one.path.relative_to(source).as_posix()
-        for series in report.catalogue.series
+        for series in report.series_index.series
         for one in series.slices
     ]
-    accounted = Counter(left_out) + Counter(written)
+    accounted = Counter(skipped) + Counter(written)
     files = {path.relative_to(source).as_posix() for path in source.rglob("*.dcm")}
     assert accounted == Counter(files)
     assert set(lost) <= set(written)
     assert sum(r["written"] for r in report.records) == len(written) - len(lost)
     # each with its reason, and the batch has met both kinds
     assert all(r["reason"] and r["detail"] for r in records if r["event"] == "left out")
-    assert len(left_out) > 50
+    assert len(skipped) > 50
     assert lost
     assert not any("unexpected" in one["reason"] for r in records for one in r.get("lost", ()))
 

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 import tomolearn as tl
 from tomolearn.batch import BatchSettings, SimulatedScan
-from tomolearn.batch.chunks import LANES
 from tomolearn.batch.processing import process
+from tomolearn.batch.settings import SLICES_PER_CALL
 from tomolearn.dicom import CTSlice, body_mask
 from tomolearn.geometry import CoverageWarning, FanBeam, ParallelBeam
 from tomolearn.methods import photon_tv_weight, total_variation
@@ -34,7 +34,7 @@ def slice_of(number: int) -> CTSlice:
     return CTSlice(smooth, SPACING, np.zeros(SHAPE, bool), sop_instance_uid=f"1.2.{number}")
 
 
-SLICES = [slice_of(number) for number in range(LANES)]
+SLICES = [slice_of(number) for number in range(SLICES_PER_CALL)]
 
 
 def settings(method: str = "fbp", **scan: Any) -> BatchSettings:
@@ -152,7 +152,7 @@ def test_tv_has_the_weight_of_each_slice() -> None:
     A = RayTransform(grid, scan.scan(grid))
     from tomolearn.batch.processing import _scanned
 
-    images = torch.zeros(LANES, 1, *SHAPE)
+    images = torch.zeros(SLICES_PER_CALL, 1, *SHAPE)
     images[0, 0] = torch.from_numpy(tl.dicom.hounsfield_to_attenuation(SLICES[0].hounsfield))
     y = _scanned(images, grid, scan, ["1.2.0"])[0, 0].double()
     weight = float(photon_tv_weight(y, A, photons=1e4))

@@ -83,7 +83,7 @@ def test_every_series_has_its_status(batch: tuple[Path, BatchReport]) -> None:
 def test_results_are_the_slices_in_order(batch: tuple[Path, BatchReport], source: Path) -> None:
     out, report = batch
     found = find_series(out)
-    assert {str(one.reason) for one in found.left_out} == {"not DICOM"}  # ledger, summary, ...
+    assert {str(one.reason) for one in found.skipped} == {"not DICOM"}  # ledger, summary, ...
     assert len(found.series) == 3
     sources = {series.patient_id: series for series in find_series(source).series}
     for series in found.series:
@@ -124,8 +124,8 @@ def test_ledger_accounts_for_every_file(batch: tuple[Path, BatchReport], source:
     records = read_ledger(out / LEDGER)
     assert records[0]["event"] == "run"
     assert records[0]["settings"] == SETTINGS.to_dict()
-    left_out = {r["path"]: r["reason"] for r in records if r["event"] == "left out"}
-    assert left_out == {"mixed/scout.dcm": "localizer", "mixed/notes.txt": "not DICOM"}
+    skipped = {r["path"]: r["reason"] for r in records if r["event"] == "left out"}
+    assert skipped == {"mixed/scout.dcm": "localizer", "mixed/notes.txt": "not DICOM"}
     series = [r for r in records if r["event"] == "series"]
     assert sorted(series, key=lambda r: r["patient"]) == sorted(
         report.records, key=lambda r: r["patient"]
@@ -134,7 +134,7 @@ def test_ledger_accounts_for_every_file(batch: tuple[Path, BatchReport], source:
     assert {one["path"] for one in lost} == {"c/c-001.dcm", "d/d-000.dcm", "d/d-001.dcm"}
     assert all("RescaleSlope" in one["reason"] for one in lost)
     n_files = sum(path.is_file() for path in source.rglob("*"))
-    assert n_files == len(left_out) + sum(r["written"] for r in series) + len(lost)
+    assert n_files == len(skipped) + sum(r["written"] for r in series) + len(lost)
 
 
 def test_summary_shows_every_series(batch: tuple[Path, BatchReport]) -> None:

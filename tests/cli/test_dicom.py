@@ -38,7 +38,7 @@ def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = dicom(source, out, "--views", 60, "--dose", 1e5, "--workers", 1)
     assert result.exit_code == 0, result.output
-    assert "3 files: 1 series, 1 to do, 2 slices; left out: 1 not DICOM" in result.stderr
+    assert "3 files: 1 series, 1 to do, 2 slices; skipped: 1 not DICOM" in result.stderr
     assert "done: patient-a ., 2 of 2 slices" in result.stderr
     assert "2 slices in" in result.stdout
     assert str(out / SUMMARY) in result.stdout.replace("\n", "")

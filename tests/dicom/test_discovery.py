@@ -37,11 +37,11 @@ def test_a_series_is_what_has_its_identifier_wherever_it_lies(tmp_path: Path) ->
     write_series(tmp_path / "a", along_z(6), names)
     os.renames(tmp_path / "a" / names[3], tmp_path / "elsewhere" / "deep" / "IM")
     write_series(tmp_path / "a", along_z(3, 2.0), ["p", "q", "r"], series=f"{SERIES}.5")
-    catalogue = find_series(tmp_path)
-    assert catalogue.n_files == 9
-    assert catalogue.left_out == ()
-    assert [(one.uid, len(one)) for one in catalogue.series] == [(SERIES, 6), (f"{SERIES}.5", 3)]
-    one = catalogue.series[0]
+    series_index = find_series(tmp_path)
+    assert series_index.n_files == 9
+    assert series_index.skipped == ()
+    assert [(one.uid, len(one)) for one in series_index.series] == [(SERIES, 6), (f"{SERIES}.5", 3)]
+    one = series_index.series[0]
     assert [s.position for s in one.slices] == along_z(6)
     assert [s.instance_number for s in one.slices] == [1, 2, 3, 4, 5, 6]
     assert (one.study_uid, one.patient_id, one.series_number) == (STUDY, "PID-0815", 4)
@@ -53,9 +53,9 @@ def test_a_series_is_what_has_its_identifier_wherever_it_lies(tmp_path: Path) ->
 
 def test_a_single_file_is_a_tree_too(tmp_path: Path) -> None:
     (path,) = write_series(tmp_path, [ORIGIN])
-    catalogue = find_series(path)
-    assert (catalogue.root, catalogue.n_files) == (path, 1)
-    assert catalogue.series[0].slices[0].path == path
+    series_index = find_series(path)
+    assert (series_index.root, series_index.n_files) == (path, 1)
+    assert series_index.series[0].slices[0].path == path
 
 
 def test_volume_has_the_pixels_of_the_files_in_order(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_irregular_series_is_read_slice_by_slice_but_is_no_volume(tmp_path: Path
 
 def test_catalogue_can_be_sent_to_another_process_and_is_small(tmp_path: Path) -> None:
     write_series(tmp_path, along_z(50))
-    catalogue = find_series(tmp_path)
-    sent = pickle.dumps(catalogue.series[0])
-    assert pickle.loads(sent) == catalogue.series[0]
+    series_index = find_series(tmp_path)
+    sent = pickle.dumps(series_index.series[0])
+    assert pickle.loads(sent) == series_index.series[0]
     assert len(sent) < 50 * 500
 
 
@@ -98,8 +98,8 @@ def test_frames_of_an_enhanced_file_are_slices(legacy: bool, tmp_path: Path) -> 
     positions = along_z(5)
     order = [3, 0, 4, 1, 2]
     dataset = enhanced_image([positions[i] for i in order], legacy=legacy)
-    catalogue = find_series(write(tmp_path / "e.dcm", dataset))
-    (one,) = catalogue.series
+    series_index = find_series(write(tmp_path / "e.dcm", dataset))
+    (one,) = series_index.series
     assert one.findings == ()
     assert [s.position for s in one.slices] == positions
     assert [s.frame for s in one.slices] == [order.index(i) for i in range(5)]
@@ -128,28 +128,28 @@ def test_copies_are_left_out_and_named(tmp_path: Path) -> None:
     for path in paths:
         (tmp_path / "b").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "b")
-    catalogue = find_series(tmp_path)
-    assert [len(one) for one in catalogue.series] == [3]
-    assert catalogue.counts == {"identical copy": 3}
-    assert str(paths[0]) in catalogue.left_out[0].detail
-    assert all(one.path.parent.name == "b" for one in catalogue.left_out)
+    series_index = find_series(tmp_path)
+    assert [len(one) for one in series_index.series] == [3]
+    assert series_index.counts == {"identical copy": 3}
+    assert str(paths[0]) in series_index.skipped[0].detail
+    assert all(one.path.parent.name == "b" for one in series_index.skipped)
 
 
 def test_one_identifier_for_different_images_is_no_copy(tmp_path: Path) -> None:
     write_series(tmp_path, along_z(4), SOPInstanceUID="1.2.3.4")
-    catalogue = find_series(tmp_path)
-    assert [len(one) for one in catalogue.series] == [1]
-    assert catalogue.counts == {"identifier used twice": 3}
-    assert "which has another position, instance number" in catalogue.left_out[0].detail
-    assert catalogue.lost == catalogue.left_out
+    series_index = find_series(tmp_path)
+    assert [len(one) for one in series_index.series] == [1]
+    assert series_index.counts == {"identifier used twice": 3}
+    assert "which has another position, instance number" in series_index.skipped[0].detail
+    assert series_index.lost == series_index.skipped
 
 
 def test_a_copy_that_says_something_else_is_no_copy(tmp_path: Path) -> None:
     write(tmp_path / "a", ct_image(0, ORIGIN))
     write(tmp_path / "b", ct_image(0, ORIGIN, StudyDescription="other"))
-    catalogue = find_series(tmp_path)
-    assert catalogue.counts == {"identifier used twice": 1}
-    assert catalogue.left_out[0].detail.endswith("which has another study description")
+    series_index = find_series(tmp_path)
+    assert series_index.counts == {"identifier used twice": 1}
+    assert series_index.skipped[0].detail.endswith("which has another study description")
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_patients_and_studies_are_never_mixed(other: dict[str, str], tmp_path: P
     """Even if somebody gave them the same identifiers, of images too."""
     write_series(tmp_path / "a", along_z(4))
     write_series(tmp_path / "b", along_z(3), **other)
-    catalogue = find_series(tmp_path)
-    assert catalogue.left_out == ()
-    assert sorted(len(one) for one in catalogue.series) == [3, 4]
-    for one in catalogue.series:
+    series_index = find_series(tmp_path)
+    assert series_index.skipped == ()
+    assert sorted(len(one) for one in series_index.series) == [3, 4]
+    for one in series_index.series:
         assert len({info.path.parent for info in one.slices}) == 1
         assert [finding.kind for finding in one.findings] == [FindingKind.SHARED_IDENTIFIER]
         assert "is that of 2 series" in one.findings[0].detail
-    first, second = (DerivedSeries(one, Derivation("x")) for one in catalogue.series)
+    first, second = (DerivedSeries(one, Derivation("x")) for one in series_index.series)
     assert first.uid != second.uid
     assert first.sop_instance_uid(0) != second.sop_instance_uid(0)
 
@@ -222,11 +222,11 @@ def test_an_identifier_is_used_once_in_what_was_joined(tmp_path: Path) -> None:
     """Or two derived images would have one identifier, and one would replace the other."""
     write(tmp_path / "0", ct_image(0, ORIGIN, StudyInstanceUID=None))
     (path,) = write_series(tmp_path, [ORIGIN])
-    catalogue = find_series(tmp_path)
-    assert [info.path for one in catalogue.series for info in one.slices] == [path]
-    assert catalogue.counts == {"identifier used twice": 1}
-    assert catalogue.left_out[0].path == tmp_path / "0"
-    assert catalogue.left_out[0].detail.endswith("which has another study uid")
+    series_index = find_series(tmp_path)
+    assert [info.path for one in series_index.series for info in one.slices] == [path]
+    assert series_index.counts == {"identifier used twice": 1}
+    assert series_index.skipped[0].path == tmp_path / "0"
+    assert series_index.skipped[0].detail.endswith("which has another study uid")
 
 
 def test_a_folder_is_left_out_by_whatever_link_it_is_reached(tmp_path: Path) -> None:
@@ -238,12 +238,12 @@ def test_a_folder_is_left_out_by_whatever_link_it_is_reached(tmp_path: Path) -> 
     (source / "a-file").symlink_to(out / "deep" / "000.dcm")
     (source / "above").symlink_to(tmp_path / "store", target_is_directory=True)
     assert len(find_series(source).series) == 2
-    catalogue = find_series(source, without=out)
-    assert [one.uid for one in catalogue.series] == [SERIES]
-    left_out = {one.path.relative_to(source).as_posix() for one in catalogue.left_out}
-    assert left_out == {"results", "a-part", "a-file", "above/out"}
-    assert catalogue.counts == {"excluded": 4}
-    assert catalogue.lost == ()
+    series_index = find_series(source, without=out)
+    assert [one.uid for one in series_index.series] == [SERIES]
+    skipped = {one.path.relative_to(source).as_posix() for one in series_index.skipped}
+    assert skipped == {"results", "a-part", "a-file", "above/out"}
+    assert series_index.counts == {"excluded": 4}
+    assert series_index.lost == ()
     assert len(find_series(source, without=tmp_path / "nowhere").series) == 2
 
 
@@ -254,12 +254,12 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (real / "up").symlink_to(tmp_path, target_is_directory=True)
     (real / "self").symlink_to(real, target_is_directory=True)
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
-    catalogue = find_series(tmp_path)
-    assert [len(one) for one in catalogue.series] == [3]
+    series_index = find_series(tmp_path)
+    assert [len(one) for one in series_index.series] == [3]
     # a folder keeps its own name
-    assert catalogue.series[0].slices[0].path.parent == real
-    assert catalogue.counts == {"unreadable": 1}
-    assert catalogue.left_out[0].path.name == "broken"
+    assert series_index.series[0].slices[0].path.parent == real
+    assert series_index.counts == {"unreadable": 1}
+    assert series_index.skipped[0].path.name == "broken"
 
 
 def test_files_behind_links_are_read(tmp_path: Path) -> None:
@@ -288,9 +288,9 @@ def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("tomolearn.dicom.discovery.opened", refuse)
-    catalogue = find_series(tmp_path)
-    assert catalogue.counts == {"unreadable": 2}
-    assert "Permission denied" in catalogue.left_out[0].detail
+    series_index = find_series(tmp_path)
+    assert series_index.counts == {"unreadable": 2}
+    assert "Permission denied" in series_index.skipped[0].detail
 
 
 def test_root_that_does_not_exist(tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_root_that_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    catalogue = find_series(tmp_path)
-    assert (catalogue.series, catalogue.left_out, catalogue.n_files) == ((), (), 0)
-    assert catalogue.counts == {}
+    series_index = find_series(tmp_path)
+    assert (series_index.series, series_index.skipped, series_index.n_files) == ((), (), 0)
+    assert series_index.counts == {}
 
 
 def test_series_whose_file_was_replaced_is_not_read(tmp_path: Path) -> None:
@@ -320,10 +320,10 @@ def test_series_whose_file_was_replaced_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Expected explicit VR:UserWarning")  # wrong on purpose
 def test_all_of_pydicoms_files_are_accounted_for() -> None:
     root = Path(pydicom.__file__).parent / "data" / "test_files"
-    catalogue = find_series(root)
-    in_series = [s.path for one in catalogue.series for s in one.slices]
-    assert len(in_series) + len(catalogue.left_out) == catalogue.n_files
-    assert sorted([*in_series, *(x.path for x in catalogue.left_out)]) == sorted(
+    series_index = find_series(root)
+    in_series = [s.path for one in series_index.series for s in one.slices]
+    assert len(in_series) + len(series_index.skipped) == series_index.n_files
+    assert sorted([*in_series, *(x.path for x in series_index.skipped)]) == sorted(
         path for path in root.rglob("*") if path.is_file()
     )
     assert sum(path.name == "CT_small.dcm" for path in in_series) == 1

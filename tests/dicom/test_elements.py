@@ -14,14 +14,14 @@ from dicom_files import write
 from dicom_series import along_z, ct_image, enhanced_image
 from pydicom.dataset import Dataset
 
-from tomolearn.dicom import Reason, find_series, read_slice
+from tomolearn.dicom import SkipReason, find_series, read_slice
 from tomolearn.dicom.elements import (
     integer,
-    items,
+    message,
     number,
     numbers,
     reraise_io,
-    said,
+    sequence_items,
     text,
     texts,
 )
@@ -46,7 +46,7 @@ def test_values_of_elements_of_a_file(tmp_path: Path) -> None:
     for keyword in ("ProtocolName", "StudyTime", "ImageComments"):
         assert text(dataset, keyword) == ""
     assert numbers(dataset, "Exposure") is None
-    assert items(dataset, "SourceImageSequence") == ()
+    assert sequence_items(dataset, "SourceImageSequence") == ()
 
 
 def test_values_of_elements_in_memory() -> None:
@@ -128,8 +128,8 @@ def test_file_that_ends_in_an_element_is_damaged(tmp_path: Path) -> None:
     contents = path.read_bytes()
     end = contents.index(b"\x08\0\x16\0UI") + 20
     path.write_bytes(contents[:end])
-    (one,) = find_series(path).left_out
-    assert one.reason == Reason.DAMAGED
+    (one,) = find_series(path).skipped
+    assert one.reason == SkipReason.DAMAGED
     assert one.detail == "SOPClassUID (0008,0016): expected 26 bytes, got 12: the file ends in it"
 
 
@@ -142,8 +142,8 @@ def test_broken_sequences_are_damage_and_not_a_broken_disc(tmp_path: Path) -> No
     start = contents.index(b"\x00\x52\x29\x92SQ")
     for length in range(start, len(contents), 9):
         path.write_bytes(contents[:length])
-        (one,) = find_series(path).left_out
-        assert one.reason in (Reason.DAMAGED, Reason.NO_IMAGE, Reason.NO_GEOMETRY), one
+        (one,) = find_series(path).skipped
+        assert one.reason in (SkipReason.DAMAGED, SkipReason.NO_IMAGE, SkipReason.NO_GEOMETRY), one
         with pytest.raises(ValueError, match=r"a: "):
             read_slice(path, frame=0)
 
@@ -170,8 +170,8 @@ def test_error_of_the_disc_is_passed_on_with_the_files_name(
     with pytest.raises(OSError, match="Input/output error") as caught:
         read_slice(path)
     assert str(path) in str(caught.value)
-    (one,) = find_series(path).left_out
-    assert one.reason == Reason.UNREADABLE
+    (one,) = find_series(path).skipped
+    assert one.reason == SkipReason.UNREADABLE
     assert str(path) in one.detail
 
 
@@ -183,8 +183,8 @@ def test_only_errors_of_the_disc_are_raised_again() -> None:
 
 
 def test_what_errors_say_fits_on_a_line() -> None:
-    assert said(ValueError("one:\n  two\n\tthree")) == "one: two three"
-    assert said(KeyError()) == "KeyError"
+    assert message(ValueError("one:\n  two\n\tthree")) == "one: two three"
+    assert message(KeyError()) == "KeyError"
 
 
 def test_identifiers_depend_on_every_part_and_its_place() -> None:

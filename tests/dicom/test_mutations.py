@@ -48,9 +48,9 @@ def test_spoiled_file_is_left_out_or_read_or_an_error_with_its_name(
     errors: list[Exception] = []
     for number in range(PER_KIND):
         mutate(good[number % len(good)], path, rng, kind)
-        catalogue = find_series(path)
-        assert len(catalogue.left_out) + len(catalogue.series) == 1
-        for index, series in ((i, one) for one in catalogue.series for i in range(len(one))):
+        series_index = find_series(path)
+        assert len(series_index.skipped) + len(series_index.series) == 1
+        for index, series in ((i, one) for one in series_index.series for i in range(len(one))):
             try:
                 ct = series.read(index)
                 DerivedSeries(series, HOW, deidentify=deidentify).write(index, ct.hounsfield, out)
@@ -75,16 +75,16 @@ def test_spoiled_files_cost_a_good_series_nothing(tmp_path: Path) -> None:
     for number in range(200):
         kind = KINDS[number % len(KINDS)]
         mutate(good[number % 10], tmp_path / f"{number:03d}-bad.dcm", rng, kind)
-    catalogue = find_series(tmp_path)
-    assert catalogue.n_files == 210
-    in_series = [one.path for series in catalogue.series for one in series.slices]
-    assert len(in_series) + len(catalogue.left_out) == 210
-    assert len({*in_series, *(one.path for one in catalogue.left_out)}) == 210
-    (survivor,) = [one for one in catalogue.series if one.uid == SERIES]
+    series_index = find_series(tmp_path)
+    assert series_index.n_files == 210
+    in_series = [one.path for series in series_index.series for one in series.slices]
+    assert len(in_series) + len(series_index.skipped) == 210
+    assert len({*in_series, *(one.path for one in series_index.skipped)}) == 210
+    (survivor,) = [one for one in series_index.series if one.uid == SERIES]
     assert [one.path for one in survivor.slices] == good
     assert survivor.findings == ()
     assert survivor.volume().hounsfield.shape == (10, 6, 8)
-    reasons = Counter(one.reason for one in catalogue.left_out)
+    reasons = Counter(one.reason for one in series_index.skipped)
     assert len(reasons) >= 5, reasons
     assert sum(reasons.values()) > 80
 

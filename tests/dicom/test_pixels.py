@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tomolearn.dicom import DicomWarning, Reason, find_series, read_slice
+from tomolearn.dicom import DicomWarning, SkipReason, find_series, read_slice
 
 ORIGIN = (0.0, 0.0, 0.0)
 
@@ -178,9 +178,9 @@ def test_encoding_that_nobody_knows(compressed: bool, tmp_path: Path) -> None:
     message = "TransferSyntaxUID (0002,0010): expected an encoding that pydicom knows, got 1.2.3."
     with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
         read_slice(path)
-    (left_out,) = find_series(path).lost
-    assert left_out.reason == Reason.UNREADABLE
-    assert left_out.detail.startswith(message)
+    (skipped,) = find_series(path).lost
+    assert skipped.reason == SkipReason.UNREADABLE
+    assert skipped.detail.startswith(message)
 
 
 def test_damage_of_compressed_pixels(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from distributed.scheduler import KilledWorker
 
 import tomolearn.batch.execution
 import tomolearn.batch.run
-from tomolearn.batch.chunks import Chunk, Outcome
+from tomolearn.batch.chunks import Chunk
+from tomolearn.batch.worker import Outcome
 
 
 class Done:

@@ -1,9 +1,9 @@
-from .agreement import (
-    Agreement as Agreement,
-    SeriesAgreement as SeriesAgreement,
-    compare as compare,
-)
 from .execution import THUMBNAILS as THUMBNAILS
+from .image_errors import (
+    SeriesErrors as SeriesErrors,
+    SliceErrors as SliceErrors,
+    slice_errors as slice_errors,
+)
 from .ledger import Ledger as Ledger, read_ledger as read_ledger
 from .report import BatchReport as BatchReport, Progress as Progress
 from .run import (

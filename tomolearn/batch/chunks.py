@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import DerivedSeries, DerivedSlice
 
 __all__ = [
-    "LANES",
     "THUMBNAIL",
     "Chunk",
-    "Outcome",
     "WeightsChangedError",
-    "attempt",
     "chunk_record",
     "chunks_of",
     "earlier_record",
     "file_name",
 ]
-
-LANES = 2
-"""Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
-another order in batches of another size, and a slice must not depend on its neighbours."""
 
 THUMBNAIL = "thumbnail.png"
 _PERMANENT = (ValueError, ArithmeticError)
@@ -99,12 +91,15 @@ def chunks_of(derived: DerivedSeries, settings: BatchSettings, folder: Path) -> 
     n_slices = len(derived.source)
     return [
         Chunk(
-            {index: derived.slice(index) for index in range(first, min(first + LANES, n_slices))},
+            {
+                index: derived.slice(index)
+                for index in range(first, min(first + SLICES_PER_CALL, n_slices))
+            },
             settings,
             folder,
             shown=n_slices // 2,
         )
-        for first in range(0, n_slices, LANES)
+        for first in range(0, n_slices, SLICES_PER_CALL)
     ]
 
 
@@ -127,41 +122,6 @@ def earlier_record(chunk: Chunk) -> dict[str, Any] | None:
     # a run that was killed while it removed a series may have left records without files
     complete = all((files / file_name(one["index"])).exists() for one in record["slices"])
     return record if complete else None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker sends back: data only, since not every exception survives the way.
-
-    Parameters
-    ----------
-    record : dict, optional
-        The record of the chunk, if it came to its end.
-    fatal : Exception, optional
-        Why the whole run cannot go on.
-    unexpected : str
-        The traceback of any other error: a bug, which costs these slices only.
-    """
-
-    record: dict[str, Any] | None = None
-    fatal: Exception | None = None
-    unexpected: str = ""
-
-
-def attempt(chunk: Chunk) -> Outcome:
-    """Run a chunk, and return what came of it, whatever it is."""
-    # the workers' part: those who give them chunks need not load it
-    from tomolearn.batch.work import run_chunk
-
-    try:
-        return Outcome(run_chunk(chunk))
-    except OSError as error:
-        return Outcome(fatal=OSError(error.errno, error.strerror or str(error), error.filename))
-    except (ImportError, WeightsChangedError) as error:
-        return Outcome(fatal=type(error)(str(error)))
-    # The next file may be a better one. The run's result says that there was a bug.
-    except Exception:
-        return Outcome(unexpected=traceback.format_exc(limit=-5))
 
 
 def _reason(error: Exception) -> str:

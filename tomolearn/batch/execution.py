@@ -17,20 +17,19 @@ from tomolearn._core.version import __version__
 from tomolearn.batch.chunks import (
     THUMBNAIL,
     Chunk,
-    Outcome,
-    attempt,
     chunks_of,
     earlier_record,
     file_name,
 )
 from tomolearn.batch.cluster import Workers
+from tomolearn.batch.derivation_text import derivation_of
 from tomolearn.batch.ledger import Ledger, read_ledger
-from tomolearn.batch.naming import derivation
-from tomolearn.batch.records import DONE, FAILED, left_out_record, run_record, series_record
+from tomolearn.batch.ledger_records import DONE, FAILED, run_record, series_record, skipped_record
 from tomolearn.batch.report import Progress
 from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.worker import Outcome, run_on_worker
 from tomolearn.batch.workspace import Workspace
-from tomolearn.dicom import Catalogue, Deidentification, DerivedSeries, Series
+from tomolearn.dicom import Deidentification, DerivedSeries, Series, SeriesIndex
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -71,7 +70,7 @@ class Batch:
 
     Parameters
     ----------
-    catalogue : Catalogue
+    series_index : SeriesIndex
         What was found in the input.
     settings : BatchSettings
         What is done to it.
@@ -87,14 +86,14 @@ class Batch:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        series_index: SeriesIndex,
         settings: BatchSettings,
         deidentification: Deidentification | None,
         workspace: Workspace,
         ledger: Ledger,
         progress: Progress | None,
     ) -> None:
-        self.catalogue, self.settings = catalogue, settings
+        self.series_index, self.settings = series_index, settings
         self._deidentification = deidentification
         self._workspace, self._ledger, self._progress = workspace, ledger, progress
         self.waiting: deque[tuple[Series, DerivedSeries]] = deque()
@@ -115,15 +114,15 @@ class Batch:
     def plan(self, *, resume: bool, retry: bool) -> None:
         """Find out what is to be done."""
         earlier = read_ledger(self._ledger.path)
-        self._ledger.append(run_record(self.catalogue, self.settings, __version__))
+        self._ledger.append(run_record(self.series_index, self.settings, __version__))
         known = {tuple(record.items()) for record in earlier if record.get("event") == "left out"}
-        records = [left_out_record(one, self.catalogue.root) for one in self.catalogue.left_out]
+        records = [skipped_record(one, self.series_index.root) for one in self.series_index.skipped]
         self._ledger.append(*(one for one in records if tuple(one.items()) not in known))
         last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
         n_slices = 0
-        for series in self.catalogue.series:
+        for series in self.series_index.series:
             derived = DerivedSeries(
-                series, derivation(self.settings, series), deidentify=self._deidentification
+                series, derivation_of(self.settings, series), deidentify=self._deidentification
             )
             self._order.append(derived.uid)
             record = last.get(derived.uid, {})
@@ -136,7 +135,7 @@ class Batch:
             self.waiting.append((series, derived))
             n_slices += len(series)
         if self._progress is not None:
-            self._progress.planned(self.catalogue, len(self.waiting), n_slices)
+            self._progress.planned(self.series_index, len(self.waiting), n_slices)
 
     def _is_there(self, derived: DerivedSeries, record: Mapping[str, Any], retry: bool) -> bool:
         """Return whether a result of an earlier run is to be kept."""
@@ -192,12 +191,12 @@ class Batch:
         if self._suspects:
             if not running:
                 suspect = self._suspects.popleft()
-                running[workers.client.submit(attempt, suspect, pure=False)] = suspect
+                running[workers.client.submit(run_on_worker, suspect, pure=False)] = suspect
                 self._alone = suspect
             return
         room = _AHEAD * max(workers.count, 1) - len(running)
         while room > 0 and (chunk := self._next_chunk()) is not None:
-            running[workers.client.submit(attempt, chunk, pure=False)] = chunk
+            running[workers.client.submit(run_on_worker, chunk, pure=False)] = chunk
             room -= 1
 
     def _next_chunk(self) -> Chunk | None:
@@ -262,7 +261,7 @@ class Batch:
             target.relative_to(self._workspace.out).as_posix(),
             self.settings,
             unfinished.chunks,
-            self.catalogue.root,
+            self.series_index.root,
         )
         # The ledger first: a folder in its place is one that the ledger knows.
         self._ledger.append(record)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from data_sim import low_dose
 from tomolearn._core.errors import TomolearnError
-from tomolearn.batch.chunks import LANES
-from tomolearn.batch.settings import BatchSettings, SimulatedScan
+from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings, SimulatedScan
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import CoverageWarning, Grid
 from tomolearn.methods import fbp, photon_tv_weight, total_variation
@@ -38,7 +37,7 @@ def process(
     Parameters
     ----------
     slices : sequence of CTSlice
-        One to `LANES` of them, all of one shape and one spacing.
+        One to `SLICES_PER_CALL` of them, all of one shape and one spacing.
     settings : BatchSettings
         What to do.
     model : ReconstructionModel, optional
@@ -55,19 +54,19 @@ def process(
         If the slices differ in shape or spacing, or are none or too many.
     """
     kinds = {(ct.hounsfield.shape, ct.spacing) for ct in slices}
-    if len(kinds) != 1 or len(slices) > LANES:
+    if len(kinds) != 1 or len(slices) > SLICES_PER_CALL:
         raise TomolearnError(
-            f"slices: expected 1 to {LANES} of one shape and spacing, got {len(slices)} of "
-            f"{len(kinds)} kinds"
+            f"slices: expected 1 to {SLICES_PER_CALL} of one shape and spacing, got "
+            f"{len(slices)} of {len(kinds)} kinds"
         )
     ((shape, spacing),) = kinds
-    images = torch.zeros((LANES, 1, *shape))
+    images = torch.zeros((SLICES_PER_CALL, 1, *shape))
     for lane, ct in zip(images, slices, strict=False):
         lane[0] = torch.from_numpy(
             hounsfield_to_attenuation(ct.hounsfield, mu_water=settings.mu_water)
         )
     # only sums over lanes depend on their number, and networks have them one by one
-    n_lanes = len(slices) if settings.is_network else LANES
+    n_lanes = len(slices) if settings.is_network else SLICES_PER_CALL
     with torch.inference_mode():
         if settings.scan is None:
             found = _in_image_domain(images[:n_lanes], settings, model)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tomolearn.batch.records import DONE
-from tomolearn.dicom import Catalogue
+from tomolearn.batch.ledger_records import DONE
+from tomolearn.dicom import SeriesIndex
 
 __all__ = ["BatchReport", "Progress"]
 
@@ -18,7 +18,7 @@ class Progress(Protocol):
     def searched(self, n_done: int, n_files: int) -> None:
         """Get how many files of the input have been looked at, and how many there are."""
 
-    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
+    def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
         """Get what was found, and how much of it is to be done."""
 
     def advanced(self, n_slices: int) -> None:
@@ -36,7 +36,7 @@ class BatchReport:
     ----------
     records : tuple of mapping
         One for each series of the input, as in the ledger.
-    catalogue : Catalogue
+    series_index : SeriesIndex
         What was found in the input.
     n_written, n_lost : int
         Slices that this run wrote, and that it lost.
@@ -50,7 +50,7 @@ class BatchReport:
     """
 
     records: tuple[Mapping[str, Any], ...]
-    catalogue: Catalogue
+    series_index: SeriesIndex
     n_written: int
     n_lost: int
     n_kept: int
@@ -60,4 +60,4 @@ class BatchReport:
     @property
     def is_complete(self) -> bool:
         """Whether every slice has its result: of every series, and none is damaged beyond that."""
-        return not self.catalogue.lost and all(one["status"] == DONE for one in self.records)
+        return not self.series_index.lost and all(one["status"] == DONE for one in self.records)

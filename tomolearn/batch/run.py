@@ -94,18 +94,18 @@ def run_batch(
         prepare_workers()
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
         searched = None if progress is None else progress.searched
-        catalogue = find_series(root, without=target, progress=searched)
-        batch = Batch(catalogue, settings, deidentification, workspace, ledger, progress)
+        series_index = find_series(root, without=target, progress=searched)
+        batch = Batch(series_index, settings, deidentification, workspace, ledger, progress)
         batch.plan(resume=resume, retry=retry)
         try:
             if batch.waiting:
                 with connected(workers, scheduler) as crew:
                     batch.execute(crew)
         finally:
-            write_summary(target / SUMMARY, batch.rows(), catalogue, settings, THUMBNAILS)
+            write_summary(target / SUMMARY, batch.rows(), series_index, settings, THUMBNAILS)
     return BatchReport(
         tuple(batch.rows()),
-        catalogue,
+        series_index,
         batch.n_written,
         batch.n_lost,
         batch.n_kept,

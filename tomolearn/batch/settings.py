@@ -14,7 +14,11 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.dicom import MU_WATER
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
-__all__ = ["CLASSICAL", "BatchSettings", "SimulatedScan"]
+__all__ = ["CLASSICAL", "SLICES_PER_CALL", "BatchSettings", "SimulatedScan"]
+
+SLICES_PER_CALL = 2
+"""Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
+another order in batches of another size, and a slice must not depend on its neighbours."""
 
 CLASSICAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"fbp": ("filter", "frequency_scaling"), "tv": ("weight", "iterations")}

@@ -10,9 +10,9 @@ from typing import Any
 from tomolearn._core.files import complete_file
 from tomolearn._core.optional import optional_import
 from tomolearn._core.version import __version__
-from tomolearn.batch.records import relative
+from tomolearn.batch.ledger_records import relative
 from tomolearn.batch.settings import BatchSettings
-from tomolearn.dicom import Catalogue
+from tomolearn.dicom import SeriesIndex
 
 __all__ = ["write_summary"]
 
@@ -24,11 +24,11 @@ _MOST_FILES = 500
 def write_summary(
     path: Path,
     records: Sequence[Mapping[str, Any]],
-    catalogue: Catalogue,
+    series_index: SeriesIndex,
     settings: BatchSettings,
     thumbnails: str,
 ) -> None:
-    """Write the page: every series with status, reason, agreement and thumbnail; files left out.
+    """Write the page: every series with status, reason, agreement and thumbnail; skipped files.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def write_summary(
         The file, replaced if it is there.
     records : sequence of mapping
         Of the series, as in the ledger.
-    catalogue : Catalogue
+    series_index : SeriesIndex
         What was found in the input.
     settings : BatchSettings
         What was done.
@@ -54,24 +54,24 @@ def write_summary(
         {**record, "thumbnail": _thumbnail(path.parent, thumbnails, record["derived"])}
         for record in records
     ]
-    left_out = [
+    skipped = [
         {
-            "path": relative(one.path, catalogue.root),
+            "path": relative(one.path, series_index.root),
             "reason": str(one.reason),
             "detail": one.detail,
         }
-        for one in catalogue.left_out[:_MOST_FILES]
+        for one in series_index.skipped[:_MOST_FILES]
     ]
     text = environment.from_string(source).render(
         settings=str(settings),
         version=__version__,
-        source=str(catalogue.root),
-        n_files=catalogue.n_files,
-        n_series=len(catalogue.series),
+        source=str(series_index.root),
+        n_files=series_index.n_files,
+        n_series=len(series_index.series),
         rows=rows,
-        counts=sorted((str(reason), n) for reason, n in catalogue.counts.items()),
-        left_out=left_out,
-        n_left_out=len(catalogue.left_out),
+        counts=sorted((str(reason), n) for reason, n in series_index.counts.items()),
+        skipped=skipped,
+        n_skipped=len(series_index.skipped),
     )
     with complete_file(path) as stream:
         stream.write(text.encode(errors="backslashreplace"))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import resident_bytes
-from tomolearn.batch.agreement import compare
 from tomolearn.batch.chunks import (
     THUMBNAIL,
     Chunk,
@@ -25,6 +24,7 @@ from tomolearn.batch.chunks import (
     earlier_record,
     file_name,
 )
+from tomolearn.batch.image_errors import slice_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
@@ -121,7 +121,7 @@ def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]
         "path": str(chunk.slices[index].source.path),
         "clipped": clipped,
         "deviations": list(source.deviations),
-        "agreement": compare(image, source.hounsfield, source.padding).to_dict(),
+        "agreement": slice_errors(image, source.hounsfield, source.padding).to_dict(),
     }
 
 

@@ -15,7 +15,7 @@ from tomolearn._core.errors import TomolearnError
 
 if TYPE_CHECKING:
     from tomolearn.batch import BatchReport, BatchSettings
-    from tomolearn.dicom import Catalogue, Deidentification
+    from tomolearn.dicom import Deidentification, SeriesIndex
 
 __all__ = ["dicom"]
 
@@ -261,12 +261,12 @@ class _Shown:
     def searched(self, n_done: int, n_files: int) -> None:
         self._bar.update(self._task, completed=n_done, total=n_files)
 
-    def planned(self, catalogue: Catalogue, n_series: int, n_slices: int) -> None:
-        text = f"{n_series} of {len(catalogue.series)} series"
+    def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
+        text = f"{n_series} of {len(series_index.series)} series"
         self._bar.reset(self._task, total=n_slices, description=text)
         typer.echo(
-            f"{catalogue.n_files} files: {len(catalogue.series)} series, {n_series} to do, "
-            f"{n_slices} slices; {_left_out(catalogue)}",
+            f"{series_index.n_files} files: {len(series_index.series)} series, {n_series} to do, "
+            f"{n_slices} slices; {_skipped(series_index)}",
             err=True,
         )
 
@@ -287,20 +287,22 @@ class _Shown:
         )
 
 
-def _left_out(catalogue: Catalogue) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(catalogue.counts.items()))
-    return f"left out: {reasons or 'none'}"
+def _skipped(series_index: SeriesIndex) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(series_index.counts.items()))
+    return f"skipped: {reasons or 'none'}"
 
 
-def _show(catalogue: Catalogue, settings: BatchSettings) -> None:
+def _show(series_index: SeriesIndex, settings: BatchSettings) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=str(settings), caption=f"{catalogue.n_files} files, {_left_out(catalogue)}")
+    table = Table(
+        title=str(settings), caption=f"{series_index.n_files} files, {_skipped(series_index)}"
+    )
     for heading in ("patient", "series", "slices", "found"):
         table.add_column(heading)
-    for series in catalogue.series:
+    for series in series_index.series:
         findings = "\n".join(f"{one.kind}: {one.detail}" for one in series.findings)
         cells = (series.patient_id, series.description or series.uid, str(len(series)), findings)
         table.add_row(*(Text(cell) for cell in cells))
@@ -337,9 +339,9 @@ def _print_report(report: BatchReport, out: Path) -> None:
     typer.echo(
         f"{report.n_written} slices in {report.seconds:.1f} s, {rate:.2f} a second{memory}; "
         f"{report.n_kept} series were there, {report.n_lost} slices lost, "
-        f"{_left_out(report.catalogue)}"
+        f"{_skipped(report.series_index)}"
     )
-    if lost := report.catalogue.lost:
+    if lost := report.series_index.lost:
         typer.echo(f"{len(lost)} files that may have been slices are in no series, such as:")
         for one in lost[:_SHOWN]:
             typer.echo(f"  {one.path}: {one.detail}")

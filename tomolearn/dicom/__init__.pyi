@@ -3,14 +3,18 @@ from .deidentification import Deidentification as Deidentification
 from .derivation import Derivation as Derivation
 from .derived import DerivedSeries as DerivedSeries
 from .derived_slice import HOUNSFIELD_RANGE as HOUNSFIELD_RANGE, DerivedSlice as DerivedSlice
-from .discovery import Catalogue as Catalogue, LeftOut as LeftOut, find_series as find_series
+from .discovery import (
+    SeriesIndex as SeriesIndex,
+    SkippedFile as SkippedFile,
+    find_series as find_series,
+)
 from .elements import DicomWarning as DicomWarning
 from .example import example_slice_path as example_slice_path
-from .geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
-from .headers import Reason as Reason
+from .headers import SkipReason as SkipReason
 from .reading import CTSlice as CTSlice, read_slice as read_slice
 from .series import Series as Series, Volume as Volume
 from .slices import SliceInfo as SliceInfo
+from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
 from .units import (
     MU_WATER as MU_WATER,
     attenuation_to_hounsfield as attenuation_to_hounsfield,

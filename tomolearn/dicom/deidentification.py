@@ -16,8 +16,8 @@ from pydicom.tag import BaseTag
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.optional import optional_import
-from tomolearn.dicom.attributes import as_read, assign
-from tomolearn.dicom.elements import text, texts, wrong
+from tomolearn.dicom.element_copy import keep_raw_encoding, set_elements
+from tomolearn.dicom.elements import element_error, text, texts
 from tomolearn.dicom.uids import keyed_uid
 
 __all__ = ["Deidentification"]
@@ -133,11 +133,13 @@ class Deidentification:
         """
         burned_in = text(dataset, "BurnedInAnnotation")
         if burned_in.upper() == "YES":
-            raise wrong("BurnedInAnnotation", "an image without text in its pixels", burned_in)
+            raise element_error(
+                "BurnedInAnnotation", "an image without text in its pixels", burned_in
+            )
         patient = self.patient(_who(dataset))
         methods = [method for method in texts(dataset, "DeidentificationMethod") if method]
         self._clean(dataset)
-        assign(
+        set_elements(
             dataset,
             PatientID=patient,
             PatientName=patient,
@@ -150,7 +152,7 @@ class Deidentification:
             code = Dataset()
             code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
             code.CodeMeaning = "Basic Application Confidentiality Profile"
-            assign(dataset, DeidentificationMethodCodeSequence=[*codes, code])
+            set_elements(dataset, DeidentificationMethodCodeSequence=[*codes, code])
 
     def _clean(self, dataset: Dataset) -> None:
         actions = _actions()
@@ -171,7 +173,7 @@ class Deidentification:
             elif element.VR == "SQ":
                 for item in dataset[tag].value:
                     self._clean(item)
-                    as_read(item)
+                    keep_raw_encoding(item)
 
     def _replace_uids(self, dataset: Dataset, tag: BaseTag) -> None:
         values = texts(dataset, keyword_for_tag(tag))

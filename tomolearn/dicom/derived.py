@@ -28,8 +28,8 @@ class DerivedSeries:
 
     Taken over from the source, byte by byte, are patient, study, equipment, acquisition, geometry
     and display window; not taken over are private elements, overlays, signatures, thumbnails and
-    references without target, see `tomolearn.dicom.attributes.copied`. Numbers of images are those
-    of the source if each slice has one of its own, else they count along the normal.
+    references without target, see `tomolearn.dicom.element_copy`. Images are numbered as in the
+    source if each slice has a number of its own, else they count along the normal.
 
     Parameters
     ----------

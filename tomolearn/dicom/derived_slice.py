@@ -27,11 +27,11 @@ from pydicom.valuerep import format_number_as_ds
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_file
-from tomolearn.dicom.attributes import as_read, assign, copied
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
-from tomolearn.dicom.elements import DAMAGE, said, text, texts
-from tomolearn.dicom.enhanced import put_frame
+from tomolearn.dicom.element_copy import copy_elements, keep_raw_encoding, set_elements
+from tomolearn.dicom.elements import DAMAGE, message, text, texts
+from tomolearn.dicom.enhanced import copy_frame_elements
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.reading import CTSlice, read_listed
@@ -136,7 +136,7 @@ class DerivedSlice:
             pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
         except DAMAGE as error:
             raise TomolearnError(
-                f"{one.path}: expected writable elements, got {said(error)}"
+                f"{one.path}: expected writable elements, got {message(error)}"
             ) from error
         with complete_file(Path(path)) as file:
             file.write(buffer.getbuffer())
@@ -152,17 +152,17 @@ class DerivedSlice:
                 f"was found, got {found or 'nothing'}"
             )
         try:
-            dataset = copied(header.dataset)
+            dataset = copy_elements(header.dataset)
             if header.enhanced:
-                put_frame(dataset, header, one.frame or 0)
+                copy_frame_elements(dataset, header, one.frame or 0)
         except DAMAGE as error:
-            raise TomolearnError(f"expected a complete DICOM file, got {said(error)}") from error
+            raise TomolearnError(f"expected a complete DICOM file, got {message(error)}") from error
         _complete(dataset, header, self)
         if self.deidentify is not None:
             self.deidentify.apply(dataset)
         self._stamp(dataset, header)
         dataset.file_meta = _file_meta(dataset, self.derivation.version)
-        return as_read(dataset)
+        return keep_raw_encoding(dataset)
 
     def _stamp(self, dataset: Dataset, header: Header) -> None:
         """Set what is new."""
@@ -171,7 +171,7 @@ class DerivedSlice:
         given = kinds[2] if len(kinds) > 2 and not header.enhanced else ""
         plane = given if _CODE_STRING.fullmatch(given) else "AXIAL"
         equipment = dataset.get("ContributingEquipmentSequence") or []
-        assign(
+        set_elements(
             dataset,
             SOPClassUID=CTImageStorage,
             SOPInstanceUID=self.sop_instance_uid,
@@ -195,9 +195,9 @@ class DerivedSlice:
             PixelRepresentation=1,
         )
         if how.series_description is not None:
-            assign(dataset, SeriesDescription=how.series_description)
+            set_elements(dataset, SeriesDescription=how.series_description)
         if how.kernel is not None:
-            assign(dataset, ConvolutionKernel=how.kernel)
+            set_elements(dataset, ConvolutionKernel=how.kernel)
 
     def _reference(self, header: Header, one: SliceInfo) -> Dataset:
         item = Dataset()
@@ -252,10 +252,10 @@ def _kind(value: Any) -> str:
 
 def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
     """Add what a CT image must have and the source lacks, and its geometry if it was unreadable."""
-    assign(dataset, Modality="CT")
+    set_elements(dataset, Modality="CT")
     for keyword in _TYPE_2:
         if keyword not in dataset:
-            assign(dataset, **{keyword: None})
+            set_elements(dataset, **{keyword: None})
     series = text(header.dataset, "SeriesInstanceUID")
     for keyword, identifier in (
         ("PatientID", made.patient),
@@ -263,14 +263,14 @@ def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
         ("FrameOfReferenceUID", derived_uid("FrameOfReferenceUID", series)),
     ):
         if identifier and not text(dataset, keyword):
-            assign(dataset, **{keyword: identifier})
+            set_elements(dataset, **{keyword: identifier})
     for keyword, values in (
         ("PixelSpacing", made.source.spacing),
         ("ImagePositionPatient", made.source.position),
         ("ImageOrientationPatient", made.source.orientation),
     ):
         if keyword not in dataset:
-            assign(dataset, **{keyword: [format_number_as_ds(value) for value in values]})
+            set_elements(dataset, **{keyword: [format_number_as_ds(value) for value in values]})
     if text(dataset, "LossyImageCompression") != "01":
         _tell_loss(dataset, header)
 
@@ -290,7 +290,7 @@ def _tell_loss(dataset: Dataset, header: Header) -> None:
         if style[_TRANSFORMATION : _TRANSFORMATION + 1] != b"\0":
             return
     size = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
-    assign(
+    set_elements(
         dataset,
         LossyImageCompression="01",
         LossyImageCompressionMethod=method,

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from pydicom.tag import Tag
 
-from tomolearn.dicom.geometry import Finding, FindingKind
-from tomolearn.dicom.headers import NotASlice, Reason, header_of, opened
+from tomolearn.dicom.headers import NotASlice, SkipReason, header_of, opened
 from tomolearn.dicom.pixels import check_unit, pixels_of
 from tomolearn.dicom.series import Series, make_series
-from tomolearn.dicom.slices import Identity, SliceInfo, identity_of, slices_of
+from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
+from tomolearn.dicom.stack_geometry import Finding, FindingKind
 
-__all__ = ["Catalogue", "LeftOut", "find_series"]
+__all__ = ["SeriesIndex", "SkippedFile", "find_series"]
 
 _TAGS: Final = tuple(
     Tag(keyword)
@@ -34,34 +34,35 @@ _TAGS: Final = tuple(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
-_File = tuple[tuple[SliceInfo, ...], Identity]
+_File = tuple[tuple[SliceInfo, ...], SeriesAttributes]
 # A file that ends too soon may have lost any of these; one without geometry alone has not ended.
 _LOST: Final = {
-    Reason.DAMAGED, Reason.UNREADABLE, Reason.NO_IMAGE, Reason.NO_IDENTIFIER, Reason.CONFLICT,
+    SkipReason.DAMAGED, SkipReason.UNREADABLE, SkipReason.NO_IMAGE, SkipReason.NO_IDENTIFIER,
+    SkipReason.CONFLICT,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedFile:
     """A file or folder that is in no series.
 
     Parameters
     ----------
     path : pathlib.Path
         Which one.
-    reason : Reason
+    reason : SkipReason
         Why, in a word.
     detail : str
         Why, in a sentence with tag and value.
     """
 
     path: Path
-    reason: Reason
+    reason: SkipReason
     detail: str
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SeriesIndex:
     """What `find_series` found.
 
     Parameters
@@ -70,7 +71,7 @@ class Catalogue:
         Where it looked.
     series : tuple of Series
         In the order of patient, study, series number and identifier.
-    left_out : tuple of LeftOut
+    skipped : tuple of SkippedFile
         Files in no series, in the order of their paths.
     n_files : int
         Number of files looked at.
@@ -78,19 +79,19 @@ class Catalogue:
 
     root: Path
     series: tuple[Series, ...]
-    left_out: tuple[LeftOut, ...]
+    skipped: tuple[SkippedFile, ...]
     n_files: int
 
     @property
-    def lost(self) -> tuple[LeftOut, ...]:
+    def lost(self) -> tuple[SkippedFile, ...]:
         """Files left out that may have been slices: they belong to no series, and should."""
-        return tuple(one for one in self.left_out if one.reason in _LOST)
+        return tuple(one for one in self.skipped if one.reason in _LOST)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many files were left out for which reason, the most frequent first."""
         return {
-            str(reason): n for reason, n in Counter(x.reason for x in self.left_out).most_common()
+            str(reason): n for reason, n in Counter(x.reason for x in self.skipped).most_common()
         }
 
 
@@ -99,7 +100,7 @@ def find_series(
     *,
     without: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Catalogue:
+) -> SeriesIndex:
     """Find the CT series in a tree of files.
 
     Only headers are read. Files are told by their contents, never by their names. Links are
@@ -120,7 +121,7 @@ def find_series(
 
     Returns
     -------
-    Catalogue
+    SeriesIndex
         Every file is either in one of its series or left out with a reason.
 
     Raises
@@ -130,20 +131,20 @@ def find_series(
         out.
     """
     root = Path(root)
-    left_out: list[LeftOut] = []
+    skipped: list[SkippedFile] = []
     if not stat.S_ISDIR(os.stat(root).st_mode):
         files = [root]
     else:
         os.scandir(root).close()
-        files, left_out = _files(root, None if without is None else Path(without).resolve())
+        files, skipped = _files(root, None if without is None else Path(without).resolve())
     found: dict[str, list[_File]] = {}
     for done, path in enumerate(files, start=1):
         try:
             file = _read(path)
         except NotASlice as error:
-            left_out.append(LeftOut(path, error.reason, error.detail))
+            skipped.append(SkippedFile(path, error.reason, error.detail))
         except OSError as error:
-            left_out.append(LeftOut(path, Reason.UNREADABLE, str(error)))
+            skipped.append(SkippedFile(path, SkipReason.UNREADABLE, str(error)))
         else:
             found.setdefault(file[1].series_uid, []).append(file)
         if progress is not None:
@@ -152,10 +153,10 @@ def find_series(
     for alike in found.values():
         divided, repeated = _divided(alike)
         series += divided
-        left_out += repeated
+        skipped += repeated
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
-    left_out.sort(key=lambda one: one.path)
-    return Catalogue(root, tuple(series), tuple(left_out), len(files))
+    skipped.sort(key=lambda one: one.path)
+    return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
 
 
 def _read(path: Path) -> _File:
@@ -166,22 +167,22 @@ def _read(path: Path) -> _File:
             slices = slices_of(header, pixels, path)
             for one in slices:
                 check_unit(header, one.frame or 0)
-            return slices, identity_of(header)
+            return slices, series_attributes(header)
         except NotASlice:
             raise
         except ValueError as error:  # an element that names and identifiers are read from
-            raise NotASlice(Reason.DAMAGED, str(error)) from error
+            raise NotASlice(SkipReason.DAMAGED, error) from error
 
 
-def _divided(files: Sequence[_File]) -> tuple[list[Series], list[LeftOut]]:
+def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
     """Return the series of files with one SeriesInstanceUID, which several may share.
 
     Files with the SOPInstanceUID of an earlier one in their series are left out.
     """
     groups: dict[tuple[str, str], list[_File]] = {}
     for file in files:
-        identity = file[1]
-        groups.setdefault((identity.patient_id, identity.study_uid), []).append(file)
+        attributes = file[1]
+        groups.setdefault((attributes.patient_id, attributes.study_uid), []).append(file)
     # What says more is joined first, so that what says nothing finds it in its place.
     for key in sorted(
         (key for key in groups if not all(key)), key=lambda key: -sum(map(bool, key))
@@ -189,23 +190,23 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[LeftOut]]:
         others = [other for other in groups if other != key and _may_be(key, other)]
         if len(others) == 1:
             groups[others[0]] += groups.pop(key)
-    series, left_out = [], []
+    series, skipped = [], []
     for group in groups.values():
         first: dict[str, _File] = {}
         for file in group:
             earlier = first.setdefault(file[0][0].sop_instance_uid, file)
             if earlier is not file:
-                left_out.append(_repeated(file, earlier))
+                skipped.append(_repeated(file, earlier))
         slices = [one for kept in first.values() for one in kept[0]]
         series.append(make_series(slices, [kept[1] for kept in first.values()]))
     if len(series) == 1:
-        return series, left_out
+        return series, skipped
     shared = Finding(
         FindingKind.SHARED_IDENTIFIER,
         f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
         "different patients or studies.",
     )
-    return [replace(one, findings=(shared, *one.findings)) for one in series], left_out
+    return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
 
 
 def _may_be(key: tuple[str, str], other: tuple[str, str]) -> bool:
@@ -213,18 +214,18 @@ def _may_be(key: tuple[str, str], other: tuple[str, str]) -> bool:
     return all(not own or own == its for own, its in zip(key, other, strict=True))
 
 
-def _repeated(file: _File, earlier: _File) -> LeftOut:
+def _repeated(file: _File, earlier: _File) -> SkippedFile:
     """Return why a file is left out that has the identifier of an earlier one."""
-    (slices, identity), (others, other_identity) = file, earlier
-    differing = [*_differing(identity, other_identity)]
+    (slices, attributes), (others, other_attributes) = file, earlier
+    differing = [*_differing(attributes, other_attributes)]
     if len(slices) == len(others):
         for one, other in zip(slices, others, strict=True):
             differing += _differing(replace(one, path=other.path), other)
     else:
         differing.append("number of frames")
-    return LeftOut(
+    return SkippedFile(
         slices[0].path,
-        Reason.CONFLICT if differing else Reason.COPY,
+        SkipReason.CONFLICT if differing else SkipReason.COPY,
         f"SOPInstanceUID (0008,0018): expected a new one, got {slices[0].sop_instance_uid}, that "
         f"of {others[0].path}"
         + (f", which has another {', '.join(dict.fromkeys(differing))}" if differing else ""),
@@ -237,19 +238,19 @@ def _differing(one: Any, other: Any) -> list[str]:
     return [name.replace("_", " ") for name in names if getattr(one, name) != getattr(other, name)]
 
 
-def _files(root: Path, without: Path | None) -> tuple[list[Path], list[LeftOut]]:
+def _files(root: Path, without: Path | None) -> tuple[list[Path], list[SkippedFile]]:
     """Return all files below a folder, sorted, and what cannot be listed."""
     files: list[Path] = []
-    left_out: list[LeftOut] = []
+    skipped: list[SkippedFile] = []
     for found in _walk(root, without):
-        if isinstance(found, LeftOut):
-            left_out.append(found)
+        if isinstance(found, SkippedFile):
+            skipped.append(found)
         else:
             files.append(found)
-    return sorted(files), left_out
+    return sorted(files), skipped
 
 
-def _walk(folder: Path, without: Path | None) -> Iterator[Path | LeftOut]:
+def _walk(folder: Path, without: Path | None) -> Iterator[Path | SkippedFile]:
     waiting = [folder]
     entered: set[tuple[int, int]] = set()
     links: list[Path] = []
@@ -267,7 +268,7 @@ def _walk(folder: Path, without: Path | None) -> Iterator[Path | LeftOut]:
             with os.scandir(place) as listing:
                 entries = list(listing)
         except OSError as error:
-            yield LeftOut(place, Reason.UNREADABLE, str(error))
+            yield SkippedFile(place, SkipReason.UNREADABLE, str(error))
             continue
         for entry in sorted(entries, key=lambda one: one.name):
             path = Path(entry.path)
@@ -281,7 +282,7 @@ def _walk(folder: Path, without: Path | None) -> Iterator[Path | LeftOut]:
             try:
                 is_folder = entry.is_dir()
             except OSError as error:
-                yield LeftOut(path, Reason.UNREADABLE, str(error))
+                yield SkippedFile(path, SkipReason.UNREADABLE, str(error))
                 continue
             if not is_folder:
                 yield path
@@ -291,5 +292,7 @@ def _walk(folder: Path, without: Path | None) -> Iterator[Path | LeftOut]:
                 waiting.append(path)
 
 
-def _excluded(path: Path, folder: Path) -> LeftOut:
-    return LeftOut(path, Reason.EXCLUDED, f"expected a path outside of {folder}, got one in it")
+def _excluded(path: Path, folder: Path) -> SkippedFile:
+    return SkippedFile(
+        path, SkipReason.EXCLUDED, f"expected a path outside of {folder}, got one in it"
+    )

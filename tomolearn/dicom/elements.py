@@ -26,16 +26,16 @@ from tomolearn._core.errors import TomolearnError
 __all__ = [
     "DAMAGE",
     "DicomWarning",
+    "element_error",
     "integer",
-    "items",
+    "message",
     "number",
     "numbers",
     "reraise_io",
-    "said",
+    "sequence_items",
     "tag_name",
     "text",
     "texts",
-    "wrong",
 ]
 
 DAMAGE: Final = (
@@ -93,20 +93,20 @@ def tag_name(keyword: str) -> str:
     return f"{keyword} {Tag(tag_for_keyword(keyword) or 0)}"
 
 
-def said(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     """Return what an error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def wrong(keyword: str, expected: str, found: Any) -> ValueError:
+def element_error(keyword: str, expected: str, found: Any) -> TomolearnError:
     """Return the error that says which element has which value instead of which."""
-    return ValueError(
+    return TomolearnError(
         f"{tag_name(keyword)}: expected {expected}, "
         f"got {'nothing' if found is None or found == '' else found}"
     )
 
 
-def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
+def sequence_items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """Return the items of a sequence, none where there is no such sequence.
 
     Raises
@@ -122,7 +122,7 @@ def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
         return () if value is None else tuple(item for item in value if isinstance(item, Dataset))
     except DAMAGE as error:
         raise TomolearnError(
-            f"{tag_name(keyword)}: expected a sequence, got {said(error)}"
+            f"{tag_name(keyword)}: expected a sequence, got {message(error)}"
         ) from error
 
 
@@ -145,7 +145,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     else:
         values = _converted(keyword, found)
     if not all(math.isfinite(value) for value in values):
-        raise wrong(keyword, "finite numbers", shown(keyword, found))
+        raise element_error(keyword, "finite numbers", value_text(keyword, found))
     return values
 
 
@@ -161,7 +161,7 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     if values is None:
         return None
     if len(values) != 1:
-        raise wrong(keyword, "one number", "\\".join(f"{value:g}" for value in values))
+        raise element_error(keyword, "one number", "\\".join(f"{value:g}" for value in values))
     return values[0]
 
 
@@ -177,13 +177,13 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
         value = number(dataset, keyword)
     except ValueError as error:
         found = _raw(dataset, keyword)
-        raise wrong(
-            keyword, "an integer", "" if found is None else shown(keyword, found)
+        raise element_error(
+            keyword, "an integer", "" if found is None else value_text(keyword, found)
         ) from error
     if value is None:
         return None
     if value != round(value):
-        raise wrong(keyword, "an integer", f"{value:g}")
+        raise element_error(keyword, "an integer", f"{value:g}")
     return int(value)
 
 
@@ -212,7 +212,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "\\".join(texts(dataset, keyword))
 
 
-def shown(keyword: str, element: Any) -> str:
+def value_text(keyword: str, element: Any) -> str:
     """Return an element's value as it can stand in a message."""
     value = element.value
     if isinstance(element, RawDataElement) and _type(keyword, element) in _BINARY:
@@ -237,7 +237,9 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
         return None
     if isinstance(element, RawDataElement):
         if len(value) < element.length:
-            raise wrong(keyword, f"{element.length} bytes", f"{len(value)}: the file ends in it")
+            raise element_error(
+                keyword, f"{element.length} bytes", f"{len(value)}: the file ends in it"
+            )
         # Empty text is made of blanks; a binary zero is a value.
         if not value.strip(b"" if _type(keyword, element) in _BINARY else _PADDING):
             return None
@@ -258,11 +260,13 @@ def _numbers(keyword: str, element: RawDataElement) -> tuple[float, ...]:
     if vr in _BINARY:
         layout = ("<" if element.is_little_endian else ">") + _BINARY[vr]
         if len(value) % struct.calcsize(layout):
-            raise wrong(keyword, f"values of {struct.calcsize(layout)} bytes", f"{len(value)}")
+            raise element_error(
+                keyword, f"values of {struct.calcsize(layout)} bytes", f"{len(value)}"
+            )
         return tuple(float(found) for (found,) in struct.iter_unpack(layout, value))
     parts = [part.strip(_PADDING) for part in value.split(b"\\")]
     if not all(_TEXT_NUMBER.fullmatch(part) for part in parts):
-        raise wrong(keyword, "numbers", shown(keyword, element))
+        raise element_error(keyword, "numbers", value_text(keyword, element))
     return tuple(float(part) for part in parts)
 
 
@@ -271,7 +275,7 @@ def _converted(keyword: str, element: Any) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in (value if _is_multiple(value) else [value]))
     except (TypeError, ValueError) as error:
-        raise wrong(keyword, "numbers", shown(keyword, element)) from error
+        raise element_error(keyword, "numbers", value_text(keyword, element)) from error
 
 
 def _is_multiple(value: Any) -> bool:

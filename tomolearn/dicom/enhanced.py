@@ -7,11 +7,11 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from tomolearn.dicom.attributes import assign, put
+from tomolearn.dicom.element_copy import copy_element, set_elements
 from tomolearn.dicom.elements import number, text
 from tomolearn.dicom.headers import Header
 
-__all__ = ["put_frame"]
+__all__ = ["copy_frame_elements"]
 
 # Functional groups, and what of them a classic CT image has too.
 _MACROS: Final = {
@@ -50,7 +50,7 @@ _UNASSIGNED: Final = (
 )
 
 
-def put_frame(dataset: Dataset, header: Header, frame: int) -> None:
+def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
     """Copy the functional groups of one frame into a data set, as far as a classic image has them.
 
     Raises
@@ -61,16 +61,16 @@ def put_frame(dataset: Dataset, header: Header, frame: int) -> None:
     for macro, keywords in _MACROS.items():
         for place in _places(header, frame, macro):
             for keyword in keywords:
-                put(dataset, place, Tag(keyword))
+                copy_element(dataset, place, Tag(keyword))
     for macro in _UNASSIGNED:
         for place in _places(header, frame, macro):
             for tag in sorted(place.keys()):
-                put(dataset, place, tag)
+                copy_element(dataset, place, tag)
     for macro, there, here in _ROUNDED:
         for place in _places(header, frame, macro):
             value = _whole(place, there)
             if value is not None:
-                assign(dataset, **{here: value})
+                set_elements(dataset, **{here: value})
     _put_moment(dataset, header, frame)
 
 
@@ -89,7 +89,7 @@ def _put_moment(dataset: Dataset, header: Header, frame: int) -> None:
         moment = text(place, "FrameAcquisitionDateTime") or text(place, "AcquisitionDateTime")
         digits = moment.split("+")[0].split("-")[0]
         if len(digits) >= 14 and digits[:14].isdigit():
-            assign(dataset, AcquisitionDate=digits[:8], AcquisitionTime=digits[8:])
+            set_elements(dataset, AcquisitionDate=digits[:8], AcquisitionTime=digits[8:])
             return
 
 

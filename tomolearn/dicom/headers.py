@@ -25,9 +25,19 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from tomolearn.dicom.elements import DAMAGE, integer, items, reraise_io, said, text, texts, wrong
+from tomolearn._core.errors import TomolearnError
+from tomolearn.dicom.elements import (
+    DAMAGE,
+    element_error,
+    integer,
+    message,
+    reraise_io,
+    sequence_items,
+    text,
+    texts,
+)
 
-__all__ = ["ENHANCED", "Header", "NotASlice", "Reason", "header_of", "opened", "opened_header"]
+__all__ = ["ENHANCED", "Header", "NotASlice", "SkipReason", "header_of", "opened", "opened_header"]
 
 ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """Storage classes with many slices in one file."""
@@ -37,7 +47,7 @@ _SCREEN = {"SCREEN SAVE", "SCREENSAVE"}
 _BULK = 2**20
 
 
-class Reason(StrEnum):
+class SkipReason(StrEnum):
     """Why a file is left out of all series."""
 
     NOT_DICOM = "not DICOM"
@@ -60,28 +70,28 @@ class Reason(StrEnum):
 
 # Storage classes that have a reason of their own, by the beginning of their UID.
 _CLASSES = (
-    (str(MediaStorageDirectoryStorage), Reason.DICOMDIR),
-    ("1.2.840.10008.5.1.4.1.1.7", Reason.SECONDARY_CAPTURE),
-    ("1.2.840.10008.5.1.4.1.1.88.", Reason.STRUCTURED_REPORT),
-    ("1.2.840.10008.5.1.4.1.1.11.", Reason.PRESENTATION_STATE),
+    (str(MediaStorageDirectoryStorage), SkipReason.DICOMDIR),
+    ("1.2.840.10008.5.1.4.1.1.7", SkipReason.SECONDARY_CAPTURE),
+    ("1.2.840.10008.5.1.4.1.1.88.", SkipReason.STRUCTURED_REPORT),
+    ("1.2.840.10008.5.1.4.1.1.11.", SkipReason.PRESENTATION_STATE),
 )
 
 
-class NotASlice(ValueError):
+class NotASlice(TomolearnError):
     """A file, or something in it, that is no CT slice.
 
     Parameters
     ----------
-    reason : Reason
+    reason : SkipReason
         Which kind of file it is.
-    detail : str
+    detail : str or Exception
         What was expected and what came, with the tag; the file is not named.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
+    def __init__(self, reason: SkipReason, detail: str | Exception) -> None:
+        super().__init__(reason, str(detail))
         self.reason = reason
-        self.detail = detail
+        self.detail = str(detail)
 
     def __str__(self) -> str:
         return self.detail
@@ -124,10 +134,12 @@ class Header:
         """Functional groups of the frames, and those of all frames together."""
         if not self.enhanced:
             return (), ()
-        own = items(self.dataset, "PerFrameFunctionalGroupsSequence")
+        own = sequence_items(self.dataset, "PerFrameFunctionalGroupsSequence")
         if len(own) != self.frames and (own or self.frames > 1):
-            raise wrong("PerFrameFunctionalGroupsSequence", f"{self.frames} items", len(own))
-        return own, items(self.dataset, "SharedFunctionalGroupsSequence")[:1]
+            raise element_error(
+                "PerFrameFunctionalGroupsSequence", f"{self.frames} items", len(own)
+            )
+        return own, sequence_items(self.dataset, "SharedFunctionalGroupsSequence")[:1]
 
     def places(self, frame: int, macro: str) -> tuple[Dataset, ...]:
         """Return where an element of one frame can stand, the most particular place first.
@@ -142,7 +154,9 @@ class Header:
         """
         own, shared = self._groups
         found = [
-            item for group in (*own[frame : frame + 1], *shared) for item in items(group, macro)
+            item
+            for group in (*own[frame : frame + 1], *shared)
+            for item in sequence_items(group, macro)
         ]
         return (*found, self.dataset)
 
@@ -208,18 +222,28 @@ def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
         frames = integer(dataset, "NumberOfFrames")
         samples = integer(dataset, "SamplesPerPixel")
     except ValueError as error:
-        raise NotASlice(Reason.DAMAGED, str(error)) from error
+        raise NotASlice(SkipReason.DAMAGED, error) from error
     shown = "\\".join(texts(dataset, "ImageType"))
     if kinds & _SCOUT:
-        raise NotASlice(Reason.LOCALIZER, str(wrong("ImageType", "an axial image", shown)))
+        raise NotASlice(
+            SkipReason.LOCALIZER, str(element_error("ImageType", "an axial image", shown))
+        )
     if kinds & _SCREEN:
-        raise NotASlice(Reason.SECONDARY_CAPTURE, str(wrong("ImageType", "an axial image", shown)))
+        raise NotASlice(
+            SkipReason.SECONDARY_CAPTURE, str(element_error("ImageType", "an axial image", shown))
+        )
     if storage == CTImageStorage and frames not in (None, 1):
-        raise NotASlice(Reason.NO_IMAGE, str(wrong("NumberOfFrames", "one frame", frames)))
+        raise NotASlice(
+            SkipReason.NO_IMAGE, str(element_error("NumberOfFrames", "one frame", frames))
+        )
     if frames is not None and frames < 1:
-        raise NotASlice(Reason.NO_IMAGE, str(wrong("NumberOfFrames", "at least one", frames)))
+        raise NotASlice(
+            SkipReason.NO_IMAGE, str(element_error("NumberOfFrames", "at least one", frames))
+        )
     if samples != 1:
-        raise NotASlice(Reason.NO_IMAGE, str(wrong("SamplesPerPixel", "1, grey values", samples)))
+        raise NotASlice(
+            SkipReason.NO_IMAGE, str(element_error("SamplesPerPixel", "1, grey values", samples))
+        )
     return Header(dataset, stream, storage, _transfer_syntax(dataset), frames or 1, deviations)
 
 
@@ -272,7 +296,7 @@ def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset,
     formatted = start[128:] == b"DICM"
     nothing = "expected a DICOM file, got one without its header"
     if not formatted and not _plausible(start):
-        raise NotASlice(Reason.NOT_DICOM, nothing)
+        raise NotASlice(SkipReason.NOT_DICOM, nothing)
     try:
         dataset = pydicom.dcmread(
             stream,
@@ -282,15 +306,15 @@ def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset,
         )
         known = "SOPClassUID" in dataset
     except InvalidDicomError as error:
-        raise NotASlice(Reason.NOT_DICOM, nothing) from error
+        raise NotASlice(SkipReason.NOT_DICOM, nothing) from error
     except DAMAGE as error:
         reraise_io(error)
-        reason = Reason.DAMAGED if formatted else Reason.NOT_DICOM
-        raise NotASlice(reason, f"expected a complete DICOM file, got {said(error)}") from error
+        reason = SkipReason.DAMAGED if formatted else SkipReason.NOT_DICOM
+        raise NotASlice(reason, f"expected a complete DICOM file, got {message(error)}") from error
     if formatted:
         return dataset, []
     if not known:
-        raise NotASlice(Reason.NOT_DICOM, nothing)
+        raise NotASlice(SkipReason.NOT_DICOM, nothing)
     return dataset, ["expected 128 bytes and DICM before the data set, got the data set alone"]
 
 
@@ -312,7 +336,15 @@ def _other_class(dataset: FileDataset, storage: str) -> NotASlice:
     if not storage:
         media = text(dataset.file_meta, "MediaStorageSOPClassUID") if dataset.file_meta else ""
         if media == MediaStorageDirectoryStorage:
-            return NotASlice(Reason.DICOMDIR, "expected an image, got a directory of DICOM files")
-        return NotASlice(Reason.OTHER_CLASS, str(wrong("SOPClassUID", "CT Image Storage", None)))
-    reason = next((why for start, why in _CLASSES if storage.startswith(start)), Reason.OTHER_CLASS)
-    return NotASlice(reason, str(wrong("SOPClassUID", "CT Image Storage", UID(storage).name)))
+            return NotASlice(
+                SkipReason.DICOMDIR, "expected an image, got a directory of DICOM files"
+            )
+        return NotASlice(
+            SkipReason.OTHER_CLASS, str(element_error("SOPClassUID", "CT Image Storage", None))
+        )
+    reason = next(
+        (why for start, why in _CLASSES if storage.startswith(start)), SkipReason.OTHER_CLASS
+    )
+    return NotASlice(
+        reason, str(element_error("SOPClassUID", "CT Image Storage", UID(storage).name))
+    )

@@ -23,16 +23,16 @@ from pydicom.uid import (
 from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import (
     DAMAGE,
+    element_error,
     integer,
+    message,
     number,
     numbers,
     reraise_io,
-    said,
     tag_name,
     text,
-    wrong,
 )
-from tomolearn.dicom.headers import Header, NotASlice, Reason
+from tomolearn.dicom.headers import Header, NotASlice, SkipReason
 
 __all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "check_unit", "hounsfield_units", "pixels_of"]
 
@@ -109,7 +109,7 @@ class Pixels:
         """
         decoder = get_decoder(self.transfer_syntax)
         if not decoder.is_available:
-            raise wrong(
+            raise element_error(
                 "TransferSyntaxUID",
                 "an encoding for which a decoder is installed (remedy: pip install "
                 "'tomolearn[dicom]')",
@@ -140,7 +140,7 @@ class Pixels:
             stored, _ = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
         except DAMAGE as error:
             reraise_io(error)
-            raise wrong("PixelData", "a complete image", said(error)) from error
+            raise element_error("PixelData", "a complete image", message(error)) from error
         return stored
 
     def words(self, frame: int) -> NDArray[Any] | None:
@@ -175,12 +175,12 @@ def pixels_of(header: Header) -> Pixels:
     try:
         get_decoder(syntax)
     except NotImplementedError as error:
-        unknown = wrong("TransferSyntaxUID", "an encoding that pydicom knows", syntax.name)
-        raise NotASlice(Reason.UNREADABLE, str(unknown)) from error
+        unknown = element_error("TransferSyntaxUID", "an encoding that pydicom knows", syntax.name)
+        raise NotASlice(SkipReason.UNREADABLE, unknown) from error
     try:
         layout = _layout(header)
     except ValueError as error:
-        raise NotASlice(Reason.NO_IMAGE, str(error)) from error
+        raise NotASlice(SkipReason.NO_IMAGE, error) from error
     rows, columns, allocated, stored, signed = layout
     try:
         stream, offset, length = _pixel_data(header)
@@ -189,17 +189,21 @@ def pixels_of(header: Header) -> Pixels:
             needed = rows * columns * allocated // 8 * header.frames
             if length == _UNDEFINED or min(length, found) < needed:
                 complete = found if length == _UNDEFINED else min(length, found)
-                raise wrong("PixelData", "a complete image", f"{complete} of {needed} bytes")
+                raise element_error(
+                    "PixelData", "a complete image", f"{complete} of {needed} bytes"
+                )
             if length > needed + needed % 2:
                 header.deviations.append(
                     f"{tag_name('PixelData')}: expected {needed} bytes, got {length}"
                 )
         else:
             if length != _UNDEFINED:
-                raise wrong("PixelData", f"fragments of {syntax.name}", f"{length} plain bytes")
+                raise element_error(
+                    "PixelData", f"fragments of {syntax.name}", f"{length} plain bytes"
+                )
             length = _length_of_fragments(stream, offset)
     except ValueError as error:
-        raise NotASlice(Reason.DAMAGED, str(error)) from error
+        raise NotASlice(SkipReason.DAMAGED, error) from error
     return Pixels(
         stream, offset, length, (rows, columns), header.frames, allocated, stored, signed, syntax
     )  # fmt: skip
@@ -210,23 +214,25 @@ def _layout(header: Header) -> tuple[int, int, int, int, bool]:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         value = integer(header.dataset, keyword)
         if value is None:
-            raise wrong(keyword, "an integer", None)
+            raise element_error(keyword, "an integer", None)
         values[keyword] = value
     rows, columns, allocated, stored, signed = values.values()
     if rows < 1 or columns < 1 or rows * columns > LARGEST_IMAGE:
-        raise wrong("Rows", f"an image of 1 to {LARGEST_IMAGE} pixels", f"{rows} x {columns}")
+        raise element_error(
+            "Rows", f"an image of 1 to {LARGEST_IMAGE} pixels", f"{rows} x {columns}"
+        )
     if allocated not in (8, 16, 32):
-        raise wrong("BitsAllocated", "8, 16 or 32", allocated)
+        raise element_error("BitsAllocated", "8, 16 or 32", allocated)
     if not 1 <= stored <= allocated:
-        raise wrong("BitsStored", f"1 to {allocated}", stored)
+        raise element_error("BitsStored", f"1 to {allocated}", stored)
     if signed not in (0, 1):
-        raise wrong("PixelRepresentation", "0 or 1", signed)
+        raise element_error("PixelRepresentation", "0 or 1", signed)
     high = integer(header.dataset, "HighBit")
     if high not in (None, stored - 1):
-        raise wrong("HighBit", f"{stored - 1}", high)
+        raise element_error("HighBit", f"{stored - 1}", high)
     polarity = text(header.dataset, "PhotometricInterpretation")
     if polarity not in ("MONOCHROME1", "MONOCHROME2"):
-        raise wrong("PhotometricInterpretation", "MONOCHROME1 or MONOCHROME2", polarity)
+        raise element_error("PhotometricInterpretation", "MONOCHROME1 or MONOCHROME2", polarity)
     return rows, columns, allocated, stored, bool(signed)
 
 
@@ -244,16 +250,16 @@ def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
             )
         except DAMAGE as error:
             reraise_io(error)
-            raise wrong("PixelData", "a complete image", said(error)) from error
+            raise element_error("PixelData", "a complete image", message(error)) from error
         if raw is None:
-            raise wrong("PixelData", "the image", None)
+            raise element_error("PixelData", "the image", None)
         value = raw.value or b""
         return io.BytesIO(value), 0, len(value)
     start = stream.tell()
     head = stream.read(12)
     order = ">" if header.transfer_syntax == ExplicitVRBigEndian else "<"
     if len(head) < 12 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
-        raise wrong("PixelData", "the image", None)
+        raise element_error("PixelData", "the image", None)
     # The file may be in another type of encoding than it says, so its own bytes decide. Lengths are
     # even, so no implicit length looks like a type.
     if head[4:8] in _EXPLICIT_TYPES:
@@ -268,17 +274,19 @@ def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
         stream.seek(place)
         head = stream.read(8)
         if len(head) < 8:
-            raise wrong("PixelData", "a complete image", f"{count} fragments without an end")
+            raise element_error(
+                "PixelData", "a complete image", f"{count} fragments without an end"
+            )
         group, element, length = struct.unpack("<HHI", head)
         kind = group << 16 | element
         if kind == _END_OF_ITEMS:
             break
         if kind != _ITEM or length == _UNDEFINED:
-            raise wrong("PixelData", "a complete image", f"a broken fragment after {count}")
+            raise element_error("PixelData", "a complete image", f"a broken fragment after {count}")
         place += 8 + length
         count += 1
     if count < 2:  # the first is the table of offsets
-        raise wrong("PixelData", "the image", None)
+        raise element_error("PixelData", "the image", None)
     return place - offset
 
 
@@ -312,7 +320,7 @@ def hounsfield_units(
     hounsfield[padding] = AIR
     low, high = float(hounsfield.min()), float(hounsfield.max())
     if not -HOUNSFIELD_LIMIT <= low <= high <= HOUNSFIELD_LIMIT:
-        raise wrong(
+        raise element_error(
             "RescaleSlope",
             f"Hounsfield units from {-HOUNSFIELD_LIMIT:g} to {HOUNSFIELD_LIMIT:g}",
             f"{low:g} to {high:g} by slope {slope:g} and intercept {intercept:g}",
@@ -333,7 +341,9 @@ def check_unit(header: Header, frame: int) -> None:
     places = header.places(frame, "PixelValueTransformationSequence")
     unit = next((found for place in places if (found := text(place, "RescaleType"))), "HU")
     if unit.upper() != "HU":
-        raise NotASlice(Reason.NO_HOUNSFIELD_UNITS, str(wrong("RescaleType", "HU", unit)))
+        raise NotASlice(
+            SkipReason.NO_HOUNSFIELD_UNITS, str(element_error("RescaleType", "HU", unit))
+        )
 
 
 def _rescaling(header: Header, frame: int) -> tuple[float, float]:
@@ -343,13 +353,15 @@ def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         found = [value for place in places if (value := number(place, keyword)) is not None]
         if not found:
-            raise wrong(keyword, "a finite number", None)
+            raise element_error(keyword, "a finite number", None)
         values.append(found[0])
     slope, intercept = values
     if not SLOPES[0] <= slope <= SLOPES[1]:
-        raise wrong("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
+        raise element_error("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
     if abs(intercept) > HOUNSFIELD_LIMIT:
-        raise wrong("RescaleIntercept", f"at most {HOUNSFIELD_LIMIT:g} HU", f"{intercept:g}")
+        raise element_error(
+            "RescaleIntercept", f"at most {HOUNSFIELD_LIMIT:g} HU", f"{intercept:g}"
+        )
     return slope, intercept
 
 
@@ -378,7 +390,7 @@ def _padding_bounds(header: Header) -> tuple[int, int] | None:
             "first is taken"
         )
     if not found[0].is_integer():
-        raise wrong("PixelPaddingValue", "an integer", f"{found[0]:g}")
+        raise element_error("PixelPaddingValue", "an integer", f"{found[0]:g}")
     value = int(found[0])
     limit = integer(header.dataset, "PixelPaddingRangeLimit")
     return value, value if limit is None else limit

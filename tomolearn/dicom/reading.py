@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.dicom.elements import DicomWarning, text, wrong
+from tomolearn.dicom.elements import DicomWarning, element_error, text
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
 from tomolearn.dicom.slices import SliceInfo, instance_number, pixel_spacing
@@ -104,7 +104,7 @@ def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
         ("Rows", ct.hounsfield.shape, one.shape),
     ):
         if found != known:
-            error = wrong(keyword, f"{known}, as when the series was found", found)
+            error = element_error(keyword, f"{known}, as when the series was found", found)
             raise TomolearnError(f"{one.path}: {error}")
     _tell_deviations(ct, one.path, strict=strict)
     return ct
@@ -145,7 +145,7 @@ def _slice(header: Header, frame: int | None) -> CTSlice:
 
 def _index(header: Header, frame: int | None) -> int:
     if frame is None and header.frames != 1:
-        raise wrong("NumberOfFrames", "one frame", header.frames)
+        raise element_error("NumberOfFrames", "one frame", header.frames)
     if frame is not None and not 0 <= frame < header.frames:
         raise TomolearnError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
     return frame or 0

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.dicom.geometry import (
+from tomolearn.dicom.reading import CTSlice, read_listed
+from tomolearn.dicom.slices import SeriesAttributes, SliceInfo
+from tomolearn.dicom.stack_geometry import (
     IRREGULAR,
     Finding,
     affine_of,
@@ -17,8 +19,6 @@ from tomolearn.dicom.geometry import (
     sort,
     step_of,
 )
-from tomolearn.dicom.reading import CTSlice, read_listed
-from tomolearn.dicom.slices import Identity, SliceInfo
 
 __all__ = ["Series", "Volume", "make_series"]
 
@@ -49,7 +49,7 @@ class Series:
 
     Parameters
     ----------
-    identity : Identity
+    attributes : SeriesAttributes
         What its slices have in common; its fields can be had from the series too, the identifier
         of the series as `uid`.
     slices : tuple of SliceInfo
@@ -58,7 +58,7 @@ class Series:
         What is odd about it.
     """
 
-    identity: Identity
+    attributes: SeriesAttributes
     slices: tuple[SliceInfo, ...]
     findings: tuple[Finding, ...] = ()
 
@@ -68,57 +68,57 @@ class Series:
     @property
     def uid(self) -> str:
         """SeriesInstanceUID."""
-        return self.identity.series_uid
+        return self.attributes.series_uid
 
     @property
     def study_uid(self) -> str:
         """StudyInstanceUID."""
-        return self.identity.study_uid
+        return self.attributes.study_uid
 
     @property
     def patient_id(self) -> str:
         """PatientID."""
-        return self.identity.patient_id
+        return self.attributes.patient_id
 
     @property
     def frame_of_reference_uid(self) -> str:
         """FrameOfReferenceUID."""
-        return self.identity.frame_of_reference_uid
+        return self.attributes.frame_of_reference_uid
 
     @property
     def series_number(self) -> int | None:
         """SeriesNumber."""
-        return self.identity.series_number
+        return self.attributes.series_number
 
     @property
     def description(self) -> str:
         """SeriesDescription."""
-        return self.identity.description
+        return self.attributes.description
 
     @property
     def study_description(self) -> str:
         """StudyDescription."""
-        return self.identity.study_description
+        return self.attributes.study_description
 
     @property
     def body_part(self) -> str:
         """BodyPartExamined."""
-        return self.identity.body_part
+        return self.attributes.body_part
 
     @property
     def manufacturer(self) -> str:
         """Manufacturer of the scanner."""
-        return self.identity.manufacturer
+        return self.attributes.manufacturer
 
     @property
     def model(self) -> str:
         """ManufacturerModelName of the scanner."""
-        return self.identity.model
+        return self.attributes.model
 
     @property
     def kernel(self) -> str:
         """ConvolutionKernel of the reconstruction."""
-        return self.identity.kernel
+        return self.attributes.kernel
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -197,7 +197,7 @@ class Series:
             )
 
 
-def make_series(slices: Sequence[SliceInfo], identities: Sequence[Identity]) -> Series:
-    """Return the series of slices in any order, each with its own identity."""
+def make_series(slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]) -> Series:
+    """Return the series of slices in any order, each with its own attributes."""
     ordered = sort(slices)
-    return Series(identities[0], ordered, examine(ordered, identities))
+    return Series(attributes[0], ordered, examine(ordered, attributes))

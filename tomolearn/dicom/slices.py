@@ -8,17 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from tomolearn.dicom.elements import integer, number, numbers, tag_name, text, texts, wrong
-from tomolearn.dicom.headers import Header, NotASlice, Reason
+from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
+from tomolearn.dicom.headers import Header, NotASlice, SkipReason
 from tomolearn.dicom.pixels import Pixels
 
 __all__ = [
     "FARTHEST",
-    "Identity",
+    "SeriesAttributes",
     "SliceInfo",
-    "identity_of",
     "instance_number",
     "pixel_spacing",
+    "series_attributes",
     "slices_of",
 ]
 
@@ -76,7 +76,7 @@ class SliceInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SeriesAttributes:
     """What the slices of a series have in common; empty texts where the file does not say."""
 
     series_uid: str
@@ -93,7 +93,7 @@ class Identity:
     kernel: str = ""
 
 
-def identity_of(header: Header) -> Identity:
+def series_attributes(header: Header) -> SeriesAttributes:
     """Return to which series a file belongs.
 
     Raises
@@ -108,13 +108,15 @@ def identity_of(header: Header) -> Identity:
         ("SOPInstanceUID", text(dataset, "SOPInstanceUID")),
     ):
         if not found:
-            raise NotASlice(Reason.NO_IDENTIFIER, str(wrong(keyword, "an identifier", None)))
+            raise NotASlice(
+                SkipReason.NO_IDENTIFIER, str(element_error(keyword, "an identifier", None))
+            )
     try:
         number_in_study = integer(dataset, "SeriesNumber")
     except ValueError as error:
         header.deviations.append(str(error))
         number_in_study = None
-    return Identity(
+    return SeriesAttributes(
         series,
         study_uid=text(dataset, "StudyInstanceUID"),
         patient_id=text(dataset, "PatientID"),
@@ -160,9 +162,9 @@ def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ..
                 )
             )
     except ValueError as error:
-        raise NotASlice(Reason.NO_GEOMETRY, str(error)) from error
+        raise NotASlice(SkipReason.NO_GEOMETRY, error) from error
     if not found:
-        raise NotASlice(Reason.LOCALIZER, f"{tag_name('FrameType')}: expected an axial image")
+        raise NotASlice(SkipReason.LOCALIZER, f"{tag_name('FrameType')}: expected an axial image")
     return tuple(found)
 
 
@@ -176,7 +178,7 @@ def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
     """
     found = _numbers(header, frame, "PixelSpacing", "PixelMeasuresSequence")
     if found is None or len(found) != 2 or not all(_PIXELS[0] <= d <= _PIXELS[1] for d in found):
-        raise wrong("PixelSpacing", "two positive lengths in mm", _shown(found))
+        raise element_error("PixelSpacing", "two positive lengths in mm", _shown(found))
     return found[0], found[1]
 
 
@@ -192,7 +194,7 @@ def instance_number(header: Header) -> int | None:
 def _position(header: Header, frame: int) -> tuple[float, float, float]:
     found = _numbers(header, frame, "ImagePositionPatient", "PlanePositionSequence")
     if found is None or len(found) != 3 or not all(abs(x) <= FARTHEST for x in found):
-        raise wrong("ImagePositionPatient", "three coordinates in mm", _shown(found))
+        raise element_error("ImagePositionPatient", "three coordinates in mm", _shown(found))
     return found[0], found[1], found[2]
 
 
@@ -205,7 +207,7 @@ def _orientation(header: Header, frame: int) -> tuple[float, float, float, float
         )  # fmt: skip
         if all(abs(product) <= 2 * _COSINES for product in products):
             return found[0], found[1], found[2], found[3], found[4], found[5]
-    raise wrong("ImageOrientationPatient", "two perpendicular unit vectors", _shown(found))
+    raise element_error("ImageOrientationPatient", "two perpendicular unit vectors", _shown(found))
 
 
 def _is_scout(header: Header, frame: int) -> bool:

@@ -31,7 +31,7 @@ from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.data.lidc.splits import PatientSplit
 
 if TYPE_CHECKING:
-    from tomolearn.dicom import Catalogue, Series
+    from tomolearn.dicom import Series, SeriesIndex
 
 __all__ = ["CacheReport", "SliceSelection", "write_slices"]
 
@@ -255,7 +255,7 @@ class _Writer:
             file.attrs["notes"] = json.dumps(asdict(notes))
 
     def _write_patient(
-        self, file: Any, part: str, series: list[Series], catalogue: Catalogue, notes: _Notes
+        self, file: Any, part: str, series: list[Series], catalogue: SeriesIndex, notes: _Notes
     ) -> None:
         chosen: list[tuple[Series, list[Consensus], int]] = []
         for one in series:
@@ -286,7 +286,7 @@ class _Writer:
                 if values is not None:
                     storage.append(file, values)
 
-    def _nodules(self, series: Series, catalogue: Catalogue) -> list[Consensus]:
+    def _nodules(self, series: Series, catalogue: SeriesIndex) -> list[Consensus]:
         if not self.selection.needs_annotations:
             return []
         annotations = self.annotations.read(series, catalogue)

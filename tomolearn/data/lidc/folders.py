@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_annotations
 
 if TYPE_CHECKING:
-    from tomolearn.dicom import Catalogue, Series
+    from tomolearn.dicom import Series, SeriesIndex
 
 __all__ = ["AnnotationFiles", "PatientFolder", "find_patients", "state"]
 
@@ -47,7 +47,7 @@ class PatientFolder:
         """The patient's ID, if the folder is called after it."""
         return self.path.name if _PATIENT.fullmatch(self.path.name) else None
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> SeriesIndex:
         """Return its CT series and what else is in it, from the files' headers."""
         from tomolearn.dicom import find_series
 
@@ -130,16 +130,16 @@ class AnnotationFiles:
                 raise NotADirectoryError(f"{folder}: expected a folder of XML files")
             self._paths = self._by_series(sorted(folder.rglob("*.xml")))
 
-    def of(self, series: Series, catalogue: Catalogue) -> Path | None:
+    def of(self, series: Series, catalogue: SeriesIndex) -> Path | None:
         """Return a series' file: that of its own folder, else of the tree; None if it has none."""
         return self.in_folder(catalogue).get(series.uid) or self._paths.get(series.uid)
 
-    def in_folder(self, catalogue: Catalogue) -> Mapping[str, Path]:
+    def in_folder(self, catalogue: SeriesIndex) -> Mapping[str, Path]:
         """Return the XML files among a patient's files, by series."""
-        others = (left.path for left in catalogue.left_out)
+        others = (left.path for left in catalogue.skipped)
         return self._by_series(path for path in others if path.suffix.lower() == ".xml")
 
-    def read(self, series: Series, catalogue: Catalogue) -> Annotations | None:
+    def read(self, series: Series, catalogue: SeriesIndex) -> Annotations | None:
         """Return a series' annotations; None if it has none, or none that can be read."""
         path = self.of(series, catalogue)
         if path is None:

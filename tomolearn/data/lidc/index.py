@@ -17,7 +17,7 @@ from tomolearn.data.lidc.masks import SlicePositions, cluster_nodules
 from tomolearn.data.lidc.splits import PatientSplit
 
 if TYPE_CHECKING:
-    from tomolearn.dicom import Catalogue, Series
+    from tomolearn.dicom import Series, SeriesIndex
 
 __all__ = ["LIDCIndex", "SeriesRecord", "build_index"]
 
@@ -163,7 +163,7 @@ def build_index(
         records += [_record(series, catalogue, folder, files, split) for series in catalogue.series]
         annotations = set(files.in_folder(catalogue).values())
         left_out.update(
-            str(left.reason) for left in catalogue.left_out if left.path not in annotations
+            str(left.reason) for left in catalogue.skipped if left.path not in annotations
         )
         if progress is not None:
             progress(done, len(folders))
@@ -178,7 +178,7 @@ def build_index(
 
 def _record(
     series: Series,
-    catalogue: Catalogue,
+    catalogue: SeriesIndex,
     folder: PatientFolder,
     files: AnnotationFiles,
     split: PatientSplit,

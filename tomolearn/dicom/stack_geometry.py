@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.dicom.slices import Identity, SliceInfo
+from tomolearn.dicom.slices import SeriesAttributes, SliceInfo
 
 __all__ = ["IRREGULAR", "Finding", "FindingKind", "affine_of", "examine", "sort", "step_of"]
 
@@ -110,17 +110,19 @@ def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
     )
 
 
-def examine(slices: Sequence[SliceInfo], identities: Sequence[Identity]) -> tuple[Finding, ...]:
+def examine(
+    slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]
+) -> tuple[Finding, ...]:
     """Return what is odd about sorted slices.
 
     Parameters
     ----------
     slices : sequence of SliceInfo
         As `sort` returns them.
-    identities : sequence of Identity
+    attributes : sequence of SeriesAttributes
         To what the files say that they belong, in any order.
     """
-    found = [*_mixed_identities(identities), *_mixed_slices(slices)]
+    found = [*_mixed_frames_of_reference(attributes), *_mixed_slices(slices)]
     if not any(finding.kind in _MIXED for finding in found):
         found += _distances(slices)
         found += _directions(slices)
@@ -174,9 +176,9 @@ def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(normal / np.linalg.norm(normal))
 
 
-def _mixed_identities(identities: Sequence[Identity]) -> list[Finding]:
+def _mixed_frames_of_reference(attributes: Sequence[SeriesAttributes]) -> list[Finding]:
     found = []
-    frames = sorted({one.frame_of_reference_uid for one in identities})
+    frames = sorted({one.frame_of_reference_uid for one in attributes})
     if len(frames) > 1:
         found.append(
             Finding(

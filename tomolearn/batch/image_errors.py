@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from tomolearn.dicom import body_mask
 
-__all__ = ["DATA_RANGE", "Agreement", "SeriesAgreement", "compare"]
+__all__ = ["DATA_RANGE", "SeriesErrors", "SliceErrors", "slice_errors"]
 
 DATA_RANGE = 2000.0
 """Of PSNR and SSIM, in HU: air to dense bone. Scores of different slices are comparable."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class SliceErrors:
     """Errors of one slice within the body.
 
     Parameters
@@ -43,7 +43,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class SeriesAgreement:
+class SeriesErrors:
     """Errors of a series within the body; None where no slice has one.
 
     Parameters
@@ -64,7 +64,7 @@ class SeriesAgreement:
     ssim: float | None
 
     @classmethod
-    def of(cls, slices: Iterable[Agreement]) -> SeriesAgreement:
+    def of(cls, slices: Iterable[SliceErrors]) -> SeriesErrors:
         """Sum up slices."""
         measured = list(slices)
         pixels = sum(one.pixels for one in measured)
@@ -82,9 +82,9 @@ class SeriesAgreement:
         return asdict(self)
 
 
-def compare(
+def slice_errors(
     found: NDArray[np.float32], source: NDArray[np.float32], padding: NDArray[np.bool_]
-) -> Agreement:
+) -> SliceErrors:
     """Measure a reconstruction against the slice that was scanned.
 
     Parameters
@@ -105,6 +105,6 @@ def compare(
     if min(truth.shape) >= 7:
         pair = (torch.from_numpy(np.ascontiguousarray(values)) for values in (found, truth))
         similarity = float(ssim(*pair, data_range=DATA_RANGE))
-    return Agreement(
+    return SliceErrors(
         int(inside.sum()), float(error.sum()), float(np.square(error).sum()), similarity
     )

@@ -13,7 +13,7 @@ from pydicom.tag import BaseTag, Tag
 
 from tomolearn.dicom.elements import DAMAGE, text, texts
 
-__all__ = ["as_read", "assign", "copied", "put"]
+__all__ = ["copy_element", "copy_elements", "keep_raw_encoding", "set_elements"]
 
 _TEXT: Final = frozenset(
     {
@@ -69,7 +69,7 @@ _REFERENCES: Final = frozenset(
 )  # fmt: skip
 
 
-def copied(dataset: Dataset) -> Dataset:
+def copy_elements(dataset: Dataset) -> Dataset:
     """Return a data set with what a derived image takes over, in explicit VR little endian.
 
     Text keeps its bytes, whatever character set they are in. Left out are private elements, which
@@ -79,18 +79,18 @@ def copied(dataset: Dataset) -> Dataset:
     """
     result = Dataset()
     for tag in sorted(dataset.keys()):
-        put(result, dataset, tag)
-    return as_read(result)
+        copy_element(result, dataset, tag)
+    return keep_raw_encoding(result)
 
 
-def assign(dataset: Dataset, **elements: Any) -> None:
+def set_elements(dataset: Dataset, **elements: Any) -> None:
     """Set elements by keyword, without a look at what they were, which may be unreadable."""
     for keyword, value in elements.items():
         tag = Tag(keyword)
         dataset.add_new(tag, dictionary_VR(tag), value)
 
 
-def as_read(dataset: Dataset) -> Dataset:
+def keep_raw_encoding(dataset: Dataset) -> Dataset:
     """Say of a data set made of raw elements that their bytes are to be written as they are."""
     found = texts(dataset, "SpecificCharacterSet")
     encodings = convert_encodings(list(found)) if found else default_encoding
@@ -98,8 +98,8 @@ def as_read(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def put(dataset: Dataset, source: Dataset, tag: BaseTag) -> None:
-    """Copy one element as `copied` does, if the source has it."""
+def copy_element(dataset: Dataset, source: Dataset, tag: BaseTag) -> None:
+    """Copy one element as `copy_elements` does, if the source has it."""
     if tag not in source or tag in _DROPPED or tag in _ENHANCED or _is_dropped_group(tag):
         return
     element = _copied_element(source, tag)
@@ -153,7 +153,7 @@ def _copied_item(item: Dataset) -> Dataset:
         element = _copied_element(item, tag)
         if element is not None:
             result[tag] = element
-    return as_read(result)
+    return keep_raw_encoding(result)
 
 
 def _little_endian(element: RawDataElement, named: str | None) -> RawDataElement | None:

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 import distributed
-import tomolearn.batch.warm
-import tomolearn.batch.work
+import tomolearn.batch.preload
 from tomolearn.batch import BatchSettings
-from tomolearn.batch.chunks import attempt, chunks_of
-from tomolearn.batch.naming import derivation
+from tomolearn.batch.chunks import chunks_of
+from tomolearn.batch.derivation_text import derivation_of
+from tomolearn.batch.worker import run_on_worker
 from tomolearn.dicom import DerivedSeries, find_series
 from tomolearn.kernels import joseph as kernels
 
@@ -25,9 +25,9 @@ from tomolearn.kernels import joseph as kernels
 settings = BatchSettings()
 modules = set(sys.modules)
 compiled = [len(kernels.project.signatures), len(kernels.gather.signatures)]
-derived = DerivedSeries(series, derivation(settings, series))
+derived = DerivedSeries(series, derivation_of(settings, series))
 (chunk,) = chunks_of(derived, settings, Path(sys.argv[2]))
-outcome = attempt(chunk)
+outcome = run_on_worker(chunk)
 print(len(outcome.record["slices"]), "slices")
 print(*sorted(set(sys.modules) - modules), "modules")
 after = [len(kernels.project.signatures), len(kernels.gather.signatures)]

@@ -11,10 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from tomolearn.dicom import IRREGULAR, FindingKind, Series, SliceInfo
 from tomolearn.dicom.series import make_series
-from tomolearn.dicom.slices import Identity
+from tomolearn.dicom.slices import SeriesAttributes
 
 Kind = FindingKind
-IDENTITY = Identity("1.2.3", "1.2", "P1", "1.9")
+IDENTITY = SeriesAttributes("1.2.3", "1.2", "P1", "1.9")
 
 
 def infos(
@@ -30,7 +30,7 @@ def infos(
     ]  # fmt: skip
 
 
-def series(slices: Sequence[SliceInfo], *identities: Identity) -> Series:
+def series(slices: Sequence[SliceInfo], *identities: SeriesAttributes) -> Series:
     return make_series(slices, identities or [IDENTITY])
 
 
@@ -219,7 +219,7 @@ def test_mixed_size_and_pixel_spacing() -> None:
 
 
 def test_mixed_frames_of_reference_have_no_distances() -> None:
-    other = Identity("1.2.3", "1.2", "P1", "1.8")
+    other = SeriesAttributes("1.2.3", "1.2", "P1", "1.8")
     found = series(infos([*along_z(3), *along_z(3)]), IDENTITY, other)
     assert "positions cannot be compared" in only(found, Kind.MIXED_FRAME_OF_REFERENCE)
     with pytest.raises(ValueError, match="mixed frame of reference"):

@@ -7,12 +7,12 @@ import hashlib
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import Derivation, Series
 
-__all__ = ["derivation"]
+__all__ = ["derivation_of"]
 
 _SH, _LO = 16, 64  # longest texts of DICOM's value representations
 
 
-def derivation(settings: BatchSettings, source: Series) -> Derivation:
+def derivation_of(settings: BatchSettings, source: Series) -> Derivation:
     """Return the derivation that the settings stand for.
 
     Its settings name the slices of the source, so that a series to which slices were added since

@@ -1,6 +1,6 @@
-"""Loads all that a worker needs for its first slice, when it is imported.
+"""Preloading of all that a worker needs for its first slice, on import.
 
-For the process that workers are copies of, see `_core.forkserver`: libraries that are imported when
+For the process that workers are forked from, see `forkserver`: libraries that are imported when
 first needed, and compiled kernels from the disk, are then there once and for all of them.
 """
 
@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tomolearn.batch.agreement import compare
+from tomolearn.batch.image_errors import slice_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
 from tomolearn.batch.thumbnails import write_thumbnail
+from tomolearn.batch.work import run_chunk
+from tomolearn.batch.worker import run_on_worker
 from tomolearn.dicom import CTSlice
 
-__all__: list[str] = []
+__all__ = ["run_chunk", "run_on_worker"]
 
 
 def _process_a_slice() -> None:
@@ -28,7 +30,7 @@ def _process_a_slice() -> None:
     hounsfield = np.zeros((8, 8), np.float32)
     ct = CTSlice(hounsfield, (40.0, 40.0), hounsfield < 0)
     (image,) = process([ct], BatchSettings("fbp", {}, SimulatedScan(views=8)))
-    compare(image, ct.hounsfield, ct.padding)
+    slice_errors(image, ct.hounsfield, ct.padding)
     with tempfile.TemporaryDirectory() as folder:
         write_thumbnail(Path(folder, "thumbnail.png"), ct, image)
 

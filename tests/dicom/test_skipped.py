@@ -18,24 +18,24 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tomolearn.dicom import DicomWarning, Reason, find_series, read_slice
+from tomolearn.dicom import DicomWarning, SkipReason as Reason, find_series, read_slice
 
 ORIGIN = (0.0, 0.0, 0.0)
 
 
-def left_out(path: Path) -> tuple[Reason, str]:
+def skipped(path: Path) -> tuple[Reason, str]:
     """Return why the only file below `path` is in no series."""
-    catalogue = find_series(path)
-    assert catalogue.series == ()
-    (one,) = catalogue.left_out
-    assert catalogue.counts == {str(one.reason): 1}
+    series_index = find_series(path)
+    assert series_index.series == ()
+    (one,) = series_index.skipped
+    assert series_index.counts == {str(one.reason): 1}
     return one.reason, one.detail
 
 
 def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
     dataset = enhanced_image(along_z(3))
     del dataset.PerFrameFunctionalGroupsSequence[2]
-    reason, detail = left_out(write(tmp_path / "e.dcm", dataset))
+    reason, detail = skipped(write(tmp_path / "e.dcm", dataset))
     assert reason == Reason.NO_GEOMETRY
     assert detail == "PerFrameFunctionalGroupsSequence (5200,9230): expected 3 items, got 2"
 
@@ -48,7 +48,11 @@ def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
             Reason.SECONDARY_CAPTURE,
             "SOPClassUID (0008,0016): expected CT Image Storage, got Secondary Capture Image Stor",
         ),
-        ({"SOPClassUID": ComprehensiveSRStorage}, Reason.STRUCTURED_REPORT, "got Comprehensive SR"),
+        (
+            {"SOPClassUID": ComprehensiveSRStorage},
+            Reason.STRUCTURED_REPORT,
+            "got Comprehensive SR",
+        ),
         (
             {"SOPClassUID": GrayscaleSoftcopyPresentationStateStorage},
             Reason.PRESENTATION_STATE,
@@ -61,26 +65,58 @@ def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
             Reason.LOCALIZER,
             r"ImageType (0008,0008): expected an axial image, got ORIGINAL\PRIMARY\LOCALIZER",
         ),
-        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, Reason.SECONDARY_CAPTURE, "SCREE"),
-        ({"SamplesPerPixel": 3}, Reason.NO_IMAGE, "SamplesPerPixel (0028,0002): expected 1, grey"),
+        (
+            {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
+            Reason.SECONDARY_CAPTURE,
+            "SCREE",
+        ),
+        (
+            {"SamplesPerPixel": 3},
+            Reason.NO_IMAGE,
+            "SamplesPerPixel (0028,0002): expected 1, grey",
+        ),
         (
             {"NumberOfFrames": "2"},
             Reason.NO_IMAGE,
             "NumberOfFrames (0028,0008): expected one frame",
         ),
-        ({"Rows": 0}, Reason.NO_IMAGE, "Rows (0028,0010): expected an image of 1 to 67108864 pix"),
+        (
+            {"Rows": 0},
+            Reason.NO_IMAGE,
+            "Rows (0028,0010): expected an image of 1 to 67108864 pix",
+        ),
         ({"Rows": 65535, "Columns": 65535}, Reason.NO_IMAGE, "got 65535 x 65535"),
-        ({"BitsAllocated": 12}, Reason.NO_IMAGE, "BitsAllocated (0028,0100): expected 8, 16 or 32"),
-        ({"BitsStored": 17}, Reason.NO_IMAGE, "BitsStored (0028,0101): expected 1 to 16, got 17"),
+        (
+            {"BitsAllocated": 12},
+            Reason.NO_IMAGE,
+            "BitsAllocated (0028,0100): expected 8, 16 or 32",
+        ),
+        (
+            {"BitsStored": 17},
+            Reason.NO_IMAGE,
+            "BitsStored (0028,0101): expected 1 to 16, got 17",
+        ),
         ({"HighBit": 11}, Reason.NO_IMAGE, "HighBit (0028,0102): expected 15, got 11"),
-        ({"PixelRepresentation": 2}, Reason.NO_IMAGE, "PixelRepresentation (0028,0103): expected"),
+        (
+            {"PixelRepresentation": 2},
+            Reason.NO_IMAGE,
+            "PixelRepresentation (0028,0103): expected",
+        ),
         (
             {"PhotometricInterpretation": "PALETTE COLOR"},
             Reason.NO_IMAGE,
             "PhotometricInterpretation (0028,0004): expected MONOCHROME1 or MONOCHROME2, got PAL",
         ),
-        ({"SeriesInstanceUID": None}, Reason.NO_IDENTIFIER, "SeriesInstanceUID (0020,000E): expe"),
-        ({"ImagePositionPatient": None}, Reason.NO_GEOMETRY, "ImagePositionPatient (0020,0032)"),
+        (
+            {"SeriesInstanceUID": None},
+            Reason.NO_IDENTIFIER,
+            "SeriesInstanceUID (0020,000E): expe",
+        ),
+        (
+            {"ImagePositionPatient": None},
+            Reason.NO_GEOMETRY,
+            "ImagePositionPatient (0020,0032)",
+        ),
         (
             {"ImagePositionPatient": ["0", "0", "1e6"]},
             Reason.NO_GEOMETRY,
@@ -91,8 +127,16 @@ def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
             Reason.NO_GEOMETRY,
             "ImageOrientationPatient (0020,0037): expected two perpendicular unit vectors, got 1",
         ),
-        ({"ImageOrientationPatient": ["1", "0", "0"]}, Reason.NO_GEOMETRY, "ImageOrientationPat"),
-        ({"PixelSpacing": ["0.7", "-0.5"]}, Reason.NO_GEOMETRY, r"two positive lengths in mm, got"),
+        (
+            {"ImageOrientationPatient": ["1", "0", "0"]},
+            Reason.NO_GEOMETRY,
+            "ImageOrientationPat",
+        ),
+        (
+            {"PixelSpacing": ["0.7", "-0.5"]},
+            Reason.NO_GEOMETRY,
+            r"two positive lengths in mm, got",
+        ),
         ({"PixelSpacing": ["1e5", "1e5"]}, Reason.NO_GEOMETRY, r"PixelSpacing (0028,0030)"),
         (
             {"RescaleType": "US"},
@@ -104,7 +148,7 @@ def test_functional_groups_that_do_not_fit_the_frames(tmp_path: Path) -> None:
 def test_reasons_to_leave_a_dicom_file_out(
     elements: dict[str, Any], reason: Reason, detail: str, tmp_path: Path
 ) -> None:
-    found, said = left_out(write(tmp_path / "a.dcm", ct_image(0, ORIGIN, **elements)))
+    found, said = skipped(write(tmp_path / "a.dcm", ct_image(0, ORIGIN, **elements)))
     assert found == reason
     assert detail in said
 
@@ -113,7 +157,7 @@ def test_a_frame_in_another_unit_is_found_before_it_is_read(tmp_path: Path) -> N
     dataset = enhanced_image(along_z(3))
     frame = dataset.PerFrameFunctionalGroupsSequence[2]
     frame.PixelValueTransformationSequence[0].RescaleType = "Z_EFF"
-    found, said = left_out(write(tmp_path / "a.dcm", dataset))
+    found, said = skipped(write(tmp_path / "a.dcm", dataset))
     assert found == Reason.NO_HOUNSFIELD_UNITS
     assert said.endswith("expected HU, got Z_EFF")
     # it is what it ought to be, and not damaged
@@ -135,19 +179,19 @@ def test_hounsfield_units_by_any_name(unit: str | None, tmp_path: Path) -> None:
 def test_files_that_are_no_dicom(contents: bytes, tmp_path: Path) -> None:
     path = tmp_path / "looks-like.dcm"
     path.write_bytes(contents)
-    assert left_out(path)[0] == Reason.NOT_DICOM
+    assert skipped(path)[0] == Reason.NOT_DICOM
 
 
 def test_directory_of_dicom_files(tmp_path: Path) -> None:
     source = get_testdata_file("dicomdirtests/DICOMDIR", download=False)
-    assert left_out(Path(shutil.copy(source, tmp_path)))[0] == Reason.DICOMDIR
+    assert skipped(Path(shutil.copy(source, tmp_path)))[0] == Reason.DICOMDIR
 
 
 def test_file_that_ends_early_is_found_without_reading_its_pixels(tmp_path: Path) -> None:
     (path,) = write_series(tmp_path, [ORIGIN])
     complete = path.read_bytes()
     path.write_bytes(complete[:-10])
-    reason, detail = left_out(path)
+    reason, detail = skipped(path)
     assert reason == Reason.DAMAGED
     assert detail == "PixelData (7FE0,0010): expected a complete image, got 86 of 96 bytes"
 
@@ -160,7 +204,7 @@ def test_compressed_file_that_ends_early(tmp_path: Path) -> None:
     assert len(find_series(path).series) == 1
     for lost in (1, 8, 9, 40):
         path.write_bytes(complete[:-lost])
-        assert left_out(path)[0] == Reason.DAMAGED
+        assert skipped(path)[0] == Reason.DAMAGED
 
 
 @pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
@@ -169,8 +213,8 @@ def test_no_end_of_a_file_can_be_lost_unseen(tmp_path: Path) -> None:
     complete = path.read_bytes()
     for length in range(0, len(complete), 7):
         path.write_bytes(complete[:length])
-        catalogue = find_series(path)
-        assert (len(catalogue.series), len(catalogue.left_out)) == (0, 1)
+        series_index = find_series(path)
+        assert (len(series_index.series), len(series_index.skipped)) == (0, 1)
 
 
 def test_data_set_without_preamble_is_read(tmp_path: Path) -> None:
@@ -186,7 +230,7 @@ def test_data_set_without_preamble_is_read(tmp_path: Path) -> None:
 
 def test_pipe_does_not_stop_the_search(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    reason, detail = left_out(tmp_path)
+    reason, detail = skipped(tmp_path)
     assert reason == Reason.UNREADABLE
     assert "expected a file, got a pipe, socket or device" in detail
     with pytest.raises(OSError, match="pipe: expected a file"):

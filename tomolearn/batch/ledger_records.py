@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tomolearn.batch.agreement import Agreement, SeriesAgreement
+from tomolearn.batch.image_errors import SeriesErrors, SliceErrors
 from tomolearn.batch.settings import BatchSettings
-from tomolearn.dicom import Catalogue, LeftOut, Series
+from tomolearn.dicom import Series, SeriesIndex, SkippedFile
 
-__all__ = ["DONE", "FAILED", "INCOMPLETE", "left_out_record", "run_record", "series_record"]
+__all__ = ["DONE", "FAILED", "INCOMPLETE", "run_record", "series_record", "skipped_record"]
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """All slices are there, some are lost, or none is there and the series has no output."""
@@ -23,28 +23,28 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_record(catalogue: Catalogue, settings: BatchSettings, version: str) -> dict[str, Any]:
+def run_record(series_index: SeriesIndex, settings: BatchSettings, version: str) -> dict[str, Any]:
     """Return the record that begins a run."""
     return {
         "event": "run",
         "time": _now(),
         "version": version,
-        "source": str(catalogue.root),
-        "files": catalogue.n_files,
-        "left_out": {str(reason): n for reason, n in sorted(catalogue.counts.items())},
-        "series": len(catalogue.series),
+        "source": str(series_index.root),
+        "files": series_index.n_files,
+        "left_out": {str(reason): n for reason, n in sorted(series_index.counts.items())},
+        "series": len(series_index.series),
         "settings": settings.to_dict(),
         "digest": settings.digest(),
     }
 
 
-def left_out_record(left_out: LeftOut, root: Path) -> dict[str, Any]:
+def skipped_record(skipped: SkippedFile, root: Path) -> dict[str, Any]:
     """Return the record of a file that belongs to no series."""
     return {
         "event": "left out",
-        "path": relative(left_out.path, root),
-        "reason": str(left_out.reason),
-        "detail": left_out.detail,
+        "path": relative(skipped.path, root),
+        "reason": str(skipped.reason),
+        "detail": skipped.detail,
     }
 
 
@@ -75,7 +75,7 @@ def series_record(
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
-    agreement = SeriesAgreement.of(Agreement(**one["agreement"]) for one in slices)
+    agreement = SeriesErrors.of(SliceErrors(**one["agreement"]) for one in slices)
     status = FAILED if not slices else INCOMPLETE if lost else DONE
     return {
         "event": "series",
