@@ -164,9 +164,9 @@ def test_within_border() -> None:
         (("--input", __file__), "test_demo.py: expected a DICOM file"),
         (("--window", 100, -100), "--window: expected an increasing pair, got 100 -100"),
         (("--photons", -5), "photons: expected positive numbers, got -5"),
-        (("--electronic-std", "nan"), "electronic_std"),
+        (("--electronic-std", "nan"), "--electronic-std: "),
         (("--weight", -1), "weight: expected a non-negative number, got -1.0"),
-        (("--frequency-scaling", 0), "frequency_scaling: expected a positive number, got 0.0"),
+        (("--frequency-scaling", 0), "--frequency-scaling: expected a positive number, got 0.0"),
         (("--views", 0), "--views"),
     ],
 )

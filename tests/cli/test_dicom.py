@@ -106,7 +106,7 @@ def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
 
 def test_dry_run_finds_mistakes(source: Path, tmp_path: Path) -> None:
     for out, options, message in (
-        (source / "out", (), "out: expected a folder apart from the input"),
+        (source / "out", (), "OUT: expected a folder apart from the input"),
         (tmp_path / "out", ("--method", "no-such"), "no-such"),
     ):
         result = dicom(source, out, "--dry-run", *options)
@@ -181,7 +181,7 @@ def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
         (("--scan", "missing.json"), "missing.json"),
         (("--seed", 3), "seed: expected 0 without photons, got 3"),
         (("--dose", 0), "photons: expected a positive number, got 0.0"),
-        (("--electronic-std", 3), "electronic_std: expected 0 without photons, got 3"),
+        (("--electronic-std", 3), "--electronic-std: expected 0 without photons, got 3"),
         (("--method", "tv"), "weight: expected a number for tv without photon noise"),
         (("--method", "tv", "--filter", "hann"), "expected weight or iterations with tv, got filt"),
         (("--method", "no-such"), "no-such"),
@@ -204,4 +204,4 @@ def test_mistakes(options: tuple[Any, ...], message: str, source: Path, tmp_path
 def test_results_within_the_input_are_a_mistake(source: Path) -> None:
     result = dicom(source, source / "out")
     assert result.exit_code == 2
-    assert "out: expected a folder apart from the input" in result.stderr
+    assert "OUT: expected a folder apart from the input" in result.stderr

@@ -179,7 +179,7 @@ def bad_files(folder: Path) -> None:
         ("y.npy", ("--method", "tv", "--weight", "nan"), "weight: expected a non-negative number"),
         ("y.npy", ("--method", "sirt", "--iterations", 0), "iterations: expected an integer >= 1"),
         ("y.npy", ("--filter", "box"), "filter: expected one of ram-lak, shepp-logan"),
-        ("y.npy", ("--frequency-scaling", 2), "frequency_scaling: expected a number in (0, 1]"),
+        ("y.npy", ("--frequency-scaling", 2), "--frequency-scaling: expected a number in (0, 1]"),
         ("y.npy", ("--backend", "abacus"), "backend: expected auto or one of joseph, astra"),
         ("y.npy", ("--device", "gpu"), "--device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         ("y.npy", ("--device", "cuda:99"), "--device: expected one that torch sees"),
@@ -240,7 +240,7 @@ def test_what_no_backend_can_do_here_is_said(folder: Path) -> None:
     np.save(folder / "y.npy", np.zeros(scan.shape, np.float32))
     result = run(folder)
     assert result.exit_code == 2, result.output
-    assert "error: backend: none can project ConeBeam on cpu" in result.stderr
+    assert "error: --backend: none can project ConeBeam on cpu" in result.stderr
     assert not (folder / "x.npy").exists()
 
 
