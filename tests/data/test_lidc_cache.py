@@ -13,7 +13,7 @@ from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 from scipy import ndimage
 
 from data_sim.lidc import lidc_patient, read, write_lidc
-from tomolearn import Grid, ParallelBeam, RayTransform
+from tomolearn import Grid, ParallelBeam
 from tomolearn.data import LIDCSlices, SimulatedPairs
 from tomolearn.data.lidc import (
     PatientSplit,
@@ -23,6 +23,7 @@ from tomolearn.data.lidc import (
     write_slices,
 )
 from tomolearn.dicom import find_series, read_slice
+from tomolearn.simulation import Acquisition, Refinement
 
 SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
 SMALL = Preparation(128)
@@ -358,9 +359,9 @@ def test_resized_and_turned(made):
 
 def test_pairs_show_the_images_in_order(made):
     grid = Grid(SHAPE, 2.8)
-    operator = RayTransform(grid.refined((256, 256)), ParallelBeam.covering(grid, 12))
+    acquisition = Acquisition(ParallelBeam.covering(grid, 12), refinement=Refinement("linear", 2))
     slices = LIDCSlices(made[0], "test")
-    pairs = SimulatedPairs(slices, operator, grid=grid, refinement="bilinear")
+    pairs = SimulatedPairs(slices, grid, acquisition)
     assert len(pairs) == len(slices)
     copied = pickle.loads(pickle.dumps(pairs))
     loader = torch.utils.data.DataLoader(pairs, batch_size=None, num_workers=2)
@@ -369,7 +370,7 @@ def test_pairs_show_the_images_in_order(made):
         assert np.abs(image[0].numpy() * 4096 - 1024.5 - hounsfield)[hounsfield >= -1024].max() < 1
         torch.testing.assert_close(copied[k][0], sinogram)
     with pytest.raises(ValueError, match=r"size: expected at most the .* images of the source"):
-        SimulatedPairs(slices, operator, grid=grid, refinement="bilinear", size=1000)
+        SimulatedPairs(slices, grid, acquisition, size=1000)
 
 
 def test_cache_errors(made, tmp_path):

@@ -5,20 +5,21 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from data_sim import shepp_logan
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
-from tomolearn.data import GaussianNoise, RandomEllipses, SheppLogan, SimulatedPairs
+from tomolearn.data import RandomEllipses, SheppLogan, SimulatedPairs
+from tomolearn.simulation import Acquisition, GaussianNoise, Refinement
 
 GRID = Grid((24, 24), 2.0)
 SCAN = ParallelBeam.covering(GRID, 10)
 A = RayTransform(GRID, SCAN)
+CLEAN, NOISY = Acquisition(SCAN), Acquisition(SCAN, GaussianNoise(0.05))
 
 
-def pairs(**changes):
-    options = {"noise": GaussianNoise(0.05), "seed": 4} | changes
-    return SimulatedPairs(RandomEllipses(), A, **options)
+def pairs(grid=GRID, acquisition=NOISY, **changes):
+    return SimulatedPairs(RandomEllipses(), grid, acquisition, **{"seed": 4} | changes)
 
 
 def same(first, second):
@@ -61,8 +62,8 @@ def test_loader_processes_draw_the_same_pairs():
 
 
 def test_noise_has_the_stated_level():
-    clean = SimulatedPairs(SheppLogan(), A, size=200)
-    noisy = SimulatedPairs(SheppLogan(), A, size=200, noise=GaussianNoise(0.05))
+    clean = SimulatedPairs(SheppLogan(), GRID, CLEAN, size=200)
+    noisy = SimulatedPairs(SheppLogan(), GRID, NOISY, size=200)
     y = clean[0][0]
     errors = torch.stack([noisy[k][0] - y for k in range(200)])
     assert errors.std().item() == pytest.approx(0.05 * y.abs().mean().item(), rel=0.01)
@@ -71,9 +72,42 @@ def test_noise_has_the_stated_level():
     assert abs(products.item()) < 5 / np.sqrt(errors[1:].numel())
 
 
+class NormalPixels:
+    """A source that draws as Gaussian noise does, after some other draws."""
+
+    def __init__(self, before=0, value=None):
+        self.before, self.value = before, value
+
+    def __call__(self, shape, rng):
+        rng.standard_normal(self.before)
+        drawn = rng.standard_normal(shape).astype(np.float32)
+        return drawn if self.value is None else np.full(shape, self.value, np.float32)
+
+
+def test_noise_does_not_come_from_the_stream_of_the_image():
+    clean, noisy = (
+        SimulatedPairs(NormalPixels(), GRID, acquisition) for acquisition in (CLEAN, NOISY)
+    )
+    n = min(np.prod(GRID.shape), np.prod(SCAN.shape))
+    for index in range(3):
+        sinogram, image = noisy[index]
+        noise = (sinogram - clean[index][0]).flatten()[:n]
+        correlation = np.corrcoef(noise.numpy(), image.flatten()[:n].numpy())[0, 1]
+        # five standard errors of a correlation that is zero; drawn from one stream it is one
+        assert abs(correlation) < 5 / np.sqrt(n)
+
+
+def test_noise_does_not_depend_on_how_much_the_image_draws():
+    first, second = (
+        SimulatedPairs(NormalPixels(before, value=1.0), GRID, NOISY)[2][0] for before in (0, 17)
+    )
+    assert torch.equal(first, second)
+
+
 def test_average_of_a_finer_phantom():
     fine = GRID.refined((72, 72))
-    data = SimulatedPairs(SheppLogan(), RayTransform(fine, SCAN), grid=GRID, size=1)
+    acquisition = Acquisition(SCAN, refinement=Refinement("average", 3))
+    data = SimulatedPairs(SheppLogan(), GRID, acquisition, size=1)
     sinogram, image = data[0]
     phantom = torch.from_numpy(shepp_logan((72, 72)))[None]
     assert torch.allclose(image, avg_pool2d(phantom, 3))
@@ -82,18 +116,13 @@ def test_average_of_a_finer_phantom():
     assert (sinogram - A(image)).norm() > 0.01 * sinogram.norm()
 
 
-def test_bilinear_refinement_is_that_of_scikit_image():
-    from skimage.transform import resize
-
-    fine = GRID.refined((60, 60))
-    data = SimulatedPairs(
-        SheppLogan(), RayTransform(fine, SCAN), grid=GRID, size=1, refinement="bilinear"
-    )
-    sinogram, image = data[0]
-    resized = resize(image[0].numpy(), (60, 60), order=1, mode="edge", anti_aliasing=False)
-    expected = RayTransform(fine, SCAN)(torch.from_numpy(resized)[None])
+def test_interpolation_of_a_coarse_phantom():
+    acquisition = Acquisition(SCAN, refinement=Refinement("linear", shape=(60, 60)))
+    sinogram, image = SimulatedPairs(SheppLogan(), GRID, acquisition, size=1)[0]
     assert torch.allclose(image[0], torch.from_numpy(shepp_logan(GRID.shape)))
-    assert (sinogram - expected).abs().max() < 1e-4 * expected.abs().max()
+    fine = interpolate(image[None], (60, 60), mode="bilinear")[0]
+    expected = RayTransform(GRID.refined((60, 60)), SCAN)(fine)
+    torch.testing.assert_close(sinogram, expected)
 
 
 def test_no_length_without_size():
@@ -106,12 +135,16 @@ def test_no_length_without_size():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: SimulatedPairs(RandomEllipses(), "A"), TypeError, "operator: expected a Ray"),
+        (lambda: pairs(acquisition=A), TypeError, "acquisition: expected an Acquisition, got Ray"),
         (lambda: pairs(seed=-1), ValueError, "seed: expected an integer >= 0"),
         (lambda: pairs(size=0), ValueError, "size: expected an integer >= 1"),
-        (lambda: pairs(refinement="cubic"), ValueError, "refinement: expected one of"),
-        (lambda: pairs(grid=Grid((24, 24))), ValueError, "grid: expected the region"),
-        (lambda: pairs(grid=GRID.refined((10, 10))), ValueError, "grid: expected a shape that div"),
+        (
+            lambda: pairs(
+                acquisition=Acquisition(SCAN, refinement=Refinement("average", shape=(60, 60)))
+            ),
+            ValueError,
+            "grid: expected a shape that div",
+        ),
         (lambda: pairs(size=3)[3], IndexError, "index: expected one from 0 on and below 3, got 3"),
         (lambda: pairs()[-1], IndexError, "index: expected one from 0 on, got -1"),
         (lambda: GaussianNoise(-0.1), ValueError, "relative: expected a non-negative"),
@@ -126,5 +159,5 @@ def test_errors(make, error, message):
 
 def test_other_scans():
     scan = FanBeam.covering(GRID, 8, source_to_isocenter=90.0, source_to_detector=150.0)
-    sinogram, _ = SimulatedPairs(RandomEllipses(), RayTransform(GRID, scan))[0]
+    sinogram, _ = SimulatedPairs(RandomEllipses(), GRID, Acquisition(scan))[0]
     assert sinogram.shape == (1, *scan.shape)

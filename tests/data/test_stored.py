@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tomolearn import Grid, ParallelBeam, RayTransform
+from tomolearn import Grid, ParallelBeam
 from tomolearn.data import RandomEllipses, SimulatedPairs, StoredPairs, store_pairs
+from tomolearn.simulation import Acquisition
 
 GRID = Grid((12, 12))
-A = RayTransform(GRID, ParallelBeam.covering(GRID, 6))
+SCAN = ParallelBeam.covering(GRID, 6)
 
 
 @pytest.fixture
 def drawn():
-    return SimulatedPairs(RandomEllipses(), A, size=7)
+    return SimulatedPairs(RandomEllipses(), GRID, Acquisition(SCAN), size=7)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def path(drawn, tmp_path):
 def test_round_trip(drawn, path):
     stored = StoredPairs(path)
     assert len(stored) == 7
-    assert (stored.sinogram_shape, stored.image_shape) == (A.range_shape, A.domain_shape)
+    assert (stored.sinogram_shape, stored.image_shape) == (SCAN.shape, GRID.shape)
     for index in range(7):
         for found, expected in zip(stored[index], drawn[index], strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -1,8 +1,9 @@
 """A task on which a comparison takes milliseconds."""
 
 from tomolearn import Grid, ParallelBeam
-from tomolearn.data import GaussianNoise, RandomEllipses, SheppLogan
+from tomolearn.data import RandomEllipses, SheppLogan
 from tomolearn.metrics import MetricConvention
+from tomolearn.simulation import Acquisition, GaussianNoise
 from tomolearn.tasks import Split, Task
 
 GRID = Grid((16, 16))
@@ -15,8 +16,7 @@ def small_task(**changes: object) -> Task:
         "description": "nothing to see",
         "reference": "none",
         "grid": GRID,
-        "scan": ParallelBeam.covering(GRID, 12),
-        "noise": GaussianNoise(0.05),
+        "acquisition": Acquisition(ParallelBeam.covering(GRID, 12), GaussianNoise(0.05)),
         "splits": {
             "train": Split(RandomEllipses(), seed=1),
             "test": Split(SheppLogan(), seed=2, size=4),

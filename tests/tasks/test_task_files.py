@@ -9,8 +9,9 @@ import torch
 from small_task import small_task
 
 from tomolearn import Grid, ParallelBeam
-from tomolearn.data import PhotonNoise, RandomThorax, n_pairs, store_pairs
+from tomolearn.data import RandomThorax, n_pairs, store_pairs
 from tomolearn.data.lidc.slices import FORMAT
+from tomolearn.simulation import Acquisition, PhotonNoise, Refinement
 from tomolearn.tasks import Split, data_of_others, get_task
 from tomolearn.tasks.files import LoDoPaBFiles, SliceCache
 
@@ -19,16 +20,18 @@ PATIENTS = ["a", "a", "b", "c", "c", "d", "d"]
 PARTS = ["train"] * 3 + ["test"] * 2 + ["validation"] * 2
 
 
+def measured(grid):
+    scan = ParallelBeam.covering(grid, 10)
+    return Acquisition(scan, PhotonNoise(1e4, 0.08), Refinement("linear", 2))
+
+
 def slice_task(*, drawn, **changes):
     upright, turned = RandomThorax("upright"), RandomThorax("any")
     seeds = {"train": 1, "validation": 2, "test": 3, "test-rotated": 3}
     fields = {
         "name": "slices",
         "grid": GRID,
-        "scan": ParallelBeam.covering(GRID, 10),
-        "simulation_grid": GRID.refined((48, 48)),
-        "refinement": "bilinear",
-        "noise": PhotonNoise(1e4, 0.08),
+        "acquisition": measured(GRID),
         "splits": {
             name: Split((turned if "-" in name else upright) if drawn else None, seed=seed, size=9)
             for name, seed in seeds.items()
@@ -76,11 +79,7 @@ def test_seed_is_that_of_the_noise(cache):
 
 def test_other_sizes_are_interpolated_or_an_error(cache):
     grid = Grid((12, 12), 30.0)
-    fields = {
-        "grid": grid,
-        "simulation_grid": grid.refined((24, 24)),
-        "scan": ParallelBeam.covering(grid, 10),
-    }
+    fields = {"grid": grid, "acquisition": measured(grid)}
     assert slice_task(drawn=True, **fields).pairs("test", data=cache)[0][1].shape == (1, 12, 12)
     with pytest.raises(ValueError, match=r"expected slices of shape \(12, 12\) .*--shape 12"):
         slice_task(drawn=False, **fields).pairs("test", data=cache)
@@ -114,11 +113,12 @@ def test_stored_pairs_of_a_folder(lodopab):
         task.pairs("train", data=lodopab, size=7)
     with pytest.raises(ValueError, match="seed: expected none, since stored has stored noise"):
         task.pairs("train", data=lodopab, seed=1)
-    fewer = lodopab_task(scan=ParallelBeam.covering(Grid((16, 16)), 6), files=LoDoPaBFiles(6))
+    six = Acquisition(ParallelBeam.covering(Grid((16, 16)), 6))
+    fewer = lodopab_task(acquisition=six, files=LoDoPaBFiles(6))
     sinogram, _ = fewer.pairs("train", data=lodopab)[1]
     assert torch.equal(sinogram, task.pairs("train", data=lodopab)[1][0][:, ::2])
     with pytest.raises(ValueError, match=r"lodopab: expected pairs of stored, .*\(6, 25\)"):
-        lodopab_task(scan=ParallelBeam.covering(Grid((16, 16)), 6)).pairs("train", data=lodopab)
+        lodopab_task(acquisition=six).pairs("train", data=lodopab)
 
 
 def test_any_task_takes_a_file_of_pairs(tmp_path):

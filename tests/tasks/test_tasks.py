@@ -12,6 +12,7 @@ from data_sim import shepp_logan
 from tomolearn import fbp
 from tomolearn.geometry import geometry_from_dict
 from tomolearn.metrics import psnr
+from tomolearn.simulation import Acquisition
 from tomolearn.tasks import TASKS, get_task
 
 
@@ -47,7 +48,7 @@ def test_splits_have_no_pair_in_common(drawn):
 def test_definition_fits_into_json(task):
     values = json.loads(json.dumps(task.to_dict()))
     assert values["name"] == task.name
-    assert geometry_from_dict(values["scan"]) == task.scan
+    assert Acquisition.from_dict(values["acquisition"]) == task.acquisition
     assert geometry_from_dict(values["grid"]) == task.grid
 
 
@@ -82,7 +83,7 @@ def test_dival_baseline_is_the_published_one():
     # FBP 24.18 dB on its first 100 test images, Hann 0.705 (dip-ct-benchmark); ours are other
     # draws of the same law
     task = TASKS["ellipses-dival"]
-    assert task.noise.relative == 0.025
+    assert task.acquisition.noise.relative == 0.025
     values = []
     for sinogram, image in (task.pairs("test")[k] for k in range(60)):
         assert (image.min(), image.max()) == (0, 1)
@@ -96,7 +97,7 @@ def test_dival_baseline_is_the_published_one():
 def test_lidc_style_has_the_scan_and_the_noise_of_celledoni(name, n):
     task = TASKS[name]
     assert task.grid.size == pytest.approx((360, 360))
-    assert task.simulation_grid.shape == (2 * n, 2 * n)
+    assert task.acquisition.simulation_grid(task.grid).shape == (2 * n, 2 * n)
     assert task.scan.n_angles == 50
     assert task.convention.name == "celledoni"
     sizes = {split: part.size for split, part in task.splits.items()}
@@ -104,7 +105,7 @@ def test_lidc_style_has_the_scan_and_the_noise_of_celledoni(name, n):
     sinogram, image = task.pairs("test")[1]
     assert 0 <= image.min() < 0.01 < 0.25 < image.max() <= 1
     # 10,000 photons, 81.36 / m: deviations of 1 / sqrt(counts) from attenuation times length
-    clean, _ = replace(task, noise=None).pairs("test")[1]
+    clean, _ = replace(task, acquisition=replace(task.acquisition, noise=None)).pairs("test")[1]
     deviations = 0.08136 * (sinogram - clean) * (1e4 * torch.exp(-0.08136 * clean)).sqrt()
     n = deviations.numel()
     assert deviations.std().item() == pytest.approx(1, abs=5 / math.sqrt(2 * n) + 0.03)
@@ -131,9 +132,10 @@ def test_lodopab_is_the_set_up_of_its_publication():
     assert task.needs_data
     assert (task.grid.shape, task.scan.shape) == ((362, 362), (1000, 513))
     assert task.grid.size == pytest.approx((260, 260))
-    assert task.simulation_grid.shape == (1000, 1000)
-    assert 1000 * task.noise.attenuation == pytest.approx(81.35858)
-    assert (task.noise.photons, task.noise.floor * 4096) == (4096, pytest.approx(0.1))
+    noise = task.acquisition.noise
+    assert task.acquisition.simulation_grid(task.grid).shape == (1000, 1000)
+    assert 1000 * noise.attenuation == pytest.approx(81.35858)
+    assert (noise.photons, noise.floor * 4096) == (4096, pytest.approx(0.1))
     sizes = [split.size for split in task.splits.values()]
     assert sizes == [35_820, 3_522, 3_553]
     assert task.baselines["fbp"] == {"filter": "hann", "frequency_scaling": 0.641}
@@ -152,9 +154,10 @@ def test_lidc_50_and_lidc_style_have_one_definition():
     width = task.scan.n_detectors * task.scan.detector_spacing
     assert width == pytest.approx(360 * math.sqrt(2))
     assert (task.grid.shape, task.grid.size) == ((512, 512), pytest.approx((360, 360)))
-    assert task.simulation_grid.shape == (1024, 1024)
-    assert (task.noise.photons, task.noise.attenuation) == (10_000, 0.08136)
-    assert task.noise.floor == 1e-8
+    noise = task.acquisition.noise
+    assert task.acquisition.simulation_grid(task.grid).shape == (1024, 1024)
+    assert (noise.photons, noise.attenuation) == (10_000, 0.08136)
+    assert noise.floor == 1e-8
     assert [split.size for split in task.splits.values()] == [5000, 200, 1000, 1000]
     assert replace(style, name="", description="", splits={}, files=None) == replace(
         task, name="", description="", splits={}, files=None

@@ -49,7 +49,7 @@ def _print_list(found: list[Task]) -> None:
         sizes = ", ".join(f"{_size(task, name)} ({name})" for name in task.splits)
         lines = (
             task.description,
-            f"image {_by(task.grid.shape)}, scan {scan}, noise: {task.noise or 'none'}",
+            f"image {_by(task.grid.shape)}, scan {scan}, noise: {task.acquisition.noise or 'none'}",
             f"pairs: {sizes}; metrics: {task.convention.name}",
             *([] if task.files is None else [_data(task)]),
         )
@@ -62,15 +62,16 @@ def _print_task(task: Task) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    refinement = task.acquisition.refinement
     rows = {
         "what": task.description,
         "reference": task.reference,
         "grid": str(task.grid),
         "scan": str(task.scan),
         "simulated on": "the same grid"
-        if task.simulation_grid is None
-        else f"{task.simulation_grid} ({task.refinement})",
-        "noise": str(task.noise or "none"),
+        if refinement is None
+        else f"{refinement.grid(task.grid)} ({refinement.interpolation})",
+        "noise": str(task.acquisition.noise or "none"),
     }
     rows |= {
         f"{name} pairs": f"{_size(task, name)}, {part.source or 'stored'}, seed {part.seed}"

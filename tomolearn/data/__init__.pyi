@@ -1,6 +1,5 @@
 from .lidc import LIDCSlices as LIDCSlices
 from .lodopab import LoDoPaBPairs as LoDoPaBPairs
-from .noise import GaussianNoise as GaussianNoise, PhotonNoise as PhotonNoise
 from .phantoms import (
     RandomEllipses as RandomEllipses,
     RandomThorax as RandomThorax,

@@ -9,10 +9,10 @@ from typing import Any
 
 from tomolearn._core.checks import check_known
 from tomolearn.data.lodopab import Recipe
-from tomolearn.data.noise import GaussianNoise, PhotonNoise
 from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.metrics import CONVENTIONS
+from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
 from tomolearn.tasks.files import LoDoPaBFiles, SliceCache
 from tomolearn.tasks.task import Split, Task
 
@@ -20,6 +20,7 @@ __all__ = ["TASKS", "get_task"]
 
 _SMALL = Grid((128, 128))
 _LARGE = Grid((256, 256))
+_CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
 
 
 def _ellipses() -> Task:
@@ -31,8 +32,7 @@ def _ellipses() -> Task:
         description="random ellipses, tested on Shepp-Logan: 128 x 128, 30 views, 5 % noise",
         reference="Adler and Öktem, IEEE Trans. Med. Imaging 37 (2018), arXiv:1707.06474",
         grid=_SMALL,
-        scan=ParallelBeam.covering(_SMALL, 30),
-        noise=GaussianNoise(0.05),
+        acquisition=Acquisition(ParallelBeam.covering(_SMALL, 30), GaussianNoise(0.05)),
         splits={
             "train": Split(source, seed=1),
             "validation": Split(source, seed=2, size=64),
@@ -50,10 +50,11 @@ def _ellipses_dival() -> Task:
         description="data efficiency on random ellipses: 128 x 128, 30 views, 2.5 % noise",
         reference="Baguer, Leuschner and Schmidt, Inverse Problems 36 (2020), arXiv:2003.04989",
         grid=_SMALL,
-        simulation_grid=_SMALL.refined((400, 400)),
-        refinement="bilinear",
-        scan=ParallelBeam.covering(_SMALL, 30),
-        noise=GaussianNoise(0.025),
+        acquisition=Acquisition(
+            ParallelBeam.covering(_SMALL, 30),
+            GaussianNoise(0.025),
+            Refinement("linear", shape=(400, 400)),
+        ),
         splits={
             "train": Split(source, seed=11, size=32_000),
             "validation": Split(source, seed=12, size=3_200),
@@ -76,8 +77,9 @@ def _ellipses_sparse(n_angles: int, weight: float) -> Task:
         reference="Jin et al., IEEE Trans. Image Process. 26 (2017), doi:10.1109/TIP.2017.2713099",
         grid=_LARGE,
         # simulated on finer pixels than reconstructed on
-        simulation_grid=_LARGE.refined((512, 512)),
-        scan=ParallelBeam.covering(_LARGE, n_angles),
+        acquisition=Acquisition(
+            ParallelBeam.covering(_LARGE, n_angles), refinement=Refinement("average", 2)
+        ),
         splits={
             "train": Split(source, seed=21, size=475),
             "validation": Split(source, seed=22, size=25),
@@ -99,9 +101,9 @@ def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: flo
         "50 views, 10,000 photons",
         reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
         grid=grid,
-        simulation_grid=grid.refined((2 * n_pixels, 2 * n_pixels)),
-        scan=ParallelBeam.covering(grid, 50),
-        noise=PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8),
+        acquisition=Acquisition(
+            ParallelBeam.covering(grid, 50), _CELLEDONI_NOISE, Refinement("average", 2)
+        ),
         splits={
             "train": Split(upright, seed=31, size=500),
             "validation": Split(upright, seed=32, size=50),
@@ -125,14 +127,15 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
         description=f"low dose and sparse views of {what}: 512 x 512, 50 views, 10,000 photons",
         reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
         grid=grid,
-        simulation_grid=grid.refined((1024, 1024)),
-        refinement="bilinear",
-        scan=ParallelBeam(
-            angles=[k * math.pi / n_angles for k in range(n_angles)],
-            n_detectors=n_detectors,
-            detector_spacing=math.sqrt(2) * 360 / n_detectors,
+        acquisition=Acquisition(
+            ParallelBeam(
+                angles=[k * math.pi / n_angles for k in range(n_angles)],
+                n_detectors=n_detectors,
+                detector_spacing=math.sqrt(2) * 360 / n_detectors,
+            ),
+            _CELLEDONI_NOISE,
+            Refinement("linear", 2),
         ),
-        noise=PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8),
         splits={
             "train": Split(upright if drawn else None, seed=41, size=5000),
             "validation": Split(upright if drawn else None, seed=42, size=200),
@@ -167,10 +170,11 @@ def _lodopab(n_angles: int, weight: float) -> Task:
         "4096 photons",
         reference="Leuschner et al., Sci. Data 8, 109 (2021), doi:10.1038/s41597-021-00893-z",
         grid=recipe.grid,
-        simulation_grid=recipe.grid.refined((recipe.simulated_size,) * 2),
-        refinement="bilinear",
-        scan=recipe.scan if is_full else scan,
-        noise=recipe.noise,
+        acquisition=Acquisition(
+            recipe.scan if is_full else scan,
+            recipe.noise,
+            Refinement("linear", shape=(recipe.simulated_size,) * 2),
+        ),
         splits={
             "train": Split(None, seed=51, size=35_820),
             "validation": Split(None, seed=52, size=3_522),

@@ -101,11 +101,9 @@ class SliceCache:
             )
         return SimulatedPairs(
             source,
-            task.simulator(),
-            noise=task.noise,
+            task.grid,
+            task.acquisition,
             seed=task.splits[split].seed if seed is None else seed,
-            grid=task.grid,
-            refinement=task.refinement,
         )
 
     def to_dict(self) -> dict[str, Any]:

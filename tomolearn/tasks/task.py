@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,13 +13,13 @@ from torch.utils.data import Dataset, Subset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.noise import Noise
 from tomolearn.data.phantoms import PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
-from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.geometry import Grid
 from tomolearn.geometry.scan import Scan
 from tomolearn.metrics import MetricConvention
 from tomolearn.operators import RayTransform
+from tomolearn.simulation import Acquisition
 from tomolearn.tasks.files import DataFiles, read_pairs
 
 __all__ = ["Split", "Task"]
@@ -66,18 +65,12 @@ class Task:
         The publication that it follows, with DOI or arXiv number.
     grid : Grid
         The images' grid.
-    scan : ParallelBeam, FanBeam
-        The scanner.
+    acquisition : Acquisition
+        How sinograms are measured.
     convention : MetricConvention
         How the publication computes its metrics.
     splits : mapping of str to Split
         "train", "validation" and "test"; some tasks have more, to test under other conditions.
-    noise : Noise, optional
-        Default: none.
-    simulation_grid : Grid, optional
-        Grid that sinograms are simulated on. Default: the images'.
-    refinement : {"average", "bilinear"}
-        How images and simulated images belong together, see `data.SimulatedPairs`.
     baselines : mapping of str to mapping
         Arguments of the classical methods by name, "fbp" and "tv".
     files : DataFiles, optional
@@ -88,12 +81,9 @@ class Task:
     description: str
     reference: str
     grid: Grid
-    scan: Scan
+    acquisition: Acquisition
     convention: MetricConvention
     splits: Mapping[str, Split]
-    noise: Noise | None = None
-    simulation_grid: Grid | None = None
-    refinement: str = "average"
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: DataFiles | None = None
 
@@ -101,13 +91,14 @@ class Task:
         for name in ("splits", "baselines"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
-    def operator(self) -> RayTransform:
-        """Return the ray transform from the images' grid; the same object at each call."""
-        return _operator(self.grid, self.scan)
+    @property
+    def scan(self) -> Scan:
+        """The scan of the acquisition."""
+        return self.acquisition.scan_of(self.grid)
 
-    def simulator(self) -> RayTransform:
-        """Return the ray transform that sinograms are simulated with."""
-        return _operator(self.simulation_grid or self.grid, self.scan)
+    def operator(self) -> RayTransform:
+        """Return the ray transform from the images' grid."""
+        return self.acquisition.operator(self.grid)
 
     @property
     def needs_data(self) -> bool:
@@ -164,12 +155,10 @@ class Task:
             )
         return SimulatedPairs(
             part.source,
-            self.simulator(),
-            noise=self.noise,
+            self.grid,
+            self.acquisition,
             seed=part.seed if seed is None else seed,
             size=part.size if size is None else size,
-            grid=self.grid,
-            refinement=self.refinement,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,12 +168,7 @@ class Task:
             "description": self.description,
             "reference": self.reference,
             "grid": self.grid.to_dict(),
-            "simulation_grid": None
-            if self.simulation_grid is None
-            else self.simulation_grid.to_dict(),
-            "refinement": self.refinement,
-            "scan": self.scan.to_dict(),
-            "noise": None if self.noise is None else self.noise.to_dict(),
+            "acquisition": self.acquisition.to_dict(),
             "splits": {name: split.to_dict() for name, split in self.splits.items()},
             "convention": self.convention.name,
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
@@ -199,8 +183,3 @@ def _first(pairs: Dataset[Pair], size: int | None, where: str) -> Dataset[Pair]:
     if found is not None and size > found:
         raise TomolearnError(f"size: expected at most the {found} pairs of {where}, got {size}")
     return Subset(pairs, range(size))
-
-
-@lru_cache(maxsize=16)
-def _operator(grid: Grid, scan: ParallelBeam) -> RayTransform:
-    return RayTransform(grid, scan)

@@ -81,7 +81,7 @@ def _data(config: TrainingConfig) -> str:
         return f"{chosen}pairs from {config.data.name}"
     size = config.train_size or split.size
     number = "new ones at each step" if size is None else f"{size} of them"
-    noise = "no noise" if task.noise is None else f"noise {task.noise}"
+    noise = "no noise" if task.acquisition.noise is None else f"noise {task.acquisition.noise}"
     return f"{split.source}, {number}; {noise}; data seed {split.seed}"
 
 

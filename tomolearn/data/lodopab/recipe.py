@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.noise import PhotonNoise
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.operators import RayTransform
+from tomolearn.simulation import PhotonNoise
 
 __all__ = ["MU_AIR", "MU_MAX", "MU_WATER", "Recipe"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tomolearn.data import PhotonNoise
+from tomolearn.simulation import GaussianNoise, PhotonNoise
 
 ATTENUATION = 0.08136
 
@@ -42,10 +42,24 @@ def test_input_is_left_alone_and_type_is_kept(numpy_rng):
     assert not np.array_equal(measured, clean)
 
 
+def test_a_tenth_of_a_photon_is_the_least_by_default(numpy_rng):
+    dark = PhotonNoise(100.0, ATTENUATION)(np.full((2, 3), 1e3), numpy_rng)
+    assert dark == pytest.approx(-np.log(0.1 / 100) / ATTENUATION)
+
+
+def test_gaussian_deviation_is_a_part_of_the_mean_of_the_whole(numpy_rng):
+    # views of a volume that differ have noise of one deviation
+    clean = np.stack([np.full((60, 60), level) for level in (0.0, 1.0, 2.0, 5.0)])
+    errors = GaussianNoise(0.1)(clean, numpy_rng) - clean
+    for one in errors:
+        assert one.std() == pytest.approx(0.2, rel=5 / np.sqrt(2 * one.size))
+
+
 def test_description():
-    noise = PhotonNoise(1e4, ATTENUATION)
-    assert str(noise) == "10,000 photons, 81.36 / m per unit"
-    values = {"photons": 1e4, "attenuation": ATTENUATION, "floor": 1e-8}
+    noise = PhotonNoise(10_000, ATTENUATION, electronic_std=2)
+    assert str(noise) == "10,000 photons, electronic noise 2, 81.36 / m per unit"
+    assert noise == PhotonNoise(1e4, ATTENUATION, None, 2.0)
+    values = {"photons": 1e4, "attenuation": ATTENUATION, "floor": None, "electronic_std": 2.0}
     assert noise.to_dict() == {"type": "PhotonNoise", **values}
 
 
@@ -57,6 +71,8 @@ def test_description():
         ((1.0, 1.0, 0.0), ValueError, "floor: expected a positive"),
         ((1.0, 1.0, 1.0), ValueError, "floor: expected a fraction below 1"),
         (("many", 1.0), TypeError, "photons: expected a"),
+        ((1e16,), ValueError, "photons: expected at most 1e\\+15, got 1e\\+16; leave them out"),
+        ((1e4, 1.0, None, -1.0), ValueError, "electronic_std: expected a non-negative"),
     ],
 )
 def test_errors(arguments, error, message):

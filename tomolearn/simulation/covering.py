@@ -1,0 +1,65 @@
+"""Scans that are known once a grid is: standard scanners whose detector sees all of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tomolearn._core.checks import check_choice, check_int
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
+
+__all__ = ["CoveringScan"]
+
+# Distances in mm of a common clinical scanner.
+_SOURCE_TO_ISOCENTER = 595.0
+_SOURCE_TO_DETECTOR = 1086.0
+
+
+@dataclass(frozen=True)
+class CoveringScan:
+    """A scan that sees the whole of whatever grid it is asked about.
+
+    Parameters
+    ----------
+    kind : {"fan", "parallel"}
+        A fan beam with the distances of a clinical scanner, 595 mm from the source to the rotation
+        axis and 1086 mm to the detector, or a parallel beam. Bins have the pixels' size.
+    views : int
+        Number of views over the full turn, for parallel beams over the half turn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `kind` is none of these or `views` no positive integer.
+    """
+
+    kind: str = "fan"
+    views: int = 1000
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("fan", "parallel"))
+        check_int("views", self.views, minimum=1)
+
+    def on(self, grid: Grid) -> Scan:
+        """Return the scan that covers a grid.
+
+        Raises
+        ------
+        ValueError
+            If the grid is none of two dimensions, or reaches out to the fan beam's source.
+        """
+        if self.kind == "parallel":
+            return ParallelBeam.covering(grid, self.views)
+        return FanBeam.covering(
+            grid,
+            self.views,
+            source_to_isocenter=_SOURCE_TO_ISOCENTER,
+            source_to_detector=_SOURCE_TO_DETECTOR,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+        return {"type": type(self).__name__, **asdict(self)}
+
+    def __str__(self) -> str:
+        return f"{self.kind} beam, {self.views} views"

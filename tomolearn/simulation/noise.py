@@ -1,0 +1,161 @@
+"""Measurement noise as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn._core.checks import check_float
+from tomolearn._core.errors import TomolearnError
+
+__all__ = ["GaussianNoise", "Noise", "PhotonNoise", "noise_from_dict"]
+
+# Poisson counts are drawn as 64-bit integers, and up to this many exactly as floats.
+_MOST_PHOTONS = 1e15
+# The count that stands for no photon, unless a fraction is given.
+_FLOOR = 0.1
+
+
+class Noise(Protocol):
+    """What turns a clean sinogram into a measured one."""
+
+    def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return a noisy copy of one sinogram, of any dimension."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """White Gaussian noise.
+
+    Parameters
+    ----------
+    relative : float
+        Standard deviation as a multiple of the mean absolute value of the sinogram.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `relative` is no number or negative.
+    """
+
+    relative: float
+
+    def __post_init__(self) -> None:
+        check_float("relative", self.relative, nonnegative=True)
+
+    def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return a noisy copy of one sinogram, of any dimension."""
+        from data_sim import gaussian_noise
+
+        mean = float(np.mean(np.abs(sinogram), dtype=np.float64))
+        return gaussian_noise(sinogram, rng, sigma=self.relative * mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+        return {"type": type(self).__name__, **asdict(self)}
+
+    def __str__(self) -> str:
+        return f"Gaussian, {100 * self.relative:g} % of the mean of each sinogram"
+
+
+@dataclass(frozen=True)
+class PhotonNoise:
+    """Photons that are counted behind the object, turned back into line integrals.
+
+    N ~ Poisson(photons exp(-attenuation sinogram)) + Normal(0, electronic_std^2), of which
+    -log(max(N / photons, floor)) / attenuation is returned.
+
+    Parameters
+    ----------
+    photons : float
+        Mean number that each detector element receives without an object, at most 1e15.
+    attenuation : float
+        What one unit of the image stands for, in 1/mm. Default: images are in 1/mm.
+    floor : float, optional
+        Smallest fraction of photons that the logarithm sees, below 1. Default: that of a tenth of
+        a photon.
+    electronic_std : float
+        Standard deviation of the electronic noise, in photons.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+    """
+
+    photons: float
+    attenuation: float = 1.0
+    floor: float | None = None
+    electronic_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        # 10_000 and 1e4 are the same setting
+        for name in ("photons", "attenuation", "floor"):
+            value = getattr(self, name)
+            if name != "floor" or value is not None:
+                object.__setattr__(self, name, check_float(name, value, positive=True))
+        deviation = check_float("electronic_std", self.electronic_std, nonnegative=True)
+        object.__setattr__(self, "electronic_std", deviation)
+        if self.photons > _MOST_PHOTONS:
+            raise TomolearnError(
+                f"photons: expected at most {_MOST_PHOTONS:g}, got {self.photons:g}; leave them "
+                "out for a scan without noise"
+            )
+        if self.floor is not None and self.floor >= 1:
+            raise TomolearnError(f"floor: expected a fraction below 1, got {self.floor:g}")
+
+    def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return a noisy copy of one sinogram, of any dimension."""
+        from data_sim import low_dose
+
+        measured = low_dose(
+            sinogram * self.attenuation,
+            rng,
+            photons=self.photons,
+            electronic_std=self.electronic_std,
+            floor=_FLOOR if self.floor is None else self.floor * self.photons,
+        )
+        return measured / self.attenuation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+        return {"type": type(self).__name__, **asdict(self)}
+
+    def __str__(self) -> str:
+        text = f"{self.photons:,g} photons"
+        if self.electronic_std:
+            text += f", electronic noise {self.electronic_std:g}"
+        return (
+            text if self.attenuation == 1 else f"{text}, {1000 * self.attenuation:g} / m per unit"
+        )
+
+
+_KINDS = {kind.__name__: kind for kind in (GaussianNoise, PhotonNoise)}
+
+
+def noise_from_dict(values: Mapping[str, Any]) -> Noise:
+    """Build noise from what its `to_dict` returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If its type or a field is unknown, or a field is missing or wrong.
+    """
+    fields = dict(values)
+    kind = fields.pop("type", None)
+    if kind not in _KINDS:
+        raise TomolearnError(f"noise: expected one of {', '.join(_KINDS)}, got {kind!r}")
+    known = _KINDS[kind].__dataclass_fields__
+    if unknown := set(fields) - set(known):
+        raise TomolearnError(
+            f"{kind}: expected only the fields {', '.join(known)}, got {', '.join(sorted(unknown))}"
+        )
+    noise: Noise = _KINDS[kind](**fields)
+    return noise
