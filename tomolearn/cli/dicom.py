@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.progress import progress_bars
 
 if TYPE_CHECKING:
     from tomolearn.batch import BatchReport, BatchSettings
@@ -226,30 +227,8 @@ class _Shown:
     """Shows the progress on a terminal; elsewhere says one line per series."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("to go:"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            speed_estimate_period=120,
-        )
-        self._task = self._bar.add_task("looking for series", total=None, rate="files")
+        self._bar = progress_bars()
+        self._task = self._bar.add_task("looking for series", total=None, unit="files")
 
     def __enter__(self) -> _Shown:
         self._bar.start()
@@ -263,7 +242,7 @@ class _Shown:
 
     def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
         text = f"{n_series} of {len(series_index.series)} series"
-        self._bar.reset(self._task, total=n_slices, description=text)
+        self._bar.reset(self._task, total=n_slices, description=text, unit="slices")
         typer.echo(
             f"{series_index.n_files} files: {len(series_index.series)} series, {n_series} to do, "
             f"{n_slices} slices; {_skipped(series_index)}",
@@ -271,14 +250,12 @@ class _Shown:
         )
 
     def advanced(self, n_slices: int) -> None:
-        speed = self._bar.tasks[0].speed
-        rate = "slices" if speed is None else f"slices, {speed:.2f} / s"
-        self._bar.update(self._task, advance=n_slices, rate=rate)
+        self._bar.advance(self._task, n_slices)
 
     def finished(self, record: Mapping[str, Any]) -> None:
         found = "".join(f"; {one['kind']}" for one in record["findings"])
         found += "".join(f"; warning: {text}" for text in record["warnings"])
-        self._console.print(
+        self._bar.console.print(
             f"{record['status']}: {record['patient']} {record['source']}, "
             f"{record['written']} of {record['slices']} slices{found}",
             markup=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target, complete_file, write_text
 
 if TYPE_CHECKING:
@@ -128,9 +129,6 @@ def _compared(
     seed: int | None,
     device: str,
 ) -> Comparison:
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from tomolearn._core.checks import check_choice
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
@@ -139,14 +137,8 @@ def _compared(
     if images is None:
         size = n_pairs(task.pairs(split, data=data))
         images = _PAIRS if size is None else min(_PAIRS, size)
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bars = {name: progress.add_task(name, total=images) for name in names}
+    with progress_bars() as progress:
+        bars = {name: progress.add_task(name, total=images, unit="images") for name in names}
         return compare(
             task,
             names,

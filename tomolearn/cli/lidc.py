@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.progress import progress_bars
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.output import check_target
 
@@ -253,12 +254,7 @@ def _listed(text: str) -> list[str]:
 @contextmanager
 def _progress(*names: str) -> Iterator[tuple[Callable[[int, int], None], ...]]:
     """Show progress bars on stderr; what is yielded is called with done and total of each."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bars() as progress:
 
         def teller(name: str) -> Callable[[int, int], None]:
             bar = progress.add_task(name, total=None)

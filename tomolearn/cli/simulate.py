@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target
 
 __all__ = ["simulate"]
@@ -33,18 +34,14 @@ def simulate(
 
     `tomolearn train ... --data FILE` reads it.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from tomolearn.data import store_pairs
     from tomolearn.tasks import get_task
 
     definition = get_task(task)
     drawn = definition.pairs(split, data=data, size=pairs, seed=seed)
     check_target(out, force=force, suffixes=(".h5", ".hdf5"))
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"{task}, {split}", total=pairs)
+    with progress_bars() as progress:
+        bar = progress.add_task(f"{task}, {split}", total=pairs, unit="pairs")
         store_pairs(
             drawn,
             out,

@@ -1,0 +1,64 @@
+"""Progress bars on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["progress_bars"]
+
+_SPEED_PERIOD = 120.0  # seconds over which a speed is averaged
+
+
+def progress_bars(shown: bool | None = None) -> Progress:
+    """Progress bars on stderr: how much is done, how fast, since when, and for how long to go.
+
+    Parameters
+    ----------
+    shown : bool, optional
+        Whether to draw them. Default: where stderr is a terminal, and in notebooks.
+
+    Returns
+    -------
+    rich.progress.Progress
+        A context; its ``add_task(description, total=n, unit="slices")`` adds a bar.
+    """
+    # here, since rich takes a tenth of a second to load
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """What is counted, and how many of it a second."""
+
+        def render(self, task: Task) -> Text:
+            unit = str(task.fields.get("unit", ""))
+            speed = "" if task.speed is None else f"{task.speed:.3g} / s"
+            return Text(", ".join(filter(None, (unit, speed))))
+
+    console = Console(stderr=True)
+    if shown is None:
+        shown = console.is_terminal or console.is_jupyter
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("to go:"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not shown,
+        speed_estimate_period=_SPEED_PERIOD,
+    )
