@@ -6,8 +6,7 @@ import torch
 
 from data_sim import random_thorax_slice
 from tomolearn import RayTransform, fbp
-from tomolearn.data.lodopab import MU_MAX, Recipe
-from tomolearn.data.lodopab.recipe import _interpolation
+from tomolearn.data.lodopab import MU_MAX_PER_M, Recipe
 from tomolearn.metrics import psnr
 
 SMALL = Recipe(slice_size=96, margin=14, simulated_size=180, n_angles=40)
@@ -25,10 +24,11 @@ def hounsfield():
 
 def test_the_published_numbers():
     recipe = Recipe()
-    assert pytest.approx(81.35858, abs=1e-9) == MU_MAX
+    assert pytest.approx(81.35858, abs=1e-9) == MU_MAX_PER_M
     assert (recipe.size, recipe.scan.shape) == (362, (1000, 513))
     assert recipe.grid.size == pytest.approx((260, 260))
-    assert (recipe.noise.photons, recipe.noise.floor) == (4096, 0.1 / 4096)
+    noise = recipe.acquisition.noise
+    assert (noise.photons, noise.floor) == (4096, 0.1 / 4096)
     # cell-centred angles on [0, pi), bins on [-rho, rho]
     assert recipe.scan.view_angles[[0, -1]] == pytest.approx(np.pi * np.array([0.5, 999.5]) / 1000)
     half = recipe.scan.detector_spacing * 513 / 2
@@ -53,16 +53,6 @@ def test_image_is_that_of_the_script(hounsfield):
     assert 0.2 < found.max() < 1
 
 
-def test_interpolation_is_that_of_scikit_image(numpy_rng):
-    from skimage.transform import resize
-
-    image = numpy_rng.random((31, 31)).astype(np.float32)
-    for n in (31, 32, 87, 100):
-        weights = _interpolation(31, n)
-        expected = resize(image, (n, n), order=1)
-        np.testing.assert_allclose(weights @ image @ weights.T, expected, atol=1e-6)
-
-
 def odl_projection(recipe, image):
     """As in the script: ODL's own geometry in metres, on ASTRA's CPU projector."""
     import odl
@@ -79,7 +69,7 @@ def odl_projection(recipe, image):
         fine, num_angles=recipe.n_angles, det_shape=first.detector.shape
     )
     transform = OdlRayTransform(fine, geometry, impl="astra_cpu")
-    upsampled = resize(image * MU_MAX, (recipe.simulated_size,) * 2, order=1)
+    upsampled = resize(image * MU_MAX_PER_M, (recipe.simulated_size,) * 2, order=1)
     return transform(fine.element(upsampled)).asarray()
 
 
@@ -97,7 +87,7 @@ def test_observation_is_that_of_odl_up_to_noise(recipe):
     counts = 4096 * np.exp(-expected)
     bright = counts > 100
     assert bright.mean() > 0.5
-    deviation = ((found * MU_MAX - expected) * np.sqrt(counts))[bright]
+    deviation = ((found * MU_MAX_PER_M - expected) * np.sqrt(counts))[bright]
     # the logarithm of a count has a bias of 1 / (2 count); the projectors differ a little
     assert abs(deviation.mean()) < 0.1
     assert deviation.std() == pytest.approx(1, abs=0.05)
@@ -106,7 +96,7 @@ def test_observation_is_that_of_odl_up_to_noise(recipe):
 def test_no_photon_counts_as_a_tenth():
     dense = np.ones((SMALL.size, SMALL.size), np.float32)
     (found,) = SMALL.observations([dense], rngs(1))
-    assert found.max() == pytest.approx(np.log(4096 / 0.1) / MU_MAX, rel=1e-6)
+    assert found.max() == pytest.approx(np.log(4096 / 0.1) / MU_MAX_PER_M, rel=1e-6)
     assert (found == found.max()).mean() > 0.3
 
 
@@ -123,9 +113,9 @@ def test_reconstruction_lies_as_the_image(hounsfield):
 
 
 def test_noise_is_a_matter_of_seed_and_slice():
-    first = [rng.random() for rng in Recipe.generators(0, "1.2.3")]
-    assert [rng.random() for rng in Recipe.generators(0, "1.2.3")] == first
-    others = [Recipe.generators(1, "1.2.3"), Recipe.generators(0, "1.2.4")]
+    first = [rng.random() for rng in Recipe.streams(0, "1.2.3")]
+    assert [rng.random() for rng in Recipe.streams(0, "1.2.3")] == first
+    others = [Recipe.streams(1, "1.2.3"), Recipe.streams(0, "1.2.4")]
     values = [*first, *(rng.random() for pair in others for rng in pair)]
     assert len(set(values)) == 6
 
@@ -164,7 +154,7 @@ def test_fbp_of_a_real_chest_is_as_good_as_published(real_data):
     (series,) = find_series(real_data / "chest-1").series
     read = series.read(20)
     recipe = Recipe()
-    dither, photons = recipe.generators(0, read.sop_instance_uid)
+    dither, photons = recipe.streams(0, read.sop_instance_uid)
     image = recipe.image(read.hounsfield, dither, padding=read.padding)
     observation = torch.from_numpy(recipe.observations([image], [photons])) * 1000
     operator = RayTransform(recipe.grid, recipe.scan)

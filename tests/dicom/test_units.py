@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tomolearn.dicom import (
-    MU_WATER,
+    MU_WATER_PER_MM,
     attenuation_to_hounsfield,
     hounsfield_to_attenuation,
     mu_water_at,
@@ -25,7 +25,7 @@ def test_water_at_the_energies_of_the_table(energy: float, mass_attenuation: flo
 def test_water_between_the_energies_of_the_table() -> None:
     # XCOM, which computes it, says 0.1929 cm^2/g at 70 keV: half a unit of the last digit
     assert mu_water_at(70) == pytest.approx(0.01929, abs=0.5e-5)
-    assert pytest.approx(mu_water_at(70), abs=0.5e-5) == MU_WATER
+    assert pytest.approx(mu_water_at(70), abs=0.5e-5) == MU_WATER_PER_MM
     values = [mu_water_at(energy) for energy in np.linspace(40, 150, 200)]
     assert (np.diff(values) < 0).all()
 

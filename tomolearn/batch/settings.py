@@ -11,7 +11,7 @@ from typing import Any
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.dicom import MU_WATER
+from tomolearn.dicom import MU_WATER_PER_MM
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
 __all__ = ["CLASSICAL", "SLICES_PER_CALL", "BatchSettings", "SimulatedScan"]
@@ -171,7 +171,7 @@ class BatchSettings:
     method: str = "fbp"
     options: Mapping[str, Any] = field(default_factory=dict)
     scan: SimulatedScan | None = field(default_factory=SimulatedScan)
-    mu_water: float = MU_WATER
+    mu_water: float = MU_WATER_PER_MM
     fingerprint: str = ""
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomolearn.cli.experiment import CONVENTION, Experiment, within_border
 from tomolearn.cli.info import versions
 from tomolearn.cli.output import check_target, complete_file, write_array, write_text
-from tomolearn.dicom import MU_WATER, CTSlice, attenuation_to_hounsfield
+from tomolearn.dicom import MU_WATER_PER_MM, CTSlice, attenuation_to_hounsfield
 from tomolearn.evaluation import Comparison
 from tomolearn.evaluation.figures import draw_images
 from tomolearn.geometry import save_geometry
@@ -143,7 +143,7 @@ def _record(
     return {
         "input": {"name": name, "sop_instance_uid": ct_slice.sop_instance_uid},
         "settings": asdict(experiment.settings) | {"window": list(window)},
-        "mu_water": MU_WATER,
+        "mu_water": MU_WATER_PER_MM,
         "grid": operator.grid.to_dict(),
         "scan": operator.scan.to_dict(),
         "convention": {

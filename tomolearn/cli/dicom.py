@@ -122,7 +122,7 @@ def dicom(
         # they load torch while this process does
         prepare_workers()
     from tomolearn.batch import BatchSettings, SimulatedScan, check_batch, run_batch
-    from tomolearn.dicom import MU_WATER, find_series, mu_water_at
+    from tomolearn.dicom import MU_WATER_PER_MM, find_series, mu_water_at
 
     if image_domain:
         _without_scan(
@@ -147,7 +147,7 @@ def dicom(
         None
         if image_domain
         else SimulatedScan(_geometry(scan, views), views or 1000, dose, electronic_std, seed),
-        MU_WATER if kev is None else mu_water_at(kev),
+        MU_WATER_PER_MM if kev is None else mu_water_at(kev),
     )
     key = None if deidentify is None else _key(deidentify)
     if dry_run:

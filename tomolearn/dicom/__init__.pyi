@@ -16,7 +16,7 @@ from .series import Series as Series, Volume as Volume
 from .slices import SliceInfo as SliceInfo
 from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
 from .units import (
-    MU_WATER as MU_WATER,
+    MU_WATER_PER_MM as MU_WATER_PER_MM,
     attenuation_to_hounsfield as attenuation_to_hounsfield,
     hounsfield_to_attenuation as hounsfield_to_attenuation,
     mu_water_at as mu_water_at,

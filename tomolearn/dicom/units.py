@@ -14,11 +14,16 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MU_WATER", "attenuation_to_hounsfield", "hounsfield_to_attenuation", "mu_water_at"]
+__all__ = [
+    "MU_WATER_PER_MM",
+    "attenuation_to_hounsfield",
+    "hounsfield_to_attenuation",
+    "mu_water_at",
+]
 
 Values = TypeVar("Values", NDArray[Any], "torch.Tensor")
 
-MU_WATER = 0.01929
+MU_WATER_PER_MM = 0.01929
 """Linear attenuation in 1/mm of water at 70 keV, about the mean energy of a 120 kV CT beam.
 
 Mass attenuation 0.1929 cm^2/g (NIST XCOM, with coherent scattering) times 1 g/cm^3.
@@ -69,7 +74,7 @@ def mu_water_at(energy: float) -> float:
 
 
 def hounsfield_to_attenuation(
-    hounsfield: Values, *, mu_water: float = MU_WATER, clip: bool = True
+    hounsfield: Values, *, mu_water: float = MU_WATER_PER_MM, clip: bool = True
 ) -> Values:
     """Turn Hounsfield units into linear attenuation, ``mu_water * (1 + hounsfield / 1000)``.
 
@@ -100,7 +105,7 @@ def hounsfield_to_attenuation(
     return attenuation.clip(min=0) if clip else attenuation
 
 
-def attenuation_to_hounsfield(attenuation: Values, *, mu_water: float = MU_WATER) -> Values:
+def attenuation_to_hounsfield(attenuation: Values, *, mu_water: float = MU_WATER_PER_MM) -> Values:
     """Turn linear attenuation into Hounsfield units, ``1000 * (attenuation / mu_water - 1)``.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -157,11 +158,11 @@ def _lodopab(n_angles: int, weight: float) -> Task:
     # The filter is the publication's; the weight lies between the best two of a few, tried on two
     # synthetic and two real slices.
     recipe = Recipe()
-    views = recipe.scan.view_angles
-    scan = ParallelBeam(
-        angles=views[:: len(views) // n_angles].tolist(),
-        n_detectors=recipe.scan.n_detectors,
-        detector_spacing=recipe.scan.detector_spacing,
+    full = recipe.scan
+    sparse = ParallelBeam(
+        angles=full.view_angles[:: recipe.n_angles // n_angles].tolist(),
+        n_detectors=full.n_detectors,
+        detector_spacing=full.detector_spacing,
     )
     is_full = n_angles == recipe.n_angles
     return Task(
@@ -170,11 +171,7 @@ def _lodopab(n_angles: int, weight: float) -> Task:
         "4096 photons",
         reference="Leuschner et al., Sci. Data 8, 109 (2021), doi:10.1038/s41597-021-00893-z",
         grid=recipe.grid,
-        acquisition=Acquisition(
-            recipe.scan if is_full else scan,
-            recipe.noise,
-            Refinement("linear", shape=(recipe.simulated_size,) * 2),
-        ),
+        acquisition=recipe.acquisition if is_full else replace(recipe.acquisition, scan=sparse),
         splits={
             "train": Split(None, seed=51, size=35_820),
             "validation": Split(None, seed=52, size=3_522),

@@ -2,13 +2,13 @@
 
 from tomolearn.data.lodopab.making import make_lodopab
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, LoDoPaBPairs
-from tomolearn.data.lodopab.recipe import MU_AIR, MU_MAX, MU_WATER, Recipe
+from tomolearn.data.lodopab.recipe import MU_AIR_PER_M, MU_MAX_PER_M, MU_WATER_PER_M, Recipe
 from tomolearn.data.lodopab.selection import Sample, SampleList, read_series_list, select_samples
 
 __all__ = [
-    "MU_AIR",
-    "MU_MAX",
-    "MU_WATER",
+    "MU_AIR_PER_M",
+    "MU_MAX_PER_M",
+    "MU_WATER_PER_M",
     "SAMPLES_PER_FILE",
     "LoDoPaBPairs",
     "Recipe",

@@ -206,7 +206,7 @@ def _simulated(
     from tomolearn.dicom import read_slice
 
     for batch in _batches(samples, _BATCH):
-        images, rngs = [], []
+        images, noise = [], []
         for sample in batch:
             read = read_slice(root / sample.path, frame=sample.frame)
             if read.sop_instance_uid != sample.sop_instance_uid:
@@ -216,10 +216,10 @@ def _simulated(
                 )
             # the images of one file have one UID
             frame = "" if sample.frame is None else f".{sample.frame}"
-            dither, photons = recipe.generators(seed, sample.sop_instance_uid + frame)
-            images.append(recipe.image(read.hounsfield, dither, padding=read.padding))
-            rngs.append(photons)
-        yield from zip(recipe.observations(images, rngs, device=device), images, strict=True)
+            streams = recipe.streams(seed, sample.sop_instance_uid + frame)
+            images.append(recipe.image(read.hounsfield, streams.image, padding=read.padding))
+            noise.append(streams.noise)
+        yield from zip(recipe.observations(images, noise, device=device), images, strict=True)
 
 
 def _batches(samples: Iterable[Sample], n: int) -> Iterator[tuple[Sample, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,29 @@ from numpy.typing import NDArray
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import Grid, ParallelBeam
-from tomolearn.operators import RayTransform
-from tomolearn.simulation import PhotonNoise
+from tomolearn.simulation import (
+    Acquisition,
+    PhotonNoise,
+    Refinement,
+    Streams,
+    independent_streams,
+)
 
-__all__ = ["MU_AIR", "MU_MAX", "MU_WATER", "Recipe"]
+__all__ = ["MU_AIR_PER_M", "MU_MAX_PER_M", "MU_WATER_PER_M", "Recipe"]
 
-MU_WATER = 20.0
-"""Linear attenuation of water in 1/m."""
+MU_WATER_PER_M = 20.0
+"""Linear attenuation of water in 1/m, as the publication has it."""
 
-MU_AIR = 0.02
+MU_AIR_PER_M = 0.02
 """Linear attenuation of air in 1/m."""
 
-MU_MAX = 3071 * (MU_WATER - MU_AIR) / 1000 + MU_WATER
+MU_MAX_PER_M = 3071 * (MU_WATER_PER_M - MU_AIR_PER_M) / 1000 + MU_WATER_PER_M
 """Linear attenuation in 1/m of 3071 HU, 81.35858: what the value 1 of an image stands for."""
 
 # Noise in air does not reach as far; files without a padding value have -2000 or less.
 _FILLING = -1500.0
 _EXTENT = 260.0
 _METRE = 1000.0
-_DITHER, _PHOTONS = 0, 1
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,13 @@ class Recipe:
         return ParallelBeam.covering(self.grid, self.n_angles)
 
     @property
-    def noise(self) -> PhotonNoise:
-        """The noise of sinograms in mm."""
-        return PhotonNoise(self.photons, MU_MAX / _METRE, self.floor / self.photons)
+    def acquisition(self) -> Acquisition:
+        """How images are measured, with sinograms in mm."""
+        return Acquisition(
+            self.scan,
+            PhotonNoise(self.photons, MU_MAX_PER_M / _METRE, self.floor / self.photons),
+            Refinement("mirrored", shape=(self.simulated_size,) * 2),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
@@ -156,9 +163,9 @@ class Recipe:
         middle = slice(self.margin, self.slice_size - self.margin)
         values = hounsfield[middle, middle].T.astype(np.float32)
         values += rng.uniform(0.0, 1.0, values.shape)
-        values *= (MU_WATER - MU_AIR) / 1000
-        values += MU_WATER
-        values /= MU_MAX
+        values *= (MU_WATER_PER_M - MU_AIR_PER_M) / 1000
+        values += MU_WATER_PER_M
+        values /= MU_MAX_PER_M
         if padding is not None:
             values[padding[middle, middle].T] = 0
         return np.clip(values, 0.0, 1.0)
@@ -185,49 +192,16 @@ class Recipe:
         -------
         numpy.ndarray of float32, shape (images, n_angles, bins)
         """
-        operator = _simulator(self.grid, self.scan, self.simulated_size)
-        weights = _interpolation(self.size, self.simulated_size)
-        fine = [weights @ image @ weights.T for image in images]
-        stack = torch.from_numpy(np.stack(fine)[:, None]).to(device)
-        clean = operator(stack)[:, 0].cpu().numpy()
-        noise = self.noise
-        noisy = [noise(sinogram, rng) for sinogram, rng in zip(clean, rngs, strict=True)]
-        return (np.stack(noisy) / _METRE).astype(np.float32)
+        stack = torch.from_numpy(np.stack(images)).to(device)
+        measured = self.acquisition.measure(stack, self.grid, rngs)
+        found: NDArray[np.float32] = (measured / _METRE).cpu().numpy()
+        return found
 
     @staticmethod
-    def generators(
-        seed: int, sop_instance_uid: str
-    ) -> tuple[np.random.Generator, np.random.Generator]:
-        """Return the two sources of randomness of a slice, for its image and its photons.
+    def streams(seed: int, sop_instance_uid: str) -> Streams:
+        """Return the random generators of a slice, for its image and its noise.
 
         They depend on the seed and the slice's UID alone, not on the other slices of a set.
         """
         digest = hashlib.sha256(sop_instance_uid.encode()).digest()
-        slice_key = int.from_bytes(digest[:16], "big")
-        first, second = (
-            np.random.default_rng((seed, slice_key, purpose)) for purpose in (_DITHER, _PHOTONS)
-        )
-        return first, second
-
-
-@lru_cache(maxsize=2)
-def _simulator(grid: Grid, scan: ParallelBeam, size: int) -> RayTransform:
-    return RayTransform(grid.refined((size, size)), scan)
-
-
-@lru_cache(maxsize=2)
-def _interpolation(n: int, n_fine: int) -> NDArray[np.float32]:
-    """Return the matrix (n_fine, n) of linear interpolation between pixel centres.
-
-    At the border the image is mirrored at the centre of its last pixel, as scikit-image's
-    ``resize`` does, which the publication used.
-    """
-    places = np.abs((np.arange(n_fine) + 0.5) * n / n_fine - 0.5)
-    places = (n - 1) - np.abs((n - 1) - places)
-    left = np.clip(np.floor(places).astype(int), 0, n - 2)
-    rest = places - left
-    matrix = np.zeros((n_fine, n))
-    rows = np.arange(n_fine)
-    matrix[rows, left] = 1 - rest
-    matrix[rows, left + 1] = rest
-    return matrix.astype(np.float32)
+        return independent_streams(seed, int.from_bytes(digest[:16], "big"))
