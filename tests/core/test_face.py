@@ -36,7 +36,8 @@ def test_every_public_name_is_there(room: str) -> None:
 def test_rooms_are_at_hand_and_load_no_torch_until_it_is_needed() -> None:
     loaded = "print('torch' in sys.modules);"
     program = f"import sys, tomolearn as tl; tl.tasks, tl.dicom, tl.methods, tl.batch; {loaded}"
-    assert run(f"{program} tl.fbp; {loaded}") == ["False", "True"]
+    assert run(f"{program} tl.fbp; {loaded}") == ["False", "False"]
+    assert run(f"{program} tl.RayTransform; {loaded}") == ["False", "True"]
 
 
 def test_what_starts_the_workers_needs_no_torch() -> None:

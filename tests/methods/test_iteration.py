@@ -28,7 +28,7 @@ METHODS = {
     "kaczmarz": kaczmarz,
     "cgls": cgls,
     "tikhonov": functools.partial(tikhonov, weight=0.5),
-    "total_variation": functools.partial(total_variation, weight=0.5),
+    "tv": functools.partial(total_variation, weight=0.5),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -130,11 +130,11 @@ def test_history(name, data):
 @every_method
 def test_tolerance_stops_or_warns(name, data):
     history = History()
-    loose = 0.1 if name == "total_variation" else 0.02
+    loose = 0.1 if name == "tv" else 0.02
     METHODS[name](data, OPERATOR, iterations=5000, tolerance=loose, callback=history)
     last = history.states[-1]
     assert 1 < last.iteration < 1000
-    if name == "total_variation":
+    if name == "tv":
         assert (last.gap / last.objective).max() <= loose
     else:
         assert last.change.max() <= loose
@@ -153,7 +153,7 @@ def test_discrepancy_principle_stops_or_warns(name, data):
     target = 1.5 * 0.2 * math.sqrt(N_BINS)
     residuals = [float(state.residual.max()) for state in history.states]
     assert residuals[-1] <= target
-    if name != "total_variation":
+    if name != "tv":
         assert all(residual > target for residual in residuals[:-1])
     assert torch.linalg.vector_norm((OPERATOR(x) - data).flatten(1), dim=1).max() <= target * 1.001
     with pytest.warns(ConvergenceWarning, match=rf"{name}: residual .*, asked for 0, after 2 iter"):
@@ -188,7 +188,7 @@ def test_divergence_is_an_error_that_names_a_remedy(data):
     with pytest.raises(FloatingPointError, match=r"after ([2-9]|1[0-9]) iterations"):
         landweber(data, OPERATOR, iterations=1000, step=1e3, tolerance=1e-3)
     huge = data / data.abs().max() * 3e38
-    for name in ("sirt", "kaczmarz", "cgls", "tikhonov", "total_variation"):
+    for name in ("sirt", "kaczmarz", "cgls", "tikhonov", "tv"):
         with pytest.raises(
             FloatingPointError, match=rf"{name}: .* not finite after \d+ iterations"
         ):
@@ -232,7 +232,7 @@ def test_shared_errors(name, data):
         method(data, OPERATOR)
 
 
-@pytest.mark.parametrize("name", ["landweber", "sirt", "kaczmarz", "total_variation"])
+@pytest.mark.parametrize("name", ["landweber", "sirt", "kaczmarz", "tv"])
 def test_nonnegative(name, data):
     data = data - 3
     free = METHODS[name](data, OPERATOR, iterations=20)

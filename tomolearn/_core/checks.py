@@ -15,6 +15,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 __all__ = [
     "check_choice",
+    "check_flag",
     "check_float",
     "check_floats",
     "check_generator",
@@ -101,6 +102,19 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
     if bad.size:
         raise TomolearnError(f"{name}: expected {expected}, got {array[bad[0]]} at index {bad[0]}")
     return tuple(array.tolist())
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is a bool.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(value, bool):
+        raise TomolearnTypeError(f"{name}: expected a bool, got {value!r} ({type(value).__name__})")
+    return value
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["progress_bars"]
+__all__ = ["progress_bar", "progress_bars"]
 
 _SPEED_PERIOD = 120.0  # seconds over which a speed is averaged
 
@@ -62,3 +64,16 @@ def progress_bars(shown: bool | None = None) -> Progress:
         disable=not shown,
         speed_estimate_period=_SPEED_PERIOD,
     )
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: int, *, unit: str = "", shown: bool = True
+) -> Iterator[Callable[[], None]]:
+    """Yield a function that moves one bar on by one; rich is not loaded for a bar not shown."""
+    if not shown:
+        yield lambda: None
+        return
+    with progress_bars(shown) as bars:
+        task = bars.add_task(description, total=total, unit=unit)
+        yield lambda: bars.advance(task)

@@ -1,4 +1,8 @@
-"""Reconstruction without learning: ``f(sinogram, operator) -> image``."""
+"""Reconstruction methods: ``f(sinogram, operator) -> image``.
+
+Each is a function for users and a value with settings, see `Method`; `METHODS` has the values by
+name. No torch is loaded before a method is called.
+"""
 
 import lazy_loader
 

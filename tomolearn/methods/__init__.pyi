@@ -1,12 +1,25 @@
-from .analytic.fbp import fbp as fbp
-from .iteration import (
+from .analytic.fbp import FBP as FBP, fbp as fbp
+from .iterative.conjugate_gradients import (
+    CGLS as CGLS,
+    Tikhonov as Tikhonov,
+    cgls as cgls,
+    tikhonov as tikhonov,
+)
+from .iterative.kaczmarz import Kaczmarz as Kaczmarz, kaczmarz as kaczmarz
+from .iterative.landweber import Landweber as Landweber, landweber as landweber
+from .iterative.sirt import SIRT as SIRT, sirt as sirt
+from .method import Method as Method, Setting as Setting, setting as setting
+from .stopping import (
+    Control as Control,
     ConvergenceWarning as ConvergenceWarning,
     History as History,
     IterationState as IterationState,
+    IterativeMethod as IterativeMethod,
+    Stopping as Stopping,
 )
-from .iterative.conjugate_gradients import cgls as cgls, tikhonov as tikhonov
-from .iterative.kaczmarz import kaczmarz as kaczmarz
-from .iterative.landweber import landweber as landweber
-from .iterative.sirt import sirt as sirt
-from .variational.total_variation import total_variation as total_variation
+from .table import METHODS as METHODS
+from .variational.total_variation import (
+    TotalVariation as TotalVariation,
+    total_variation as total_variation,
+)
 from .variational.tv_weight import photon_tv_weight as photon_tv_weight

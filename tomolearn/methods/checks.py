@@ -12,12 +12,11 @@ from tomolearn.operators import LinearOperator, RayTransform
 
 __all__ = [
     "check_finite",
-    "check_flag",
     "check_linear_operator",
     "check_ray_transform",
     "check_sinogram",
     "positive_norm",
-    "start",
+    "prepare",
 ]
 
 
@@ -89,19 +88,6 @@ def check_finite(name: str, tensor: torch.Tensor) -> None:
     )
 
 
-def check_flag(name: str, value: Any) -> bool:
-    """Return `value` if it is a bool.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
-    if not isinstance(value, bool):
-        raise TomolearnTypeError(f"{name}: expected a bool, got {value!r} ({type(value).__name__})")
-    return value
-
-
 def positive_norm(operator: LinearOperator) -> float:
     """Return the operator's norm, which step sizes divide by.
 
@@ -116,7 +102,7 @@ def positive_norm(operator: LinearOperator) -> float:
     return norm
 
 
-def start(
+def prepare(
     sinogram: Any, operator: Any, x0: Any
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
     """Return what an iterative method starts from.

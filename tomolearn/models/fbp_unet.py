@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.checks import check_choice, check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.methods import fbp
 from tomolearn.methods.analytic.filters import FILTERS
-from tomolearn.methods.checks import check_flag, check_ray_transform
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.models.blocks import Compilable, glorot, to_channels_last
 from tomolearn.operators import LinearOperator

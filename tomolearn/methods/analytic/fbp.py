@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from tomolearn._core.checks import check_choice, check_float, check_int
-from tomolearn._core.errors import TomolearnError
-from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
-from tomolearn.methods.analytic.filters import FILTERS
-from tomolearn.methods.checks import check_ray_transform, check_sinogram
-from tomolearn.operators import RayTransform
+from tomolearn.methods.method import Method, setting
 
-__all__ = ["fbp"]
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.operators import LinearOperator
+
+__all__ = ["FBP", "fbp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FBP(Method):
+    """Filtered back-projection with its settings; see `fbp`."""
+
+    name: ClassVar[str] = "fbp"
+
+    filter: str = setting(
+        "ram-lak",
+        help="window on the ramp filter",
+        choices=("ram-lak", "shepp-logan", "cosine", "hamming", "hann"),
+    )
+    frequency_scaling: float = setting(
+        1.0, help="cut-off as a part of Nyquist's frequency", above=0, maximum=1
+    )
+    oversampling: int | None = setting(
+        None, help="values per bin between which is interpolated; default 2, 1 for cones", minimum=1
+    )
+
+    def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Reconstruct; see `fbp`."""
+        from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
+        from tomolearn.methods.checks import check_ray_transform, check_sinogram
+
+        operator = check_ray_transform(operator)
+        sinogram = check_sinogram(sinogram, operator)
+        oversampling = self.oversampling or (2 if operator.scan.ndim == 2 else 1)
+        if sinogram.numel() == 0:
+            leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
+            return sinogram.new_zeros((*leading, *operator.domain_shape))
+        return filtered_backprojection(
+            sinogram, operator, self.filter, self.frequency_scaling, oversampling
+        )
 
 
 def fbp(
     sinogram: torch.Tensor,
-    operator: RayTransform,
+    operator: LinearOperator,
     *,
-    filter: str = "ram-lak",
-    frequency_scaling: float = 1.0,
-    oversampling: int | None = None,
+    filter: str = FBP.filter,
+    frequency_scaling: float = FBP.frequency_scaling,
+    oversampling: int | None = FBP.oversampling,
 ) -> torch.Tensor:
     """Reconstruct by filtered back-projection.
 
@@ -62,7 +97,7 @@ def fbp(
     Parallel and fan beams follow Kak and Slaney [1]_, chapter 3: the filter is the transform of
     the band-limited kernel, applied to zero-padded projections; fan beams are filtered on the
     detector scaled down to the rotation axis (flat) or in equal angles (curved). Views count by
-    the part of the circle that they stand for (`classical.view_weights.angular_cells`), so that
+    the part of the circle that they stand for (`view_weights.angular_cells`), so that
     views over pi, over 2 pi and lists of angles in any order and spacing come out right; a wedge
     that was not scanned by a parallel beam stays empty. Fan-beam scans of less than a full turn
     get Parker's weights [2]_. Cone beams on a circle are reconstructed by the algorithm of
@@ -86,16 +121,5 @@ def fbp(
     >>> fbp(A(torch.ones(1, 1, 64, 64)), A, filter="hann").shape
     torch.Size([1, 1, 64, 64])
     """
-    check_ray_transform(operator)
-    name = check_choice("filter", filter, tuple(FILTERS))
-    scaling = check_float("frequency_scaling", frequency_scaling, positive=True)
-    if scaling > 1:
-        raise TomolearnError(f"frequency_scaling: expected a number in (0, 1], got {scaling}")
-    sinogram = check_sinogram(sinogram, operator)
-    if oversampling is None:
-        oversampling = 2 if operator.scan.ndim == 2 else 1
-    oversampling = check_int("oversampling", oversampling, minimum=1)
-    if sinogram.numel() == 0:
-        leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
-        return sinogram.new_zeros((*leading, *operator.domain_shape))
-    return filtered_backprojection(sinogram, operator, name, scaling, oversampling)
+    method = FBP(filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling)
+    return method(sinogram, operator)

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import torch
-
-from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
-from tomolearn.methods.checks import check_linear_operator, start
-from tomolearn.methods.iteration import Callback, Loop, per_image
-from tomolearn.operators import LinearOperator
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
-__all__ = ["cgls", "tikhonov"]
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.operators import LinearOperator
+
+__all__ = ["CGLS", "Tikhonov", "cgls", "tikhonov"]
 
 _REMEDY = "check that the operator's adjoint is its transpose and its values are of a sane size"
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class CGLS(IterativeMethod):
+    """Conjugate gradients for the least-squares misfit, with their settings; see `cgls`."""
+
+    name: ClassVar[str] = "cgls"
+    remedy: ClassVar[str] = _REMEDY
+
+    iterations: int = setting(20, help="largest number of iterations", minimum=1)
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the iterates."""
+        return _conjugate_gradients(sinogram, operator, image, 0.0, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tikhonov(IterativeMethod):
+    """Tikhonov's regularisation with its settings; see `tikhonov`.
+
+    `regularizer` is no setting: a method that has one cannot be written down.
+    """
+
+    name: ClassVar[str] = "tikhonov"
+    remedy: ClassVar[str] = _REMEDY
+
+    weight: float = setting(help="weight of the penalty", minimum=0)
+    regularizer: LinearOperator | None = None
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the iterates."""
+        from tomolearn.methods.checks import check_linear_operator
+
+        if self.regularizer is not None:
+            check_linear_operator("regularizer", self.regularizer)
+            if self.regularizer.domain_shape != operator.domain_shape:
+                raise TomolearnError(
+                    f"regularizer: expected domain shape {operator.domain_shape}, "
+                    f"got {self.regularizer.domain_shape}"
+                )
+        return _conjugate_gradients(sinogram, operator, image, self.weight, self.regularizer)
+
+
+@controlled
 def cgls(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
-    iterations: int = 20,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = CGLS.iterations,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by CGLS, conjugate gradients for the least-squares misfit.
 
@@ -47,7 +90,8 @@ def cgls(
     iterations : int
         Largest number of iterations.
     x0, tolerance, noise_level, tau, progress, callback
-        As for `landweber`. The residual that is reported is the recursively updated one.
+        Start, stopping rules and reports: see `Control`. The residual that is reported is the
+        recursively updated one.
 
     Returns
     -------
@@ -57,7 +101,7 @@ def cgls(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As for `landweber`.
+        As `IterativeMethod` says.
 
     Warns
     -----
@@ -69,37 +113,18 @@ def cgls(
     .. [1] M. R. Hestenes, E. Stiefel, Methods of conjugate gradients for solving linear systems,
        J. Res. Nat. Bur. Stand. 49 (1952), doi 10.6028/jres.049.044.
     """
-    y, x, leading = start(sinogram, operator, x0)
-    loop = Loop(
-        "cgls",
-        _REMEDY,
-        leading,
-        math.prod(operator.range_shape),
-        iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
-    )
-    x = _minimise(y, operator, x, loop, 0.0, None)
-    return x.reshape(*leading, *operator.domain_shape)
+    return CGLS(iterations=iterations)(sinogram, operator, **control)
 
 
-@torch.no_grad()
+@controlled
 def tikhonov(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
     weight: float,
     regularizer: LinearOperator | None = None,
-    iterations: int = 100,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = Tikhonov.iterations,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by Tikhonov's regularisation.
 
@@ -121,7 +146,7 @@ def tikhonov(
     iterations : int
         Largest number of iterations.
     x0, tolerance, noise_level, tau, progress, callback
-        As for `landweber`. The objective is reported too.
+        Start, stopping rules and reports: see `Control`. The objective is reported too.
 
     Returns
     -------
@@ -131,7 +156,7 @@ def tikhonov(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As for `landweber`, and ValueError if `regularizer` has another domain.
+        As `IterativeMethod` says, and ValueError if `regularizer` has another domain.
 
     Warns
     -----
@@ -144,40 +169,19 @@ def tikhonov(
        method, Soviet Math. Dokl. 4 (1963).
     .. [2] P. C. Hansen, Discrete Inverse Problems (2010), doi 10.1137/1.9780898718836.
     """
-    weight = check_float("weight", weight, nonnegative=True)
-    y, x, leading = start(sinogram, operator, x0)
-    if regularizer is not None:
-        check_linear_operator("regularizer", regularizer)
-        if regularizer.domain_shape != operator.domain_shape:
-            raise TomolearnError(
-                f"regularizer: expected domain shape {operator.domain_shape}, "
-                f"got {regularizer.domain_shape}"
-            )
-    loop = Loop(
-        "tikhonov",
-        _REMEDY,
-        leading,
-        math.prod(operator.range_shape),
-        iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
-    )
-    x = _minimise(y, operator, x, loop, weight, regularizer)
-    return x.reshape(*leading, *operator.domain_shape)
+    method = Tikhonov(weight=weight, regularizer=regularizer, iterations=iterations)
+    return method(sinogram, operator, **control)
 
 
-def _minimise(
+def _conjugate_gradients(
     y: torch.Tensor,
     operator: LinearOperator,
     x: torch.Tensor,
-    loop: Loop,
     weight: float,
     regularizer: LinearOperator | None,
-) -> torch.Tensor:
-    """Minimise ``||A x - y||**2 + weight ||L x||**2`` from `x` on, which it overwrites."""
+) -> Iterator[Iterate]:
+    """Minimise ``||A x - y||**2 + weight ||L x||**2`` from `x` on."""
+    from tomolearn.methods.iteration import dot, per_image, quotient
 
     def penalised(image: torch.Tensor) -> torch.Tensor:
         return image if regularizer is None else regularizer(image)
@@ -189,43 +193,26 @@ def _minimise(
         return s
 
     def objective() -> tuple[torch.Tensor, None]:
-        value = _dot(residual, residual)
-        return (value + weight * _dot(penalty, penalty) if weight else value), None
+        value = dot(residual, residual)
+        return (value + weight * dot(penalty, penalty) if weight else value), None
 
     residual = y - operator(x)
     penalty = penalised(x).clone() if weight else x
     s = gradient()
     p = s.clone()
-    slope = _dot(s, s)
-    for _ in loop:
+    slope = dot(s, s)
+    while True:
         q = operator(p)
-        curvature = _dot(q, q)
+        curvature = dot(q, q)
         if weight:
             lp = penalised(p)
-            curvature += weight * _dot(lp, lp)
-        step = per_image(_quotient(slope, curvature), x)
-        previous = x
-        x = torch.addcmul(x, step, p)
+            curvature += weight * dot(lp, lp)
+        step = per_image(quotient(slope, curvature), x)
+        x = x.addcmul(step, p)
         residual.sub_(q.mul_(per_image(step.flatten(), q)))
         if weight:
-            penalty = torch.addcmul(penalty, per_image(step.flatten(), lp), lp)
+            penalty = penalty.addcmul(per_image(step.flatten(), lp), lp)
         s = gradient()
-        old, slope = slope, _dot(s, s)
-        p = torch.addcmul(s, per_image(_quotient(slope, old), p), p)
-        loop.check(
-            x,
-            previous,
-            lambda: residual,
-            objective,
-        )
-    return x
-
-
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the inner product of each image of the batch."""
-    return torch.linalg.vecdot(a.flatten(1), b.flatten(1), dim=1)
-
-
-def _quotient(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Divide; a direction of zero length, at the solution, has step zero."""
-    return torch.where(b > 0, a / b, 0)
+        old, slope = slope, dot(s, s)
+        p = s.addcmul(per_image(quotient(slope, old), p), p)
+        yield Iterate(x, lambda: residual, objective)

@@ -3,37 +3,78 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
-import torch
 
-from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.methods.analytic.derived_scans import quiet_transform, subset
-from tomolearn.methods.checks import check_flag, check_ray_transform, start
-from tomolearn.methods.iteration import Callback, Loop
-from tomolearn.methods.iterative.sirt import check_relaxation, inverse_sums
-from tomolearn.operators import RayTransform
+from tomolearn.methods.iterative.sirt import inverse_sums
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
-__all__ = ["kaczmarz"]
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.operators import LinearOperator, RayTransform
+
+__all__ = ["Kaczmarz", "kaczmarz", "subset_order"]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Kaczmarz(IterativeMethod):
+    """Kaczmarz' method with blocks of views and its settings; see `kaczmarz`."""
+
+    name: ClassVar[str] = "kaczmarz"
+    remedy: ClassVar[str] = "choose a smaller relaxation or fewer subsets"
+
+    iterations: int = setting(10, help="largest number of passes over all views", minimum=1)
+    subsets: int | None = setting(None, help="number of subsets of views; default 10", minimum=1)
+    order: str = setting("golden", help="sequence of the subsets", choices=("golden", "sequential"))
+    relaxation: float = setting(1.0, help="factor of the step, in (0, 2)", above=0, below=2)
+    nonnegative: bool = setting(False, help="set negative values to zero after each step")
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the image after each pass over all views."""
+        from tomolearn.methods.analytic.derived_scans import quiet_transform, subset
+        from tomolearn.methods.checks import check_ray_transform
+
+        operator = check_ray_transform(operator)
+        n_angles = operator.scan.n_angles
+        count = min(10, n_angles) if self.subsets is None else self.subsets
+        if count > n_angles:
+            raise TomolearnError(f"subsets: expected at most the {n_angles} views, got {count}")
+        blocks = []
+        for first in subset_order(count, self.order):
+            views = subset(operator.scan, slice(int(first), None, count))
+            part = quiet_transform(operator.grid, views, operator.backend)
+            rows, columns = inverse_sums(part, sinogram)
+            data = sinogram[:, first::count].contiguous()
+            blocks.append((part, data, rows, columns.mul_(self.relaxation)))
+        while True:
+            image = image.clone()
+            for part, data, rows, columns in blocks:
+                correction = part.adjoint(part(image).sub_(data).mul_(rows))
+                image.addcmul_(columns, correction, value=-1)
+                if self.nonnegative:
+                    image.clamp_(min=0)
+            yield Iterate(image, lambda x=image: operator(x) - sinogram)  # type: ignore[misc]
+
+
+@controlled
 def kaczmarz(
     sinogram: torch.Tensor,
     operator: RayTransform,
     *,
-    iterations: int = 10,
-    subsets: int | None = None,
-    order: str = "golden",
-    relaxation: float = 1.0,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    nonnegative: bool = False,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = Kaczmarz.iterations,
+    subsets: int | None = Kaczmarz.subsets,
+    order: str = Kaczmarz.order,
+    relaxation: float = Kaczmarz.relaxation,
+    nonnegative: bool = Kaczmarz.nonnegative,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by Kaczmarz' method with blocks of views.
 
@@ -59,8 +100,11 @@ def kaczmarz(
         much in direction [2]_, or as they are numbered.
     relaxation : float
         Factor of the steps, in (0, 2).
-    x0, tolerance, noise_level, tau, nonnegative, progress, callback
-        As for `landweber`. `noise_level` and `callback` cost one more projection per iteration.
+    nonnegative : bool
+        Whether to set negative values to zero after each step.
+    x0, tolerance, noise_level, tau, progress, callback
+        Start, stopping rules and reports: see `Control`. `noise_level` and `callback` cost one
+        more projection per iteration.
 
     Returns
     -------
@@ -70,7 +114,7 @@ def kaczmarz(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As for `landweber`, and TypeError if `operator` is not a RayTransform.
+        As `IterativeMethod` says, and TypeError if `operator` is not a RayTransform.
 
     Warns
     -----
@@ -84,41 +128,14 @@ def kaczmarz(
     .. [2] T. Köhler, A projection access scheme for iterative reconstruction based on the golden
        section, IEEE Nucl. Sci. Symp. (2004), doi 10.1109/NSSMIC.2004.1466745.
     """
-    check_ray_transform(operator)
-    check_flag("nonnegative", nonnegative)
-    check_choice("order", order, ("golden", "sequential"))
-    relaxation = check_relaxation(relaxation)
-    n_angles = operator.scan.n_angles
-    count = min(10, n_angles) if subsets is None else check_int("subsets", subsets, minimum=1)
-    if count > n_angles:
-        raise TomolearnError(f"subsets: expected at most the {n_angles} views, got {count}")
-    y, x, leading = start(sinogram, operator, x0)
-    loop = Loop(
-        "kaczmarz",
-        "choose a smaller relaxation or fewer subsets",
-        leading,
-        math.prod(operator.range_shape),
+    method = Kaczmarz(
         iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
+        subsets=subsets,
+        order=order,
+        relaxation=relaxation,
+        nonnegative=nonnegative,
     )
-    blocks = []
-    for first in subset_order(count, order):
-        views = subset(operator.scan, slice(int(first), None, count))
-        part = quiet_transform(operator.grid, views, operator.backend)
-        rows, columns = inverse_sums(part, y)
-        blocks.append((part, y[:, first::count].contiguous(), rows, columns.mul_(relaxation)))
-    for _ in loop:
-        previous = x.clone()
-        for part, data, rows, columns in blocks:
-            x.addcmul_(columns, part.adjoint(part(x).sub_(data).mul_(rows)), value=-1)
-            if nonnegative:
-                x.clamp_(min=0)
-        loop.check(x, previous, lambda: operator(x) - y)
-    return x.reshape(*leading, *operator.domain_shape)
+    return method(sinogram, operator, **control)
 
 
 def subset_order(count: int, order: str) -> np.ndarray:

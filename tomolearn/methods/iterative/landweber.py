@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import torch
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
-from tomolearn._core.checks import check_float
-from tomolearn.methods.checks import check_flag, positive_norm, start
-from tomolearn.methods.iteration import Callback, Loop
-from tomolearn.operators import LinearOperator
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["landweber"]
+    from tomolearn.operators import LinearOperator
+
+__all__ = ["Landweber", "landweber"]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Landweber(IterativeMethod):
+    """Landweber's iteration with its settings; see `landweber`."""
+
+    name: ClassVar[str] = "landweber"
+    remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2"
+
+    step: float | None = setting(
+        None, help="step, in (0, 2 / norm**2) of the ray transform; default 1 / norm**2", above=0
+    )
+    nonnegative: bool = setting(False, help="set negative values to zero after each step")
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the iterates."""
+        from tomolearn.methods.checks import positive_norm
+
+        step = 1 / positive_norm(operator) ** 2 if self.step is None else self.step
+        residual = sinogram - operator(image) if image.any() else sinogram
+        while True:
+            image = image.add(operator.adjoint(residual), alpha=step)
+            if self.nonnegative:
+                image.clamp_(min=0)
+            residual = sinogram - operator(image)
+            yield Iterate(image, lambda r=residual: r)  # type: ignore[misc]
+
+
+@controlled
 def landweber(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
-    iterations: int = 100,
-    step: float | None = None,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    nonnegative: bool = False,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = Landweber.iterations,
+    step: float | None = Landweber.step,
+    nonnegative: bool = Landweber.nonnegative,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by Landweber's iteration, gradient descent on the least-squares misfit.
 
@@ -45,22 +71,10 @@ def landweber(
         Largest number of iterations.
     step : float, optional
         Step in (0, 2 / operator.norm()**2). Default: 1 / operator.norm()**2.
-    x0 : torch.Tensor, shape (..., *operator.domain_shape), optional
-        Start, one for each sinogram or one for all. Default: zero.
-    tolerance : float, optional
-        Stop once ``||x - previous x|| <= tolerance * ||x||`` for all images of the batch.
-    noise_level : float, optional
-        Standard deviation of the noise in a bin. Stop once ``||A x - y|| <= tau * noise_level *
-        sqrt(number of bins)`` for all images of the batch, the discrepancy principle.
-    tau : float
-        Factor of that principle, usually 1 or a little more.
     nonnegative : bool
         Whether to set negative values to zero after each step.
-    progress : bool
-        Whether to show a progress bar.
-    callback : callable, optional
-        Called with an `IterationState` after each iteration, or as rarely as its attribute
-        ``every`` says; ends the iteration by returning True. `History` is one.
+    x0, tolerance, noise_level, tau, progress, callback
+        Start, stopping rules and reports: see `Control`.
 
     Returns
     -------
@@ -69,11 +83,8 @@ def landweber(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not of the kind named above or the sinogram has values that are not
-        finite.
-    FloatingPointError
-        If the iteration diverges.
+    TypeError, ValueError, FloatingPointError
+        As `IterativeMethod` says.
 
     Warns
     -----
@@ -85,30 +96,5 @@ def landweber(
     .. [1] L. Landweber, An iteration formula for Fredholm integral equations of the first kind,
        Am. J. Math. 73 (1951), doi 10.2307/2372313.
     """
-    check_flag("nonnegative", nonnegative)
-    if step is not None:
-        step = check_float("step", step, positive=True)
-    y, x, leading = start(sinogram, operator, x0)
-    loop = Loop(
-        "landweber",
-        "choose a step below 2 / operator.norm()**2",
-        leading,
-        math.prod(operator.range_shape),
-        iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
-    )
-    if step is None:
-        step = 1 / positive_norm(operator) ** 2
-    residual = y if x0 is None else y - operator(x)
-    for _ in loop:
-        previous = x
-        x = torch.add(x, operator.adjoint(residual), alpha=step)
-        if nonnegative:
-            x.clamp_(min=0)
-        residual = y - operator(x)
-        loop.check(x, previous, lambda r=residual: r)  # type: ignore[misc]
-    return x.reshape(*leading, *operator.domain_shape)
+    method = Landweber(iterations=iterations, step=step, nonnegative=nonnegative)
+    return method(sinogram, operator, **control)

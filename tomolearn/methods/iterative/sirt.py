@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import torch
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
-from tomolearn._core.checks import check_float
-from tomolearn._core.errors import TomolearnError
-from tomolearn.methods.checks import check_flag, start
-from tomolearn.methods.iteration import Callback, Loop
-from tomolearn.operators import LinearOperator
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["check_relaxation", "inverse_sums", "sirt"]
+    from tomolearn.operators import LinearOperator
+
+__all__ = ["SIRT", "inverse_sums", "sirt"]
 
 # Sums below this part of the largest are rays or pixels that the other side hardly sees.
 _NEGLIGIBLE = 1e-6
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class SIRT(IterativeMethod):
+    """The simultaneous iterative reconstruction technique with its settings; see `sirt`."""
+
+    name: ClassVar[str] = "sirt"
+    remedy: ClassVar[str] = "choose a relaxation below 2"
+
+    relaxation: float = setting(1.0, help="factor of the step, in (0, 2)", above=0, below=2)
+    nonnegative: bool = setting(False, help="set negative values to zero after each step")
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the iterates."""
+        rows, columns = inverse_sums(operator, sinogram)
+        columns *= self.relaxation
+        residual = sinogram - operator(image) if image.any() else sinogram
+        while True:
+            image = image.addcmul(columns, operator.adjoint(rows * residual))
+            if self.nonnegative:
+                image.clamp_(min=0)
+            residual = sinogram - operator(image)
+            yield Iterate(image, lambda r=residual: r)  # type: ignore[misc]
+
+
+@controlled
 def sirt(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
-    iterations: int = 100,
-    relaxation: float = 1.0,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    nonnegative: bool = False,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = SIRT.iterations,
+    relaxation: float = SIRT.relaxation,
+    nonnegative: bool = SIRT.nonnegative,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by SIRT, the simultaneous iterative reconstruction technique.
 
@@ -50,8 +72,10 @@ def sirt(
         Largest number of iterations.
     relaxation : float
         Factor of the step, in (0, 2).
-    x0, tolerance, noise_level, tau, nonnegative, progress, callback
-        As for `landweber`.
+    nonnegative : bool
+        Whether to set negative values to zero after each step.
+    x0, tolerance, noise_level, tau, progress, callback
+        Start, stopping rules and reports: see `Control`.
 
     Returns
     -------
@@ -61,7 +85,7 @@ def sirt(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As for `landweber`.
+        As `IterativeMethod` says.
 
     Warns
     -----
@@ -73,46 +97,8 @@ def sirt(
     .. [1] J. Gregor, T. Benson, Computational analysis and improvement of SIRT, IEEE Trans. Med.
        Imaging 27 (2008), doi 10.1109/TMI.2008.923696.
     """
-    check_flag("nonnegative", nonnegative)
-    relaxation = check_relaxation(relaxation)
-    y, x, leading = start(sinogram, operator, x0)
-    loop = Loop(
-        "sirt",
-        "choose a relaxation below 2",
-        leading,
-        math.prod(operator.range_shape),
-        iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
-    )
-    rows, columns = inverse_sums(operator, y)
-    columns *= relaxation
-    residual = y if x0 is None else y - operator(x)
-    for _ in loop:
-        previous = x
-        x = torch.addcmul(x, columns, operator.adjoint(rows * residual))
-        if nonnegative:
-            x.clamp_(min=0)
-        residual = y - operator(x)
-        loop.check(x, previous, lambda r=residual: r)  # type: ignore[misc]
-    return x.reshape(*leading, *operator.domain_shape)
-
-
-def check_relaxation(relaxation: float) -> float:
-    """Return `relaxation` if it is in (0, 2).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not.
-    """
-    relaxation = check_float("relaxation", relaxation, positive=True)
-    if relaxation >= 2:
-        raise TomolearnError(f"relaxation: expected a number in (0, 2), got {relaxation}")
-    return relaxation
+    method = SIRT(iterations=iterations, relaxation=relaxation, nonnegative=nonnegative)
+    return method(sinogram, operator, **control)
 
 
 def inverse_sums(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,8 +119,9 @@ def inverse_sums(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Te
     """
     rows = operator(like.new_ones(operator.domain_shape))
     columns = operator.adjoint(like.new_ones(operator.range_shape))
-    inverse = [
-        torch.where(sums.abs() > _NEGLIGIBLE * sums.abs().max(), 1 / sums, 0)
-        for sums in (rows, columns)
-    ]
-    return inverse[0], inverse[1]
+    return _inverse(rows), _inverse(columns)
+
+
+def _inverse(sums: torch.Tensor) -> torch.Tensor:
+    sizes = sums.abs()
+    return (1 / sums).where(sizes > _NEGLIGIBLE * sizes.max(), 0)

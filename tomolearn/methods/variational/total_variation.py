@@ -2,47 +2,139 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
-import torch
+from tomolearn._core.errors import TomolearnError
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
-from tomolearn._core.checks import check_float
-from tomolearn.methods.checks import check_flag, positive_norm, start
-from tomolearn.methods.iteration import Callback, Loop
-from tomolearn.methods.variational.tv_steps import variation_steps
-from tomolearn.operators import FiniteDifferences, LinearOperator
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["total_variation"]
+    from tomolearn.operators import LinearOperator
 
-# Found by trial on 64**2 to 192**2 images, 30 to 120 views and weights over two decades; anything
-# within a factor of three does about as well. The balance is between primal and dual step, the
-# share that of the gradient in their product's bound.
-_BALANCE = 0.45
-_GRADIENT_SHARE = 0.4
-_RELAXATION = 1.8
-# keeps the product of the steps below its bound although the norms are rounded
-_SAFETY = 0.99
-# The certificate costs as much as an iteration.
-_CHECK_EVERY = 10
-
-_Map = Callable[[torch.Tensor], torch.Tensor]
+__all__ = ["TotalVariation", "total_variation"]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class TotalVariation(IterativeMethod):
+    """Total-variation regularisation with its settings; see `total_variation`.
+
+    Without a `weight` each sinogram gets one that suits its noise, see `photon_tv_weight`: the
+    number of photons is set, or `informed` takes it from an acquisition. `start` is overruled by
+    an `x0`; where there is no FBP of a scan, since its views are too few a part of the circle, the
+    start is zero.
+    """
+
+    name: ClassVar[str] = "tv"
+    check_every: ClassVar[int] = 10  # the certificate costs as much as an iteration
+    has_gap: ClassVar[bool] = True
+    remedy: ClassVar[str] = (
+        "check that the operator's adjoint is its transpose and its norm is right"
+    )
+
+    weight: float | None = setting(
+        None, help="weight of the total variation, in mm; default: from the photons", minimum=0
+    )
+    iterations: int = setting(500, help="largest number of iterations", minimum=1)
+    nonnegative: bool = setting(False, help="allow no negative values")
+    start: str = setting("zero", help="what it starts from", choices=("zero", "fbp"))
+    photons: float | None = setting(
+        None, help="photons per detector element without an object, for the weight", above=0
+    )
+    electronic_std: float = setting(
+        0.0, help="electronic noise in photons, for the weight", minimum=0
+    )
+
+    def informed(self, noise: Any) -> Self:
+        """Return the method with the number of photons, unless it has weight or photons."""
+        photons = getattr(noise, "photons", None)
+        if photons is None or self.weight is not None or self.photons is not None:
+            return self
+        return dataclasses.replace(
+            self, photons=photons, electronic_std=getattr(noise, "electronic_std", 0.0)
+        )
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield the iterates."""
+        from tomolearn.methods.variational.primal_dual import iterates
+
+        return iterates(sinogram, operator, image, self._given_weight(), self.nonnegative)
+
+    def __call__(
+        self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
+    ) -> torch.Tensor:
+        """Reconstruct; see `IterativeMethod.__call__`."""
+        from tomolearn.methods.iteration import run
+
+        if self.start == "fbp" and control.get("x0") is None:
+            control["x0"] = _smooth_fbp(sinogram, operator)
+        if self.weight is None and self.photons is not None:
+            return self._with_weights(sinogram, operator, control, self.photons)
+        return run(self, sinogram, operator, **control)
+
+    def _given_weight(self) -> float:
+        if self.weight is None:
+            raise TomolearnError(
+                "weight: expected a number for tv without photon noise, from which it could be "
+                "taken; got none"
+            )
+        return self.weight
+
+    def _with_weights(
+        self, sinogram: torch.Tensor, operator: LinearOperator, control: Control, photons: float
+    ) -> torch.Tensor:
+        """Reconstruct with a weight of its own for each sinogram.
+
+        Data and weight multiplied by one number give the minimiser multiplied by it, so that
+        images with different weights become ones with weight 1.
+        """
+        from tomolearn.methods.checks import check_ray_transform, check_sinogram
+        from tomolearn.methods.variational.tv_weight import photon_tv_weight
+
+        for name in ("noise_level", "callback"):
+            if control.get(name, getattr(self, name, None)) is not None:
+                raise TomolearnError(
+                    f"{name}: expected none where each image has a weight from its photons"
+                )
+        sinogram = check_sinogram(sinogram, check_ray_transform(operator))
+        weights = photon_tv_weight(
+            sinogram, operator, photons=photons, electronic_std=self.electronic_std
+        ).to(sinogram.dtype)
+        over_data, over_image = (
+            weights.reshape(*weights.shape, *(1,) * len(shape))
+            for shape in (operator.range_shape, operator.domain_shape)
+        )
+        if (x0 := control.get("x0")) is not None:
+            control = {**control, "x0": x0 / over_image}
+        unit = dataclasses.replace(self, weight=1.0)
+        return unit(sinogram / over_data, operator, **control) * over_image
+
+
+def _smooth_fbp(sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor | None:
+    """Return where TV starts: from zero, edges take some hundred iterations to get right."""
+    from tomolearn.methods.analytic.fbp import fbp
+
+    try:
+        return fbp(sinogram, operator, filter="hann").clamp(min=0)
+    except TomolearnError:  # of this scan there is none: its views are too few
+        return None
+
+
+@controlled
 def total_variation(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
     weight: float,
-    iterations: int = 500,
-    x0: torch.Tensor | None = None,
-    tolerance: float | None = None,
-    noise_level: float | None = None,
-    tau: float = 1.0,
-    nonnegative: bool = False,
-    progress: bool = False,
-    callback: Callback | None = None,
+    iterations: int = TotalVariation.iterations,
+    nonnegative: bool = TotalVariation.nonnegative,
+    **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct by total-variation regularisation.
 
@@ -63,17 +155,13 @@ def total_variation(
         mm: twice the sinogram needs twice the weight.
     iterations : int
         Largest number of iterations.
-    x0 : torch.Tensor, shape (..., *operator.domain_shape), optional
-        Start, one for each sinogram or one for all. Default: zero.
-    tolerance : float, optional
-        Stop once ``gap <= tolerance * objective`` for all images of the batch; looked at every 10
-        iterations. Both are explained below.
-    noise_level, tau, progress, callback
-        As for `landweber`; the noise level, too, is looked at every 10 iterations. Objective and
-        gap are reported. What is reported or looked at costs one more projection and
-        back-projection each time.
     nonnegative : bool
         Whether to minimise over images without negative values.
+    x0, tolerance, noise_level, tau, progress, callback
+        Start, stopping rules and reports: see `Control`. The tolerance is that of ``gap /
+        objective``, both explained below, and is looked at every 10 iterations, as is the noise
+        level. Objective and gap are reported. What is reported or looked at costs one more
+        projection and back-projection each time.
 
     Returns
     -------
@@ -83,7 +171,7 @@ def total_variation(
     Raises
     ------
     TypeError, ValueError, FloatingPointError
-        As for `landweber`.
+        As `IterativeMethod` says.
 
     Warns
     -----
@@ -108,84 +196,5 @@ def total_variation(
        Lipschitzian, proximable and linear composite terms, J. Optim. Theory Appl. 158 (2013),
        doi 10.1007/s10957-012-0245-9.
     """
-    check_flag("nonnegative", nonnegative)
-    weight = check_float("weight", weight, nonnegative=True)
-    y, x, leading = start(sinogram, operator, x0)
-    loop = Loop(
-        "total_variation",
-        "check that the operator's adjoint is its transpose and its norm is right",
-        leading,
-        math.prod(operator.range_shape),
-        iterations=iterations,
-        tolerance=tolerance,
-        noise_level=noise_level,
-        tau=tau,
-        progress=progress,
-        callback=callback,
-        check_every=_CHECK_EVERY,
-    )
-    problem = _Problem(y, x, operator, weight, nonnegative)
-    for _ in loop:
-        problem.step()
-        loop.check(problem.steps.image, None, problem.residual, problem.certificate)
-    return problem.steps.image.reshape(*leading, *operator.domain_shape)
-
-
-class _Problem:
-    """What is minimised, and the state of the iteration."""
-
-    def __init__(
-        self,
-        y: torch.Tensor,
-        x: torch.Tensor,
-        operator: LinearOperator,
-        weight: float,
-        nonnegative: bool,
-    ) -> None:
-        self.y, self.weight, self.nonnegative = y, weight, nonnegative
-        # the tensors are checked; to check them at every call would take as long as the steps
-        self.forward: _Map = operator._evaluate
-        self.adjoint: _Map = operator._evaluate_adjoint
-        if torch.is_autocast_enabled(y.device.type):
-            # the operator itself sees to it that mixed precision does not reach its inside
-            self.forward, self.adjoint = operator, operator.adjoint
-        norm = positive_norm(operator)
-        share = _GRADIENT_SHARE if weight > 0 else 0.0
-        size = torch.linalg.vector_norm(y.flatten(1), dim=1)
-        size /= norm * math.sqrt(math.prod(operator.domain_shape))
-        # the dimensionless ratio of the images' expected size to the weight
-        balance = (_BALANCE * norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
-        gradient_norm = FiniteDifferences(operator.domain_shape).norm()
-        self.steps = variation_steps(
-            x,
-            y,
-            weight,
-            nonnegative,
-            primal_step=-balance / norm**2,
-            data_step=_SAFETY * (1 - share) / balance,
-            gradient_step=_SAFETY * share * norm**2 / (balance * max(gradient_norm, 1e-30) ** 2),
-            relaxation=_RELAXATION,
-        )
-
-    def step(self) -> None:
-        """Make one iteration."""
-        self.steps.image_step(self.adjoint(self.steps.p))
-        self.steps.data_dual_step(self.forward(self.steps.ahead))
-        self.steps.gradient_dual_step()
-
-    def residual(self) -> torch.Tensor:
-        """Return ``A x - y``."""
-        return self.forward(self.steps.image).sub_(self.y)
-
-    def certificate(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the objective and a bound of its distance from the minimum."""
-        image, p = self.steps.image, self.steps.p_new
-        slope = self.steps.dual_slope(self.adjoint(p))
-        if self.nonnegative:
-            slope.clamp_(max=0)
-        objective = self.residual().square_().flatten(1).sum(1)
-        if self.weight > 0:
-            objective += self.weight * self.steps.variation()
-        dual = p * (self.y + p / 4)
-        norms = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (image, slope)]
-        return objective, objective + dual.flatten(1).sum(1) + norms[0] * norms[1]
+    method = TotalVariation(weight=weight, iterations=iterations, nonnegative=nonnegative)
+    return method(sinogram, operator, **control)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-
-import torch
+from typing import TYPE_CHECKING
 
 from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
-from tomolearn.methods.checks import check_ray_transform, check_sinogram
-from tomolearn.operators import RayTransform
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.operators import LinearOperator
 
 __all__ = ["photon_tv_weight"]
 
@@ -20,7 +22,7 @@ _FACTOR = 3.0
 
 def photon_tv_weight(
     sinogram: torch.Tensor,
-    operator: RayTransform,
+    operator: LinearOperator,
     *,
     photons: float,
     electronic_std: float = 0.0,
@@ -59,14 +61,16 @@ def photon_tv_weight(
     >>> weight = photon_tv_weight(y, A, photons=1e4)
     >>> total_variation(y, A, weight=float(weight.mean()))
     """
-    check_ray_transform(operator)
+    from tomolearn.methods.checks import check_ray_transform, check_sinogram
+
+    operator = check_ray_transform(operator)
     photons = check_float("photons", photons, positive=True)
     electronic_std = check_float("electronic_std", electronic_std, nonnegative=True)
     if operator.scan.ndim != 2:
         raise TomolearnError(
             f"operator: expected a scan of two dimensions, got {type(operator.scan).__name__}"
         )
-    counts = photons * torch.exp(-check_sinogram(sinogram, operator).double())
+    counts = photons * check_sinogram(sinogram, operator).double().neg().exp()
     variance = (counts + electronic_std**2) / counts**2
     noise = variance.clamp(max=1.0).mean((-2, -1)).sqrt()
     pixel = math.sqrt(math.prod(operator.grid.spacing))

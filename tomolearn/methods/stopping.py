@@ -1,0 +1,261 @@
+"""When an iteration stops, what it tells on the way, and the base of iterative methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack
+
+from tomolearn._core.checks import check_int
+from tomolearn._core.errors import ConvergenceWarning, TomolearnTypeError
+from tomolearn.methods.method import Method, Settings, setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.operators import LinearOperator
+
+__all__ = [
+    "Callback",
+    "Control",
+    "ConvergenceWarning",
+    "History",
+    "Iterate",
+    "IterationState",
+    "IterativeMethod",
+    "Stopping",
+    "controlled",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Settings):
+    """When an iteration stops: whichever of the rules holds first.
+
+    Parameters
+    ----------
+    iterations : int
+        Largest number of iterations.
+    tolerance : float, optional
+        Stop once ``||x - previous x|| <= tolerance * ||x||`` for all images of the batch, or, of
+        methods that know their duality gap, ``gap <= tolerance * objective``.
+    noise_level : float, optional
+        Standard deviation of the noise in a bin. Stop once ``||A x - y|| <= tau * noise_level *
+        sqrt(number of bins)`` for all images of the batch, the discrepancy principle.
+    tau : float
+        Factor of that principle, usually 1 or a little more.
+    """
+
+    iterations: int = setting(100, help="largest number of iterations", minimum=1)
+    tolerance: float | None = setting(
+        None, help="stop at this relative change of the image, or relative duality gap", above=0
+    )
+    noise_level: float | None = setting(
+        None, help="stop at the misfit of noise of this standard deviation in a bin", minimum=0
+    )
+    tau: float = setting(1.0, help="factor of that misfit", above=0)
+
+
+@dataclass(frozen=True)
+class IterationState:
+    """Where an iterative method stands, as its callback gets it.
+
+    Attributes
+    ----------
+    iteration : int
+        Number of iterations done.
+    image : torch.Tensor, shape (..., *operator.domain_shape)
+        The image after them, a copy.
+    residual : torch.Tensor, shape (...)
+        ``||A x - y||`` of each image.
+    change : torch.Tensor, shape (...), or None
+        ``||x - previous x|| / ||x||`` of each image.
+    objective, gap : torch.Tensor, shape (...), or None
+        What the method minimises, and a bound of how far it is above the minimum, of each image;
+        None where a method has none.
+    """
+
+    iteration: int
+    image: torch.Tensor
+    residual: torch.Tensor
+    change: torch.Tensor | None = None
+    objective: torch.Tensor | None = None
+    gap: torch.Tensor | None = None
+
+
+Callback = Callable[[IterationState], bool | None]
+
+
+class Control(TypedDict, total=False):
+    """What the function of every iterative method takes besides the method's own settings.
+
+    Parameters
+    ----------
+    x0 : torch.Tensor, shape (..., *operator.domain_shape), optional
+        Start, one for each sinogram or one for all. Default: zero.
+    tolerance, noise_level : float, optional
+        See `Stopping`.
+    tau : float
+        See `Stopping`.
+    progress : bool
+        Whether to show a progress bar.
+    callback : callable, optional
+        Called with an `IterationState` after each iteration, or as rarely as its attribute
+        ``every`` says; ends the iteration by returning True. `History` is one.
+    """
+
+    x0: torch.Tensor | None
+    tolerance: float | None
+    noise_level: float | None
+    tau: float
+    progress: bool
+    callback: Callback | None
+
+
+class History:
+    """Callback that records how an iteration went.
+
+    Parameters
+    ----------
+    every : int
+        Record every so many iterations, and the last. What is recorded costs up to one more
+        projection and back-projection.
+    images : bool
+        Whether to keep the images.
+
+    Attributes
+    ----------
+    states : list of IterationState
+        One per record; their `image` is empty unless `images` was asked for.
+
+    Examples
+    --------
+    >>> history = History(every=10)
+    >>> x = total_variation(y, A, weight=0.1, iterations=200, callback=history)
+    >>> [state.objective.item() for state in history.states]
+    """
+
+    def __init__(self, every: int = 1, *, images: bool = False) -> None:
+        self.every = check_int("every", every, minimum=1)
+        if not isinstance(images, bool):
+            raise TomolearnTypeError(f"images: expected a bool, got {type(images).__name__}")
+        self.images = images
+        self.states: list[IterationState] = []
+
+    def __call__(self, state: IterationState) -> None:
+        """Record a state."""
+        if not self.images:
+            empty = state.image.new_empty(0)
+            state = IterationState(**{**vars(state), "image": empty})
+        self.states.append(state)
+
+
+class Iterate(NamedTuple):
+    """What a method yields after each iteration; what costs something is computed if asked for.
+
+    Parameters
+    ----------
+    image : torch.Tensor, shape (batch, ...)
+        The image. A fresh tensor in each iteration, unless `certificate` has a gap.
+    residual : callable
+        Returns ``A x - y`` or its negative, shape (batch, ...).
+    certificate : callable, optional
+        Returns the objective and its gap to the minimum (None: not known), each of shape (batch,).
+    """
+
+    image: torch.Tensor
+    residual: Callable[[], torch.Tensor]
+    certificate: Callable[[], tuple[torch.Tensor, torch.Tensor | None]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeMethod(Method, Stopping):
+    """Base of iterative methods, whose files hold the mathematics only.
+
+    A subclass defines `iterate`. The images of a batch are computed side by side, without
+    gradients.
+    """
+
+    remedy: ClassVar[str] = "check that the operator's adjoint is its transpose"
+    """What to do if the iteration diverges."""
+    check_every: ClassVar[int] = 1
+    """Iterations between two looks at the stopping rules."""
+    has_gap: ClassVar[bool] = False
+    """Whether `tolerance` is that of the duality gap."""
+
+    def iterate(
+        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+    ) -> Iterator[Iterate]:
+        """Yield one iterate after the other, without end.
+
+        Parameters
+        ----------
+        sinogram : torch.Tensor, shape (batch, *operator.range_shape)
+            Data; they must not be written to.
+        operator : LinearOperator
+            The scanner.
+        image : torch.Tensor, shape (batch, *operator.domain_shape)
+            Start; it may be written to.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not iterate")
+
+    def __call__(
+        self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
+    ) -> torch.Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        sinogram : torch.Tensor, shape (..., *operator.range_shape)
+            Line integrals, dimensionless.
+        operator : LinearOperator
+            The scanner.
+        **control : Control
+            Start, reports, and other stopping rules than the method's own.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *operator.domain_shape)
+            In 1/mm for line integrals, in the sinogram's precision (half precision: float32).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not of the kind named above, or the sinogram has values that are not
+            finite.
+        FloatingPointError
+            If the iteration diverges.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a stopping rule was asked for and not met within `iterations`.
+        """
+        from tomolearn.methods.iteration import run
+
+        return run(self, sinogram, operator, **control)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def controlled(function: _Function) -> _Function:
+    """Show the keywords of `Control` one by one in a function's signature.
+
+    Type checkers read them from ``**control: Unpack[Control]``.
+    """
+    signature = inspect.signature(function)
+    *own, last = signature.parameters.values()
+    defaults = {"tau": Stopping.tau, "progress": False}
+    common = [
+        last.replace(
+            name=name,
+            kind=inspect.Parameter.KEYWORD_ONLY,
+            default=defaults.get(name),
+            annotation=hint,
+        )
+        for name, hint in Control.__annotations__.items()
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+    return function
