@@ -3,12 +3,12 @@
 What is reproduced, because readers of the collection stumble over it:
 
 - both layouts of folders, and XML files with the images or apart from them;
-- scanners of four makers. Stored values are signed or unsigned, of 12 or 16 bits, with intercept
+- scanners of four makers: stored values are signed or unsigned, of 12 or 16 bits, with intercept
   -1024 or 0; outside of the scan circle lies -2000, which one maker declares as Pixel Padding
   Value, one does not, and two have no such circle;
 - head first and feet first, instance numbers that grow upwards or downwards, pixels of 0.5 to
   0.9 mm, slices 0.6 to 3 mm apart, z of any sign and size;
-- chest radiographs, CR or DX, among the CT series, and their readings in a schema of their own;
+- chest radiographs among the CT series, and XML files in a schema of their own beside them;
 - four readers who do not all see the same, contours that run around the nodules on the pixels just
   outside, regions excluded from nodules, single points for nodules under 3 mm and for what is no
   nodule.
@@ -22,12 +22,11 @@ References: S. G. Armato et al., Med. Phys. 38 (2011), doi 10.1118/1.3528204; th
 
 from data_sim.lidc.patient import Lesion, SyntheticPatient, lidc_patient
 from data_sim.lidc.reading import Contour, Mark, NonNodule, Reading, read
-from data_sim.lidc.writing import LidcTree, PatientFiles, patient_files, write_lidc
+from data_sim.lidc.writing import PatientFiles, patient_files, write_lidc
 
 __all__ = [
     "Contour",
     "Lesion",
-    "LidcTree",
     "Mark",
     "NonNodule",
     "PatientFiles",

@@ -1,4 +1,4 @@
-"""CT slices as the scanner stores them: with noise, rounded, clipped and padded."""
+"""Pixels as the files hold them: CT slices with noise, rounded, clipped and padded; radiographs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from data_sim.lidc.identity import stream
 from data_sim.lidc.patient import SyntheticPatient
+
+RADIOGRAPH_SPACING = 4.0
+"""Of a radiograph's pixels in mm; the rays are parallel."""
+
+_WIDTH = 360.0  # of the detector in mm; patients fit into a cylinder of 350 mm
+_WATER = 0.019  # 1/mm, at about 70 keV
 
 
 def stored_slice(patient: SyntheticPatient, i: int) -> NDArray[np.integer]:
@@ -27,13 +32,15 @@ def stored_slice(patient: SyntheticPatient, i: int) -> NDArray[np.integer]:
     -------
     numpy.ndarray of int16 or uint16, shape ``patient.shape``
     """
-    scanner = patient.acquisition.scanner
+    scanner, kernel = patient.protocol.scanner, patient.protocol.kernel
+    x, y = ((np.arange(n) - (n - 1) / 2) * patient.spacing for n in patient.shape)
+    radius = np.hypot(x[:, None], y).astype(np.float32)
+    level = kernel.noise * (0.35 + 0.65 * np.exp(-((radius / 130) ** 2)))
     image = patient.hounsfield(i)
-    rng = stream(patient.seed, patient.index, "noise", i)
-    image += patient.noise_level * noise(rng, patient.shape, patient.acquisition.kernel.cutoff)
+    image += level * noise(patient.rng("noise", i), patient.shape, kernel.cutoff)
     stored = scanner.stored(image)
     if scanner.padding is not None:
-        stored[patient.outside] = scanner.padding
+        stored[radius > min(patient.shape) * patient.spacing / 2] = scanner.padding
     return stored
 
 
@@ -53,16 +60,24 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cutoff: float) -> ND
     -------
     numpy.ndarray of float32, shape ``shape``
     """
-    u, v = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])
-    frequency = np.hypot(u, v)
+    frequency = np.hypot(fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1]))
     transfer = frequency * np.exp(-((frequency / cutoff) ** 2))
-    # Each column stands for itself and its conjugate, but for the first and, of an even number,
-    # the last one.
-    weight = np.full(v.size, 2.0)
-    weight[0] = 1
-    if shape[1] % 2 == 0:
-        weight[-1] = 1
-    power = float((weight * transfer**2).sum()) / (shape[0] * shape[1])
-    transfer = (transfer / np.sqrt(power)).astype(np.float32)
+    transfer /= np.sqrt(np.mean(transfer**2))
+    half = transfer[:, : shape[1] // 2 + 1].astype(np.float32)
     white = rng.standard_normal(shape, dtype=np.float32)
-    return fft.irfft2(fft.rfft2(white) * transfer, s=shape)
+    return fft.irfft2(fft.rfft2(white) * half, s=shape)
+
+
+def radiograph(patient: SyntheticPatient) -> NDArray[np.uint16]:
+    """Return a coarse frontal radiograph, the patient's left at the viewer's right, the head up.
+
+    Returns
+    -------
+    numpy.ndarray of uint16, shape (rows, columns)
+        Of 12 bits, and growing with the line integral as film does.
+    """
+    low, high = patient.thorax.extent
+    n, step = round(_WIDTH / RADIOGRAPH_SPACING), RADIOGRAPH_SPACING
+    slices = (patient.thorax.slice(z, (n, n), step) for z in np.arange(high, low, -step).tolist())
+    water = np.array([np.maximum(image + 1000, 0).sum(axis=0) for image in slices]) / 1000
+    return np.clip(200 + 300 * step * _WATER * water, 0, 4095).astype(np.uint16)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_sim.lidc.contours import outer_border, whole
-from data_sim.lidc.identity import stream
-from data_sim.lidc.patient import Lesion, SyntheticPatient, lung_points
+from data_sim.lidc.patient import Lesion, SyntheticPatient
 from data_sim.thorax import Nodule
 
 READERS = 4
@@ -22,43 +21,21 @@ _SCALE, _SHIFT = 0.04, 0.25
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """One region of interest.
+    """Outline of one region in one slice."""
 
-    Parameters
-    ----------
-    slice : int
-        Which slice of the patient it lies in.
-    inclusion : bool
-        Whether it encloses a part of the nodule, or one that is no nodule.
-    points : numpy.ndarray of int, shape (n, 2)
-        Rows and columns: a closed chain of the pixels just outside of the region, or one pixel.
-    """
-
-    slice: int
-    inclusion: bool
-    points: NDArray[np.intp]
+    slice: int  # of the patient's
+    inclusion: bool  # whether it encloses a part of the nodule, or one that is no nodule
+    points: NDArray[np.intp]  # (n, 2), rows and columns: a closed chain just outside, or one pixel
 
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """What one reader marked as a nodule.
+    """What one reader marked as a nodule."""
 
-    Parameters
-    ----------
-    name : str
-        The reader's own.
-    lesion : int
-        Which of the patient's lesions it is.
-    contours : tuple of Contour
-        From the feet to the head.
-    characteristics : dict of str to int
-        The reader's ratings; empty for nodules under 3 mm.
-    """
-
-    name: str
-    lesion: int
-    contours: tuple[Contour, ...]
-    characteristics: dict[str, int]
+    name: str  # the reader's own
+    lesion: int  # of the patient's
+    contours: tuple[Contour, ...]  # from the feet to the head
+    characteristics: dict[str, int]  # the reader's ratings; empty for nodules under 3 mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,32 +64,38 @@ def read(patient: SyntheticPatient) -> tuple[Reading, ...]:
     nodules under 3 mm only the approximate centre is marked. Cavities are excluded. In images so
     coarse that no pixel's centre lies in a nodule, it goes unseen.
     """
-    rng = stream(patient.seed, patient.index, "readers")
+    rng = patient.rng("readers")
     style = int(rng.integers(3))
     places = _other_places(patient)
-    readings = []
-    for _ in range(READERS):
-        reader = str(rng.integers(10**8, 10**9))
-        marks: list[Mark] = []
-        for k in rng.permutation(len(patient.lesions)):
-            lesion, seen = patient.lesions[k], rng.random() < SEEN
-            # The same number of draws whatever the slices meet.
-            size = math.exp(_SCALE * np.clip(rng.standard_normal(), -2, 2))
-            shift = _SHIFT * np.clip(rng.standard_normal(2), -2, 2)
-            ratings = _ratings(rng, lesion.nodule)
-            contours = _contours(patient, lesion, size, shift) if seen else ()
-            if contours:
-                name = _name(style, len(marks) + 1, int(reader))
-                marks.append(Mark(name, int(k), contours, {} if lesion.is_small else ratings))
-        others: list[NonNodule] = []
-        for i, row, column in places:
-            seen = rng.random() < 0.5
-            point = int(row + rng.integers(-1, 2)), int(column + rng.integers(-1, 2))
-            if seen:
-                name = _name(style, len(marks) + len(others) + 1, int(reader))
-                others.append(NonNodule(name, i, point))
-        readings.append(Reading(reader, tuple(marks), tuple(others)))
-    return tuple(readings)
+    return tuple(_reading(rng, patient, style, places) for _ in range(READERS))
+
+
+def _reading(
+    rng: np.random.Generator,
+    patient: SyntheticPatient,
+    style: int,
+    places: list[tuple[int, int, int]],
+) -> Reading:
+    reader = str(rng.integers(10**8, 10**9))
+    marks: list[Mark] = []
+    for k in rng.permutation(len(patient.lesions)):
+        lesion, seen = patient.lesions[k], rng.random() < SEEN
+        # The same number of draws whatever the slices meet.
+        size = math.exp(_SCALE * np.clip(rng.standard_normal(), -2, 2))
+        shift = _SHIFT * np.clip(rng.standard_normal(2), -2, 2)
+        ratings = _ratings(rng, lesion.nodule)
+        contours = _contours(patient, lesion, size, shift) if seen else ()
+        if contours:
+            name = _name(style, len(marks) + 1, int(reader))
+            marks.append(Mark(name, int(k), contours, {} if lesion.is_small else ratings))
+    others: list[NonNodule] = []
+    for i, row, column in places:
+        seen = rng.random() < 0.5
+        point = int(row + rng.integers(-1, 2)), int(column + rng.integers(-1, 2))
+        if seen:
+            name = _name(style, len(marks) + len(others) + 1, int(reader))
+            others.append(NonNodule(name, i, point))
+    return Reading(reader, tuple(marks), tuple(others))
 
 
 def _name(style: int, number: int, reader: int) -> str:
@@ -125,7 +108,7 @@ def _contours(
     patient: SyntheticPatient, lesion: Lesion, size: float, shift: NDArray[np.float64]
 ) -> tuple[Contour, ...]:
     if lesion.is_small:
-        return _point(patient, lesion, shift)
+        return _point(patient, lesion.nodule, shift)
     nodule = _as_seen(lesion.nodule, size, shift)
     cavity = None if lesion.cavity is None else _as_seen(lesion.cavity, size, shift)
     contours = []
@@ -135,10 +118,7 @@ def _contours(
             continue
         mask = whole(mask)
         contours.append(Contour(i, True, outer_border(mask) + corner))
-        if cavity is None:
-            continue
-        hole = _section(patient, cavity, nodule, z)[0]
-        if hole.any():
+        if cavity is not None and (hole := _section(patient, cavity, nodule, z)[0]).any():
             border = outer_border(whole(hole))
             if mask[tuple(border.T)].all():
                 contours.append(Contour(i, False, border + corner))
@@ -146,14 +126,13 @@ def _contours(
 
 
 def _point(
-    patient: SyntheticPatient, lesion: Lesion, shift: NDArray[np.float64]
+    patient: SyntheticPatient, nodule: Nodule, shift: NDArray[np.float64]
 ) -> tuple[Contour, ...]:
     """Mark the approximate centre in the nearest slice, if that shows the nodule."""
-    x, y, z = lesion.nodule.centre
-    i = int(np.argmin(np.abs(np.array(patient.heights) - z)))
-    if lesion.nodule.scale(patient.heights[i]) == 0:
+    i = int(np.argmin(np.abs(np.array(patient.heights) - nodule.centre[2])))
+    if nodule.scale(patient.heights[i]) == 0:
         return ()
-    point = np.rint(_pixel(patient, np.array((x, y)) + shift)).astype(np.intp)
+    point = np.rint(patient.pixel(np.array(nodule.centre[:2]) + shift)).astype(np.intp)
     return (Contour(i, True, point[None]),)
 
 
@@ -175,7 +154,7 @@ def _section(
 
     The window holds all of `around`, with a margin.
     """
-    middle = _pixel(patient, np.array(around.centre[:2]))
+    middle = patient.pixel(np.array(around.centre[:2]))
     half = math.ceil(1.6 * max(around.semi_axes[:2]) / patient.spacing) + 3
     corner = np.rint(middle).astype(np.intp) - half
     k = np.arange(2 * half + 1)
@@ -183,29 +162,20 @@ def _section(
     return nodule.distance(x[:, None], y[None, :], z) <= 0, corner
 
 
-def _pixel(patient: SyntheticPatient, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return row and column, not rounded, of a place (x, y) in mm."""
-    return place / patient.spacing + (np.array(patient.shape) - 1) / 2
-
-
 def _other_places(patient: SyntheticPatient) -> list[tuple[int, int, int]]:
     """Return slice, row and column of what is in the lungs and no nodule."""
-    rng = stream(patient.seed, patient.index, "marks")
+    rng = patient.rng("marks")
     wanted = int(rng.poisson(2.0))
-    points = lung_points(rng, patient.thorax, 60)
+    points = patient.thorax.lung_points(rng, 60)
     for lesion in patient.lesions:
         apart = np.linalg.norm(points - lesion.nodule.centre, axis=1)
         points = points[apart > 1.5 * max(lesion.nodule.semi_axes) + 4]
-    from_slices = np.abs(points[:, 2:] - np.array(patient.heights))
-    places: list[tuple[int, int, int]] = []
-    for point, distance in zip(points, from_slices, strict=True):
-        i = int(distance.argmin())
-        row, column = np.rint(_pixel(patient, point[:2])).astype(int)
-        inside = min(row, column) >= 2 and row < patient.shape[0] - 2
-        inside = inside and column < patient.shape[1] - 2
-        if distance[i] <= patient.acquisition.interval / 2 and inside and len(places) < wanted:
-            places.append((i, int(row), int(column)))
-    return places
+    distances = np.abs(points[:, 2:] - np.array(patient.heights))
+    pixels = np.rint(patient.pixel(points[:, :2])).astype(int)
+    near = distances.min(axis=1) <= patient.protocol.interval / 2
+    inside = ((pixels >= 2) & (pixels < np.array(patient.shape) - 2)).all(axis=1)
+    places = np.column_stack((distances.argmin(axis=1), pixels))[near & inside][:wanted]
+    return [(i, row, column) for i, row, column in places.tolist()]
 
 
 def _ratings(rng: np.random.Generator, nodule: Nodule) -> dict[str, int]:

@@ -2,70 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import re
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from data_sim.lidc.files import complete_file, is_partial
-from data_sim.lidc.identity import LAST_PATIENT, digits
-from data_sim.lidc.patient import (
-    SMALLEST_IMAGE,
-    SyntheticPatient,
-    check_slices,
-    lidc_patient,
-)
-from tomolearn._core.checks import check_image_shape, check_int
+from data_sim.lidc.patient import LAST_PATIENT, SyntheticPatient, lidc_patient
+from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import complete_file
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 Layout = Literal["classic", "nbia"]
 Annotations = Literal["series", "tree"]
-Progress = Callable[[int, int], None]
-
-_ANNOTATION_TREE = "tcia-lidc-xml"
-_ANNOTATION_FOLDERS = ("157", "185", "186", "187", "188", "189")
-_PER_ANNOTATION_FOLDER = 200
-
-
-@dataclass(frozen=True)
-class LidcTree:
-    """What `write_lidc` has made.
-
-    Parameters
-    ----------
-    root : Path
-        The folder.
-    patients, slices, radiographs, annotations : int
-        Patients, CT slices, radiographs and XML files in it that belong to the patients asked
-        for.
-    """
-
-    root: Path
-    patients: int
-    slices: int
-    radiographs: int
-    annotations: int
-
-
-@dataclass(frozen=True)
-class _Request:
-    root: Path
-    slices: int
-    seed: int
-    shape: tuple[int, int]
-    layout: Layout
-    annotations: Annotations
-    resume: bool
 
 
 @dataclass(frozen=True)
@@ -107,9 +59,8 @@ def write_lidc(
     annotations: Annotations = "series",
     shape: Sequence[int] = (512, 512),
     resume: bool = False,
-    jobs: int = 1,
-    progress: Progress | None = None,
-) -> LidcTree:
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[PatientFiles, ...]:
     """Write synthetic patients in the form in which LIDC-IDRI is published.
 
     Each patient has one CT series, and a third of them a chest radiograph in a study of its own.
@@ -148,15 +99,13 @@ def write_lidc(
         Whether `out` may hold files already. Those of this request are kept as they are, the
         missing ones are added, and what a killed run has left half done is removed. So a tree can
         also be given more patients.
-    jobs : int
-        Number of processes. With more than one, a script that calls this needs the usual
-        ``if __name__ == "__main__":``.
     progress : callable, optional
         Called with the number of patients done and of all.
 
     Returns
     -------
-    LidcTree
+    tuple of PatientFiles
+        The files of each patient.
 
     Raises
     ------
@@ -165,41 +114,29 @@ def write_lidc(
     ValueError
         If an argument is not in the range named above.
     FileExistsError
-        If `out` holds something and `resume` is not set; or it holds what does not belong to this
-        request.
+        If `out` holds something and `resume` is not set, or a patient's folder holds what does
+        not belong to this request.
     OSError
-        If a file cannot be written, or a process died.
+        If a file cannot be written.
     """
-    patients = check_int("patients", patients, minimum=1)
-    if patients > LAST_PATIENT:
+    if check_int("patients", patients, minimum=1) > LAST_PATIENT:
         raise TomolearnError(f"patients: expected 1 to {LAST_PATIENT}, got {patients}")
-    jobs = check_int("jobs", jobs, minimum=1)
-    for name, value, known in (
-        ("layout", layout, get_args(Layout)),
-        ("annotations", annotations, get_args(Annotations)),
-    ):
-        if value not in known:
-            raise TomolearnError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    request = _Request(
-        root=Path(out),
-        slices=check_slices(slices),
-        seed=check_int("seed", seed, minimum=0),
-        shape=check_image_shape(shape, minimum=SMALLEST_IMAGE),
-        layout=layout,
-        annotations=annotations,
-        resume=bool(resume),
-    )
-    _check_folder(request)
-    request.root.mkdir(parents=True, exist_ok=True)
-    radiographs = written = done = 0
-    with _runs(request, patients, min(jobs, patients)) as runs:
-        for files in runs:
-            done += 1
-            radiographs += files.radiograph is not None
-            written += 1 + (files.radiograph_annotation is not None)
-            if progress is not None:
-                progress(done, patients)
-    return LidcTree(request.root, patients, patients * request.slices, radiographs, written)
+    check_choice("layout", layout, get_args(Layout))
+    check_choice("annotations", annotations, get_args(Annotations))
+    root = Path(out)
+    if not resume and root.exists() and any(root.iterdir()):
+        raise FileExistsError(
+            f"{root}: expected an empty folder, got one that holds files; "
+            "resume keeps what is there and adds what is missing"
+        )
+    written = []
+    for index in range(1, patients + 1):
+        patient = lidc_patient(index, seed, slices=slices, shape=shape)
+        written.append(patient_files(patient, root, layout, annotations))
+        _write_patient(patient, written[-1])
+        if progress is not None:
+            progress(index, patients)
+    return tuple(written)
 
 
 def patient_files(
@@ -218,38 +155,28 @@ def patient_files(
         Folder of the tree.
     layout, annotations
         As for `write_lidc`.
-
-    Returns
-    -------
-    PatientFiles
     """
     top = Path(root)
     folder = (top / "LIDC-IDRI" if layout == "nbia" else top) / patient.patient_id
     series = _series_folder(folder, layout, patient.study_instance_uid, patient.series_instance_uid)
-    radiographs = None
-    if patient.radiograph is not None:
-        radiographs = _series_folder(
-            folder, layout, patient.uid("radiograph study"), patient.uid("radiograph series")
-        )
-    annotation = series / f"{68 + patient.index:03d}.xml"
-    radiograph_annotation = None
-    if annotations == "tree":
-        place = min((patient.index - 1) // _PER_ANNOTATION_FOLDER, len(_ANNOTATION_FOLDERS) - 1)
-        shelf = top / _ANNOTATION_TREE / _ANNOTATION_FOLDERS[place]
+    images = series
+    if patient.has_radiograph:
+        study, one = patient.uid("radiograph study"), patient.uid("radiograph series")
+        images = _series_folder(folder, layout, study, one)
+    if annotations == "series":
+        annotation, other = (place / f"{68 + patient.index:03d}.xml" for place in (series, images))
+    else:
+        shelf = top / "tcia-lidc-xml" / str(157 + patient.index // 200)
         annotation = shelf / f"{157 + patient.index:03d}.xml"
-        if radiographs is not None:
-            # Numbers that no CT series has.
-            radiograph_annotation = shelf / f"{158 + LAST_PATIENT + patient.index:05d}.xml"
-    elif radiographs is not None:
-        radiograph_annotation = radiographs / f"{68 + patient.index:03d}.xml"
+        other = annotation.with_stem(f"{annotation.stem}-radiograph")
     return PatientFiles(
         folder=folder,
         slices=tuple(
             series / f"1-{patient.instance_number(i):03d}.dcm" for i in range(len(patient))
         ),
         annotation=annotation,
-        radiograph=None if radiographs is None else radiographs / "1-1.dcm",
-        radiograph_annotation=radiograph_annotation,
+        radiograph=images / "1-1.dcm" if patient.has_radiograph else None,
+        radiograph_annotation=other if patient.has_radiograph else None,
     )
 
 
@@ -258,132 +185,43 @@ def _series_folder(folder: Path, layout: Layout, study: str, series: str) -> Pat
         return folder / study / series
     from data_sim.lidc.datasets import DATE, series_number
 
-    day = f"{DATE:%m-%d-%Y}"
-    number = float(series_number(series))
-    return folder / f"{day}-NA-NA-{digits(study, 5)}" / f"{number:.6f}-NA-{digits(series, 5)}"
+    number = f"{series_number(series)}.000000"
+    return folder / f"{DATE:%m-%d-%Y}-NA-NA-{study[-5:]}" / f"{number}-NA-{series[-5:]}"
 
 
-def _check_folder(request: _Request) -> None:
-    root = request.root
-    if root.exists() and not root.is_dir():
-        raise FileExistsError(f"{root}: expected a folder, got a file")
-    if root.is_dir() and not request.resume and any(root.iterdir()):
-        raise FileExistsError(
-            f"{root}: expected an empty folder, got one that holds files; "
-            "resume keeps what is there and adds what is missing"
-        )
-    if root.is_dir():
-        known = "LIDC-IDRI" if request.layout == "nbia" else r"LIDC-IDRI-\d{4}"
-        if request.annotations == "tree":
-            known += f"|{_ANNOTATION_TREE}"
-        strange = [path for path in root.iterdir() if not re.fullmatch(known, path.name)]
-        if strange:
-            raise FileExistsError(
-                f"{strange[0]}: expected only what belongs to the layout {request.layout} with "
-                f"annotations={request.annotations!r}"
-            )
-
-
-@contextmanager
-def _runs(request: _Request, patients: int, jobs: int) -> Iterator[Iterator[PatientFiles]]:
-    """Write all patients; yields an iterator over those that are done."""
-    numbers = range(1, patients + 1)
-    if jobs == 1:
-        yield (_write_patient(request, index) for index in numbers)
-        return
-    # A fresh interpreter: a fork would copy the threads' locks of whoever calls.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
-    try:
-        yield _finished(pool, request, iter(numbers), 2 * jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _finished(
-    pool: ProcessPoolExecutor, request: _Request, numbers: Iterator[int], ahead: int
-) -> Iterator[PatientFiles]:
-    pending: set[Future[PatientFiles]] = set()
-    while True:
-        for index in numbers:
-            pending.add(pool.submit(_write_patient, request, index))
-            if len(pending) >= ahead:
-                break
-        if not pending:
-            return
-        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-        for future in done:
-            try:
-                files = future.result()
-            except BrokenProcessPool as error:
-                raise ChildProcessError(
-                    "a process that was writing patients died, perhaps for lack of memory; "
-                    "resume continues"
-                ) from error
-            yield files
-
-
-def _start_worker() -> None:
-    """Let a worker end when it is interrupted, without a traceback, and when its parent dies."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: BaseProcess) -> None:
-    """End this process after another one, as a killed pool leaves its workers waiting for ever."""
-    parent.join()
-    os._exit(1)
-
-
-def _write_patient(request: _Request, index: int) -> PatientFiles:
+def _write_patient(patient: SyntheticPatient, files: PatientFiles) -> None:
     # pydicom takes a while to import; the truth about a patient needs none of it.
     from data_sim.lidc.datasets import ct_dataset, radiograph_dataset
-    from data_sim.lidc.images import stored_slice
     from data_sim.lidc.messages import ct_message, radiograph_message
-    from data_sim.lidc.radiograph import radiograph
     from data_sim.lidc.reading import read
 
-    patient = lidc_patient(index, request.seed, slices=request.slices, shape=request.shape)
-    files = patient_files(patient, request.root, request.layout, request.annotations)
     _tidy(files)
     for folder in {path.parent for path in files.all}:
         folder.mkdir(parents=True, exist_ok=True)
     for i, path in enumerate(files.slices):
         if not path.exists():
-            data = ct_dataset(patient, i, stored_slice(patient, i))
-            with complete_file(path) as stream:
-                data.save_as(stream, enforce_file_format=True)
-    readings = None
+            _save(ct_dataset(patient, i), path)
     if not files.annotation.exists():
-        readings = read(patient)
         with complete_file(files.annotation) as stream:
-            stream.write(ct_message(patient, readings))
-    if files.radiograph is None or files.radiograph_annotation is None:
-        return files
-    if not (files.radiograph.exists() and files.radiograph_annotation.exists()):
-        image = radiograph(patient)
-        with complete_file(files.radiograph) as stream:
-            radiograph_dataset(patient, image).save_as(stream, enforce_file_format=True)
-        message = radiograph_message(patient, readings or read(patient), image.places)
+            stream.write(ct_message(patient, read(patient)))
+    if files.radiograph is not None and not files.radiograph.exists():
+        _save(radiograph_dataset(patient), files.radiograph)
+    if files.radiograph_annotation is not None and not files.radiograph_annotation.exists():
         with complete_file(files.radiograph_annotation) as stream:
-            stream.write(message)
-    return files
+            stream.write(radiograph_message(patient))
+
+
+def _save(data: Dataset, path: Path) -> None:
+    with complete_file(path) as stream:
+        data.save_as(stream, enforce_file_format=True)
 
 
 def _tidy(files: PatientFiles) -> None:
-    """Remove what a killed run has left, and refuse a folder with what is not ours.
-
-    In the tree of annotations other patients may be under way, so nothing there is touched.
-    """
-    expected = set(files.all)
-    for path in sorted(files.folder.rglob("*")):
-        if path.is_dir():
-            continue
-        if is_partial(path):
+    """Remove what a killed run has left, and refuse a folder with what is not ours."""
+    for path in sorted(set(files.folder.rglob("*.*")) - set(files.all)):
+        if path.match(".*.partial"):
             path.unlink()
-        elif path not in expected:
+        elif path.is_file():
             raise FileExistsError(
                 f"{path}: expected only files of this request in {files.folder}, "
                 "got one of another seed, size, layout or number of slices"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_sim.thorax.canvas import N_DIRECTIONS, Array, Canvas, Part, Polar, Waves
-from data_sim.thorax.lungs import Lungs
+from data_sim.thorax.lungs import Lungs, sample
 from data_sim.thorax.mediastinum import Mediastinum
 from data_sim.thorax.nodules import Nodule
 from data_sim.thorax.skeleton import Skeleton
@@ -167,6 +167,13 @@ class Thorax:
             check_image_shape(shape), _checked_spacing(spacing), check_float("rotation", rotation)
         )
         return self.nodules[index].distance(x, y, z) <= 0
+
+    def lung_points(self, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+        """Draw points in both lungs, 5 mm or more from their border: (x, y, z), shape (n, 3)."""
+        parts = self.wall, self.skeleton, self.mediastinum
+        points = rng.permutation(np.concatenate([sample(rng, n, k, *parts, 5.0) for k in (-1, 1)]))
+        points = points[:n] * self.size
+        return np.column_stack((points[:, :2] @ turn(self.tilt).T + self.offset, points[:, 2]))
 
     def _checked_height(self, z: float) -> float:
         z = check_float("z", z)

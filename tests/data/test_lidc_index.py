@@ -29,7 +29,7 @@ def truth():
         marks = [mark for reading in readings for mark in reading.marks]
         large = {mark.lesion for mark in marks if mark.characteristics}
         found[f"LIDC-IDRI-{index:04d}"] = (
-            patient.acquisition.interval,
+            patient.protocol.interval,
             len(large),
             sum(not mark.characteristics for mark in marks),
             sum(len(reading.non_nodules) for reading in readings),

@@ -1,16 +1,13 @@
 """Small trees of synthetic LIDC patients, and what tests ask of the files in them."""
 
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from scipy import ndimage
 
-# Five patients with every maker, both positions, both orders, CR and DX, nodules of all kinds,
-# under and over 3 mm and with a cavity.
+# Five patients with every maker, both positions, both orders, two radiographs, nodules of all
+# kinds, under and over 3 mm and with a cavity.
 SEED, PATIENTS, SLICES, SHAPE = 74, 5, 5, (128, 128)
-CT = "{http://www.nih.gov}"
-CXR = "{http://www.nih.gov/idri}"
 
 
 def contents(root):
@@ -20,19 +17,6 @@ def contents(root):
         for path in sorted(Path(root).rglob("*"))
         if path.is_file()
     }
-
-
-def parse(path):
-    return ElementTree.parse(path).getroot()
-
-
-def points(parent, tag):
-    """The (row, column) pairs below `parent`, shape (n, 2)."""
-    found = [
-        (int(p.find(f"{CT}yCoord").text), int(p.find(f"{CT}xCoord").text))
-        for p in parent.findall(f"{CT}{tag}")
-    ]
-    return np.array(found)
 
 
 def enclosed(chain, shape):
