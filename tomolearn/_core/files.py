@@ -6,11 +6,13 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["complete_file", "locked"]
+__all__ = ["complete_file", "complete_files", "is_partial", "locked"]
+
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -19,16 +21,33 @@ def complete_file(path: Path) -> Iterator[BinaryIO]:
 
     Until then it lies next to it under a hidden name; after an error it is removed.
     """
+    with complete_files(path) as (stream,):
+        yield stream
+
+
+@contextmanager
+def complete_files(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
+    """Open files for writing that get their names, in this order, when all are on the disk."""
     # not the number of the process: those of several machines may write into one folder
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    token = secrets.token_hex(6)
+    partials = [path.with_name(f".{path.name}.{token}{_PARTIAL}") for path in paths]
     try:
-        with partial.open("w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        with ExitStack() as stack:
+            streams = tuple(stack.enter_context(partial.open("w+b")) for partial in partials)
+            yield streams
+            for stream in streams:
+                stream.flush()
+                os.fsync(stream.fileno())
+        for partial, path in zip(partials, paths, strict=True):
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is one that a killed run did not complete."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
 @contextmanager
@@ -39,19 +58,16 @@ def locked(path: Path, place: Path) -> Iterator[None]:
     ------
     BlockingIOError
         If another process holds it; the message names `place`, which the lock is for.
+    OSError
+        If the file system knows no locks.
     """
-    import fcntl
+    from filelock import FileLock, Timeout
 
-    busy = BlockingIOError(errno.EAGAIN, "another run is at work in this folder", str(place))
-    with path.open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise busy from error
-        # A run that ended between the opening and the locking may have removed the file; the next
-        # run would make, and lock, another.
-        if os.fstat(lock.fileno()).st_nlink == 0:
-            raise busy
+    try:
+        # a lock file by itself would outlive a killed run
+        held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
+    except Timeout as error:
+        text = "another run is at work in this folder"
+        raise BlockingIOError(errno.EAGAIN, text, str(place)) from error
+    with held:
         yield

@@ -6,14 +6,13 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import complete_files
 from tomolearn.training.cards import parse_card
 
 __all__ = [
@@ -190,10 +189,6 @@ def _owner(files: CheckpointFiles, digest: str) -> str | None:
 
 def write_together(files: dict[Path, bytes]) -> None:
     """Write files that get their names, in the order given, when all are complete on the disk."""
-    with ExitStack() as stack:
-        # what is entered last is left, and gets its name, first
-        streams = {file: stack.enter_context(complete_file(file)) for file in reversed(files)}
-        for file, content in files.items():
-            streams[file].write(content)
-            streams[file].flush()
-            os.fsync(streams[file].fileno())
+    with complete_files(*files) as streams:
+        for stream, content in zip(streams, files.values(), strict=True):
+            stream.write(content)

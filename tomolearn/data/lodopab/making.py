@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_file, locked
+from tomolearn._core.files import complete_file, complete_files, locked
 from tomolearn.data.lidc.splits import PARTS, PatientSplit
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
@@ -180,8 +180,7 @@ def _write_file(
         "ground_truth": recipe.grid.shape,
     }
     with (
-        complete_file(paths["observation"]) as first,
-        complete_file(paths["ground_truth"]) as second,
+        complete_files(paths["ground_truth"], paths["observation"]) as (second, first),
         h5py.File(first, "w") as observations,
         h5py.File(second, "w") as images,
     ):
