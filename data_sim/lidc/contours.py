@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import find_contours
 
 
 def whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -40,6 +39,8 @@ def outer_border(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
         Rows and columns of a chain in which each pixel touches the next one at an edge or a
         corner; the last entry is the first one again.
     """
+    from skimage.measure import find_contours
+
     grown = np.pad(ndimage.binary_dilation(mask), 1).astype(np.float64)
     # Just below the value inside, the contour runs through the middles of the outermost pixels.
     outline = max(find_contours(grown, 1 - 1e-6), key=len)
