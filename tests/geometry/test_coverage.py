@@ -343,7 +343,7 @@ def test_warning_with_the_remedy(scan, message):
         (
             lambda: field_of_view(PLANES["odd"], "scan"),
             TypeError,
-            "scan: expected ParallelBeam, FanBeam or ConeBeam, got str",
+            "scan: expected a scan such as ParallelBeam, .*, got str",
         ),
         (lambda: coverage_gap("grid", ParallelBeam(3, 4, 1.0)), TypeError, "grid: expected a Grid"),
     ],

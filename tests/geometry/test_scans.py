@@ -308,3 +308,46 @@ def test_refusals_of_fan_detectors(arguments, message):
 def test_refusals_of_cones(arguments, error, message):
     with pytest.raises(error, match=message):
         ConeBeam(6, **(KINDS["cone"][1] | arguments))
+
+
+@each_kind
+def test_a_subset_has_the_vectors_of_its_views(kind, needed):
+    scan = kind(7, **needed, start_angle=0.3)
+    for views in (slice(1, None, 3), [5, 0], np.arange(7) % 2 == 0, -1):
+        part = scan.subset(views)
+        chosen = np.atleast_1d(np.arange(7)[views])
+        assert part.n_angles == len(chosen)
+        ours, theirs = part.vectors(), scan.vectors()
+        for one, all_views in zip((*ours[:2], *ours[2]), (*theirs[:2], *theirs[2]), strict=True):
+            np.testing.assert_allclose(one, all_views[chosen], rtol=0, atol=1e-13)
+    with pytest.raises(ValueError, match=r"views: expected an index into the 7 views, got \[9\]"):
+        scan.subset([9])
+    with pytest.raises(ValueError, match="views: expected at least one of 7, got none"):
+        scan.subset(slice(9, None))
+
+
+@each_kind
+@pytest.mark.parametrize("center", [4.0, 3.25, -2.0])
+def test_the_axis_is_projected_onto_the_center(kind, needed, center):
+    scan = kind(5, **needed).with_center(center)
+    assert scan.center_bin == pytest.approx(center, abs=1e-12)
+    # the middle of bin k of n is at offset + (k - (n - 1) / 2) spacing: the axis is at 0
+    n, spacing = scan.shape[-1], np.atleast_1d(scan.detector_spacing)[-1]
+    offset = np.atleast_1d(scan.detector_offset)[-1]
+    assert offset + (center - (n - 1) / 2) * spacing == pytest.approx(0, abs=1e-12)
+    for seen in scan.project_points(*np.zeros(scan.ndim)):
+        assert seen.bins[-1] == pytest.approx(center, abs=1e-12)
+        assert seen.magnification == pytest.approx(scan.magnification, rel=1e-12)
+    assert kind(5, **needed).with_center((n - 1) / 2) == kind(5, **needed)
+
+
+@each_kind
+def test_points_of_a_ray_are_seen_where_it_ends(kind, needed, numpy_rng):
+    scan = kind(4, **needed)
+    starts, directions = scan.rays()
+    middle = np.sqrt((directions**2).sum(axis=-1, keepdims=True))
+    points = starts + directions / middle * numpy_rng.uniform(30, 50, (*scan.shape, 1))
+    for view, seen in enumerate(scan.project_points(*np.moveaxis(points, -1, 0)[:, :, None])):
+        expected = np.indices(scan.detector_shape)
+        for bins, index in zip(seen.bins, expected, strict=True):
+            np.testing.assert_allclose(bins[view, 0], index, rtol=0, atol=1e-10)

@@ -7,13 +7,13 @@ allows; where it has another one, only its time says something.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 
 from tomolearn._core.optional import optional_import
-from tomolearn.geometry import Grid, ParallelBeam, Scan
+from tomolearn.geometry import Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.operators.base import LinearOperator
 
 __all__ = ["PEERS", "Peer", "astra_fbp", "odl_pdhg", "odl_torch"]
@@ -26,13 +26,13 @@ class Peer(NamedTuple):
     adjoint: Callable[[torch.Tensor], Any]
 
 
-def _parallel_square(grid: Grid, scan: Scan) -> bool:
-    return isinstance(scan, ParallelBeam) and grid.shape[0] == grid.shape[1]
+def _parallel_square(scan: Scan, grid: Grid) -> TypeGuard[RotationScan]:
+    return isinstance(scan, RotationScan) and scan.is_parallel and grid.shape[0] == grid.shape[1]
 
 
 def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
     """Return scikit-image's ``radon`` and unfiltered ``iradon``; its detector is its own choice."""
-    if not _parallel_square(grid, scan):
+    if not _parallel_square(scan, grid):
         return None
     transform = optional_import(
         "skimage.transform", purpose="the peer", install="pip install scikit-image"
@@ -54,7 +54,7 @@ def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
 
 def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
     """Return torchtomo's parallel beam with its exact adjoint; its detector is its own choice."""
-    if not _parallel_square(grid, scan):
+    if not _parallel_square(scan, grid):
         return None
     module = optional_import("torchtomo", purpose="the peer", install="pip install torchtomo")
     projector = module.ParallelBeam(
@@ -68,7 +68,7 @@ def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
 
 def deepinv(grid: Grid, scan: Scan) -> Peer | None:
     """Return deepinv's ``Tomography`` with its exact adjoint; its detector is its own choice."""
-    if not _parallel_square(grid, scan):
+    if not _parallel_square(scan, grid):
         return None
     physics = optional_import("deepinv.physics", purpose="the peer", install="pip install deepinv")
     projector = physics.Tomography(

@@ -280,7 +280,7 @@ def memory_of_steps(
     """
     if torch.device(device).type == "cpu":
         resident_bytes("VmHWM")
-    kind = "parallel" if isinstance(scan, ParallelBeam) else "fan"
+    kind = "parallel" if scan.is_parallel else "fan"
     case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
 

@@ -19,12 +19,13 @@ They are ODL's, and thereby ASTRA's turned by a quarter; everything else relies 
 """
 
 from tomolearn.geometry.cone import ConeBeam
+from tomolearn.geometry.coverage import CoverageWarning, coverage_gap, field_of_view
 from tomolearn.geometry.fan import FanBeam
 from tomolearn.geometry.grid import Grid
 from tomolearn.geometry.parallel import ParallelBeam
+from tomolearn.geometry.rotation import RotationScan
 from tomolearn.geometry.scan import Scan, ViewVectors
 from tomolearn.geometry.serialization import geometry_from_dict, load_geometry, save_geometry
-from tomolearn.geometry.view import CoverageWarning, coverage_gap, field_of_view
 
 __all__ = [
     "ConeBeam",
@@ -32,6 +33,7 @@ __all__ = [
     "FanBeam",
     "Grid",
     "ParallelBeam",
+    "RotationScan",
     "Scan",
     "ViewVectors",
     "coverage_gap",

@@ -10,15 +10,23 @@ from typing import Any, Self
 import numpy as np
 
 from tomolearn._core.checks import check_float, check_floats
+from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.fan import check_distances, half_fan
 from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
-from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+from tomolearn.geometry.redundancy import (
+    angular_cells,
+    is_full_turn,
+    missing_bins,
+    offset_weights,
+)
+from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
+from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
 __all__ = ["ConeBeam"]
 
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
-class ConeBeam(Scan):
+class ConeBeam(RotationScan):
     """Three-dimensional cone-beam scan on a circle or a helix.
 
     Axes are ``(z, x, y)``, z being the rotation axis. In the plane the source and the detector
@@ -137,6 +145,11 @@ class ConeBeam(Scan):
         )
 
     @property
+    def magnification(self) -> float:
+        """Magnification of what lies on the rotation axis."""
+        return self.source_to_detector / self.source_to_isocenter
+
+    @property
     def detector_positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions in mm of the bins' centres along rows and columns."""
         rows, columns = (
@@ -164,6 +177,26 @@ class ConeBeam(Scan):
                 np.column_stack([flat, axis * column_spacing]),
             ),
         )
+
+    def analytic_inversion(self) -> AnalyticInversion:
+        """Return what the method of Feldkamp, Davis and Kress needs; see `Scan`."""
+        if self.pitch != 0:
+            raise TomolearnError(
+                f"scan: expected a circular scan (pitch 0) for the method of Feldkamp, Davis and "
+                f"Kress, got pitch {self.pitch}; iterative methods reconstruct helical scans"
+            )
+        cells = angular_cells(self, 2 * math.pi)
+        if not is_full_turn(self):
+            raise TomolearnError(
+                "scan: expected a full turn of views, 360 degrees, for the method of Feldkamp, "
+                f"Davis and Kress, got {math.degrees(cells.length):.5g} degrees"
+            )
+        rows, columns = self.detector_positions
+        distance = self.source_to_detector
+        cosines = distance / np.sqrt(distance**2 + rows[:, None] ** 2 + columns**2)
+        weights = cells.widths[:, None, None] * (offset_weights(self) * cosines)
+        step = self.detector_spacing[1] / distance * self.source_to_isocenter
+        return AnalyticInversion(weights, step, missing_bins(self))
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0."""

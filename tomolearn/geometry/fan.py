@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +12,15 @@ import numpy as np
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
-from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+from tomolearn.geometry.redundancy import (
+    angular_cells,
+    is_full_turn,
+    missing_bins,
+    offset_weights,
+    parker_weights,
+)
+from tomolearn.geometry.rotation import LineDetector, plane_axes
+from tomolearn.geometry.scan import AnalyticInversion, ProjectedPoints, ViewVectors
 
 __all__ = ["FanBeam"]
 
@@ -40,7 +48,7 @@ def half_fan(grid: Grid, source_to_isocenter: float) -> float:
 
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
-class FanBeam(Scan):
+class FanBeam(LineDetector):
     """Two-dimensional fan-beam scan.
 
     With ``e = (cos t, sin t)`` and ``d = (-sin t, cos t)`` at view angle ``t``, the source is
@@ -168,20 +176,20 @@ class FanBeam(Scan):
         )
 
     @property
-    def detector_shape(self) -> tuple[int, ...]:
-        """Number of bins, as a tuple."""
-        return (self.n_detectors,)
+    def arc_radius(self) -> float | None:
+        """Radius in mm of a detector that is an arc about the source; None if it is flat."""
+        return self.source_to_detector if self.detector == "curved" else None
 
     @property
-    def detector_positions(self) -> np.ndarray:
-        """Positions in mm of the bins' centres along the detector, shape (n_detectors,)."""
-        return bin_positions(self.n_detectors, self.detector_spacing, self.detector_offset)
+    def magnification(self) -> float:
+        """Magnification of what lies on the rotation axis."""
+        return self.source_to_detector / self.source_to_isocenter
 
     @property
     def fan_angles(self) -> np.ndarray:
         """Angle in radians of every bin's ray to the central ray, shape (n_detectors,)."""
         positions = self.detector_positions / self.source_to_detector
-        return positions if self.detector == "curved" else np.arctan(positions)
+        return positions if self.is_curved else np.arctan(positions)
 
     @property
     def short_scan_range(self) -> float:
@@ -192,7 +200,7 @@ class FanBeam(Scan):
         """
         edge = abs(self.detector_offset) + self.n_detectors * self.detector_spacing / 2
         edge /= self.source_to_detector
-        return math.pi + 2 * (edge if self.detector == "curved" else math.atan(edge))
+        return math.pi + 2 * (edge if self.is_curved else math.atan(edge))
 
     def vectors(self) -> ViewVectors:
         """Return per view source, detector middle and bin step, in mm.
@@ -202,12 +210,27 @@ class FanBeam(Scan):
         ValueError
             If the detector is curved: its bins do not lie on a line.
         """
-        if self.detector == "curved":
+        if self.is_curved:
             raise TomolearnError("detector: expected a flat detector, got 'curved'")
         axis, direction = plane_axes(self.view_angles)
         source = -self.source_to_isocenter * direction
         middle = source + self.source_to_detector * direction + self.detector_offset * axis
         return ViewVectors(source, middle, (axis * self.detector_spacing,))
+
+    def projection_matrices(self) -> np.ndarray:
+        """Return the matrix per view that projects points; see `Scan.projection_matrices`."""
+        if self.is_curved:
+            return self._replaced(detector="flat").projection_matrices()
+        return super().projection_matrices()
+
+    def project_points(self, *points: np.ndarray) -> Iterator[ProjectedPoints]:
+        """Yield view by view where points are seen; see `Scan.project_points`."""
+        radius = self.source_to_detector / self.detector_spacing  # in bins
+        for (bins,), magnification in super().project_points(*points):
+            if self.is_curved:
+                curved = self.center_bin + radius * np.arctan((bins - self.center_bin) / radius)
+                bins = np.where(np.isinf(bins), bins, curved)
+            yield ProjectedPoints((bins,), magnification)
 
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return a point and the direction of every ray, arrays (n_angles, n_detectors, 2)."""
@@ -216,6 +239,31 @@ class FanBeam(Scan):
         beams = axis[:, None, :] * across[:, None] + direction[:, None, :] * along[:, None]
         source = -self.source_to_isocenter * direction
         return np.broadcast_to(source[:, None, :], beams.shape), beams
+
+    def analytic_inversion(self) -> AnalyticInversion:
+        """Return what filtered back-projection needs; see `Scan.analytic_inversion`."""
+        cells = angular_cells(self, 2 * math.pi)
+        if is_full_turn(self):
+            redundancy = offset_weights(self)
+        else:
+            needed = self.short_scan_range
+            if cells.length < needed * (1 - 1e-9):
+                raise TomolearnError(
+                    "scan: expected views over at least a half turn plus the fan, "
+                    f"{math.degrees(needed):.5g} degrees, got {math.degrees(cells.length):.5g}; "
+                    "iterative methods reconstruct from fewer views"
+                )
+            redundancy = parker_weights(
+                self.view_angles, self.fan_angles, cells.start, cells.length
+            )
+        cosines, step = np.cos(self.fan_angles), self.detector_spacing / self.source_to_detector
+        if self.is_curved:
+            # the back-projection weights by (R / L)**2 where equal angles need R / L**2
+            cosines = cosines / self.source_to_isocenter
+        else:
+            step *= self.source_to_isocenter
+        weights = cells.widths[:, None] * redundancy * cosines
+        return AnalyticInversion(weights, step, missing_bins(self))
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.FanBeamGeometry``.

@@ -11,13 +11,15 @@ import numpy as np
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn.geometry.grid import Grid, check_grid
-from tomolearn.geometry.scan import Scan, ViewVectors, bin_positions, plane_axes
+from tomolearn.geometry.redundancy import angular_cells, missing_bins, offset_weights
+from tomolearn.geometry.rotation import LineDetector, plane_axes
+from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
 __all__ = ["ParallelBeam"]
 
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
-class ParallelBeam(Scan):
+class ParallelBeam(LineDetector):
     """Two-dimensional parallel-beam scan.
 
     The ray of view angle ``t`` and detector position ``u`` is the line
@@ -112,25 +114,27 @@ class ParallelBeam(Scan):
         )
 
     @property
-    def detector_shape(self) -> tuple[int, ...]:
-        """Number of bins, as a tuple."""
-        return (self.n_detectors,)
+    def is_parallel(self) -> bool:
+        """Whether the rays of a view are parallel: yes."""
+        return True
 
     @property
-    def detector_positions(self) -> np.ndarray:
-        """Positions in mm of the bins' centres, float64 array of shape (n_detectors,)."""
-        return bin_positions(self.n_detectors, self.detector_spacing, self.detector_offset)
+    def magnification(self) -> float:
+        """Magnification of what lies on the rotation axis: none."""
+        return 1.0
 
     def vectors(self) -> ViewVectors:
         """Return per view ray direction, detector middle and bin step, in mm."""
         axis, direction = plane_axes(self.view_angles)
         return ViewVectors(direction, axis * self.detector_offset, (axis * self.detector_spacing,))
 
-    def rays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return a point and the direction of every ray, arrays (n_angles, n_detectors, 2)."""
-        axis, direction = plane_axes(self.view_angles)
-        points = axis[:, None, :] * self.detector_positions[None, :, None]
-        return points, np.broadcast_to(direction[:, None, :], points.shape)
+    def analytic_inversion(self) -> AnalyticInversion:
+        """Return what filtered back-projection needs; see `Scan.analytic_inversion`."""
+        missing = missing_bins(self)
+        # opposite views see the same lines, but for those that a detector moved aside lacks
+        period, share = (2 * math.pi, offset_weights(self)) if missing else (math.pi, 1.0)
+        weights = angular_cells(self, period).widths[:, None] * share
+        return AnalyticInversion(weights, self.detector_spacing, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.Parallel2dGeometry``."""

@@ -1,18 +1,17 @@
-"""What the scans share: their view angles and their detector bins."""
+"""What every scan answers: where its rays run, what it sees of a point, how it is inverted."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+import abc
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
-__all__ = ["Scan", "ViewVectors"]
+__all__ = ["AnalyticInversion", "ProjectedPoints", "Scan", "ViewVectors", "check_scan"]
 
 
 class ViewVectors(NamedTuple):
@@ -33,81 +32,56 @@ class ViewVectors(NamedTuple):
     steps: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class Scan(GeometryValue):
-    """Base of the scans: the angles of the views.
+class ProjectedPoints(NamedTuple):
+    """Where points are seen in one view.
 
-    Either `n_angles` views at the middles of equal parts of
-    ``[start_angle, start_angle + angular_range]``, or the list `angles`.
+    Attributes
+    ----------
+    bins : tuple of numpy.ndarray
+        Along each detector axis the bin, not whole; infinite beside and behind the source.
+    magnification : numpy.ndarray
+        Distance of two neighbouring points on the detector over their own; not more than 0 beside
+        and behind the source.
     """
 
-    n_angles: int
-    angles: tuple[float, ...] | None = None
-    angular_range: float | None = None
-    start_angle: float | None = None
+    bins: tuple[np.ndarray, ...]
+    magnification: np.ndarray
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build the scan from what `to_dict` returned; `angles` may come without `n_angles`.
 
-        Raises
-        ------
-        TypeError
-            If `values` is not a dictionary.
-        ValueError
-            If its ``type`` is another class, a field is unknown or a required one is missing.
-        """
-        if isinstance(values, dict) and values.get("angles") is not None:
-            values = {"n_angles": None, **values}
-        return super().from_dict(values)
+class AnalyticInversion(NamedTuple):
+    """What filtered back-projection has to know about a scan.
 
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    Attributes
+    ----------
+    weights : numpy.ndarray, broadcasts to the shape of the scan
+        Factor of every measured value: the angle that its view stands for, its share among the
+        measurements of its line, and its obliquity.
+    filter_step : float
+        Distance of the detector's columns in mm at the rotation axis; in radians if the detector
+        is curved.
+    missing_bins : int
+        Columns to add before the first (positive) or behind the last (negative), so that the
+        detector is as long on both sides.
+    """
 
-    def _set_angles(
-        self,
-        n_angles: int | None,
-        angles: Any,
-        angular_range: float | None,
-        start_angle: float | None,
-        default_range: float,
-    ) -> None:
-        if angles is not None:
-            if angular_range is not None or start_angle is not None:
-                raise TomolearnError(
-                    "angles: expected either a list of angles or n_angles with angular_range "
-                    "and start_angle, got both"
-                )
-            listed = check_floats("angles", angles)
-            if n_angles is not None and n_angles != len(listed):
-                raise TomolearnError(
-                    f"n_angles: expected {len(listed)} or nothing, got {n_angles!r}"
-                )
-            self._set(n_angles=len(listed), angles=listed, angular_range=None, start_angle=None)
-            return
-        if n_angles is None:
-            raise TomolearnTypeError(
-                "n_angles: expected an integer >= 1, or a list of angles, got None"
-            )
-        span = default_range if angular_range is None else angular_range
-        start = 0.0 if start_angle is None else start_angle
-        self._set(
-            n_angles=check_int("n_angles", n_angles, minimum=1),
-            angles=None,
-            angular_range=check_float("angular_range", span, positive=True),
-            start_angle=check_float("start_angle", start) + 0.0,
-        )
+    weights: np.ndarray
+    filter_step: float
+    missing_bins: int
 
-    @property
-    def view_angles(self) -> np.ndarray:
-        """Angle of every view in radians, float64 array of shape (n_angles,)."""
-        if self.angles is not None:
-            return np.array(self.angles)
-        span, start = self.angular_range or 0.0, self.start_angle or 0.0
-        return start + (np.arange(self.n_angles) + 0.5) * (span / self.n_angles)
 
-    if TYPE_CHECKING:  # a property in the plane, a field of the cone beam
+class Scan(GeometryValue, abc.ABC):
+    """Base of the scans.
+
+    A new kind of scan derives a frozen dataclass from it (or, if it turns about an axis, from
+    `RotationScan`), has fields of its own and defines what is abstract here; its module is then
+    imported in ``tomolearn/geometry/__init__.py``.
+    """
+
+    if TYPE_CHECKING:  # properties of some scans, fields of others
+
+        @property
+        def n_angles(self) -> int:
+            """Number of views."""
 
         @property
         def detector_shape(self) -> tuple[int, ...]:
@@ -123,41 +97,196 @@ class Scan(GeometryValue):
         """Dimension of the images that are scanned, 2 or 3."""
         return len(self.shape)
 
+    @property
+    @abc.abstractmethod
+    def is_parallel(self) -> bool:
+        """Whether the rays of a view are parallel, so that there is no source."""
+
+    @property
+    def arc_radius(self) -> float | None:
+        """Radius in mm of a detector that is an arc about the source; None if it is flat."""
+        return None
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether the detector is an arc about the source, with bins of equal angles."""
+        return self.arc_radius is not None
+
+    @property
+    @abc.abstractmethod
+    def bin_sizes(self) -> tuple[float, ...]:
+        """Distance in mm of neighbouring bins along each detector axis."""
+
+    @abc.abstractmethod
     def vectors(self) -> ViewVectors:
-        """Return per view where the source and the detector are."""
-        raise NotImplementedError
+        """Return per view source (or ray direction), detector middle and bin steps, in mm.
+
+        Raises
+        ------
+        ValueError
+            If the detector is curved: its bins do not lie on a line.
+        """
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a point and the direction of every ray, arrays (*shape, ndim) in mm."""
+        source, detector, steps = self.vectors()
+        spread = (slice(None), *(None,) * (self.ndim - 1))
+        bins = np.broadcast_to(detector[spread], (*self.shape, self.ndim))
+        for axis, (step, n) in enumerate(zip(steps, self.detector_shape, strict=True)):
+            index = np.arange(n) - (n - 1) / 2
+            bins = bins + step[spread] * index.reshape(-1, *(1,) * (self.ndim - 1 - axis))
+        if self.is_parallel:
+            return bins, np.broadcast_to(source[spread], bins.shape)
+        return np.broadcast_to(source[spread], bins.shape), bins - source[spread]
+
+    def projection_matrices(self) -> np.ndarray:
+        """Return the matrix per view that projects points onto a flat detector.
+
+        A matrix times ``(x, y, 1)`` (in space ``(z, x, y, 1)``), in mm, is ``(bins * w, w)``,
+        with one bin per detector axis. ``1 / w`` is the magnification, positive for what is in
+        front of the source; in a parallel beam ``w`` is 1. A curved detector is taken to be the
+        flat one of the same bins that touches it on the central ray.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n_angles, ndim, ndim + 1)
+        """
+        source, detector, steps = self.vectors()
+        start, ray = (detector, source) if self.is_parallel else (source, detector - source)
+        inverse = np.linalg.inv(np.stack([*steps, ray], axis=-1))
+        matrices = np.concatenate([inverse, -inverse @ start[..., None]], axis=-1)
+        if self.is_parallel:
+            matrices[:, -1, :-1], matrices[:, -1, -1] = 0.0, 1.0
+        middle = (np.array(self.detector_shape) - 1) / 2
+        matrices[:, :-1] += middle[:, None] * matrices[:, -1:]
+        return matrices
+
+    def project_points(self, *points: np.ndarray) -> Iterator[ProjectedPoints]:
+        """Yield view by view where points are seen.
+
+        Parameters
+        ----------
+        *points : numpy.ndarray
+            Coordinates in mm, ``x, y`` or ``z, x, y``, that broadcast with one another.
+        """
+        for matrix in self.projection_matrices():
+            # without the terms that are zero what does not depend on z stays an array of a plane
+            *across, depth = (
+                sum(
+                    (c * p for c, p in zip(row, points, strict=False) if c != 0),
+                    start=np.asarray(row[-1]),
+                )
+                for row in matrix
+            )
+            with np.errstate(divide="ignore", invalid="ignore"):
+                bins = tuple(np.where(depth > 0, a / depth, np.inf) for a in across)
+                yield ProjectedPoints(bins, 1 / depth)
+
+    @abc.abstractmethod
+    def subset(self, views: slice | Sequence[int] | np.ndarray) -> Self:
+        """Return the scan with some of its views only.
+
+        Parameters
+        ----------
+        views : slice, sequence of int or array of bool
+            Which views, as an index into ``range(n_angles)``.
+
+        Raises
+        ------
+        ValueError
+            If `views` chooses none, or one that there is not.
+        """
+
+    def _chosen(self, views: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the numbers of the views that `subset` keeps."""
+        try:
+            chosen: np.ndarray = np.atleast_1d(np.arange(self.n_angles)[views])
+        except IndexError as error:
+            raise TomolearnError(
+                f"views: expected an index into the {self.n_angles} views, got {views!r}"
+            ) from error
+        if chosen.size == 0:
+            raise TomolearnError(f"views: expected at least one of {self.n_angles}, got none")
+        return chosen
+
+    @property
+    @abc.abstractmethod
+    def center_bin(self) -> float:
+        """Bin, not whole, of the last detector axis onto which the rotation axis is projected."""
+
+    @abc.abstractmethod
+    def with_center(self, center: float) -> Self:
+        """Return the scan with its detector moved so that `center` is the `center_bin`.
+
+        Parameters
+        ----------
+        center : float
+            A bin, not necessarily whole: 0 is the middle of the first one, and the middle of
+            ``n`` bins is ``(n - 1) / 2``.
+        """
+
+    @abc.abstractmethod
+    def with_columns(self, count: int, scale: float, shift: float) -> Self:
+        """Return the scan with other bins along the last axis of its detector.
+
+        Parameters
+        ----------
+        count : int
+            Number of the new bins.
+        scale : float
+            Their size as a part of that of the old ones.
+        shift : float
+            How many old bins the middle of the detector is moved.
+        """
+
+    def refined(self, missing: int, factor: int) -> Self:
+        """Return the scan with more bins along the detector's last axis.
+
+        First ``abs(missing)`` bins are added, on the lower side if positive, else on the upper
+        one. Then there are `factor` bins for each, the old ones being among them, and half a
+        bin's width of new ones beyond both ends: ``factor * (n - 1) + 1 + 2 * (factor // 2)`` for
+        ``n``.
+        """
+        bins = self.shape[-1] + abs(missing)
+        return self.with_columns(
+            factor * (bins - 1) + 1 + 2 * (factor // 2), 1 / factor, -missing / 2
+        )
+
+    def analytic_inversion(self) -> AnalyticInversion:
+        """Return what filtered back-projection needs.
+
+        Raises
+        ------
+        ValueError
+            If filtered back-projection cannot reconstruct this scan; the message says why.
+        """
+        raise TomolearnError(
+            f"scan: expected a parallel, fan or circular cone beam for filtered back-projection, "
+            f"got {type(self).__name__}; iterative methods (sirt, cgls, total_variation) "
+            "reconstruct from any views"
+        )
 
     def to_odl(self) -> Any:
-        """Return the scan as an ODL tomography geometry."""
-        raise NotImplementedError
+        """Return the scan as an ODL tomography geometry.
 
-    def _odl_angle_partition(self, odl: Any) -> Any:
-        if self.angles is None:
-            start, span = self.start_angle or 0.0, self.angular_range or 0.0
-            return odl.uniform_partition(start, start + span, self.n_angles)
-        if len(self.angles) > 1 and np.any(np.diff(self.angles) <= 0):
-            raise TomolearnError("angles: expected increasing angles for ODL, got unsorted ones")
-        return odl.nonuniform_partition(list(self.angles))
-
-    def __repr__(self) -> str:
-        parts = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or value == field.default:
-                continue
-            if field.name == "angles":
-                low, high = math.degrees(min(value)), math.degrees(max(value))
-                value = f"<{len(value)} from {low:.4g} to {high:.4g} degrees>"
-            parts.append(f"{field.name}={value}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        Raises
+        ------
+        ValueError
+            If ODL has none for it.
+        """
+        raise TomolearnError(f"scan: ODL has no geometry for {type(self).__name__}")
 
 
-def plane_axes(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return detector axis ``(cos, sin)`` and beam direction ``(-sin, cos)`` of each angle."""
-    cos, sin = np.cos(angles), np.sin(angles)
-    return np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)
+def check_scan(scan: Any) -> None:
+    """Check that `scan` is a `Scan`.
 
-
-def bin_positions(n_detectors: int, spacing: float, offset: float) -> np.ndarray:
-    """Return the positions in mm of the bins' centres along the detector."""
-    return offset + (np.arange(n_detectors) - (n_detectors - 1) / 2) * spacing
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(scan, Scan):
+        raise TomolearnTypeError(
+            f"scan: expected a scan such as ParallelBeam, FanBeam or ConeBeam, "
+            f"got {type(scan).__name__}"
+        )

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry.cone import ConeBeam
-from tomolearn.geometry.fan import FanBeam
+from tomolearn._core.files import complete_file
+from tomolearn.geometry._values import GeometryValue
 from tomolearn.geometry.grid import Grid
-from tomolearn.geometry.parallel import ParallelBeam
-from tomolearn.geometry.scan import Scan
+from tomolearn.geometry.scan import Scan, check_scan
 
 __all__ = ["geometry_from_dict", "load_geometry", "save_geometry"]
 
-_KINDS: dict[str, type[Grid | Scan]] = {
-    kind.__name__: kind for kind in (Grid, ParallelBeam, FanBeam, ConeBeam)
-}
+
+def _kinds(base: type[GeometryValue] = GeometryValue) -> dict[str, type[Any]]:
+    """Return the grid and every scan that was defined so far, by the names of their classes."""
+    kinds = {} if base is GeometryValue or inspect.isabstract(base) else {base.__name__: base}
+    for kind in base.__subclasses__():
+        kinds |= _kinds(kind)
+    return kinds
 
 
 def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
@@ -39,9 +43,11 @@ def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
     if not isinstance(values, dict):
         raise TomolearnTypeError(f"geometry: expected a dictionary, got {type(values).__name__}")
     kind = values.get("type")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise TomolearnError(f"type: expected one of {', '.join(_KINDS)}, got {kind!r}")
-    return _KINDS[kind].from_dict(values)
+    kinds = _kinds()
+    if not isinstance(kind, str) or kind not in kinds:
+        raise TomolearnError(f"type: expected one of {', '.join(sorted(kinds))}, got {kind!r}")
+    value: Grid | Scan = kinds[kind].from_dict(values)
+    return value
 
 
 def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
@@ -56,15 +62,10 @@ def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
     """
     if not isinstance(grid, Grid):
         raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
-    if not isinstance(scan, Scan):
-        raise TomolearnTypeError(
-            f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
-        )
+    check_scan(scan)
     text = json.dumps({"grid": grid.to_dict(), "scan": scan.to_dict()}, indent=2)
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(target)
+    with complete_file(Path(path)) as stream:
+        stream.write(f"{text}\n".encode())
 
 
 def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:

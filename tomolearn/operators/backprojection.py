@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
+from tomolearn._core.errors import TomolearnError
+from tomolearn.geometry import Grid, Scan
+from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.base import LinearOperator
 
 __all__ = ["backproject"]
 
-# Voxels handled at once in 3-D: bounds the memory of indices and weights to a few hundred MB.
-_CHUNK_VOXELS = 2**22
+# Pixels handled at once: bounds the memory of indices and weights to a few hundred MB.
+_CHUNK_PIXELS = 2**22
 
 # Pixels closer to the source than this part of its distance from the axis get nothing: the
 # distance weight would overflow there.
@@ -29,7 +30,8 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
 
     Every pixel gets the sum over the views of the sinogram, linearly interpolated (bilinearly in
     3-D) where the ray through the pixel's centre meets the detector. The sinogram is taken to be
-    zero at bins beyond the detector's ends. In a fan or cone beam each view is weighted by
+    zero at bins beyond the detector's ends. In a divergent beam each view is weighted by the
+    squared magnification of the pixel over that of the rotation axis,
     ``(source_to_isocenter / distance)**2``, the distance from the source being taken along the
     central ray (flat detector) or to the pixel (curved detector). There is no factor for the
     number of views.
@@ -43,7 +45,7 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
         Real floating-point tensor.
     grid : Grid
         The image's grid.
-    scan : ParallelBeam, FanBeam or ConeBeam
+    scan : Scan
         The scan, of the same dimension as the grid.
 
     Returns
@@ -54,7 +56,7 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
     Raises
     ------
     TypeError
-        If `sinograms` is not a real floating-point tensor, or `scan` none of the kinds above.
+        If `sinograms` is not a real floating-point tensor, or `scan` is not a scan.
     ValueError
         If the shapes do not fit.
     """
@@ -65,17 +67,14 @@ class _Backprojection(LinearOperator):
     """The back-projection as a linear operator, which makes it differentiable."""
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
-        if not isinstance(scan, (ParallelBeam, FanBeam, ConeBeam)):
-            raise TomolearnTypeError(
-                f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
-            )
+        check_scan(scan)
         if grid.ndim != scan.ndim:
             raise TomolearnError(
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
             )
         super().__init__(scan.shape, grid.shape)
         self.grid = grid
-        self.scan: ParallelBeam | FanBeam | ConeBeam = scan
+        self.scan = scan
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         views = _pad(x)
@@ -125,88 +124,64 @@ def _pad(x: torch.Tensor) -> torch.Tensor:
     return padded.reshape(*x.shape[:2], -1)
 
 
-def _samples(
-    grid: Grid,
-    scan: ParallelBeam | FanBeam | ConeBeam,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Iterator[_Sample]:
-    coordinates = [torch.from_numpy(c).to(device, dtype) for c in grid.coordinates()]
-    rows, columns = coordinates[-2][:, None], coordinates[-1][None, :]
-    angles = scan.view_angles
-    for view, (cos, sin) in enumerate(zip(np.cos(angles), np.sin(angles), strict=True)):
-        across = (rows * cos + columns * sin).reshape(-1)
-        if isinstance(scan, ParallelBeam):
-            low, part = _taps(across, scan.n_detectors, scan.detector_spacing, scan.detector_offset)
-            yield _Sample(view, slice(None), [(low, 1 - part), (low + 1, part)])
-            continue
-        along = (columns * cos - rows * sin).reshape(-1).add_(scan.source_to_isocenter)
-        near = _SOURCE_MARGIN * scan.source_to_isocenter
-        if isinstance(scan, FanBeam) and scan.detector == "curved":
-            position = torch.atan2(across, along).mul_(scan.source_to_detector)
-            squared = across.square_().addcmul_(along, along)
-            weight = (scan.source_to_isocenter**2 / squared).masked_fill_(squared <= near**2, 0)
-        else:
-            inverse = torch.where(along > near, 1 / along, 0)
-            position = across.mul_(inverse).mul_(scan.source_to_detector)
-            weight = (inverse * scan.source_to_isocenter).square_()
-        if isinstance(scan, FanBeam):
-            low, part = _taps(
-                position, scan.n_detectors, scan.detector_spacing, scan.detector_offset
+def _samples(grid: Grid, scan: Scan, dtype: torch.dtype, device: torch.device) -> Iterator[_Sample]:
+    axes = [torch.from_numpy(c).to(device, dtype) for c in np.ix_(*grid.coordinates())]
+    area = math.prod(grid.shape[1:])
+    step = max(1, _CHUNK_PIXELS // area)
+    for view, matrix in enumerate(scan.projection_matrices()):
+        for first in range(0, grid.shape[0], step):
+            points = (axes[0][first : first + step], *axes[1:])
+            shape = (points[0].shape[0], *grid.shape[1:])
+            bins, weight = _seen(matrix, scan, points)
+            index, taps = torch.zeros((), dtype=torch.long, device=device), [(0, weight)]
+            for position, count in zip(bins, scan.detector_shape, strict=True):
+                low, upper = _taps(position, count)
+                index = index * (count + 2) + low
+                taps = [
+                    (shift * (count + 2) + beyond, share * part)
+                    for shift, share in taps
+                    for beyond, part in ((0, 1 - upper), (1, upper))
+                ]
+            corner = index.broadcast_to(shape).reshape(-1)
+            pixels = slice(first * area, first * area + corner.numel())
+            yield _Sample(
+                view,
+                pixels,
+                [(corner + s, share.broadcast_to(shape).reshape(-1)) for s, share in taps],
             )
-            upper = part.mul_(weight)
-            yield _Sample(view, slice(None), [(low, weight - upper), (low + 1, upper)])
-            continue
-        height = scan.start_z + scan.pitch * angles[view] / (2 * math.pi)
-        magnified = inverse * scan.source_to_detector
-        yield from _volume(scan, view, coordinates[0] - height, position, magnified, weight)
 
 
-def _volume(
-    scan: ConeBeam,
-    view: int,
-    heights: torch.Tensor,
-    position: torch.Tensor,
-    magnified: torch.Tensor,
-    weight: torch.Tensor,
-) -> Iterator[_Sample]:
-    """Sample a view of a cone beam.
+def _seen(
+    matrix: np.ndarray, scan: Scan, points: Sequence[torch.Tensor]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return the bins, not whole, at which a view sees points, and their distance weights."""
+    if scan.is_parallel:
+        return [_affine(row, points) for row in matrix[:-1]], points[0].new_ones(())
+    axis = matrix[-1, -1]  # depth of the rotation axis
+    depth = _affine(matrix[-1], points)
+    if scan.arc_radius is not None:
+        radius = scan.arc_radius / scan.bin_sizes[0]  # in bins
+        # the matrix is that of a flat detector: from it the tangent of the fan angle, the arc
+        across = _affine((matrix[0] - scan.center_bin * matrix[-1]) / radius, points)
+        squared = across.square() + depth.square()
+        near = squared <= (_SOURCE_MARGIN * axis) ** 2
+        position = torch.atan2(across, depth) * radius + scan.center_bin
+        return [position], (axis**2 / squared).masked_fill(near, 0)
+    inverse = torch.where(depth > _SOURCE_MARGIN * axis, 1 / depth, 0)
+    return [_affine(row, points) * inverse for row in matrix[:-1]], (inverse * axis).square()
 
-    Given are the slices' heights above the source and, for each pixel of a slice, its column's
-    position on the detector, its magnification and its distance weight.
+
+def _affine(row: np.ndarray, points: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return ``row[:-1] @ point + row[-1]``; terms that are zero do not enlarge the result."""
+    terms = [p * float(c) for c, p in zip(row[:-1], points, strict=True) if c != 0]
+    return sum(terms, start=points[0].new_full((), float(row[-1])))
+
+
+def _taps(position: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lower padded bin and the upper one's share at bins that are not whole.
+
+    Clamping leads positions beyond the ends to the zero bins.
     """
-    n_rows, n_columns = scan.detector_shape
-    row_spacing, column_spacing = scan.detector_spacing
-    row_offset, column_offset = scan.detector_offset
-    column, right = _taps(position, n_columns, column_spacing, column_offset)
-    left, width, area = 1 - right, n_columns + 2, position.numel()
-    step = max(1, _CHUNK_VOXELS // area)
-    for first in range(0, len(heights), step):
-        row, upper = _taps(
-            heights[first : first + step, None] * magnified, n_rows, row_spacing, row_offset
-        )
-        corner = row.mul_(width).add_(column).reshape(-1)
-        upper *= weight
-        lower = weight - upper
-        taps = [
-            (corner + shift, share.reshape(-1))
-            for shift, share in (
-                (0, lower * left),
-                (1, lower * right),
-                (width, upper * left),
-                (width + 1, upper * right),
-            )
-        ]
-        yield _Sample(view, slice(first * area, first * area + corner.numel()), taps)
-
-
-def _taps(
-    position: torch.Tensor, n_bins: int, spacing: float, offset: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lower padded bin and the upper one's share at detector positions in mm.
-
-    Overwrites `position`. Clamping leads positions beyond the ends to the zero bins.
-    """
-    index = position.sub_(offset).div_(spacing).add_((n_bins - 1) / 2 + 1).clamp_(0, n_bins + 1)
-    low = index.floor().clamp_(max=n_bins)
+    index = (position + 1).clamp_(0, count + 1)
+    low = index.floor().clamp_(max=count)
     return low.long(), index.sub_(low)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
+from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject
@@ -31,8 +32,8 @@ class RayTransform(LinearOperator):
     ----------
     grid : Grid
         The image's grid.
-    scan : ParallelBeam, FanBeam or ConeBeam
-        The scan, of the same dimension as the grid.
+    scan : Scan
+        The scan (`ParallelBeam`, `FanBeam`, `ConeBeam`), of the same dimension as the grid.
     backend : {"auto", "joseph", "astra", "odl", "tomosipo"}, optional
         Who computes the rays. Default: the fastest that can on the input's device.
 
@@ -70,10 +71,7 @@ class RayTransform(LinearOperator):
     def __init__(self, grid: Grid, scan: Scan, backend: str = "auto") -> None:
         if not isinstance(grid, Grid):
             raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
-        if not isinstance(scan, Scan):
-            raise TomolearnTypeError(
-                f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
-            )
+        check_scan(scan)
         if grid.ndim != scan.ndim:
             raise TomolearnError(
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
@@ -87,6 +85,17 @@ class RayTransform(LinearOperator):
         self._backends: dict[str, Backend] = {}
         self._lock = threading.Lock()
         _warn_of_gap(grid, scan)
+
+    @classmethod
+    def derived(cls, grid: Grid, scan: Scan, backend: str) -> Self:
+        """Return the ray transform of a scan that was derived from another one.
+
+        There is no warning of a detector that is too small: whoever made the transform of the
+        scan from which this one is derived has been told.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CoverageWarning)
+            return cls(grid, scan, backend)
 
     def backend_on(self, device: torch.device | str) -> Backend:
         """Return the backend that computes on `device`.

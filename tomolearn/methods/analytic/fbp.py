@@ -97,7 +97,7 @@ def fbp(
     Parallel and fan beams follow Kak and Slaney [1]_, chapter 3: the filter is the transform of
     the band-limited kernel, applied to zero-padded projections; fan beams are filtered on the
     detector scaled down to the rotation axis (flat) or in equal angles (curved). Views count by
-    the part of the circle that they stand for (`view_weights.angular_cells`), so that
+    the part of the circle that they stand for (`geometry.redundancy.angular_cells`), so that
     views over pi, over 2 pi and lists of angles in any order and spacing come out right; a wedge
     that was not scanned by a parallel beam stays empty. Fan-beam scans of less than a full turn
     get Parker's weights [2]_. Cone beams on a circle are reconstructed by the algorithm of

@@ -39,8 +39,8 @@ class Kaczmarz(IterativeMethod):
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
     ) -> Iterator[Iterate]:
         """Yield the image after each pass over all views."""
-        from tomolearn.methods.analytic.derived_scans import quiet_transform, subset
         from tomolearn.methods.checks import check_ray_transform
+        from tomolearn.operators import RayTransform
 
         operator = check_ray_transform(operator)
         n_angles = operator.scan.n_angles
@@ -49,8 +49,8 @@ class Kaczmarz(IterativeMethod):
             raise TomolearnError(f"subsets: expected at most the {n_angles} views, got {count}")
         blocks = []
         for first in subset_order(count, self.order):
-            views = subset(operator.scan, slice(int(first), None, count))
-            part = quiet_transform(operator.grid, views, operator.backend)
+            views = operator.scan.subset(slice(int(first), None, count))
+            part = RayTransform.derived(operator.grid, views, operator.backend)
             rows, columns = inverse_sums(part, sinogram)
             data = sinogram[:, first::count].contiguous()
             blocks.append((part, data, rows, columns.mul_(self.relaxation)))

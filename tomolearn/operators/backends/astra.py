@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import FanBeam, Grid, Scan
+from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geometries
 from tomolearn.operators.backends.base import Backend, Capabilities
@@ -68,7 +68,7 @@ class AstraBackend(Backend):
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
         """Return why ASTRA cannot do it, or None if it can."""
-        if isinstance(scan, FanBeam) and scan.detector == "curved":
+        if scan.is_curved:
             return "it has no curved detector"
         if device.type == "cuda":
             return None if astra.use_cuda() else "this ASTRA finds no CUDA device it can use"
@@ -142,8 +142,8 @@ def astra_matrix(grid: Grid, scan: Scan) -> scipy.sparse.csr_matrix:
     ----------
     grid : Grid
         Two-dimensional grid of square pixels.
-    scan : ParallelBeam or FanBeam
-        The scan; a detector is flat.
+    scan : Scan
+        The scan, with a flat detector.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def astra_matrix(grid: Grid, scan: Scan) -> scipy.sparse.csr_matrix:
 
 def _create(grid: Grid, scan: Scan) -> int:
     volume, projection = plane_geometries(grid, scan)
-    kind = "line_fanflat" if isinstance(scan, FanBeam) else "linear"
+    kind = "linear" if scan.is_parallel else "line_fanflat"
     config: dict[str, Any] = {
         "type": kind,
         "VolumeGeometry": volume,

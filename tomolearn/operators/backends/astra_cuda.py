@@ -11,7 +11,7 @@ import astra
 import astra.experimental
 import torch
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_geometry import space_geometries
 
 __all__ = ["CudaProjectors"]
@@ -26,8 +26,8 @@ _MAX_PROJECTORS = 8
 class CudaProjectors:
     """ASTRA's three-dimensional projectors of one grid and one scan.
 
-    All images of a batch of a parallel beam go through one call, on top of each other as the
-    slices of a volume; fan and cone beams take one image per call.
+    All images of a batch of a parallel beam in the plane go through one call, on top of each other
+    as the slices of a volume; other scans take one image per call.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class CudaProjectors:
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         self.grid, self.scan = grid, scan
-        self._per_call = _MAX_SLICES if isinstance(scan, ParallelBeam) else 1
+        self._per_call = _MAX_SLICES if scan.is_parallel and scan.ndim == 2 else 1
         self._projectors: dict[int, tuple[int, dict[str, Any], dict[str, Any]]] = {}
         weakref.finalize(self, _delete, self._projectors)
 
@@ -101,7 +101,7 @@ class CudaProjectors:
                 "VolumeGeometry": volume,
                 "ProjectionGeometry": projection,
             }
-            if isinstance(self.scan, FanBeam):
+            if self.scan.ndim == 2 and not self.scan.is_parallel:
                 # A cone's back-projection has the square of the magnification, one factor of it
                 # along the axis. In a single slice there is no such factor.
                 config["ProjectionKernel"] = "2d_weighting"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.geometry import Grid, Scan
 
 __all__ = [
     "is_isotropic",
@@ -38,8 +38,8 @@ def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
     ----------
     grid : Grid
         Two-dimensional, with square pixels.
-    scan : ParallelBeam or FanBeam
-        The scan; a detector is flat.
+    scan : Scan
+        The scan, with a flat detector.
 
     Returns
     -------
@@ -48,8 +48,8 @@ def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
     """
     source, detector, (step,) = scan.vectors()
     center = np.array(grid.center)
-    if isinstance(scan, FanBeam):
-        ratio = scan.source_to_isocenter / scan.source_to_detector
+    if not scan.is_parallel:
+        ratio = scan.projection_matrices()[:, -1, -1:]  # 1 / magnification of the rotation axis
         detector, step = source + ratio * (detector - source), ratio * step
         source = (source - center) / grid.spacing[0]
     detector, step = (detector - center) / grid.spacing[0], step / grid.spacing[0]
@@ -59,7 +59,7 @@ def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
 def plane_geometries(grid: Grid, scan: Scan) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ASTRA's volume and projection geometry of `plane_vectors`, in pixels."""
     rows, columns = grid.shape
-    kind = "fanflat_vec" if isinstance(scan, FanBeam) else "parallel_vec"
+    kind = "parallel_vec" if scan.is_parallel else "fanflat_vec"
     projection = {
         "type": kind,
         "DetectorCount": scan.shape[-1],
@@ -107,11 +107,11 @@ def space_geometries(
     """
     low, high, shape = grid.lower, grid.upper, grid.shape
     rows = slices
-    if isinstance(scan, ConeBeam):
+    if scan.ndim == 3:
         rows = scan.detector_shape[0]
     else:
         low, high, shape = (-slices / 2, *low), (slices / 2, *high), (slices, *shape)
-    kind = "parallel3d_vec" if isinstance(scan, ParallelBeam) else "cone_vec"
+    kind = "parallel3d_vec" if scan.is_parallel else "cone_vec"
     projection = {
         "type": kind,
         "DetectorRowCount": rows,

@@ -8,7 +8,7 @@ import numpy as np
 import odl.applications.tomo
 import torch
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.geometry import Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.operators.backends.astra_geometry import is_isotropic
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.odl_operator import OdlMap
@@ -46,7 +46,9 @@ class OdlBackend(Backend):
             return f"it is used on cpu only, not on {device.type}"
         if grid.ndim == 3:
             return "it projects three dimensions only on CUDA"
-        if isinstance(scan, FanBeam) and scan.detector == "curved":
+        if not isinstance(scan, RotationScan):
+            return f"it has no geometry for {type(scan).__name__}"
+        if scan.is_curved:
             return "its ASTRA back-end has no curved detector"
         if isinstance(scan, ParallelBeam) and scan.detector_offset != 0:
             return "its ASTRA back-end drops the detector offset of a parallel beam"

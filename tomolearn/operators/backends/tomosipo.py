@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tomolearn._core.optional import optional_import
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, Scan
+from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.precision import check_float32
 
@@ -55,7 +55,7 @@ class TomosipoBackend(Backend):
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
         """Return why tomosipo cannot do it, or None if it can."""
-        if isinstance(scan, FanBeam):
+        if scan.ndim == 2 and not scan.is_parallel:
             return (
                 "it back-projects a fan beam as one slice of a cone beam, which has the square "
                 "of the magnification"
@@ -132,14 +132,14 @@ def tomosipo_geometries(grid: Grid, scan: Scan, slices: int = 1) -> tuple[Any, A
     ----------
     grid : Grid
         The grid.
-    scan : ParallelBeam or ConeBeam
+    scan : Scan
         The scan.
     slices : int
         In the plane: how many images lie on top of each other, each 1 mm high and in front of
         its own detector row.
     """
     source, detector, steps = scan.vectors()
-    if isinstance(scan, ConeBeam):
+    if scan.ndim == 3:
         volume = ts.volume(shape=grid.shape, pos=grid.center, size=grid.size)
         projection = ts.cone_vec(
             shape=scan.detector_shape,

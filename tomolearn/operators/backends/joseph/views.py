@@ -120,7 +120,7 @@ def _choose(
             and (square or group.swap == "none")
             # a mirrored view is the opposite view read backwards, if the detector is centred
             and (scan.detector_offset == 0 or not mirrors)
-            and (halved or isinstance(scan, FanBeam) or not mirrors)
+            and (halved or not scan.is_parallel or not mirrors)
         )
         if not allowed:
             continue

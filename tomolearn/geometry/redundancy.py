@@ -1,14 +1,16 @@
-"""How much each view and each ray counts in filtered back-projection."""
+"""Redundancy weights: how much each view and each ray counts in filtered back-projection."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry import ConeBeam, FanBeam, ParallelBeam, Scan
+from tomolearn._core.errors import TomolearnError
+
+if TYPE_CHECKING:
+    from tomolearn.geometry.rotation import RotationScan
 
 __all__ = [
     "AngularCells",
@@ -45,7 +47,7 @@ class AngularCells(NamedTuple):
     length: float
 
 
-def angular_cells(scan: Scan, period: float) -> AngularCells:
+def angular_cells(scan: RotationScan, period: float) -> AngularCells:
     """Return the cells of the views on a circle of length `period`.
 
     If the scan has a list of angles, or an angular range of at least the period, a view's cell
@@ -57,7 +59,7 @@ def angular_cells(scan: Scan, period: float) -> AngularCells:
 
     Parameters
     ----------
-    scan : Scan
+    scan : RotationScan
         The scan.
     period : float
         ``pi`` for parallel beams, where opposite views see the same, else ``2 pi``.
@@ -89,7 +91,7 @@ def angular_cells(scan: Scan, period: float) -> AngularCells:
     return AngularCells(widths, float(start), length)
 
 
-def is_full_turn(scan: Scan) -> bool:
+def is_full_turn(scan: RotationScan) -> bool:
     """Return whether the views go all around."""
     return angular_cells(scan, 2 * math.pi).length >= 2 * math.pi * (1 - 1e-9)
 
@@ -135,7 +137,7 @@ def parker_weights(
     return rise * fall
 
 
-def missing_bins(scan: Scan) -> int:
+def missing_bins(scan: RotationScan) -> int:
     """Return how many bins the shorter side of the detector lacks in a full turn.
 
     Zero unless the views go all around and the detector is off its middle by more than one bin
@@ -149,7 +151,7 @@ def missing_bins(scan: Scan) -> int:
     """
     if not is_full_turn(scan):
         return 0
-    positions, spacing = _columns(scan)
+    positions, spacing = scan.column_positions, scan.bin_sizes[-1]
     low, high = positions[0], positions[-1]
     if abs(high + low) / 2 <= spacing * (1 + 1e-9):
         return 0
@@ -161,7 +163,7 @@ def missing_bins(scan: Scan) -> int:
     return round((high + low) / spacing)
 
 
-def offset_weights(scan: Scan) -> np.ndarray:
+def offset_weights(scan: RotationScan) -> np.ndarray:
     """Return the weights of the detector's columns in a full turn.
 
     One half if every line is measured twice, from both sides. If the detector is moved aside,
@@ -170,7 +172,7 @@ def offset_weights(scan: Scan) -> np.ndarray:
 
     Parameters
     ----------
-    scan : Scan
+    scan : RotationScan
         A scan over a full turn.
 
     Returns
@@ -182,20 +184,10 @@ def offset_weights(scan: Scan) -> np.ndarray:
     .. [1] G. Wang, X-ray micro-CT with a displaced detector array, Med. Phys. 29 (2002),
        doi 10.1118/1.1489043.
     """
-    positions, spacing = _columns(scan)
+    positions, spacing = scan.column_positions, scan.bin_sizes[-1]
     missing = missing_bins(scan)
     if not missing:
         return np.full(positions.size, 0.5)
     side = math.copysign(1.0, missing)
     shorter = (-positions[0] if missing > 0 else positions[-1]) + spacing / 2
     return (1 + np.sin(math.pi / 2 * np.clip(side * positions / shorter, -1, 1))) / 2
-
-
-def _columns(scan: Scan) -> tuple[np.ndarray, float]:
-    if isinstance(scan, ConeBeam):
-        return scan.detector_positions[1], scan.detector_spacing[1]
-    if isinstance(scan, (FanBeam, ParallelBeam)):
-        return scan.detector_positions, scan.detector_spacing
-    raise TomolearnTypeError(
-        f"scan: expected ParallelBeam, FanBeam or ConeBeam, got {type(scan).__name__}"
-    )

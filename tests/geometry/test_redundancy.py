@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tomolearn.geometry import FanBeam, ParallelBeam
-from tomolearn.methods.analytic.view_weights import (
+from tomolearn.geometry.redundancy import (
     angular_cells,
     is_full_turn,
     missing_bins,
