@@ -6,14 +6,13 @@ import json
 import matplotlib.image
 import pytest
 import torch
-from small_task import small_task
+from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
 from tomolearn.data import store_pairs
 from tomolearn.evaluation import compare
 from tomolearn.models import LearnedPrimalDual
-from tomolearn.tasks import catalogue
 from tomolearn.training import save
 
 TASK = small_task()
@@ -21,7 +20,7 @@ TASK = small_task()
 
 @pytest.fixture(autouse=True)
 def only_the_small_task(monkeypatch):
-    monkeypatch.setattr(catalogue, "TASKS", {"small": TASK, "smaller": small_task(name="smaller")})
+    only_tasks(monkeypatch, TASK, small_task(name="smaller"))
 
 
 def run(*arguments, task="small"):

@@ -5,18 +5,17 @@ import json
 import h5py
 import pytest
 import torch
-from small_task import small_task
+from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
 from tomolearn.data import StoredPairs
-from tomolearn.tasks import catalogue
 
 
 @pytest.fixture(autouse=True)
 def task(monkeypatch):
     task = small_task()
-    monkeypatch.setattr(catalogue, "TASKS", {"small": task})
+    only_tasks(monkeypatch, task)
     return task
 
 

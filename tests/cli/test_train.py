@@ -6,13 +6,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from small_task import small_task
+from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
 from tomolearn.data import RandomEllipses
-from tomolearn.tasks import Split, catalogue
-from tomolearn.tasks.files import LoDoPaBFiles
+from tomolearn.data.files import LoDoPaBFiles
+from tomolearn.tasks import Split
 
 SMALL = """
 model = "learned-primal-dual"
@@ -37,7 +37,7 @@ def folder(monkeypatch, tmp_path):
         name: Split(RandomEllipses(), seed=seed, size=3)
         for seed, name in enumerate(("train", "validation", "test"))
     }
-    monkeypatch.setattr(catalogue, "TASKS", {"small": small_task(splits=splits)})
+    only_tasks(monkeypatch, small_task(splits=splits))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
     return tmp_path
@@ -100,7 +100,7 @@ def test_a_run_is_not_overwritten(folder):
 def test_data_of_a_task_that_needs_it(folder, monkeypatch):
     splits = {name: Split(None, seed=0) for name in ("train", "validation", "test")}
     task = small_task(name="stored", splits=splits, files=LoDoPaBFiles())
-    monkeypatch.setattr(catalogue, "TASKS", {"stored": task})
+    only_tasks(monkeypatch, task)
     (folder / "data").mkdir()
     for part, n in (("train", 4), ("validation", 3), ("test", 2)):
         for kind, shape in (("observation", task.scan.shape), ("ground_truth", task.grid.shape)):

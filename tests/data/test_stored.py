@@ -35,6 +35,22 @@ def test_round_trip(drawn, path):
     assert [p.name for p in path.parent.iterdir()] == ["pairs.h5"]
 
 
+class Volumes:
+    """Pairs of volumes."""
+
+    def __getitems__(self, indices):
+        return [(torch.full((1, 3, 4, 5), float(k)), torch.full((1, 6, 7, 8), -k)) for k in indices]
+
+
+def test_volumes(tmp_path):
+    store_pairs(Volumes(), tmp_path / "volumes.h5", 3)
+    stored = StoredPairs(tmp_path / "volumes.h5")
+    assert (stored.sinogram_shape, stored.image_shape) == ((3, 4, 5), (6, 7, 8))
+    sinogram, image = stored[2]
+    assert torch.equal(sinogram, torch.full((1, 3, 4, 5), 2.0))
+    assert torch.equal(image, torch.full((1, 6, 7, 8), -2.0))
+
+
 def test_processes_open_the_file_themselves(path):
     stored = StoredPairs(path)
     expected = [stored[k] for k in range(7)]
@@ -76,6 +92,7 @@ def test_foreign_files(tmp_path):
     for shapes, message in (
         ({"image": (2, 3, 3)}, "expected the data sets"),
         ({"image": (2, 3, 3), "sinogram": (2, 9)}, "expected the data sets"),
+        ({"image": (2, 3, 3, 3), "sinogram": (2, 9, 9)}, "or both with another axis"),
         ({"image": (2, 3, 3), "sinogram": (3, 4, 5)}, "expected as many sinograms as images"),
     ):
         with h5py.File(path, "w") as file:

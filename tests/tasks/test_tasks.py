@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
 
@@ -177,3 +179,50 @@ def test_errors():
         task.pairs("train", size=32_001)
     with pytest.raises(ValueError, match="size: expected an integer >= 1"):
         task.pairs("train", size=0)
+
+
+OWN = """
+from tomolearn import Grid
+from tomolearn.data import RandomEllipses
+from tomolearn.metrics import MetricConvention
+from tomolearn.simulation import Acquisition, CoveringScan, GaussianNoise
+from tomolearn.tasks import Split, Task
+
+grid = Grid((16, 16), 2.0)
+splits = {name: Split(RandomEllipses(), seed=k, size=9) for k, name in enumerate(("train", "test"))}
+own = Task(
+    name="own",
+    grid=grid,
+    acquisition=Acquisition(CoveringScan("fan", 12), GaussianNoise(0.02)),
+    splits=splits,
+    convention=MetricConvention("own", psnr_range=1.0, ssim_range=1.0),
+)
+
+
+def made():
+    return own
+
+
+nothing = 5
+"""
+
+
+def test_own_task_in_a_file(tmp_path):
+    path = tmp_path / "tasks_of_mine.py"
+    path.write_text(OWN)
+    task = get_task(f"{path}:own")
+    assert get_task(f"{path}:made") is task
+    sinogram, image = task.pairs("test")[0]
+    assert sinogram.shape == (1, *task.scan.shape)
+    assert task.scan.shape[0] == 12
+    assert image.shape == (1, 16, 16)
+    assert json.loads(json.dumps(task.to_dict()))["acquisition"]["scan"]["type"] == "CoveringScan"
+    with pytest.raises(TypeError, match=r"mine.py:nothing: expected a Task, or a function .* int"):
+        get_task(f"{path}:nothing")
+
+
+def test_names_of_tasks_are_listed_without_torch():
+    program = "import sys; from tomolearn.tasks import TASKS; list(TASKS); 'torch' in sys.modules"
+    program = program.replace("'torch'", "print('torch'") + ")"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

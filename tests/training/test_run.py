@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_task import small_task
+from small_task import only_tasks, small_task
 
 import tomolearn
 from tomolearn.data import RandomEllipses, StoredPairs, store_pairs
-from tomolearn.tasks import Split, catalogue
+from tomolearn.tasks import Split
 from tomolearn.training.callbacks import TimeBudget
 from tomolearn.training.config import TrainingConfig, changes_of_learning
 from tomolearn.training.log import read_log
@@ -42,7 +42,7 @@ def task(monkeypatch):
         "test": Split(RandomEllipses(), seed=3, size=8),
     }
     task = small_task(splits=splits)
-    monkeypatch.setattr(catalogue, "TASKS", {"small": task})
+    only_tasks(monkeypatch, task)
     return task
 
 
@@ -132,10 +132,11 @@ def test_stored_pairs_change_nothing(tmp_path, task):
         run(tmp_path / "c", data=tmp_path / "pairs.h5", train_size=9)
 
 
-def test_stored_pairs_of_another_scan(tmp_path, task):
+def test_stored_pairs_of_another_scan(tmp_path, task, monkeypatch):
     store_pairs(task.pairs("train"), tmp_path / "pairs.h5", 2)
     assert len(StoredPairs(tmp_path / "pairs.h5")) == 2
-    catalogue.TASKS["small"] = small_task(grid=task.grid.refined((8, 8)), splits=dict(task.splits))
+    other = small_task(grid=task.grid.refined((8, 8)), splits=dict(task.splits))
+    only_tasks(monkeypatch, other)
     with pytest.raises(ValueError, match="expected pairs of small"):
         run(tmp_path / "a", data=tmp_path / "pairs.h5")
 

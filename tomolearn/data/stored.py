@@ -15,7 +15,7 @@ from tomolearn._core.files import complete_file
 from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.simulated import Pair
 
-__all__ = ["StoredPairs", "store_pairs"]
+__all__ = ["StoredPairs", "is_pairs_file", "store_pairs"]
 
 _NAMES = ("sinogram", "image")
 
@@ -30,7 +30,7 @@ class StoredPairs(Dataset[Pair]):
     ----------
     path : path-like
         HDF5 file with the data sets "sinogram" (n, angles, detectors) and "image" (n, rows,
-        columns).
+        columns), or (n, angles, detector rows, detectors) and (n, slices, rows, columns).
 
     Raises
     ------
@@ -51,10 +51,10 @@ class StoredPairs(Dataset[Pair]):
         shapes = {name: file[name].shape for name in _NAMES if name in file}
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
         self._file.close()
-        if set(shapes) != set(_NAMES) or any(len(shape) != 3 for shape in shapes.values()):
+        if [len(shape) for shape in shapes.values()] not in ([3, 3], [4, 4]):
             raise TomolearnError(
                 f"{self.path}: expected the data sets sinogram (n, angles, detectors) and "
-                f"image (n, rows, columns), got {shapes}"
+                f"image (n, rows, columns), or both with another axis, got {shapes}"
             )
         if shapes["sinogram"][0] != shapes["image"][0]:
             raise TomolearnError(f"{self.path}: expected as many sinograms as images, got {shapes}")
@@ -66,7 +66,7 @@ class StoredPairs(Dataset[Pair]):
         return self._size
 
     def __getitem__(self, index: int) -> Pair:
-        """Return sinogram (1, angles, detectors) and image (1, rows, columns), in float32."""
+        """Return sinogram (1, *sinogram_shape) and image (1, *image_shape), in float32."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
@@ -122,3 +122,13 @@ def store_pairs(
                 file[name][first : first + len(block)] = block
             if progress is not None:
                 progress(len(indices))
+
+
+def is_pairs_file(path: Path) -> bool:
+    """Return whether a path is a file that `store_pairs` wrote, or one of its kind."""
+    import h5py
+
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return all(name in file for name in _NAMES)

@@ -1,3 +1,2 @@
 from .catalogue import TASKS as TASKS, get_task as get_task
-from .files import data_of_others as data_of_others
-from .task import Split as Split, Task as Task
+from .task import Split as Split, Task as Task, data_of_others as data_of_others

@@ -1,219 +1,64 @@
-"""The tasks that come with the package."""
+"""The table of tasks, to which other packages add."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tomolearn._core.checks import check_known
-from tomolearn.data.lodopab import Recipe
-from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
-from tomolearn.geometry import Grid, ParallelBeam
-from tomolearn.metrics import CONVENTIONS
-from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
-from tomolearn.tasks.files import LoDoPaBFiles, SliceCache
-from tomolearn.tasks.task import Split, Task
+from tomolearn._core.errors import TomolearnTypeError
+from tomolearn._core.tables import Table
+
+if TYPE_CHECKING:
+    from tomolearn.tasks.task import Task
 
 __all__ = ["TASKS", "get_task"]
 
-_SMALL = Grid((128, 128))
-_LARGE = Grid((256, 256))
-_CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
 
+def _task(where: str, value: Any) -> Task:
+    from tomolearn.tasks.task import Task
 
-def _ellipses() -> Task:
-    # Pixel centres at the border of the phantom's square, as in ODL, with which the published
-    # figures were made.
-    source = RandomEllipses("adler", "centres")
-    return Task(
-        name="ellipses",
-        description="random ellipses, tested on Shepp-Logan: 128 x 128, 30 views, 5 % noise",
-        reference="Adler and Öktem, IEEE Trans. Med. Imaging 37 (2018), arXiv:1707.06474",
-        grid=_SMALL,
-        acquisition=Acquisition(ParallelBeam.covering(_SMALL, 30), GaussianNoise(0.05)),
-        splits={
-            "train": Split(source, seed=1),
-            "validation": Split(source, seed=2, size=64),
-            "test": Split(SheppLogan("centres"), seed=3, size=100),
-        },
-        convention=CONVENTIONS["adler"],
-        baselines={"fbp": {"filter": "hann"}, "tv": {"weight": 2.5, "iterations": 500}},
-    )
-
-
-def _ellipses_dival() -> Task:
-    source = RandomEllipses("dival")
-    return Task(
-        name="ellipses-dival",
-        description="data efficiency on random ellipses: 128 x 128, 30 views, 2.5 % noise",
-        reference="Baguer, Leuschner and Schmidt, Inverse Problems 36 (2020), arXiv:2003.04989",
-        grid=_SMALL,
-        acquisition=Acquisition(
-            ParallelBeam.covering(_SMALL, 30),
-            GaussianNoise(0.025),
-            Refinement("linear", shape=(400, 400)),
-        ),
-        splits={
-            "train": Split(source, seed=11, size=32_000),
-            "validation": Split(source, seed=12, size=3_200),
-            "test": Split(source, seed=13, size=3_200),
-        },
-        convention=CONVENTIONS["dival"],
-        baselines={
-            "fbp": {"filter": "hann", "frequency_scaling": 0.705},
-            "tv": {"weight": 3.0, "iterations": 500},
-        },
-    )
-
-
-def _ellipses_sparse(n_angles: int, weight: float) -> Task:
-    # Filter and weight: the best of a few on validation images.
-    source = RandomEllipses("adler")
-    return Task(
-        name=f"ellipses-{n_angles}",
-        description=f"sparse views of random ellipses: 256 x 256, {n_angles} views, no noise",
-        reference="Jin et al., IEEE Trans. Image Process. 26 (2017), doi:10.1109/TIP.2017.2713099",
-        grid=_LARGE,
-        # simulated on finer pixels than reconstructed on
-        acquisition=Acquisition(
-            ParallelBeam.covering(_LARGE, n_angles), refinement=Refinement("average", 2)
-        ),
-        splits={
-            "train": Split(source, seed=21, size=475),
-            "validation": Split(source, seed=22, size=25),
-            "test": Split(source, seed=23, size=25),
-        },
-        convention=CONVENTIONS["dival"],
-        baselines={"fbp": {"filter": "hann"}, "tv": {"weight": weight, "iterations": 500}},
-    )
-
-
-def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
-    # The publication has 512 x 512 pixels, simulated on 1024 x 1024, of LIDC-IDRI, and 5000, 200
-    # and 1000 images. Filter and weight: the best of a few on validation images.
-    grid = Grid((n_pixels, n_pixels), 360 / n_pixels)
-    upright, turned = RandomThorax("upright"), RandomThorax("any")
-    return Task(
-        name=name,
-        description=f"low dose and sparse views of synthetic chests: {n_pixels} x {n_pixels}, "
-        "50 views, 10,000 photons",
-        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
-        grid=grid,
-        acquisition=Acquisition(
-            ParallelBeam.covering(grid, 50), _CELLEDONI_NOISE, Refinement("average", 2)
-        ),
-        splits={
-            "train": Split(upright, seed=31, size=500),
-            "validation": Split(upright, seed=32, size=50),
-            "test": Split(upright, seed=33, size=100),
-            # the same patients
-            "test-rotated": Split(turned, seed=33, size=100),
-        },
-        convention=CONVENTIONS["celledoni"],
-        baselines={"fbp": fbp, "tv": {"weight": weight, "iterations": 500}},
-    )
-
-
-def _celledoni(name: str, drawn: bool, what: str) -> Task:
-    # Views at the starts of equal angles, and a detector as wide as the diagonal, as in the
-    # authors' script. Sizes are the publication's.
-    grid = Grid((512, 512), 360 / 512)
-    n_angles, n_detectors = 50, 725
-    upright, turned = RandomThorax("upright"), RandomThorax("any")
-    return Task(
-        name=name,
-        description=f"low dose and sparse views of {what}: 512 x 512, 50 views, 10,000 photons",
-        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
-        grid=grid,
-        acquisition=Acquisition(
-            ParallelBeam(
-                angles=[k * math.pi / n_angles for k in range(n_angles)],
-                n_detectors=n_detectors,
-                detector_spacing=math.sqrt(2) * 360 / n_detectors,
-            ),
-            _CELLEDONI_NOISE,
-            Refinement("linear", 2),
-        ),
-        splits={
-            "train": Split(upright if drawn else None, seed=41, size=5000),
-            "validation": Split(upright if drawn else None, seed=42, size=200),
-            "test": Split(upright if drawn else None, seed=43, size=1000),
-            # the same slices
-            "test-rotated": Split(turned if drawn else None, seed=43, size=1000),
-        },
-        convention=CONVENTIONS["celledoni-code"],
-        # on two synthetic and two real slices: the best filter of a few, a weight between the best
-        baselines={
-            "fbp": {"filter": "hann", "frequency_scaling": 0.25},
-            "tv": {"weight": 20.0, "iterations": 500},
-        },
-        files=SliceCache(resize=drawn),
-    )
-
-
-def _lodopab(n_angles: int, weight: float) -> Task:
-    # The filter is the publication's; the weight lies between the best two of a few, tried on two
-    # synthetic and two real slices.
-    recipe = Recipe()
-    full = recipe.scan
-    sparse = ParallelBeam(
-        angles=full.view_angles[:: recipe.n_angles // n_angles].tolist(),
-        n_detectors=full.n_detectors,
-        detector_spacing=full.detector_spacing,
-    )
-    is_full = n_angles == recipe.n_angles
-    return Task(
-        name="lodopab" if is_full else f"lodopab-{n_angles}",
-        description=f"low dose of LIDC-IDRI slices (LoDoPaB-CT): 362 x 362, {n_angles} views, "
-        "4096 photons",
-        reference="Leuschner et al., Sci. Data 8, 109 (2021), doi:10.1038/s41597-021-00893-z",
-        grid=recipe.grid,
-        acquisition=recipe.acquisition if is_full else replace(recipe.acquisition, scan=sparse),
-        splits={
-            "train": Split(None, seed=51, size=35_820),
-            "validation": Split(None, seed=52, size=3_522),
-            "test": Split(None, seed=53, size=3_553),
-        },
-        convention=CONVENTIONS["lodopab"],
-        baselines={
-            "fbp": {"filter": "hann", "frequency_scaling": 0.641},
-            "tv": {"weight": weight, "iterations": 500},
-        },
-        files=LoDoPaBFiles(n_angles=n_angles),
-    )
-
-
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {
-        task.name: task
-        for task in (
-            _ellipses(),
-            _ellipses_dival(),
-            _ellipses_sparse(50, 2.0),
-            _ellipses_sparse(143, 4.0),
-            _lidc_style_small("lidc-style-50", 128, {"filter": "hann"}, 28.0),
-            _lidc_style_small(
-                "lidc-style-50-small", 64, {"filter": "shepp-logan", "frequency_scaling": 0.8}, 50.0
-            ),
-            _celledoni("lidc-style", True, "synthetic chests, or of slices of your own"),
-            _celledoni("lidc-50", False, "LIDC-IDRI slices"),
-            _lodopab(1000, 50.0),
-            _lodopab(200, 24.0),
+    task = value() if callable(value) else value
+    if not isinstance(task, Task):
+        raise TomolearnTypeError(
+            f"{where}: expected a Task, or a function that returns one, got {type(task).__name__}"
         )
-    }
+    return task
+
+
+_PUBLISHED = "tomolearn.tasks.published"
+TASKS: Table[Task] = Table(
+    "task",
+    {
+        "ellipses": f"{_PUBLISHED}:ELLIPSES",
+        "ellipses-dival": f"{_PUBLISHED}:ELLIPSES_DIVAL",
+        "ellipses-50": f"{_PUBLISHED}:ELLIPSES_50",
+        "ellipses-143": f"{_PUBLISHED}:ELLIPSES_143",
+        "lidc-style-50": f"{_PUBLISHED}:LIDC_STYLE_50",
+        "lidc-style-50-small": f"{_PUBLISHED}:LIDC_STYLE_50_SMALL",
+        "lidc-style": f"{_PUBLISHED}:LIDC_STYLE",
+        "lidc-50": f"{_PUBLISHED}:LIDC_50",
+        "lodopab": f"{_PUBLISHED}:LODOPAB",
+        "lodopab-200": f"{_PUBLISHED}:LODOPAB_200",
+    },
+    group="tomolearn.tasks",
+    check=_task,
 )
-"""Tasks by name."""
+"""Tasks by name; other packages add to it by the entry point ``tomolearn.tasks``."""
 
 
 def get_task(name: str) -> Task:
-    """Return a task by its name.
+    """Return a task by its name, or a user's own by where it stands.
+
+    Parameters
+    ----------
+    name : str
+        In `TASKS`, or ``path/to/file.py:name`` or ``module:name`` of a `Task`, or of a function
+        without arguments that returns one.
 
     Raises
     ------
     ValueError
         If there is none of this name; the message has the nearest names.
+    OSError, ImportError
+        If there is no such file or module, or it cannot be imported.
     """
-    return TASKS[check_known("task", name, tuple(TASKS))]
+    return TASKS.find(name)

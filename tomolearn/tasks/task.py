@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,16 +14,16 @@ from torch.utils.data import Dataset, Subset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.phantoms import PhantomSource
+from tomolearn.data.files import DataFiles
+from tomolearn.data.phantoms import NumberedSource, PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
-from tomolearn.geometry import Grid
-from tomolearn.geometry.scan import Scan
+from tomolearn.data.stored import StoredPairs, is_pairs_file
+from tomolearn.geometry import Grid, Scan
 from tomolearn.metrics import MetricConvention
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
-from tomolearn.tasks.files import DataFiles, read_pairs
 
-__all__ = ["Split", "Task"]
+__all__ = ["Split", "Task", "data_of_others"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Split:
 
     Parameters
     ----------
-    source : PhantomSource or None
-        What draws the images; None if they can only be read, see `Task.files`.
+    source : PhantomSource, NumberedSource or None
+        What draws the images, or has them; None if they can only be read, see `Task.files`.
     seed : int
         Seed of the pairs; different for each split of a task, unless they shall show the same
         phantoms in another way.
@@ -41,7 +42,7 @@ class Split:
         of a training sees new ones.
     """
 
-    source: PhantomSource | None
+    source: PhantomSource | NumberedSource | None
     seed: int
     size: int | None = None
 
@@ -51,7 +52,7 @@ class Split:
         return {"source": source, "seed": self.seed, "size": self.size}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A reconstruction problem with its data and the way in which results are judged.
 
@@ -59,33 +60,50 @@ class Task:
     ----------
     name : str
         What it is called on the command line and in model cards.
-    description : str
-        One line.
-    reference : str
-        The publication that it follows, with DOI or arXiv number.
     grid : Grid
-        The images' grid.
+        The images' grid, in the plane or in space.
     acquisition : Acquisition
         How sinograms are measured.
-    convention : MetricConvention
-        How the publication computes its metrics.
     splits : mapping of str to Split
         "train", "validation" and "test"; some tasks have more, to test under other conditions.
+    convention : MetricConvention
+        How metrics are computed.
     baselines : mapping of str to mapping
         Arguments of the classical methods by name, "fbp" and "tv".
     files : DataFiles, optional
         What a data path of the task has to be. Default: a file of stored pairs.
+    description : str
+        One line.
+    reference : str
+        The publication that it follows, with DOI or arXiv number.
+
+    Examples
+    --------
+    >>> grid = Grid((128, 128), 2.0)
+    >>> patients = RandomThorax()
+    >>> task = Task(
+    ...     name="few-views",
+    ...     grid=grid,
+    ...     acquisition=Acquisition(CoveringScan("fan", 60), GaussianNoise(0.02)),
+    ...     splits={
+    ...         "train": Split(patients, seed=1),
+    ...         "validation": Split(patients, seed=2, size=20),
+    ...         "test": Split(patients, seed=3, size=50),
+    ...     },
+    ...     convention=MetricConvention("own", psnr_range=1.0, ssim_range=1.0),
+    ... )
+    >>> sinogram, image = task.pairs("test")[0]
     """
 
     name: str
-    description: str
-    reference: str
     grid: Grid
     acquisition: Acquisition
-    convention: MetricConvention
     splits: Mapping[str, Split]
+    convention: MetricConvention
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: DataFiles | None = None
+    description: str = ""
+    reference: str = ""
 
     def __post_init__(self) -> None:
         for name in ("splits", "baselines"):
@@ -143,8 +161,19 @@ class Task:
         part = self.splits[check_choice("split", split, tuple(self.splits))]
         if size is not None:
             check_int("size", size, minimum=1)
+        seed_of_all = part.seed if seed is None else seed
         if data is not None:
-            return _first(read_pairs(self, split, Path(data), seed), size, str(data))
+            opened = self._opened(Path(data), split)
+            if isinstance(opened, NumberedSource):
+                read: Dataset[Pair] = SimulatedPairs(
+                    opened, self.grid, self.acquisition, seed=seed_of_all
+                )
+                return _first(read, size, str(data))
+            if seed is not None:
+                raise TomolearnError(
+                    f"seed: expected none, since the pairs of {data} are stored, got {seed}"
+                )
+            return _first(self._of_our_shapes(opened, data), size, str(data))
         if part.source is None:
             hint = "files of its pairs" if self.files is None else self.files.hint
             raise TomolearnError(f"data: {self.name} needs the path of its data, {hint}; got none")
@@ -157,9 +186,36 @@ class Task:
             part.source,
             self.grid,
             self.acquisition,
-            seed=part.seed if seed is None else seed,
+            seed=seed_of_all,
             size=part.size if size is None else size,
         )
+
+    def _opened(self, data: Path, split: str) -> NumberedSource | Dataset[Pair]:
+        if not data.exists():
+            hint = "" if self.files is None else f" or folder; {self.name} needs {self.files.hint}"
+            raise FileNotFoundError(f"{data}: there is no such file{hint}")
+        if self.files is not None and not is_pairs_file(data):
+            return self.files.open(data, split, self.grid.shape)
+        pairs = StoredPairs(data)
+        # what `tomolearn simulate` writes; files from elsewhere have no such attributes
+        known = pairs.attributes
+        made_for = json.loads(known["task"])["name"] if "task" in known else self.name
+        if made_for != self.name:
+            raise TomolearnError(f"{data}: expected pairs of {self.name}, got those of {made_for}")
+        found = known.get("split", split)
+        if found != split:
+            raise TomolearnError(
+                f"{data}: expected pairs of the {split} split, got those of {found}"
+            )
+        return pairs
+
+    def _of_our_shapes(self, pairs: Any, data: str | os.PathLike[str]) -> Dataset[Pair]:
+        expected = {"sinogram": self.scan.shape, "image": self.grid.shape}
+        found = {"sinogram": tuple(pairs.sinogram_shape), "image": tuple(pairs.image_shape)}
+        if found != expected:
+            raise TomolearnError(f"{data}: expected pairs of {self.name}, {expected}, got {found}")
+        checked: Dataset[Pair] = pairs
+        return checked
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -174,6 +230,14 @@ class Task:
             "baselines": {name: dict(values) for name, values in self.baselines.items()},
             "files": None if self.files is None else self.files.to_dict(),
         }
+
+
+def data_of_others(data: Path | None) -> Path | None:
+    """Return where the other splits are if one is read from `data`.
+
+    A file of stored pairs has one split; the others are drawn. Everything else has all.
+    """
+    return None if data is not None and is_pairs_file(data) else data
 
 
 def _first(pairs: Dataset[Pair], size: int | None, where: str) -> Dataset[Pair]:

@@ -10,10 +10,10 @@ from small_task import small_task
 
 from tomolearn import Grid, ParallelBeam
 from tomolearn.data import RandomThorax, n_pairs, store_pairs
+from tomolearn.data.files import LoDoPaBFiles, SliceCache
 from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.simulation import Acquisition, PhotonNoise, Refinement
 from tomolearn.tasks import Split, data_of_others, get_task
-from tomolearn.tasks.files import LoDoPaBFiles, SliceCache
 
 GRID = Grid((24, 24), 15.0)
 PATIENTS = ["a", "a", "b", "c", "c", "d", "d"]
@@ -81,7 +81,7 @@ def test_other_sizes_are_interpolated_or_an_error(cache):
     grid = Grid((12, 12), 30.0)
     fields = {"grid": grid, "acquisition": measured(grid)}
     assert slice_task(drawn=True, **fields).pairs("test", data=cache)[0][1].shape == (1, 12, 12)
-    with pytest.raises(ValueError, match=r"expected slices of shape \(12, 12\) .*--shape 12"):
+    with pytest.raises(ValueError, match=r"expected slices of shape \(12, 12\), got .*--shape 12"):
         slice_task(drawn=False, **fields).pairs("test", data=cache)
 
 
@@ -111,7 +111,7 @@ def test_stored_pairs_of_a_folder(lodopab):
     assert json.loads(json.dumps(task.to_dict()))["splits"]["train"]["source"] is None
     with pytest.raises(ValueError, match=r"size: expected at most the 6 pairs of .*lodopab, got 7"):
         task.pairs("train", data=lodopab, size=7)
-    with pytest.raises(ValueError, match="seed: expected none, since stored has stored noise"):
+    with pytest.raises(ValueError, match=r"seed: expected none, since the pairs of .* are stored"):
         task.pairs("train", data=lodopab, seed=1)
     six = Acquisition(ParallelBeam.covering(Grid((16, 16)), 6))
     fewer = lodopab_task(acquisition=six, files=LoDoPaBFiles(6))
@@ -135,6 +135,12 @@ def test_any_task_takes_a_file_of_pairs(tmp_path):
         small_task(name="other").pairs("train", data=path)
     with pytest.raises(ValueError, match=r"seed: expected none, since the pairs of .* are stored"):
         task.pairs("train", data=path, seed=3)
+    # of version 0.1, which described tasks otherwise
+    earlier = {"name": "small", "simulation_grid": None, "refinement": "average", "noise": None}
+    older = tmp_path / "older.h5"
+    attributes = {"task": json.dumps(earlier), "split": "train"}
+    store_pairs(task.pairs("train"), older, 5, attributes=attributes)
+    torch.testing.assert_close(task.pairs("train", data=older)[3], found[3])
     # also one whose images come from elsewhere
     assert n_pairs(lodopab_task(name="small").pairs("train", data=path)) == 5
 

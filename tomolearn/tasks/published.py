@@ -1,0 +1,202 @@
+"""Tasks that follow publications."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from tomolearn.data.files import LoDoPaBFiles, SliceCache
+from tomolearn.data.lodopab import Recipe
+from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
+from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.metrics import CONVENTIONS
+from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
+from tomolearn.tasks.task import Split, Task
+
+__all__ = [
+    "ELLIPSES",
+    "ELLIPSES_50",
+    "ELLIPSES_143",
+    "ELLIPSES_DIVAL",
+    "LIDC_50",
+    "LIDC_STYLE",
+    "LIDC_STYLE_50",
+    "LIDC_STYLE_50_SMALL",
+    "LODOPAB",
+    "LODOPAB_200",
+]
+
+_SMALL = Grid((128, 128))
+_LARGE = Grid((256, 256))
+_CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
+
+
+# Pixel centres at the border of the phantom's square, as in ODL, with which the published figures
+# were made.
+_ADLER = RandomEllipses("adler", "centres")
+ELLIPSES = Task(
+    name="ellipses",
+    description="random ellipses, tested on Shepp-Logan: 128 x 128, 30 views, 5 % noise",
+    reference="Adler and Öktem, IEEE Trans. Med. Imaging 37 (2018), arXiv:1707.06474",
+    grid=_SMALL,
+    acquisition=Acquisition(ParallelBeam.covering(_SMALL, 30), GaussianNoise(0.05)),
+    splits={
+        "train": Split(_ADLER, seed=1),
+        "validation": Split(_ADLER, seed=2, size=64),
+        "test": Split(SheppLogan("centres"), seed=3, size=100),
+    },
+    convention=CONVENTIONS["adler"],
+    baselines={"fbp": {"filter": "hann"}, "tv": {"weight": 2.5, "iterations": 500}},
+)
+
+ELLIPSES_DIVAL = Task(
+    name="ellipses-dival",
+    description="data efficiency on random ellipses: 128 x 128, 30 views, 2.5 % noise",
+    reference="Baguer, Leuschner and Schmidt, Inverse Problems 36 (2020), arXiv:2003.04989",
+    grid=_SMALL,
+    acquisition=Acquisition(
+        ParallelBeam.covering(_SMALL, 30),
+        GaussianNoise(0.025),
+        Refinement("linear", shape=(400, 400)),
+    ),
+    splits={
+        "train": Split(RandomEllipses("dival"), seed=11, size=32_000),
+        "validation": Split(RandomEllipses("dival"), seed=12, size=3_200),
+        "test": Split(RandomEllipses("dival"), seed=13, size=3_200),
+    },
+    convention=CONVENTIONS["dival"],
+    baselines={
+        "fbp": {"filter": "hann", "frequency_scaling": 0.705},
+        "tv": {"weight": 3.0, "iterations": 500},
+    },
+)
+
+
+def _ellipses_sparse(n_angles: int, weight: float) -> Task:
+    # Filter and weight: the best of a few on validation images.
+    source = RandomEllipses("adler")
+    return Task(
+        name=f"ellipses-{n_angles}",
+        description=f"sparse views of random ellipses: 256 x 256, {n_angles} views, no noise",
+        reference="Jin et al., IEEE Trans. Image Process. 26 (2017), doi:10.1109/TIP.2017.2713099",
+        grid=_LARGE,
+        # simulated on finer pixels than reconstructed on
+        acquisition=Acquisition(
+            ParallelBeam.covering(_LARGE, n_angles), refinement=Refinement("average", 2)
+        ),
+        splits={
+            "train": Split(source, seed=21, size=475),
+            "validation": Split(source, seed=22, size=25),
+            "test": Split(source, seed=23, size=25),
+        },
+        convention=CONVENTIONS["dival"],
+        baselines={"fbp": {"filter": "hann"}, "tv": {"weight": weight, "iterations": 500}},
+    )
+
+
+def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
+    # The publication has 512 x 512 pixels, simulated on 1024 x 1024, of LIDC-IDRI, and 5000, 200
+    # and 1000 images. Filter and weight: the best of a few on validation images.
+    grid = Grid((n_pixels, n_pixels), 360 / n_pixels)
+    upright, turned = RandomThorax("upright"), RandomThorax("any")
+    return Task(
+        name=name,
+        description=f"low dose and sparse views of synthetic chests: {n_pixels} x {n_pixels}, "
+        "50 views, 10,000 photons",
+        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
+        grid=grid,
+        acquisition=Acquisition(
+            ParallelBeam.covering(grid, 50), _CELLEDONI_NOISE, Refinement("average", 2)
+        ),
+        splits={
+            "train": Split(upright, seed=31, size=500),
+            "validation": Split(upright, seed=32, size=50),
+            "test": Split(upright, seed=33, size=100),
+            # the same patients
+            "test-rotated": Split(turned, seed=33, size=100),
+        },
+        convention=CONVENTIONS["celledoni"],
+        baselines={"fbp": fbp, "tv": {"weight": weight, "iterations": 500}},
+    )
+
+
+def _celledoni(name: str, drawn: bool, what: str) -> Task:
+    # Views at the starts of equal angles, and a detector as wide as the diagonal, as in the
+    # authors' script. Sizes are the publication's.
+    grid = Grid((512, 512), 360 / 512)
+    n_angles, n_detectors = 50, 725
+    upright, turned = RandomThorax("upright"), RandomThorax("any")
+    return Task(
+        name=name,
+        description=f"low dose and sparse views of {what}: 512 x 512, 50 views, 10,000 photons",
+        reference="Celledoni et al., Inverse Problems 37 (2021), doi:10.1088/1361-6420/ac104f",
+        grid=grid,
+        acquisition=Acquisition(
+            ParallelBeam(
+                angles=[k * math.pi / n_angles for k in range(n_angles)],
+                n_detectors=n_detectors,
+                detector_spacing=math.sqrt(2) * 360 / n_detectors,
+            ),
+            _CELLEDONI_NOISE,
+            Refinement("linear", 2),
+        ),
+        splits={
+            "train": Split(upright if drawn else None, seed=41, size=5000),
+            "validation": Split(upright if drawn else None, seed=42, size=200),
+            "test": Split(upright if drawn else None, seed=43, size=1000),
+            # the same slices
+            "test-rotated": Split(turned if drawn else None, seed=43, size=1000),
+        },
+        convention=CONVENTIONS["celledoni-code"],
+        # on two synthetic and two real slices: the best filter of a few, a weight between the best
+        baselines={
+            "fbp": {"filter": "hann", "frequency_scaling": 0.25},
+            "tv": {"weight": 20.0, "iterations": 500},
+        },
+        files=SliceCache(resize=drawn),
+    )
+
+
+def _lodopab(n_angles: int, weight: float) -> Task:
+    # The filter is the publication's; the weight lies between the best two of a few, tried on two
+    # synthetic and two real slices.
+    recipe = Recipe()
+    full = recipe.scan
+    sparse = ParallelBeam(
+        angles=full.view_angles[:: recipe.n_angles // n_angles].tolist(),
+        n_detectors=full.n_detectors,
+        detector_spacing=full.detector_spacing,
+    )
+    is_full = n_angles == recipe.n_angles
+    return Task(
+        name="lodopab" if is_full else f"lodopab-{n_angles}",
+        description=f"low dose of LIDC-IDRI slices (LoDoPaB-CT): 362 x 362, {n_angles} views, "
+        "4096 photons",
+        reference="Leuschner et al., Sci. Data 8, 109 (2021), doi:10.1038/s41597-021-00893-z",
+        grid=recipe.grid,
+        acquisition=recipe.acquisition if is_full else replace(recipe.acquisition, scan=sparse),
+        splits={
+            "train": Split(None, seed=51, size=35_820),
+            "validation": Split(None, seed=52, size=3_522),
+            "test": Split(None, seed=53, size=3_553),
+        },
+        convention=CONVENTIONS["lodopab"],
+        baselines={
+            "fbp": {"filter": "hann", "frequency_scaling": 0.641},
+            "tv": {"weight": weight, "iterations": 500},
+        },
+        files=LoDoPaBFiles(n_angles=n_angles),
+    )
+
+
+ELLIPSES_50 = _ellipses_sparse(50, 2.0)
+ELLIPSES_143 = _ellipses_sparse(143, 4.0)
+LIDC_STYLE_50 = _lidc_style_small("lidc-style-50", 128, {"filter": "hann"}, 28.0)
+LIDC_STYLE_50_SMALL = _lidc_style_small(
+    "lidc-style-50-small", 64, {"filter": "shepp-logan", "frequency_scaling": 0.8}, 50.0
+)
+LIDC_STYLE = _celledoni("lidc-style", True, "synthetic chests, or of slices of your own")
+LIDC_50 = _celledoni("lidc-50", False, "LIDC-IDRI slices")
+LODOPAB = _lodopab(1000, 50.0)
+LODOPAB_200 = _lodopab(200, 24.0)
