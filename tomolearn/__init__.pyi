@@ -8,6 +8,7 @@ from . import (
     metrics as metrics,
     models as models,
     operators as operators,
+    priors as priors,
     simulation as simulation,
     tasks as tasks,
     training as training,

@@ -231,9 +231,9 @@ def test_image_domain_takes_networks_that_correct_images() -> None:
     found = process(SLICES[:2], what, model)[1]
     mu = torch.from_numpy(tl.dicom.hounsfield_to_attenuation(SLICES[1].hounsfield))[None, None]
     with torch.no_grad():
-        expected = model.correct(50 * mu)[0, 0].numpy() / 50
+        expected = model.unet(50 * mu)[0, 0].numpy() / 50
     np.testing.assert_allclose(found, 1000 * (expected / what.mu_water - 1), rtol=1e-3, atol=5)
-    with pytest.raises(ValueError, match=r"FBPUNet\) in the image domain, got a LearnedGradient"):
+    with pytest.raises(ValueError, match=r"a network with a denoiser, .* got LearnedG"):
         process(SLICES[:2], what, LearnedGradient())
 
 

@@ -234,6 +234,7 @@ def test_unet_puts_images_of_any_size_back_in_place(rng, shape):
         negative_slope=0.0,
         down="max-pool",
         up="bilinear",
+        residual=False,
     ).double()
     with torch.no_grad():
         for weights in unet.parameters():

@@ -86,7 +86,7 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
         ({"steps": None}, [], "steps, max_time: expected at least one of the two"),
         ({}, ["max_time=-5s"], "max_time"),
         ({}, ["betas=[0.9,1.0]"], "betas"),
-        ({}, ["objective=denoising"], "model: expected one that denoises, de-gradient or de-prox"),
+        ({}, ["objective=denoising"], "model: expected a network with a denoiser, such as FBPU"),
         ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0.2,0.1]"], "noise_levels: exp"),
         ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0,0]"], "noise_levels"),
         ({"model": "de-gradient"}, [*_DENOISING, "devices=2"], "devices: expected one process"),

@@ -347,7 +347,7 @@ def test_denoising_learns_to_denoise(tmp_path, task):
     generator = torch.Generator().manual_seed(0)
     noise = 0.15 * torch.randn(x.shape, generator=generator)
     errors = [
-        float((tomolearn.load(found.weights).denoise(x + noise) - x).square().mean())
+        float((tomolearn.load(found.weights).denoiser()(x + noise) - x).square().mean())
         for found in (before, after)
     ]
     assert errors[1] < errors[0] / 2

@@ -18,11 +18,10 @@ from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings, SimulatedSc
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import CoverageWarning, Grid
 from tomolearn.methods import fbp, photon_tv_weight, total_variation
-from tomolearn.models import FBPUNet
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.operators import Identity, RayTransform
 
-__all__ = ["check_corrects", "process"]
+__all__ = ["process"]
 
 # A chest with 10,000 photons, or 100 views, is within 4 % of the error after 200; one with 1000
 # views and no noise is not (8.3 against 5.4 HU).
@@ -203,25 +202,9 @@ def _in_image_domain(
         weights = images.new_full((len(images),), weight)
         iterations = options.get("iterations", _TV_ITERATIONS)
         return _denoised(images, Identity(images.shape[-2:]), weights, iterations, images)
-    network = check_corrects(_network(model))
+    denoiser = _network(model).denoiser()
     scale = options.get("image_scale", 1.0)
-    return _one_by_one(network.correct, images * scale) / scale
-
-
-def check_corrects(model: ReconstructionModel) -> FBPUNet:
-    """Return a network if it is one that works on images.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if not isinstance(model, FBPUNet):
-        raise TomolearnError(
-            "method: expected weights of a network that corrects images (FBPUNet) in the image "
-            f"domain, got a {type(model).__name__}"
-        )
-    return model
+    return _one_by_one(denoiser, images * scale) / scale
 
 
 def _one_by_one(

@@ -144,9 +144,7 @@ def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
 
     model = load(settings.method)
     if settings.scan is None:
-        from tomolearn.batch.processing import check_corrects
-
-        check_corrects(model)
+        model.denoiser()  # or an error that says which networks have one
     if model.card is None:
         raise TomolearnError(f"method: expected weights with a card, got {settings.method}")
     return replace(settings, fingerprint=model.card["sha256"])

@@ -5,20 +5,20 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.modules import Configured
 from tomolearn.methods.checks import check_linear_operator, check_sinogram, positive_norm
-from tomolearn.models.blocks import Compilable
 from tomolearn.operators import LinearOperator
+from tomolearn.priors import Denoiser
 
 __all__ = ["ReconstructionModel"]
 
 
-class ReconstructionModel(torch.nn.Module, abc.ABC):
+class ReconstructionModel(Configured, abc.ABC):
     """A network that maps a sinogram, and the operator that made it, to an image.
 
     The operator is an argument of the call and not a part of the network, so that the same weights
@@ -37,20 +37,8 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
     checkpoint_activations: bool = False
     """Whether training keeps the activations of one iteration at a time only, and computes those
     of the others again in the backward pass. It saves memory and does not change the result."""
-    card: Mapping[str, Any] | None = None
-    """What is known about weights that were loaded from a file."""
     diagnostics: Mapping[str, float] = MappingProxyType({})
     """Numbers about the last reconstruction, such as a solver's iterations; training logs them."""
-
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._arguments = dict(arguments)
-
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        """The constructor's arguments by name."""
-        # a read-only view cannot be copied with the network, so it is made here
-        return MappingProxyType(self._arguments)
 
     @abc.abstractmethod
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -110,19 +98,18 @@ class ReconstructionModel(torch.nn.Module, abc.ABC):
             )
         return sinogram.to(weights.dtype).reshape(-1, 1, *range_)
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of learned parameters."""
-        return sum(weights.numel() for weights in self.parameters())
+    def denoiser(self) -> Denoiser:
+        """Return the part of the network that works on images, with the same weights.
 
-    def compile_blocks(self) -> None:
-        """Compile the convolutional blocks with `torch.compile`, the rest stays as it is.
-
-        The first steps take longer then. It needs a C++ compiler, or a GPU.
+        Raises
+        ------
+        ValueError
+            If the network has no such part.
         """
-        for module in self.modules():
-            if isinstance(module, Compilable):
-                module.compile(dynamic=module.dynamic)
+        raise TomolearnError(
+            "model: expected a network with a denoiser, such as FBPUNet, DEGradient or DEProximal, "
+            f"got {type(self).__name__}"
+        )
 
     def _iterate(
         self, step: Callable[..., tuple[torch.Tensor, ...]], *state: torch.Tensor

@@ -5,14 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["Compilable", "Update", "glorot", "to_channels_last"]
+from tomolearn._core.modules import Compilable
 
-
-class Compilable(nn.Module):
-    """A part of a network that is worth being compiled as a whole: it calls no operator."""
-
-    dynamic: bool | None = False
-    """Whether it is compiled for all shapes at once, or, if None, from the second shape on."""
+__all__ = ["Update", "glorot", "to_channels_last"]
 
 
 def glorot(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -13,12 +13,14 @@ from torch.nn.functional import pad
 
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.modules import Compilable
 from tomolearn.methods import fbp
 from tomolearn.methods.analytic.filters import FILTERS
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel
-from tomolearn.models.blocks import Compilable, glorot, to_channels_last
+from tomolearn.models.blocks import glorot, to_channels_last
 from tomolearn.operators import LinearOperator
+from tomolearn.priors import NetworkDenoiser
 
 __all__ = ["FBPUNet"]
 
@@ -137,7 +139,6 @@ class FBPUNet(ReconstructionModel):
                 "oversampling": oversampling,
             }
         )
-        self.residual = residual
         self.filter, self.frequency_scaling = filter, frequency_scaling
         self.oversampling = oversampling
         self.unet = UNet(
@@ -148,6 +149,7 @@ class FBPUNet(ReconstructionModel):
             negative_slope=negative_slope,
             down=down,
             up=up,
+            residual=residual,
         )
 
     @classmethod
@@ -174,23 +176,14 @@ class FBPUNet(ReconstructionModel):
             frequency_scaling=self.frequency_scaling,
             oversampling=self.oversampling,
         )
-        return self.correct(image)
+        return self.unet(image)
 
-    def correct(self, image: torch.Tensor) -> torch.Tensor:
-        """Correct images that were reconstructed already.
+    def denoiser(self) -> NetworkDenoiser:
+        """Return the U-Net alone, which corrects images that were reconstructed already.
 
-        Parameters
-        ----------
-        image : torch.Tensor, shape (batch, 1, rows, columns)
-            Filtered back-projections, in the units of the training and the precision of the
-            weights.
-
-        Returns
-        -------
-        torch.Tensor, same shape
+        It wants filtered back-projections in the units of the training.
         """
-        found = self.unet(image)
-        return image + found if self.residual else found
+        return NetworkDenoiser(self.unet)
 
 
 class UNet(Compilable):
@@ -198,7 +191,7 @@ class UNet(Compilable):
 
     Parameters
     ----------
-    channels, skip_channels, first_convolutions, normalisation, negative_slope, down, up
+    channels, skip_channels, first_convolutions, normalisation, negative_slope, down, up, residual
         As for `FBPUNet`.
     """
 
@@ -212,8 +205,10 @@ class UNet(Compilable):
         negative_slope: float,
         down: str,
         up: str,
+        residual: bool,
     ) -> None:
         super().__init__()
+        self.residual = residual
         style = (normalisation, negative_slope)
         widths = [1] + [channels[0]] * first_convolutions
         self.encoders = nn.ModuleList([_convolutions(widths, *style)])
@@ -254,7 +249,8 @@ class UNet(Compilable):
             if self.skips:
                 x = torch.cat([x, self.skips[k](scales[k])], 1)
             x = self.decoders[k](x)
-        return self.last(x)[..., top : top + rows, left : left + columns].to(image.dtype)
+        found = self.last(x)[..., top : top + rows, left : left + columns].to(image.dtype)
+        return image + found if self.residual else found
 
 
 def _convolutions(

@@ -12,10 +12,10 @@ from torch.nn.functional import conv2d, conv_transpose2d, softplus
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.modules import Compilable
 from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Compilable
 from tomolearn.operators import LinearOperator
 
 __all__ = ["VariationalNetwork"]

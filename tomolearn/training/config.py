@@ -44,8 +44,8 @@ class TrainingConfig(BaseModel):
         drawn at random.
     objective : {"reconstruction", "denoising"}
         What the mean squared error is of: reconstructions, or images with white noise added that
-        the network's method `denoise` has cleaned, as deep-equilibrium networks have one; their
-        weights are `initial_weights` for a training of reconstruction.
+        the network's `denoiser` has cleaned; the weights are `initial_weights` for a training of
+        reconstruction.
     noise_levels : (float, float)
         Smallest and largest standard deviation of the noise for "denoising"; each image's is drawn
         uniformly in between.
@@ -152,8 +152,9 @@ class TrainingConfig(BaseModel):
     def _check(self) -> TrainingConfig:
         get_task(self.task)
         check_known("model", self.model, tuple(MODELS))
-        build_model(self.model, self.model_arguments)
+        model = build_model(self.model, self.model_arguments)
         if self.objective == "denoising":
+            model.denoiser()  # or an error that says which networks have one
             self._check_denoising()
         if self.steps is None and self.max_time is None:
             raise TomolearnError("steps, max_time: expected at least one of the two, got neither")
@@ -162,11 +163,6 @@ class TrainingConfig(BaseModel):
         return self
 
     def _check_denoising(self) -> None:
-        able = [name for name, kind in MODELS.items() if hasattr(kind, "denoise")]
-        if self.model not in able:
-            raise TomolearnError(
-                f"model: expected one that denoises, {' or '.join(able)}, got {self.model}"
-            )
         if self.noise_levels[0] > self.noise_levels[1]:
             raise TomolearnError(
                 "noise_levels: expected the smallest and the largest, got {} and {}".format(

@@ -110,8 +110,8 @@ class ReconstructionModule(lightning.LightningModule):
         rng = np.random.default_rng((self.config.seed, index, int(self.training)))
         levels = rng.uniform(*self.config.noise_levels, (len(image), 1, 1, 1))
         noise = torch.from_numpy(levels * rng.standard_normal(image.shape)).to(image)
-        denoiser: Any = model  # the settings are for models that denoise only
-        cleaned: torch.Tensor = denoiser.denoise(image + noise)
+        sigma = torch.from_numpy(levels[..., 0, 0]).to(image)
+        cleaned: torch.Tensor = model.denoiser()(image + noise, sigma)
         return cleaned
 
     def on_after_backward(self) -> None:

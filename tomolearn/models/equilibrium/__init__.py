@@ -5,7 +5,6 @@ from tomolearn.models.equilibrium.certificate import ContractionReport, contract
 from tomolearn.models.equilibrium.gradient import DEGradient
 from tomolearn.models.equilibrium.model import DeepEquilibrium
 from tomolearn.models.equilibrium.proximal import DEProximal
-from tomolearn.models.equilibrium.spectral import SpectralConv2d, spectral_norm_bound
 from tomolearn.numerics.fixed_point import FixedPoint, fixed_point
 from tomolearn.numerics.gmres import gmres
 from tomolearn.numerics.implicit import Backward, equilibrium
@@ -23,10 +22,8 @@ __all__ = [
     "DivergenceError",
     "FixedPoint",
     "Picard",
-    "SpectralConv2d",
     "contraction_report",
     "equilibrium",
     "fixed_point",
     "gmres",
-    "spectral_norm_bound",
 ]

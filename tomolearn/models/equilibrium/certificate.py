@@ -12,9 +12,9 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.base import Scaled
 from tomolearn.models.equilibrium.model import DeepEquilibrium
-from tomolearn.models.equilibrium.spectral import spectral_norm_bound
 from tomolearn.numerics.fixed_point import fixed_point
 from tomolearn.operators import LinearOperator
+from tomolearn.priors.spectral import spectral_norm_bound
 
 __all__ = ["ContractionReport", "contraction_report"]
 
@@ -45,8 +45,6 @@ class ContractionReport:
         Lipschitz constant of the iteration that `lipschitz_bound` proves, whatever the smallest
         eigenvalue; infinite if none is known, as with a preconditioner or an adjoint that is not
         exact.
-    factor_if_smallest : float
-        The same if `smallest_eigenvalue` is indeed the smallest.
     unique : bool
         Whether it is proven that there is exactly one fixed point.
     converged : bool
@@ -66,7 +64,6 @@ class ContractionReport:
     step: float
     weight: float
     factor: float
-    factor_if_smallest: float
     unique: bool
     converged: bool
     jacobian_norm: float
@@ -206,9 +203,6 @@ def _report(
         step=model.step,
         weight=model.weight,
         factor=model.contraction_factor(lipschitz, 0.0, largest) if exact else math.inf,
-        factor_if_smallest=model.contraction_factor(lipschitz, smallest, largest)
-        if exact
-        else math.inf,
         unique=exact and model.has_one_fixed_point(lipschitz, largest),
         converged=bool(found.converged.all()),
         jacobian_norm=jacobian_norm(lambda x: function(x, y), u, draw(*u.shape), iterations),

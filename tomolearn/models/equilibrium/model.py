@@ -19,11 +19,6 @@ from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.equilibrium.preconditioner import Circulant
-from tomolearn.models.equilibrium.regularisers import (
-    ACTIVATIONS,
-    REGULARISERS,
-    LipschitzNetwork,
-)
 from tomolearn.numerics.fixed_point import FixedPoint, fixed_point
 from tomolearn.numerics.implicit import (
     BACKWARD_MODES,
@@ -34,6 +29,8 @@ from tomolearn.numerics.implicit import (
 )
 from tomolearn.numerics.solvers import SOLVERS
 from tomolearn.operators import LinearOperator
+from tomolearn.priors import SpectralDenoiser
+from tomolearn.priors.lipschitz_networks import ARCHITECTURES, lipschitz_network
 
 __all__ = ["STARTS", "DeepEquilibrium"]
 
@@ -50,7 +47,8 @@ class DeepEquilibrium(ReconstructionModel):
 
     It is what the iteration converges to, so that there is no number of iterations to be trained
     for, and training needs the memory of one of them. The iteration's step size, the weight of its
-    regulariser R(u) = u + N(u) and the network N are learned. Whether it converges depends on N's
+    regulariser R(u) = u + N(u) and the network N are learned; u - R(u) = -N(u) is its `denoiser`,
+    for which training with the objective "denoising" makes it. Whether it converges depends on N's
     Lipschitz constant, see `contraction_report`; where the solver did not, the warning
     `ConvergenceWarning` is given, except in training, which logs it (`diagnostics`).
 
@@ -127,11 +125,11 @@ class DeepEquilibrium(ReconstructionModel):
         backward_iterations: int = 100,
     ) -> None:
         arguments: dict[str, Any] = {
-            "regulariser": check_choice("regulariser", regulariser, tuple(REGULARISERS)),
-            "depth": check_int("depth", depth, minimum=2),
-            "channels": check_int("channels", channels, minimum=1),
+            "regulariser": check_choice("regulariser", regulariser, tuple(ARCHITECTURES)),
+            "depth": depth,
+            "channels": channels,
             "bias": bool(bias),
-            "activation": check_choice("activation", activation, tuple(ACTIVATIONS)),
+            "activation": activation,
             "lipschitz": check_float("lipschitz", lipschitz, positive=True),
             "step": check_float("step", step, positive=True),
             "weight": check_float("weight", weight, positive=True),
@@ -147,18 +145,15 @@ class DeepEquilibrium(ReconstructionModel):
             ),
             "backward_iterations": check_int("backward_iterations", backward_iterations, minimum=1),
         }
-        if activation == "maxmin" and channels % 2:
-            raise TomolearnError(
-                f"channels: expected an even number for the activation maxmin, got {channels}"
-            )
+        network = lipschitz_network(
+            regulariser, depth=depth, channels=channels, bias=bias, activation=activation
+        )
         super().__init__(arguments)
         self.preconditioner, self.start, self.solver = preconditioner, start, solver
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.backward = Backward(backward, backward_solver, backward_tolerance, backward_iterations)
         self.lipschitz = float(lipschitz)
-        self.network: LipschitzNetwork = REGULARISERS[regulariser](
-            depth, channels, bias=bias, activation=activation
-        )
+        self.network = network
         self.log_step = nn.Parameter(torch.tensor(math.log(step)))
         self.log_weight = nn.Parameter(torch.tensor(math.log(weight)))
 
@@ -197,7 +192,7 @@ class DeepEquilibrium(ReconstructionModel):
             return step * (gradient if filtered is None else filtered(gradient, weight))
 
         def regulariser(image: torch.Tensor) -> torch.Tensor:
-            return weight * self.regularise(image, *kernels)
+            return weight * (image + self.lipschitz * self.network(image, *kernels))
 
         def function(u: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return self.update(u, A.adjoint(y - A(u)), scale, regulariser)
@@ -326,32 +321,14 @@ class DeepEquilibrium(ReconstructionModel):
         y, function, _ = self._problem(self._checked(sinogram, operator), operator)
         return y, function
 
-    def regularise(self, image: torch.Tensor, *kernels: torch.Tensor) -> torch.Tensor:
-        """Return R(u) = u + N(u), given the network's normalised kernels."""
-        return image + self.lipschitz * self.network(image, *kernels)
-
-    def denoise(self, image: torch.Tensor) -> torch.Tensor:
-        """Return u - R(u), which training with the objective "denoising" makes a denoiser.
-
-        Parameters
-        ----------
-        image : torch.Tensor, shape (batch, 1, rows, columns)
-            Noisy images.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, 1, rows, columns)
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `image` is not a real tensor in float32 or float64.
-        """
-        check_real_tensor("image", image)
-        if image.dtype not in (torch.float32, torch.float64):
-            raise TomolearnError(f"image: expected float32 or float64, got {image.dtype}")
-        rows, columns = image.shape[-2:]
-        return image - self.regularise(image, *self.network.kernels((rows, columns)))
+    def denoiser(self) -> SpectralDenoiser:
+        """Return the denoiser u - R(u) = -N(u), whose weights are the model's."""
+        shared = ("depth", "channels", "bias", "activation", "lipschitz")
+        return SpectralDenoiser(
+            architecture=self.arguments["regulariser"],
+            **{name: self.arguments[name] for name in shared},
+            network=self.network,
+        )
 
     def _problem(
         self, sinogram: torch.Tensor, operator: LinearOperator

@@ -7,8 +7,8 @@ from torch import nn
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.modules import Compilable
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Compilable
 from tomolearn.models.equivariant.filters import check_kernel_size
 from tomolearn.models.equivariant.groups import Group, get_group
 from tomolearn.models.equivariant.layers import GroupConv2d, NormActivation

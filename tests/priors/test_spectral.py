@@ -5,12 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from tomolearn.models.equilibrium import (
-    DivergenceError,
-    SpectralConv2d,
-    spectral_norm_bound,
-)
-from tomolearn.models.equilibrium.regularisers import SpectralDnCNN, SpectralUNet
+from tomolearn import DivergenceError
+from tomolearn.priors import SpectralConv2d, spectral_norm_bound
+from tomolearn.priors.lipschitz_networks import SpectralDnCNN, SpectralUNet
 
 
 def convolution_matrix(kernel, shape):

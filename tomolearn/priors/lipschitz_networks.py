@@ -1,4 +1,4 @@
-"""Networks N of a known Lipschitz constant, from which regularisers are made."""
+"""Networks with a certified Lipschitz constant, of convolutions of spectral norm one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
-from tomolearn.models.blocks import Compilable
-from tomolearn.models.equilibrium.spectral import SpectralConv2d
+from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.errors import TomolearnError
+from tomolearn._core.modules import Compilable
+from tomolearn.priors.spectral import SpectralConv2d
 
-__all__ = ["ACTIVATIONS", "REGULARISERS", "LipschitzNetwork", "SpectralDnCNN", "SpectralUNet"]
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "LipschitzNetwork",
+    "SpectralDnCNN",
+    "SpectralUNet",
+    "lipschitz_network",
+]
 
 
 def _maxmin(x: torch.Tensor) -> torch.Tensor:
@@ -186,7 +195,42 @@ class SpectralUNet(LipschitzNetwork):
         return x * norms[2 * scales]
 
 
-REGULARISERS: Mapping[str, type[SpectralDnCNN | SpectralUNet]] = MappingProxyType(
+ARCHITECTURES: Mapping[str, type[SpectralDnCNN | SpectralUNet]] = MappingProxyType(
     {"dncnn": SpectralDnCNN, "unet": SpectralUNet}
 )
-"""Kinds of networks by name."""
+"""Architectures by name."""
+
+
+def lipschitz_network(
+    architecture: str, *, depth: int, channels: int, bias: bool, activation: str
+) -> LipschitzNetwork:
+    """Make a network, with fresh weights.
+
+    Parameters
+    ----------
+    architecture : {"dncnn", "unet"}
+        A plain stack of convolutions, or a small U-Net.
+    depth : int
+        Number of convolutions ("dncnn"), or of resolutions ("unet"), at least 2.
+    channels : int
+        Channels between the convolutions; of "unet" at the finest resolution, and twice as many
+        at the others.
+    bias : bool
+        Whether convolutions have biases.
+    activation : {"relu", "maxmin"}
+        Between the convolutions. "maxmin" sorts pairs of channels and loses less of the norm.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above.
+    """
+    check_choice("architecture", architecture, tuple(ARCHITECTURES))
+    check_int("depth", depth, minimum=2)
+    check_int("channels", channels, minimum=1)
+    check_choice("activation", activation, tuple(ACTIVATIONS))
+    if activation == "maxmin" and channels % 2:
+        raise TomolearnError(
+            f"channels: expected an even number for the activation maxmin, got {channels}"
+        )
+    return ARCHITECTURES[architecture](depth, channels, bias=bool(bias), activation=activation)

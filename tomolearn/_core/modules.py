@@ -1,0 +1,55 @@
+"""Torch modules: rebuilt from their constructor's arguments, compiled block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+__all__ = ["Compilable", "Configured"]
+
+
+class Compilable(torch.nn.Module):
+    """A part of a network that is worth being compiled as a whole: it calls no operator."""
+
+    dynamic: bool | None = False
+    """Whether it is compiled for all shapes at once, or, if None, from the second shape on."""
+
+
+class Configured(torch.nn.Module):
+    """A module that ``type(module)(**module.arguments)`` makes again, with fresh weights.
+
+    Parameters
+    ----------
+    arguments : mapping
+        The constructor's arguments by name.
+    """
+
+    card: Mapping[str, Any] | None = None
+    """What is known about weights that were loaded from a file."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._arguments = dict(arguments)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The constructor's arguments by name."""
+        # a read-only view cannot be copied with the network, so it is made here
+        return MappingProxyType(self._arguments)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of learned parameters."""
+        return sum(weights.numel() for weights in self.parameters())
+
+    def compile_blocks(self) -> None:
+        """Compile the convolutional blocks with `torch.compile`, the rest stays as it is.
+
+        The first steps take longer then. It needs a C++ compiler, or a GPU.
+        """
+        for module in self.modules():
+            if isinstance(module, Compilable):
+                module.compile(dynamic=module.dynamic)

@@ -1,0 +1,78 @@
+"""Squared differences of neighbouring pixels: Tikhonov's penalty of the gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from tomolearn._core.checks import check_int
+from tomolearn.operators import FiniteDifferences
+from tomolearn.priors.prior import PerImage, Regulariser
+
+__all__ = ["SquaredDifferences"]
+
+
+class SquaredDifferences(Regulariser):
+    """Half the sum of the squared differences of neighbouring pixels, the Dirichlet energy.
+
+    Gradient and proximal map are exact, the latter by Fourier transforms of the image continued by
+    its mirror image. It is convex.
+
+    Parameters
+    ----------
+    ndim : int
+        Number of spatial axes: 2 for images, 3 for volumes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `ndim` is no positive integer.
+
+    Examples
+    --------
+    >>> smooth = SquaredDifferences().proximal(image, 0.5)
+    """
+
+    def __init__(self, *, ndim: int = 2) -> None:
+        super().__init__({"ndim": check_int("ndim", ndim, minimum=1)})
+        self.ndim = ndim
+
+    @property
+    def convexity(self) -> float:
+        """Zero: it is convex."""
+        return 0.0
+
+    def lipschitz(self, shape: Sequence[int]) -> float:
+        """Return the norm of D.T D, the smallest Lipschitz constant of the gradient."""
+        return FiniteDifferences(tuple(shape)).norm() ** 2
+
+    def value(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the value of each image, shape (...)."""
+        D = self._differences(self._checked(image))
+        return D(image).square().flatten(image.ndim - self.ndim).sum(-1) / 2
+
+    def gradient(self, image: torch.Tensor) -> torch.Tensor:
+        """Return minus the Laplacian of each image."""
+        D = self._differences(self._checked(image))
+        return D.adjoint(D(image))
+
+    def proximal(self, image: torch.Tensor, step: PerImage) -> torch.Tensor:
+        """Return ``(1 + step * D.T D)**-1`` applied to each image."""
+        t = self._per_image("step", step, self._checked(image))
+        axes = tuple(range(-self.ndim, 0))
+        mirrored = image
+        eigenvalues = image.new_zeros(())
+        for axis in axes:
+            mirrored = torch.cat((mirrored, mirrored.flip(axis)), axis)
+            count = mirrored.shape[axis]
+            frequencies = torch.arange(count, dtype=image.dtype, device=image.device)
+            ladder = 2 - 2 * torch.cos(2 * math.pi * frequencies / count)
+            eigenvalues = eigenvalues + ladder.reshape(-1, *(1,) * (-1 - axis))
+        spectrum = torch.fft.fftn(mirrored, dim=axes) / (1 + t * eigenvalues)
+        found = torch.fft.ifftn(spectrum, dim=axes).real
+        return found[(..., *(slice(0, n) for n in image.shape[-self.ndim :]))]
+
+    def _differences(self, image: torch.Tensor) -> FiniteDifferences:
+        return FiniteDifferences(tuple(image.shape[-self.ndim :]))
