@@ -1,6 +1,7 @@
 """A user's mistake is one line and exit code 2; a bug keeps its traceback."""
 
 import errno
+import inspect
 import subprocess
 import sys
 import warnings
@@ -124,6 +125,7 @@ def test_messages_name_what_the_user_types(
     command = application
     for name in path:
         command = command.commands[name]
+    callback = command.callback
     # what it needs before its own code runs
     given = ["1" for one in command.params if one.param_type_name == "argument"]
     given += [
@@ -141,6 +143,7 @@ def test_messages_name_what_the_user_types(
             else:
                 raise TomolearnError(text)
 
+        body.__signature__ = inspect.signature(callback)  # where the options of methods are added
         monkeypatch.setattr(command, "callback", body)
         with pytest.raises(SystemExit):
             application.main([*path, *given], prog_name="tomolearn")

@@ -175,7 +175,7 @@ def bad_files(folder: Path) -> None:
         ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov only, got it with fbp"),
         ("y.npy", ("--method", "tv", "--filter", "hann"), "--filter: expected with fbp only"),
         ("y.npy", ("--iterations", 3), "--iterations: expected with tv, sirt, cgls, landweber,"),
-        ("y.npy", ("--method", "tv"), "--weight: expected a number with tv, got none"),
+        ("y.npy", ("--method", "tv"), "--weight: expected a number for tv without photon noise"),
         ("y.npy", ("--method", "tv", "--weight", "nan"), "weight: expected a non-negative number"),
         ("y.npy", ("--method", "sirt", "--iterations", 0), "iterations: expected an integer >= 1"),
         ("y.npy", ("--filter", "box"), "filter: expected one of ram-lak, shepp-logan"),
@@ -267,11 +267,11 @@ def test_unknown_format_of_the_image(folder: Path) -> None:
     assert "x.tif: expected a name that ends in .npy, .npz, .h5, .hdf5" in result.stderr
 
 
-def test_network_with_its_own_image_scale(folder: Path) -> None:
+def test_weights_with_their_image_scale(folder: Path) -> None:
     torch.manual_seed(0)
     model = LearnedPrimalDual(iterations=2, channels=4)
     tomolearn.save(model, folder / "net")
-    result = run(folder, "--network", folder / "net.json", "--image-scale", 3)
+    result = run(folder, "--method", folder / "net.json", "--image-scale", 3)
     assert result.exit_code == 0, result.output
     operator = RayTransform(GRID, SCAN)
     with torch.no_grad():
@@ -279,16 +279,49 @@ def test_network_with_its_own_image_scale(folder: Path) -> None:
     np.testing.assert_allclose(np.load(folder / "x.npy"), expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_weights_of_another_scan_are_warned_about(folder: Path) -> None:
+    model = LearnedPrimalDual(iterations=1, n_primal=2, n_dual=2, channels=4)
+    tomolearn.save(model, folder / "net", grid=GRID, scan=ParallelBeam.covering(GRID, 61))
+    result = run(folder, "--method", folder / "net")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("warning: ")
+    assert "trained for ParallelBeam" in result.stderr
+
+
+def test_function_of_a_user_with_its_settings(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "def back(sinogram, operator, *, factor: float = 1.0, twice: bool = False):\n"
+        "    return (2 if twice else 1) * factor * operator.adjoint(sinogram)\n"
+    )
+    method = f"{folder / 'mine.py'}:back"
+    result = run(folder, "--method", method, "--factor", 0.5, "--twice")
+    assert result.exit_code == 0, result.output
+    expected = RayTransform(GRID, SCAN).adjoint(torch.from_numpy(sinogram()))
+    np.testing.assert_allclose(np.load(folder / "x.npy"), expected.numpy(), rtol=1e-5)
+    result = run(folder, "--method", method, "--relaxation", 0.5, out="no.npy")
+    assert "--relaxation: expected with sirt, kaczmarz only, got it with" in result.stderr
+
+
+def test_help_has_the_settings_of_all_methods() -> None:
+    shown = reconstruct("--help").stdout
+    for flag in ("--filter", "--weight", "--relaxation", "--subsets", "--image-scale"):
+        assert flag in shown
+    assert "kaczmarz" in shown
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--network", "lpd", "--method", "tv"), "--method: expected none beside --network"),
-        (("--network", "lpd", "--iterations", 3), "--iterations: expected with"),
-        (("--method", "fbp", "--image-scale", 3), "--image-scale: expected with network only"),
-        (("--network", "no-such"), "no-such: expected the name of weights"),
+        (("--method", "lpd-ellipses", "--iterations", 3), "--iterations: expected with tv, sirt,"),
+        (("--method", "fbp", "--image-scale", 3), "--image-scale: expected with weights only"),
+        (("--method", "no-such"), "--method: expected one of fbp, tv, sirt"),
+        (("--method", "./no-such.json"), "no-such.json: expected the name of weights"),
+        (("--method", "no.py:f"), "no.py: there is no such file"),
+        (("--method", "tv(weight=1, iterations=3.5)"), "--iterations: expected an integer, got"),
+        (("--method", "tv", "--weight", 1, "--no-nonnegativ"), "--no-nonnegativ"),
     ],
 )
-def test_mistakes_with_networks(folder: Path, options: tuple, message: str) -> None:
+def test_mistakes_with_methods(folder: Path, options: tuple, message: str) -> None:
     result = run(folder, *options)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())

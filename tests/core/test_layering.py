@@ -32,6 +32,7 @@ LAYERS = (
     "data",
     "tasks",
     "training",
+    "catalogue",
     "evaluation",
     "batch",
     "benchmarks",

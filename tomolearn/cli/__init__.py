@@ -20,6 +20,7 @@ from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.evaluate import evaluate
 from tomolearn.cli.info import info
 from tomolearn.cli.lidc import lidc
+from tomolearn.cli.method_options import MethodCommand
 from tomolearn.cli.models import models
 from tomolearn.cli.reconstruct import reconstruct
 from tomolearn.cli.simulate import simulate
@@ -30,6 +31,9 @@ __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
 COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info, bench)
+
+# Those whose options are the settings of a method.
+METHOD_COMMANDS = (reconstruct,)
 
 app = typer.Typer(
     cls=CleanErrors,
@@ -61,7 +65,7 @@ def _options(
 
 
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(cls=MethodCommand if _command in METHOD_COMMANDS else None)(_command)
 app.add_typer(lidc, name="lidc")
 
 

@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn.cli.method_options import method_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from tomolearn.geometry import Grid
 
-__all__ = ["Method", "reconstruct"]
+__all__ = ["reconstruct"]
 
 
-class Method(StrEnum):
-    """Methods by the names of the command line."""
-
-    FBP = "fbp"
-    TV = "tv"
-    SIRT = "sirt"
-    CGLS = "cgls"
-    LANDWEBER = "landweber"
-    TIKHONOV = "tikhonov"
-    KACZMARZ = "kaczmarz"
-
-
-_ITERATIVE = ("iterations",)
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "network": ("image_scale",),
-    Method.FBP: ("filter", "frequency_scaling"),
-    Method.TV: ("weight", "iterations"),
-    Method.SIRT: _ITERATIVE,
-    Method.CGLS: _ITERATIVE,
-    Method.LANDWEBER: _ITERATIVE,
-    Method.TIKHONOV: ("weight", "iterations"),
-    Method.KACZMARZ: _ITERATIVE,
-}
-
-
+@method_command
 def reconstruct(
     sinogram: Annotated[
         Path,
@@ -54,34 +27,12 @@ def reconstruct(
     scan: Annotated[Path, typer.Option(help="Grid and scan, as save_geometry writes them.")],
     out: Annotated[Path, typer.Option(help="Image to write: .npy, .npz or .h5, float32 in 1/mm.")],
     method: Annotated[
-        Method | None, typer.Option(help="Method. Default: fbp.", show_default=False)
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(help="Trained network instead of a method: a name of `models`, or a path."),
-    ] = None,
-    image_scale: Annotated[
-        float | None,
+        str,
         typer.Option(
-            help="network: what image values are multiplied by to be like those of its training. "
-            "Default: 1."
+            help="fbp, tv, sirt, ... (see the settings below), trained weights (a name of "
+            "`models`, or a path), or a function of yours, file.py:name."
         ),
-    ] = None,
-    filter_name: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", help="fbp: ram-lak (default), shepp-logan, cosine, hamming or hann."
-        ),
-    ] = None,
-    frequency_scaling: Annotated[
-        float | None, typer.Option(help="fbp: cut-off as a part of Nyquist's frequency.")
-    ] = None,
-    weight: Annotated[
-        float | None, typer.Option(help="tv, tikhonov: weight of the penalty; required.")
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(help="All but fbp: largest number of iterations.")
-    ] = None,
+    ] = "fbp",
     dataset: Annotated[
         str | None, typer.Option(help="Name of the array in a .npz or .h5 file of several.")
     ] = None,
@@ -91,25 +42,16 @@ def reconstruct(
     backend: Annotated[str, typer.Option(help="joseph, astra, odl, tomosipo or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    **settings: Any,
 ) -> None:
     """Reconstruct an image from line integrals."""
-    if network is not None and method is not None:
-        raise TomolearnError(f"--method: expected none beside --network, got {method}")
-    options = _chosen_options(
-        method or (Method.FBP if network is None else "network"),
-        {
-            "image_scale": image_scale,
-            "filter": filter_name,
-            "frequency_scaling": frequency_scaling,
-            "weight": weight,
-            "iterations": iterations,
-        },
-    )
+    from tomolearn.catalogue import Trained, get_method
     from tomolearn.cli.output import ARRAY_SUFFIXES, check_target, write_array
 
     check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
     if preview is not None:
         check_target(preview, force=force, suffixes=(".png",))
+    chosen = get_method(method, **settings)
 
     import torch
 
@@ -124,63 +66,17 @@ def reconstruct(
     values = read_sinogram(sinogram, dataset, scanner.shape)
     # before a message about something else: whether this machine can compute it at all
     operator.backend_on(place)
-    function = _function(method or Method.FBP) if network is None else _network(network, place)
+    if isinstance(chosen, Trained):
+        chosen.warn_elsewhere(grid, scanner)
+        chosen.model(place)  # reading the weights is no part of the time
     start = time.perf_counter()
-    image = function(torch.from_numpy(values).to(place), operator, **options).cpu()
+    image = chosen(torch.from_numpy(values).to(place), operator).cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
-    name = network or str(method or Method.FBP)
     if preview is not None:
-        _write_preview(preview, image, grid, name)
+        _write_preview(preview, image, grid, method)
     shape = " x ".join(map(str, image.shape))
-    typer.echo(f"{out}: {shape}, float32, by {name} in {seconds:.2f} s")
-
-
-def _chosen_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given; one that the method has not is an error."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name in chosen:
-        if name not in _OPTIONS[method]:
-            users = ", ".join(other for other, options in _OPTIONS.items() if name in options)
-            flag = "--" + name.replace("_", "-")
-            raise TomolearnError(f"{flag}: expected with {users} only, got it with {method}")
-    if "weight" in _OPTIONS[method] and "weight" not in chosen:
-        raise TomolearnError(f"--weight: expected a number with {method}, got none")
-    return chosen
-
-
-def _function(method: Method) -> Callable[..., torch.Tensor]:
-    from tomolearn import methods
-
-    functions: dict[Method, Callable[..., torch.Tensor]] = {
-        Method.FBP: methods.fbp,
-        Method.TV: methods.total_variation,
-        Method.SIRT: methods.sirt,
-        Method.CGLS: methods.cgls,
-        Method.LANDWEBER: methods.landweber,
-        Method.TIKHONOV: methods.tikhonov,
-        Method.KACZMARZ: methods.kaczmarz,
-    }
-    return functions[method]
-
-
-def _network(name: str, device: torch.device) -> Callable[..., torch.Tensor]:
-    import torch
-
-    from tomolearn._core.checks import check_float
-    from tomolearn.operators import RayTransform
-    from tomolearn.training import load
-
-    model = load(name, device=device)
-
-    @torch.no_grad()
-    def reconstruct(
-        sinogram: torch.Tensor, operator: RayTransform, image_scale: float = 1.0
-    ) -> torch.Tensor:
-        scale = check_float("--image-scale", image_scale, positive=True)
-        return model(sinogram * scale, operator) / scale
-
-    return reconstruct
+    typer.echo(f"{out}: {shape}, float32, by {chosen} in {seconds:.2f} s")
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:

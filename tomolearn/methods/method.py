@@ -90,6 +90,25 @@ class Setting:
             )
         return value
 
+    def parse(self, text: str) -> Any:
+        """Return the value that a text stands for; it is not checked.
+
+        Raises
+        ------
+        ValueError
+            If it is no number or flag where one is expected.
+        """
+        if self.optional and text.lower() == "none":
+            return None
+        if self.kind is str:
+            return text
+        flags = {"true": True, "yes": True, "false": False, "no": False}
+        try:
+            return flags[text.lower()] if self.kind is bool else self.kind(text)
+        except (KeyError, ValueError):
+            expected = {bool: "true or false", int: "an integer", float: "a number"}[self.kind]
+            raise TomolearnError(f"{self.name}: expected {expected}, got {text!r}") from None
+
     def _check_float(self, value: Any) -> float:
         number = check_float(
             self.name, value, positive=self.above == 0, nonnegative=self.minimum == 0

@@ -1,0 +1,7 @@
+from .names import (
+    get_method as get_method,
+    method_kind as method_kind,
+    method_names as method_names,
+    methods_table as methods_table,
+)
+from .trained import Trained as Trained, TrainedElsewhereWarning as TrainedElsewhereWarning

@@ -1,0 +1,133 @@
+"""Methods by what a user calls them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn.catalogue.trained import Trained
+from tomolearn.methods import METHODS, Method, Setting
+from tomolearn.methods.method import REQUIRED, make_method
+from tomolearn.training.files import shipped_files
+
+__all__ = ["get_method", "method_kind", "method_names", "methods_table", "split_names"]
+
+_WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
+_COMMA = re.compile(r",(?![^(]*\))")
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods: those of the table, then weights of the package."""
+    return (*METHODS, *shipped_files())
+
+
+def method_kind(name: str) -> type[Method]:
+    """Return the class of a method, `Trained` for weights.
+
+    Parameters
+    ----------
+    name : str
+        As for `get_method`; settings in parentheses do not matter.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError, ImportError
+        As for `get_method`.
+    """
+    name, _ = _divided(name)
+    if name in METHODS or ":" in name:
+        return METHODS.find(name)
+    # as `load` reads it: with a folder, with a suffix, or the common name of two files
+    is_path = Path(name).name != name or Path(name).suffix or Path(f"{name}.json").exists()
+    if not is_path:
+        check_known("method", name, method_names())
+    return Trained
+
+
+def get_method(name: str, **settings: Any) -> Method:
+    """Return a method by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of `method_names`; the path of a file of weights; ``file.py:name`` or ``module:name``
+        of a function ``f(sinogram, operator) -> image`` or of a class of methods. Settings may
+        stand behind it in parentheses: ``"tv(weight=0.1, iterations=50)"``.
+    **settings
+        The method's settings; those in parentheses win.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such method or setting, the message has the nearest names, or a value will
+        not do.
+    FileNotFoundError, ImportError
+        If a file is missing, or cannot be imported.
+
+    Examples
+    --------
+    >>> get_method("fbp", filter="hann")(sinogram, operator)
+    >>> get_method(**method.to_dict()) == method
+    """
+    bare, written = _divided(name)
+    kind = method_kind(bare)
+    settings |= _parsed(kind, name, written)
+    if issubclass(kind, Trained):
+        digest = settings.pop("sha256", None)
+        for setting in settings:
+            check_known(f"settings of {bare}", setting, [one.name for one in kind.settings()])
+        return kind(weights=bare, sha256=digest, **settings)
+    return make_method(kind, settings)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of methods in a text with commas between them.
+
+    Raises
+    ------
+    ValueError
+        If a name is empty.
+    """
+    names = [name.strip() for name in _COMMA.split(text)]
+    if not all(names):
+        raise TomolearnError(f"methods: expected names with commas between them, got {text!r}")
+    return names
+
+
+def methods_table() -> str:
+    """Return the methods of the table and their settings in Markdown, for documentation."""
+    lines = ["| method | settings |", "|---|---|"]
+    for name, kind in METHODS.items():
+        about = (kind.__doc__ or "").partition("\n")[0].partition(" with its settings")[0]
+        settings = "; ".join(f"`{one.name}`: {one.help}{_default(one)}" for one in kind.settings())
+        lines.append(f"| `{name}`: {about.rstrip('.')} | {settings} |")
+    return "\n".join(lines) + "\n"
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """Return a name and the text of the settings behind it."""
+    if not isinstance(name, str):
+        raise TomolearnTypeError(f"method: expected a name, got {name!r} ({type(name).__name__})")
+    found = _WITH_SETTINGS.fullmatch(name)
+    return (name, "") if found is None else (found[1].strip(), found[2])
+
+
+def _default(setting: Setting) -> str:
+    if setting.default is REQUIRED:
+        return " (required)"
+    return "" if setting.default is None else f" ({setting.default})"
+
+
+def _parsed(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
+    """Return settings that stand as ``name=value`` with commas between them."""
+    known = {one.name: one for one in kind.settings()}
+    parsed = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise TomolearnError(f"{spec}: expected settings as name=value, got {part!r}")
+        parsed[name] = known[check_known(f"settings of {spec}", name, tuple(known))].parse(value)
+    return parsed

@@ -1,0 +1,120 @@
+"""Trained weights as a method."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tomolearn._core.errors import TomolearnError
+from tomolearn.methods.method import Method, setting
+from tomolearn.training.files import find_files, read_card_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.geometry import Grid, Scan
+    from tomolearn.models import ReconstructionModel
+    from tomolearn.operators import LinearOperator
+
+__all__ = ["Trained", "TrainedElsewhereWarning"]
+
+
+class TrainedElsewhereWarning(UserWarning):
+    """Weights are used for another task, grid or scan than they were trained for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Method):
+    """A network with trained weights.
+
+    They are read when they are first called on a device, and kept for the next call.
+
+    Parameters
+    ----------
+    weights : str
+        Name of weights that come with the package, or the path of a file, as for `tomolearn.load`.
+    image_scale : float
+        What attenuation in 1/mm is multiplied by to be like the images of the training.
+    sha256 : str, optional
+        Digest that the weights must have. Default: whatever they are; it is read from their card.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    TypeError, ValueError
+        If the card is damaged, or the weights are others than `sha256` says.
+    """
+
+    weights: str
+    image_scale: float = setting(
+        1.0, help="what image values are multiplied by to be like those of the training", above=0
+    )
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        digest = self.card["sha256"]
+        if self.sha256 not in (None, digest):
+            raise TomolearnError(
+                f"{self.weights}: expected weights with SHA-256 {str(self.sha256)[:12]}..., "
+                f"got {digest[:12]}...; they have changed since the method was written down"
+            )
+        object.__setattr__(self, "sha256", digest)
+
+    @property
+    def name(self) -> str:
+        """Name or path of the weights."""
+        return self.weights
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is written down about the weights, see `tomolearn.save`."""
+        return read_card_file(find_files(self.weights))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, settings and digest of the weights, ready for JSON."""
+        return {"name": self.weights, "image_scale": self.image_scale, "sha256": self.sha256}
+
+    def model(self, device: torch.device | str = "cpu") -> ReconstructionModel:
+        """Return the network, in evaluation mode; the same at every call."""
+        return _model(self.weights, self.sha256, str(device))
+
+    def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Reconstruct; it runs without gradients."""
+        import torch
+
+        with torch.no_grad():
+            model = self.model(sinogram.device)
+            return model(sinogram * self.image_scale, operator) / self.image_scale
+
+    def warn_elsewhere(self, grid: Grid, scan: Scan, task: str | None = None) -> None:
+        """Warn if the weights were trained for another task, grid or scan, as far as is known.
+
+        Warns
+        -----
+        TrainedElsewhereWarning
+            If they were.
+        """
+        from tomolearn.geometry.serialization import geometry_from_dict
+
+        card = self.card
+        if task is not None and card["task"] not in (None, task):
+            difference = f"the task {card['task']}, not {task}"
+        elif card["grid"] not in (None, grid.to_dict()):
+            difference = f"{geometry_from_dict(card['grid'])}, not {grid}"
+        elif card["scan"] not in (None, scan.to_dict()):
+            difference = f"{geometry_from_dict(card['scan'])}, not {scan}"
+        else:
+            return
+        text = f"{self.weights}: trained for {difference}"
+        warnings.warn(text, TrainedElsewhereWarning, stacklevel=2)
+
+
+@lru_cache(maxsize=4)
+def _model(weights: str, sha256: str | None, device: str) -> ReconstructionModel:
+    from tomolearn.training import load
+
+    return load(weights, device=device)
