@@ -12,6 +12,7 @@ from small_task import small_task
 import tomolearn as tl
 from tomolearn.data import store_pairs
 from tomolearn.evaluation import TrainedElsewhereWarning, compare, methods
+from tomolearn.methods import TotalVariation
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.training import save
@@ -239,7 +240,7 @@ ERRORS = [
     ({"device": "cuda:99"}, ValueError, "device: expected one that torch sees, .* got 'cuda:99'"),
     ({"device": 1}, TypeError, "device: expected a str or torch.device, got int"),
     (
-        {"task": small_task(baselines={"tv": {"weight": 1.0}})},
+        {"task": small_task(baselines={"tv": TotalVariation(weight=1.0)})},
         ValueError,
         "methods: expected one of the baselines that small has settings for, tv, got 'fbp'",
     ),

@@ -8,6 +8,7 @@ import pytest
 from tomolearn import Grid, ParallelBeam
 from tomolearn._core.tables import Table
 from tomolearn.data import RandomEllipses, SheppLogan
+from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import MetricConvention
 from tomolearn.simulation import Acquisition, GaussianNoise
 from tomolearn.tasks import Split, Task, catalogue
@@ -28,7 +29,10 @@ def small_task(**changes: object) -> Task:
             "test": Split(SheppLogan(), seed=2, size=4),
         },
         "convention": CONVENTION,
-        "baselines": {"fbp": {"filter": "hann"}, "tv": {"weight": 0.1, "iterations": 20}},
+        "baselines": {
+            "fbp": FBP(filter="hann"),
+            "tv": TotalVariation(weight=0.1, iterations=20),
+        },
     }
     return Task(**fields | changes)
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from data_sim import shepp_logan
-from tomolearn import fbp
 from tomolearn.geometry import geometry_from_dict
+from tomolearn.methods import FBP, Method
 from tomolearn.metrics import psnr
 from tomolearn.simulation import Acquisition
 from tomolearn.tasks import TASKS, get_task
@@ -52,6 +52,8 @@ def test_definition_fits_into_json(task):
     assert values["name"] == task.name
     assert Acquisition.from_dict(values["acquisition"]) == task.acquisition
     assert geometry_from_dict(values["grid"]) == task.grid
+    baselines = {name: Method.from_dict(settings) for name, settings in values["baselines"].items()}
+    assert baselines == task.baselines
 
 
 def test_operator_is_made_once(task):
@@ -89,7 +91,7 @@ def test_dival_baseline_is_the_published_one():
     values = []
     for sinogram, image in (task.pairs("test")[k] for k in range(60)):
         assert (image.min(), image.max()) == (0, 1)
-        found = fbp(sinogram, task.operator(), oversampling=1, **task.baselines["fbp"])
+        found = replace(task.baselines["fbp"], oversampling=1)(sinogram, task.operator())
         values.append(psnr(found, image, data_range="reference").item())
     spread = torch.tensor(values).std().item() / math.sqrt(len(values))
     assert sum(values) / len(values) == pytest.approx(24.18, abs=0.3 + 3 * spread)
@@ -140,7 +142,7 @@ def test_lodopab_is_the_set_up_of_its_publication():
     assert (noise.photons, noise.floor * 4096) == (4096, pytest.approx(0.1))
     sizes = [split.size for split in task.splits.values()]
     assert sizes == [35_820, 3_522, 3_553]
-    assert task.baselines["fbp"] == {"filter": "hann", "frequency_scaling": 0.641}
+    assert task.baselines["fbp"] == FBP(filter="hann", frequency_scaling=0.641)
     assert (task.convention.psnr_range, task.convention.ssim_range) == ("reference", "reference")
     assert sparse.scan.shape == (200, 513)
     assert sparse.scan.detector_spacing == task.scan.detector_spacing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -80,7 +80,7 @@ def _print_task(task: Task) -> None:
     if task.files is not None:
         rows["data"] = _data(task)
     rows["metrics"] = _conventions(task.convention)
-    rows |= {f"baseline {name}": _settings(values) for name, values in task.baselines.items()}
+    rows |= {f"baseline {name}": str(method) for name, method in task.baselines.items()}
     table = Table(title=task.name, show_header=False)
     for key, value in rows.items():
         table.add_row(Text(key), Text(value))
@@ -107,7 +107,3 @@ def _conventions(convention: MetricConvention) -> str:
         f"{convention.name}: data range {convention.psnr_range} for PSNR, "
         f"{convention.ssim_range} for SSIM{clip}"
     )
-
-
-def _settings(values: Any) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items()) or "defaults"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -88,7 +87,7 @@ def _resolved(task: Task, name: str, place: torch.device) -> Method:
                 f"methods: expected one of the baselines that {task.name} has settings for, "
                 f"{', '.join(task.baselines) or 'none'}, got {name!r}"
             )
-        return partial(CLASSICAL[name], **task.baselines[name])
+        return task.baselines[name]
     if not is_path:
         check_known("methods", name, known)
     model = load(name, device=place)

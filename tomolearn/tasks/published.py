@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 from tomolearn.data.files import LoDoPaBFiles, SliceCache
 from tomolearn.data.lodopab import Recipe
 from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
 from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
 from tomolearn.tasks.task import Split, Task
@@ -29,6 +29,7 @@ __all__ = [
 
 _SMALL = Grid((128, 128))
 _LARGE = Grid((256, 256))
+_HANN = FBP(filter="hann")
 _CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
 
 
@@ -47,7 +48,7 @@ ELLIPSES = Task(
         "test": Split(SheppLogan("centres"), seed=3, size=100),
     },
     convention=CONVENTIONS["adler"],
-    baselines={"fbp": {"filter": "hann"}, "tv": {"weight": 2.5, "iterations": 500}},
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=2.5)},
 )
 
 ELLIPSES_DIVAL = Task(
@@ -67,8 +68,8 @@ ELLIPSES_DIVAL = Task(
     },
     convention=CONVENTIONS["dival"],
     baselines={
-        "fbp": {"filter": "hann", "frequency_scaling": 0.705},
-        "tv": {"weight": 3.0, "iterations": 500},
+        "fbp": FBP(filter="hann", frequency_scaling=0.705),
+        "tv": TotalVariation(weight=3.0),
     },
 )
 
@@ -91,11 +92,11 @@ def _ellipses_sparse(n_angles: int, weight: float) -> Task:
             "test": Split(source, seed=23, size=25),
         },
         convention=CONVENTIONS["dival"],
-        baselines={"fbp": {"filter": "hann"}, "tv": {"weight": weight, "iterations": 500}},
+        baselines={"fbp": _HANN, "tv": TotalVariation(weight=weight)},
     )
 
 
-def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: float) -> Task:
+def _lidc_style_small(name: str, n_pixels: int, fbp: FBP, weight: float) -> Task:
     # The publication has 512 x 512 pixels, simulated on 1024 x 1024, of LIDC-IDRI, and 5000, 200
     # and 1000 images. Filter and weight: the best of a few on validation images.
     grid = Grid((n_pixels, n_pixels), 360 / n_pixels)
@@ -117,7 +118,7 @@ def _lidc_style_small(name: str, n_pixels: int, fbp: dict[str, Any], weight: flo
             "test-rotated": Split(turned, seed=33, size=100),
         },
         convention=CONVENTIONS["celledoni"],
-        baselines={"fbp": fbp, "tv": {"weight": weight, "iterations": 500}},
+        baselines={"fbp": fbp, "tv": TotalVariation(weight=weight)},
     )
 
 
@@ -151,8 +152,8 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
         convention=CONVENTIONS["celledoni-code"],
         # on two synthetic and two real slices: the best filter of a few, a weight between the best
         baselines={
-            "fbp": {"filter": "hann", "frequency_scaling": 0.25},
-            "tv": {"weight": 20.0, "iterations": 500},
+            "fbp": FBP(filter="hann", frequency_scaling=0.25),
+            "tv": TotalVariation(weight=20.0),
         },
         files=SliceCache(resize=drawn),
     )
@@ -183,8 +184,8 @@ def _lodopab(n_angles: int, weight: float) -> Task:
         },
         convention=CONVENTIONS["lodopab"],
         baselines={
-            "fbp": {"filter": "hann", "frequency_scaling": 0.641},
-            "tv": {"weight": weight, "iterations": 500},
+            "fbp": FBP(filter="hann", frequency_scaling=0.641),
+            "tv": TotalVariation(weight=weight),
         },
         files=LoDoPaBFiles(n_angles=n_angles),
     )
@@ -192,9 +193,9 @@ def _lodopab(n_angles: int, weight: float) -> Task:
 
 ELLIPSES_50 = _ellipses_sparse(50, 2.0)
 ELLIPSES_143 = _ellipses_sparse(143, 4.0)
-LIDC_STYLE_50 = _lidc_style_small("lidc-style-50", 128, {"filter": "hann"}, 28.0)
+LIDC_STYLE_50 = _lidc_style_small("lidc-style-50", 128, _HANN, 28.0)
 LIDC_STYLE_50_SMALL = _lidc_style_small(
-    "lidc-style-50-small", 64, {"filter": "shepp-logan", "frequency_scaling": 0.8}, 50.0
+    "lidc-style-50-small", 64, FBP(filter="shepp-logan", frequency_scaling=0.8), 50.0
 )
 LIDC_STYLE = _celledoni("lidc-style", True, "synthetic chests, or of slices of your own")
 LIDC_50 = _celledoni("lidc-50", False, "LIDC-IDRI slices")

@@ -19,6 +19,7 @@ from tomolearn.data.phantoms import NumberedSource, PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
 from tomolearn.data.stored import StoredPairs, is_pairs_file
 from tomolearn.geometry import Grid, Scan
+from tomolearn.methods import Method
 from tomolearn.metrics import MetricConvention
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
@@ -68,8 +69,8 @@ class Task:
         "train", "validation" and "test"; some tasks have more, to test under other conditions.
     convention : MetricConvention
         How metrics are computed.
-    baselines : mapping of str to mapping
-        Arguments of the classical methods by name, "fbp" and "tv".
+    baselines : mapping of str to Method
+        What results are compared with, by name.
     files : DataFiles, optional
         What a data path of the task has to be. Default: a file of stored pairs.
     description : str
@@ -100,7 +101,7 @@ class Task:
     acquisition: Acquisition
     splits: Mapping[str, Split]
     convention: MetricConvention
-    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    baselines: Mapping[str, Method] = field(default_factory=dict)
     files: DataFiles | None = None
     description: str = ""
     reference: str = ""
@@ -227,7 +228,7 @@ class Task:
             "acquisition": self.acquisition.to_dict(),
             "splits": {name: split.to_dict() for name, split in self.splits.items()},
             "convention": self.convention.name,
-            "baselines": {name: dict(values) for name, values in self.baselines.items()},
+            "baselines": {name: method.to_dict() for name, method in self.baselines.items()},
             "files": None if self.files is None else self.files.to_dict(),
         }
 
