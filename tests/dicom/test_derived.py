@@ -228,7 +228,7 @@ def test_geometry_is_that_of_the_source(tmp_path: Path) -> None:
     assert found.uid == series.uid
     np.testing.assert_array_equal(found.affine, series.source.affine)
     assert found.findings == series.source.findings
-    assert found.attributes.patient_id == "PID-0815"
+    assert found.patient_id == "PID-0815"
     np.testing.assert_array_equal(found.volume().hounsfield, series.source.volume().hounsfield)
 
 
