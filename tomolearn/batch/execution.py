@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,6 @@ from tomolearn.batch.workspace import Workspace
 __all__ = ["THUMBNAILS", "Batch"]
 
 THUMBNAILS = "thumbnails"
-
-
-@dataclass
-class _UnfinishedSeries:
-    """A series that is being made, and the records of its chunks so far."""
-
-    planned: PlannedSeries
-    chunks: list[dict[str, Any]] = field(default_factory=list)
-    missing: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.missing = set(range(len(self.planned.derived)))
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add the record of a chunk."""
-        self.chunks.append(record)
-        self.missing -= {one["index"] for one in record["slices"] + record["lost"]}
 
 
 class Batch:
@@ -68,7 +50,8 @@ class Batch:
         self._planned, self._root, self._settings = planned, root, settings
         self._workspace, self._ledger, self._progress = workspace, ledger, progress
         self._records = {one.derived.uid: one.record for one in planned if one.record is not None}
-        self._unfinished: dict[str, _UnfinishedSeries] = {}
+        # series that are being made, each with the records of its chunks so far
+        self._unfinished: dict[str, tuple[PlannedSeries, list[dict[str, Any]]]] = {}
         self.n_kept = len(self._records)
         self.n_written = self.n_lost = 0
         self.peaks: dict[int, float] = {}
@@ -86,7 +69,7 @@ class Batch:
                 continue
             uid = planned.derived.uid
             folder = self._workspace.begin(uid)
-            self._unfinished[uid] = _UnfinishedSeries(planned)
+            self._unfinished[uid] = planned, []
             for chunk in chunks_of(planned.derived, self._settings, folder):
                 record = chunk.earlier_record()
                 if record is None:
@@ -103,18 +86,19 @@ class Batch:
         self._account(chunk, record)
 
     def _account(self, chunk: Chunk, record: dict[str, Any]) -> None:
-        uid = chunk.folder.name
-        unfinished = self._unfinished[uid]
-        unfinished.add(record)
+        planned, records = self._unfinished[chunk.folder.name]
+        records.append(record)
         if self._progress is not None:
             self._progress.advanced(len(chunk.slices))
-        if not unfinished.missing:
-            self._finish(self._unfinished.pop(uid), chunk.folder)
+        n_slices = sum(len(one["slices"]) + len(one["lost"]) for one in records)
+        if n_slices == len(planned.derived):
+            del self._unfinished[chunk.folder.name]
+            self._finish(planned, records, chunk.folder)
 
-    def _finish(self, unfinished: _UnfinishedSeries, folder: Path) -> None:
-        derived, target = unfinished.planned.derived, unfinished.planned.target
+    def _finish(self, planned: PlannedSeries, chunks: list[dict[str, Any]], folder: Path) -> None:
+        derived, target = planned.derived, planned.target
         output = target.relative_to(self._workspace.out).as_posix()
-        record = series_record(derived, output, self._settings, unfinished.chunks, self._root)
+        record = series_record(derived, output, self._settings, chunks, self._root)
         # The ledger first: a folder in its place is one that the ledger knows.
         self._ledger.append(record)
         if record["status"] == FAILED:

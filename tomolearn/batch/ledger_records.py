@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tomolearn._core.version import __version__
-from tomolearn.batch.image_errors import SeriesErrors, SliceErrors
+from tomolearn.batch.image_errors import ImageErrors
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
 
@@ -21,6 +21,8 @@ __all__ = ["DONE", "FAILED", "INCOMPLETE", "run_record", "series_record", "skipp
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """All slices are there, some are lost, or none is there and the series has no output."""
+
+_ERRORS = ("rmse_hu", "bias_hu", "psnr", "ssim")
 
 
 def _now() -> str:
@@ -76,7 +78,7 @@ def series_record(
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
-    agreement = SeriesErrors.of(SliceErrors(**one["agreement"]) for one in slices)
+    errors = ImageErrors.pooled(ImageErrors(**one["agreement"]) for one in slices)
     status = FAILED if not slices else INCOMPLETE if lost else DONE
     return {
         "event": "series",
@@ -98,7 +100,7 @@ def series_record(
         "warnings": sorted({text for chunk in chunks for text in chunk.get("warnings", ())}),
         "deviations": _deviations(slices),
         "clipped_pixels": sum(one["clipped"] for one in slices),
-        "agreement": agreement.to_dict(),
+        "agreement": {name: getattr(errors, name) for name in _ERRORS},
         "seconds": round(sum(chunk.get("seconds", 0.0) for chunk in chunks), 3),
     }
 

@@ -1,4 +1,4 @@
-"""A batch: every series of a folder, on the workers of a cluster."""
+"""Batch run: every CT series of a folder to a derived series."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from tomolearn.batch.chunks import (
     WeightsChangedError,
     file_name,
 )
-from tomolearn.batch.image_errors import slice_errors
+from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
@@ -124,7 +125,7 @@ def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]
         "path": str(chunk.slices[index].source.path),
         "clipped": clipped,
         "deviations": list(source.deviations),
-        "agreement": slice_errors(image, source.hounsfield, source.padding).to_dict(),
+        "agreement": asdict(measure_errors(image, source.hounsfield, source.padding)),
     }
 
 

@@ -1,4 +1,4 @@
-"""The output folder of a batch: one run at a time, results that appear when they are complete.
+"""Output folder of a batch: locked for one run, results that appear when they are complete.
 
 Within the output folder lies a hidden one with the lock and with the unfinished series. A series
 gets its place by renaming its folder. Unfinished work of an earlier run, which may have been
