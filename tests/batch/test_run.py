@@ -17,13 +17,14 @@ from tomolearn.batch import (
     THUMBNAILS,
     BatchReport,
     BatchSettings,
+    InProcessExecutor,
     SimulatedScan,
     read_ledger,
     run_batch,
 )
-from tomolearn.batch.planning import folder_name
 from tomolearn.batch.processing import process
 from tomolearn.batch.thumbnails import write_thumbnail
+from tomolearn.batch.workspace import folder_name
 from tomolearn.dicom import body_mask, find_series
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
@@ -318,6 +319,11 @@ def test_mistakes(tmp_path: Path) -> None:
         run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=-1)
     with pytest.raises(ValueError, match="workers: expected none beside a scheduler, got 2"):
         run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=2, scheduler="tcp://a:1")
+    here = InProcessExecutor()
+    with pytest.raises(ValueError, match="workers: expected none beside an executor, got 0"):
+        run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=0, executor=here)
+    with pytest.raises(ValueError, match="scheduler: expected none beside an executor, got tcp"):
+        run_batch(tmp_path, tmp_path / "out", SETTINGS, scheduler="tcp://a:1", executor=here)
     (tmp_path / "in").mkdir()
     with pytest.raises((ValueError, OSError), match="no-such-weights"):
         run_batch(tmp_path / "in", tmp_path / "out", BatchSettings("no-such-weights"))

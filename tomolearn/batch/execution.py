@@ -28,14 +28,8 @@ class Batch:
         All series, those that are kept too.
     root : Path
         Folder of the input.
-    settings : BatchSettings
-        What is done.
-    workspace : Workspace
-        The output folder.
-    ledger : Ledger
-        Opened.
-    progress : Progress or None
-        Is told how far the run is.
+    settings, workspace, ledger, progress
+        What is done, where, and who is told.
     """
 
     def __init__(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,7 @@ from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Deidentification, DerivedSeries, Series
 
-__all__ = ["PlannedSeries", "folder_name", "plan_series"]
-
-_LONGEST_UID = 64
+__all__ = ["PlannedSeries", "plan_series"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +48,8 @@ def plan_series(
 ) -> list[PlannedSeries]:
     """Plan a series for each that was found, and remove unfinished ones that are made anew.
 
-    Parameters
-    ----------
-    found : sequence of Series
-        The input.
-    settings, deidentification
-        What is done to it.
-    workspace : Workspace
-        The output folder.
-    earlier : sequence of mapping
-        The ledger's records of earlier runs.
-    resume, retry : bool
-        As for `run_batch`.
+    `earlier` are the ledger's records of earlier runs; the other arguments are those of
+    `run_batch`.
     """
     last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
     planned = []
@@ -71,7 +57,7 @@ def plan_series(
         derived = DerivedSeries(
             series, derivation_of(settings, series), deidentify=deidentification
         )
-        target = workspace.out / folder_name(derived.study_uid) / derived.uid
+        target = workspace.place(derived.study_uid, derived.uid)
         record = last.get(derived.uid) if resume else None
         # killed between the ledger's line and the renaming: what is there is older than the line
         unfinished = workspace.is_unfinished(derived.uid)
@@ -91,10 +77,3 @@ def _is_kept(derived: DerivedSeries, target: Path, record: Mapping[str, Any], re
     if record["status"] == DONE:
         return True
     return not retry and not any(one["transient"] for one in record["lost"])
-
-
-def folder_name(study_uid: str) -> str:
-    """Return the name of a study's folder; a damaged identifier may be anything, such as a path."""
-    if re.fullmatch(r"\d+(\.\d+)*", study_uid, re.ASCII) and len(study_uid) <= _LONGEST_UID:
-        return study_uid
-    return hashlib.sha256(study_uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]

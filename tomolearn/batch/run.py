@@ -101,6 +101,8 @@ def run_batch(
         if scheduler is not None or executor is not None:
             other = "an executor" if scheduler is None else "a scheduler"
             raise TomolearnError(f"workers: expected none beside {other}, got {workers}")
+    elif scheduler is not None and executor is not None:
+        raise TomolearnError(f"scheduler: expected none beside an executor, got {scheduler}")
     settings = check_batch(root, target, settings)
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
