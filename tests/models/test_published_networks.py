@@ -23,8 +23,7 @@ from tomolearn.models import (
     VariationalNetwork,
 )
 from tomolearn.models.fbp_unet import UNet
-from tomolearn.models.variational_network import FieldsOfExperts
-from tomolearn.numerics import GaussianSum
+from tomolearn.models.variational_network import FieldsOfExperts, GaussianSum
 
 GRID = Grid((12, 12))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))

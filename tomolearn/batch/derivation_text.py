@@ -1,4 +1,4 @@
-"""Texts of derived series: description, method, kernel and number of a batch's results."""
+"""What derived series say about how they were made."""
 
 from __future__ import annotations
 

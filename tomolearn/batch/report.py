@@ -1,4 +1,4 @@
-"""Progress of a batch while it runs, and the report at its end."""
+"""What a batch tells while it runs, and at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BatchReport", "Progress"]
 
 
 class Progress(Protocol):
-    """Receiver of a batch's progress."""
+    """Who wants to know how far a batch is."""
 
     def searched(self, n_done: int, n_files: int) -> None:
         """Get how many files of the input have been looked at, and how many there are."""
@@ -30,7 +30,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class BatchReport:
-    """Result of a batch.
+    """What became of a batch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Thumbnails for the summary: source and result side by side."""
+"""Small pictures for the summary."""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ from tomolearn._core.files import complete_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ARRAY_SUFFIXES", "check_target", "complete_file", "write_array", "write_text"]
-
-ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
+__all__ = ["check_target", "complete_file", "write_array", "write_text"]
 
 
 def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:

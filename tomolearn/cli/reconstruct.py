@@ -46,7 +46,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct an image from line integrals."""
     from tomolearn.catalogue import Trained, get_method
-    from tomolearn.cli.output import ARRAY_SUFFIXES, check_target, write_array
+    from tomolearn.cli.output import check_target, write_array
+    from tomolearn.data.arrays import ARRAY_SUFFIXES
 
     check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
     if preview is not None:

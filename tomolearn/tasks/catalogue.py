@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.errors import TomolearnTypeError
@@ -10,7 +12,10 @@ from tomolearn._core.tables import Table
 if TYPE_CHECKING:
     from tomolearn.tasks.task import Task
 
-__all__ = ["TASKS", "get_task"]
+__all__ = ["TASKS", "TASK_FILE", "get_task"]
+
+TASK_FILE = "task.json"
+"""What a training leaves of a task that was made of a folder of images."""
 
 
 def _task(where: str, value: Any) -> Task:
@@ -45,14 +50,14 @@ TASKS: Table[Task] = Table(
 """Tasks by name; other packages add to it by the entry point ``tomolearn.tasks``."""
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str | os.PathLike[str]) -> Task:
     """Return a task by its name, or a user's own by where it stands.
 
     Parameters
     ----------
-    name : str
+    name : str or path-like
         In `TASKS`, or ``path/to/file.py:name`` or ``module:name`` of a `Task`, or of a function
-        without arguments that returns one.
+        without arguments that returns one; or the folder of a training on a folder of images.
 
     Raises
     ------
@@ -61,4 +66,10 @@ def get_task(name: str) -> Task:
     OSError, ImportError
         If there is no such file or module, or it cannot be imported.
     """
-    return TASKS.find(name)
+    if isinstance(name, (str, os.PathLike)) and name not in TASKS:
+        path = Path(name)
+        if path.name == TASK_FILE or (path / TASK_FILE).is_file():
+            from tomolearn.tasks.folder import read_task
+
+            return read_task(path)
+    return TASKS.find(os.fspath(name) if isinstance(name, os.PathLike) else name)

@@ -1,0 +1,108 @@
+"""Arrays in numpy and HDF5 files."""
+
+from __future__ import annotations
+
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomolearn._core.errors import TomolearnError
+
+__all__ = ["ARRAY_SUFFIXES", "opened_array"]
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
+
+# What numpy and h5py raised for files in which bytes were changed or cut off at random.
+_DAMAGE = (
+    *(ValueError, EOFError, OSError, RuntimeError, KeyError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+
+
+@contextmanager
+def opened_array(path: Path, name: str | None = None, *, option: str = "name") -> Iterator[Any]:
+    """Open the array of a file; what is indexed of it is read.
+
+    Parameters
+    ----------
+    path : Path
+        A file whose name ends in one of `ARRAY_SUFFIXES`.
+    name : str, optional
+        Which array of a ``.npz`` or HDF5 file. Default: the only one in it.
+    option : str
+        What the user has for `name`, for error messages.
+
+    Yields
+    ------
+    numpy.ndarray or h5py.Dataset
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is damaged or of an unknown kind, or the array is not in it.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_SUFFIXES:
+        raise TomolearnError(f"{path}: expected a name that ends in {', '.join(ARRAY_SUFFIXES)}")
+    if name is not None and suffix == ".npy":
+        raise TomolearnError(f"{option}: expected none for a .npy file, got {name!r}")
+    # Python's own error names the file; those of numpy and h5py do not always.
+    with path.open("rb"):
+        pass
+    with (_hdf5 if suffix in (".h5", ".hdf5") else _numpy)(path, name, option) as array:
+        yield array
+
+
+@contextmanager
+def _numpy(path: Path, name: str | None, option: str) -> Iterator[Any]:
+    mode: Any = "r" if path.suffix.lower() == ".npy" else None
+    try:
+        loaded = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except _DAMAGE as error:
+        raise TomolearnError(f"{path}: expected a complete numpy file, got {error}") from error
+    if isinstance(loaded, np.ndarray):
+        yield loaded
+        return
+    with loaded:
+        key = _choose(path, name, loaded.files, option)
+        try:
+            array = np.asarray(loaded[key])
+        except _DAMAGE as error:
+            raise TomolearnError(f"{path}: expected a complete array {key}, got {error}") from error
+    yield array
+
+
+@contextmanager
+def _hdf5(path: Path, name: str | None, option: str) -> Iterator[Any]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found: list[str] = []
+            file.visititems(
+                lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None
+            )
+            yield file[_choose(path, name, found, option)]
+    except TomolearnError:
+        raise
+    except _DAMAGE as error:
+        raise TomolearnError(f"{path}: expected a complete HDF5 file, got {error}") from error
+
+
+def _choose(path: Path, name: str | None, found: list[str], option: str) -> str:
+    listed = ", ".join(found) or "no array"
+    if name is None:
+        if len(found) != 1:
+            raise TomolearnError(f"{path}: expected {option} with one of its arrays, got {listed}")
+        return found[0]
+    if name.strip("/") not in found:
+        raise TomolearnError(f"{path}: expected the array {name!r}, got a file with {listed}")
+    return name.strip("/")

@@ -1,0 +1,456 @@
+"""Images in the files of a folder: arrays, pictures and DICOM slices.
+
+Values are what the files have times a scale. Those of DICOM are attenuation in 1/mm, made of
+Hounsfield units.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomolearn._core.checks import check_choice, check_float
+from tomolearn._core.errors import TomolearnError
+from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array
+
+if TYPE_CHECKING:
+    from tomolearn.dicom import SliceInfo
+
+__all__ = ["SPLIT_BY", "FoundImages", "ImageFile", "ImageFolder", "find_images"]
+
+SPLIT_BY = ("patient", "folder", "file")
+"""What must not be torn apart by a split."""
+
+_TIFF = (".tif", ".tiff")
+_SUFFIXES = (*ARRAY_SUFFIXES, ".png", *_TIFF)
+# What PIL and tifffile raised for files in which bytes were changed or cut off at random.
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, EOFError, LookupError, SyntaxError, MemoryError),
+    *(struct.error, zlib.error),
+)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file with images of one shape.
+
+    Parameters
+    ----------
+    name : str
+        Its path within the folder, with ``/``.
+    shape : (int, int, int)
+        Number of images, rows, columns.
+    size : int
+        In bytes.
+    group : str
+        Patient, folder or file that stays together.
+    spacing : (float, float), optional
+        Distances in mm of rows and of columns, where the file says it.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    size: int
+    group: str
+    spacing: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """What `find_images` found.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it looked.
+    files : tuple of ImageFile
+        In the order of their names.
+    skipped : mapping of str to str
+        Why other files are left out, by name.
+    split_by : str
+        What the groups are, one of `SPLIT_BY`.
+    is_dicom : bool
+        Whether values are attenuation in 1/mm.
+    values : (float, float)
+        Smallest and largest value.
+    """
+
+    folder: Path
+    files: tuple[ImageFile, ...]
+    skipped: Mapping[str, str]
+    split_by: str
+    is_dicom: bool
+    values: tuple[float, float]
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return sum(file.shape[0] for file in self.files)
+
+    def __str__(self) -> str:
+        text = f"{self.n_images} images in {len(self.files)} files of {self.folder}"
+        if not self.skipped:
+            return text
+        named = [f"{name} ({reason})" for name, reason in list(self.skipped.items())[:_FEW]]
+        rest = len(self.skipped) - len(named)
+        more = f" and {rest} more" if rest else ""
+        return f"{text}; {len(self.skipped)} skipped: {', '.join(named)}{more}"
+
+
+_FEW = 5
+
+
+def find_images(
+    folder: Path, *, scale: float | None = None, split_by: str | None = None
+) -> FoundImages:
+    """Read all images of a folder, and of those in it, once, to know what there is.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``.npy``, ``.npz``, HDF5, PNG or TIFF files of images (rows, columns) or (n, rows,
+        columns), or with CT series as DICOM files.
+    scale : float, optional
+        What stored values, or attenuation in 1/mm, are multiplied by. Default: one, if they are
+        no integers.
+    split_by : {"patient", "folder", "file"}, optional
+        What the images of one file share. Default: the patient for DICOM, or else the file.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder.
+    ValueError
+        If it has no images or those of several kinds, or if they are integers and there is no
+        scale.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    if scale is not None:
+        check_float("image_scale", scale, positive=True)
+    if split_by is not None:
+        check_choice("split_by", split_by, SPLIT_BY)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    kinds = Counter(_kind(path) for path in paths if path.suffix.lower() in _SUFFIXES)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        raise TomolearnError(f"{folder}: expected images of one kind, got {counts}")
+    found = (
+        _find_arrays(folder, paths, scale, split_by)
+        if kinds
+        else _find_dicom(folder, scale, split_by)
+    )
+    if not found.files:
+        raise TomolearnError(
+            f"{folder}: expected images as {', '.join(_SUFFIXES)} or DICOM files, got {found}"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Images of some files in a folder, numbered in a random order.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    files : sequence of ImageFile
+        Which of its files, as they were found.
+    scale : float, optional
+        As for `find_images`.
+    resize : bool
+        Whether images of another shape than asked for are interpolated linearly, after a Gaussian
+        blur where pixels grow; otherwise they are an error.
+    order : int
+        Seed of the order.
+
+    Raises
+    ------
+    OSError
+        If a file is not there.
+    ValueError
+        If a file is not of the size that it had when it was found.
+    """
+
+    folder: Path
+    files: tuple[ImageFile, ...]
+    scale: float | None = None
+    resize: bool = False
+    order: int = 0
+    _places: list[tuple[int, int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for file in self.files:
+            path = self.folder / file.name
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: there is no such file any more")
+            if (size := path.stat().st_size) != file.size:
+                raise TomolearnError(
+                    f"{path}: expected {file.size} bytes, as when it was found, got {size}"
+                )
+        places = [(k, index) for k, file in enumerate(self.files) for index in range(file.shape[0])]
+        np.random.default_rng(self.order).shuffle(places)
+        object.__setattr__(self, "_places", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def image(
+        self, index: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return one image in this shape; `rng` is left alone.
+
+        Raises
+        ------
+        IndexError
+            If there is no image of this number.
+        ValueError
+            If `shape` is not that of the image and `resize` is not set.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
+        number, place = self._places[index]
+        path = self.folder / self.files[number].name
+        if path.suffix.lower() in _SUFFIXES:
+            with _opened(path) as stack:
+                image = _values(path, stack[place], self.scale)
+        else:
+            image = _attenuation(path, place, self.scale)
+        if image.shape == tuple(shape):
+            return image
+        if not self.resize:
+            raise TomolearnError(f"{path}: expected shape {tuple(shape)}, got {image.shape}")
+        from skimage.transform import resize
+
+        return resize(image, shape, order=1, anti_aliasing=True).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON."""
+        return {
+            "type": type(self).__name__,
+            "folder": str(self.folder.resolve()),
+            "files": [asdict(file) for file in self.files],
+            "scale": self.scale,
+            "resize": self.resize,
+            "order": self.order,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageFolder:
+        """Build what `to_dict` wrote down.
+
+        Raises
+        ------
+        OSError, ValueError
+            If a file has gone or changed since, or a field is unknown or missing.
+        """
+        fields = dict(values)
+        if (kind := fields.pop("type", None)) != cls.__name__:
+            raise TomolearnError(f"type: expected {cls.__name__}, got {kind!r}")
+        try:
+            files = tuple(map(_file, fields.pop("files")))
+            return cls(Path(fields.pop("folder")), files, **fields)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise TomolearnError(f"{cls.__name__}: expected what to_dict wrote, {error}") from error
+
+    def __str__(self) -> str:
+        return f"{len(self)} images in {len(self.files)} files of {self.folder}"
+
+
+def _file(values: Mapping[str, Any]) -> ImageFile:
+    fields = {
+        "shape": tuple(values["shape"]),
+        "spacing": values["spacing"] and tuple(values["spacing"]),
+    }
+    return ImageFile(**{**values, **fields})
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return {".tif": ".tiff", ".h5": ".hdf5"}.get(suffix, suffix)
+
+
+def _find_arrays(
+    folder: Path, paths: Sequence[Path], scale: float | None, split_by: str | None
+) -> FoundImages:
+    split_by = split_by or "file"
+    if split_by == "patient":
+        raise TomolearnError(
+            "split_by: expected folder or file, since only DICOM files name a patient"
+        )
+    files: list[ImageFile] = []
+    skipped: dict[str, str] = {}
+    values: list[float] = []
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() not in _SUFFIXES:
+            skipped[name] = "no image"
+            continue
+        try:
+            with _opened(path) as stack:
+                shape, found = _survey(
+                    _values(path, stack[k], scale) for k in range(stack.shape[0])
+                )
+        except _NeedsScale:
+            raise
+        except _DAMAGE as error:
+            skipped[name] = _reason(error, path)
+            continue
+        group = name if split_by == "file" else path.parent.relative_to(folder).as_posix()
+        files.append(ImageFile(name, shape, path.stat().st_size, group))
+        values += found
+    return FoundImages(folder, tuple(files), skipped, split_by, False, _ends(values))
+
+
+def _find_dicom(folder: Path, scale: float | None, split_by: str | None) -> FoundImages:
+    from tomolearn.dicom import find_series
+
+    split_by = split_by or "patient"
+    index = find_series(folder)
+    skipped = {
+        one.path.relative_to(folder).as_posix(): f"{one.reason}: {one.detail}"
+        for one in index.skipped
+    }
+    files: list[ImageFile] = []
+    values: list[float] = []
+    for series in index.series:
+        frames: dict[Path, list[SliceInfo]] = {}
+        for one in series.slices:
+            frames.setdefault(one.path, []).append(one)
+        for path, slices in frames.items():
+            name = path.relative_to(folder).as_posix()
+            try:
+                if {one.frame or 0 for one in slices} != set(range(len(slices))):
+                    raise TomolearnError("only some of its images are slices of the series")
+                shape, found = _survey(
+                    _attenuation(path, frame, scale) for frame in range(len(slices))
+                )
+            except (OSError, TomolearnError) as error:
+                skipped[name] = _reason(error, path)
+                continue
+            groups = {
+                "patient": series.patient_id or series.study_uid or series.uid,
+                "folder": path.parent.relative_to(folder).as_posix(),
+                "file": name,
+            }
+            files.append(
+                ImageFile(name, shape, path.stat().st_size, groups[split_by], slices[0].spacing)
+            )
+            values += found
+    files.sort(key=lambda file: file.name)
+    return FoundImages(folder, tuple(files), skipped, split_by, True, _ends(values))
+
+
+def _survey(
+    images: Iterable[NDArray[np.float32]],
+) -> tuple[tuple[int, int, int], tuple[float, float]]:
+    """Return number and shape of images, and their smallest and largest value."""
+    facts = [(image.shape, float(image.min()), float(image.max())) for image in images]
+    shapes = sorted({shape for shape, _, _ in facts})
+    if len(shapes) != 1:
+        raise TomolearnError(f"expected images of one shape, got {shapes or 'no image'}")
+    rows, columns = shapes[0]
+    return (len(facts), rows, columns), (min(f[1] for f in facts), max(f[2] for f in facts))
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    return (min(values), max(values)) if values else (0.0, 0.0)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ") or type(error).__name__
+
+
+def _attenuation(path: Path, frame: int, scale: float | None) -> NDArray[np.float32]:
+    from tomolearn.dicom import hounsfield_to_attenuation, read_slice
+
+    image = hounsfield_to_attenuation(read_slice(path, frame=frame).hounsfield)
+    return (image * (1.0 if scale is None else scale)).astype(np.float32)
+
+
+class _NeedsScale(TomolearnError):
+    """Integers whose meaning nobody has said."""
+
+
+def _values(path: Path, stored: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
+    """Return an image in float32.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or has values that are not finite.
+    """
+    if stored.ndim != 2 or stored.size == 0 or stored.dtype.kind not in "fiu":
+        raise TomolearnError(
+            f"{path}: expected grey values (rows, columns), got {stored.dtype} {stored.shape}"
+        )
+    if scale is None and stored.dtype.kind != "f":
+        largest = np.iinfo(stored.dtype).max
+        raise _NeedsScale(
+            f"image_scale: expected a number that the {stored.dtype} values of {path} are "
+            f"multiplied by, for example {1 / largest:.4g} to have {largest} as 1, got none"
+        )
+    with np.errstate(over="ignore"):
+        image = (stored.astype(np.float64) * (1.0 if scale is None else scale)).astype(np.float32)
+    if not np.isfinite(image).all():
+        raise TomolearnError(f"{path}: expected finite values, got others")
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file as something with the images along its first axis."""
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        from imageio.v3 import imread
+
+        yield imread(path, plugin="pillow")[None]
+    elif suffix in _TIFF:
+        from tifffile import TiffFile
+
+        with _complaints("tifffile") as complaints, TiffFile(path) as file:
+            pages = _Pages(file.pages, len(file.pages))
+            if complaints:
+                raise TomolearnError(f"{path}: {complaints[0]}")
+            yield pages
+    else:
+        with opened_array(path) as array:
+            yield array if array.ndim == 3 else np.asarray(array[()])[None]
+
+
+@contextmanager
+def _complaints(logger: str) -> Iterator[list[str]]:
+    """Collect what a library logs as an error instead of raising one.
+
+    tifffile does so with files that are cut off between two pages.
+    """
+    found: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield found
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+
+
+class _Pages:
+    """Pages of a TIFF file, read one by one."""
+
+    def __init__(self, pages: Any, n: int) -> None:
+        self._pages, self.shape = pages, (n,)
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        page: NDArray[Any] = self._pages[index].asarray()
+        return page
