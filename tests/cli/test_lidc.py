@@ -15,7 +15,7 @@ from data_sim.lidc import write_lidc
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.lidc import lidc
 from tomolearn.data import LIDCSlices, LoDoPaBPairs, lodopab
-from tomolearn.data.lidc import PatientSplit, build_index
+from tomolearn.data.lidc import PatientSplits, build_index
 
 app = typer.Typer(cls=CleanErrors)
 app.add_typer(lidc, name="lidc")
@@ -43,10 +43,10 @@ def test_index(tree, tmp_path):
     result = run("index", tree, "--out", out, "--seed", 2, "--fractions", 0.5, 0.25, 0.25)
     assert result.exit_code == 0, result.output
     fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
-    expected = build_index(tree, split=PatientSplit(2, fractions))
+    expected = build_index(tree, splits=PatientSplits(2, fractions))
     assert json.loads(out.read_text()) == json.loads(json.dumps(expected.to_dict()))
-    for part, *numbers in rows(result.stdout):
-        found = [record for record in expected.records if record.part == part]
+    for split, *numbers in rows(result.stdout):
+        found = [record for record in expected.records if record.split == split]
         nodules = sum(record.n_nodules for record in found)
         assert list(map(int, numbers)) == [len(found)] * 2 + [SLICES * len(found)] + [
             len(found),
@@ -66,7 +66,7 @@ def test_slices(tree, tmp_path):
     result = run("slices", tree, out, *options, "--patients", lists)
     assert result.exit_code == 0, result.output
     assert rows(result.stdout) == [["train", "1", "3"], ["test", "1", "3"]]
-    assert f"wrote {out}: 6 slices, {PATIENTS - 2} patients in no part" in result.stdout
+    assert f"wrote {out}: 6 slices, {PATIENTS - 2} patients in no split" in result.stdout
     assert LIDCSlices(out, "train").slice_shape == (96, 96)
     with h5py.File(out) as file:
         assert (file["spacing"][()] == 4).all()
@@ -88,18 +88,18 @@ def test_left_out_series_are_listed(tree, tmp_path):
 
 def test_lodopab(tree, tmp_path, monkeypatch):
     small = lodopab.Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
-    monkeypatch.setattr(lodopab.making, "Recipe", lambda: small)
+    monkeypatch.setattr(lodopab.generation, "Recipe", lambda: small)
     out = tmp_path / "made"
     files = []
-    for part, patients in (("train", (1, 2)), ("validation", (3,)), ("test", (4, 5))):
-        files.append(tmp_path / f"{part}.txt")
+    for split, patients in (("train", (1, 2)), ("validation", (3,)), ("test", (4, 5))):
+        files.append(tmp_path / f"{split}.txt")
         files[-1].write_text("".join(f"LIDC-IDRI-{k:04d}\n" for k in patients))
     given = [value for file in files for value in ("--patients", file)]
     result = run("lodopab", tree, out, *given, "--every", 2, "--per-patient", 2)
     assert result.exit_code == 0, result.output
     table = [["train", "2", "4"], ["validation", "1", "2"], ["test", "2", "4"]]
     assert rows(result.stdout) == table
-    assert [len(LoDoPaBPairs(out, part)) for part in ("train", "validation", "test")] == [4, 2, 4]
+    assert [len(LoDoPaBPairs(out, split)) for split in ("train", "validation", "test")] == [4, 2, 4]
     again = run("lodopab", tree, out, *given, "--every", 2, "--per-patient", 2)
     assert again.stdout == result.stdout
     uids = [record.series_uid for record in build_index(tree).records if record.patient[-1] in "13"]
@@ -156,7 +156,7 @@ def test_download(tmp_path, monkeypatch):
         (("index", "{tree}", "--out", "i.txt"), "expected a name that ends in .json"),
         (("slices", "{tree}", "a.npz"), "expected a name that ends in .h5, .hdf5"),
         (("slices", "{tree}", "no/a.h5"), "the folder no does not exist"),
-        (("slices", "{tree}", "a.h5", "--level", "2"), "level: expected a number in (0, 1]"),
+        (("slices", "{tree}", "a.h5", "--consensus-level", "2"), "consensus-level: expected a nu"),
         (("slices", "{tree}", "a.h5", "--spacing", "0"), "spacing: expected a positive number"),
         (("slices", "{tree}", "a.h5", "--fractions", "0.9", "0.9", "0"), "fractions: expected a s"),
         (("slices", "{tree}", "a.h5", "--patients", "none.json"), "none.json"),

@@ -16,7 +16,7 @@ from data_sim.lidc import lidc_patient, read, write_lidc
 from tomolearn import Grid, ParallelBeam
 from tomolearn.data import LIDCSlices, SimulatedPairs
 from tomolearn.data.lidc import (
-    PatientSplit,
+    PatientSplits,
     Preparation,
     SliceSelection,
     cache,
@@ -25,7 +25,7 @@ from tomolearn.data.lidc import (
 from tomolearn.dicom import find_series, read_slice
 from tomolearn.simulation import Acquisition, Refinement
 
-SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
+SPLIT = PatientSplits(seed=2, fractions={"train": 0.6, "test": 0.4})
 SMALL = Preparation(128)
 
 
@@ -40,7 +40,7 @@ def tree(tmp_path_factory):
 def made(tree, tmp_path_factory):
     path = tmp_path_factory.mktemp("cache") / "all.h5"
     selection = SliceSelection(nodules=True)
-    report = write_slices(tree, path, preparation=SMALL, selection=selection, split=SPLIT)
+    report = write_slices(tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
     return path, report
 
 
@@ -56,12 +56,12 @@ def columns(path, *names):
 
 def test_every_slice_is_there_once(tree, made):
     path, report = made
-    uids, patients, parts, z = columns(path, "sop_instance_uid", "patient", "part", "z")
+    uids, patients, splits, z = columns(path, "sop_instance_uid", "patient", "part", "z")
     assert len(set(uids)) == len(uids) == PATIENTS * SLICES
     assert sum(report.n_slices.values()) == len(uids)
-    for patient, part in zip(patients, parts, strict=True):
-        assert part == SPLIT.part(patient)
-    assert report.n_slices == dict(Counter(parts))
+    for patient, split in zip(patients, splits, strict=True):
+        assert split == SPLIT.split_of(patient)
+    assert report.n_slices == dict(Counter(splits))
     assert report.left_out == ()
     for patient in set(patients):
         assert (np.diff(z[patients == patient]) > 0).all()
@@ -119,7 +119,7 @@ def test_masks_are_what_half_of_the_readers_marked(made):
     ],
 )
 def test_selection(tree, made, tmp_path, selection, number):
-    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, split=SPLIT)
+    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     (z,) = columns(tmp_path / "s.h5", "z")
     everything, patients = columns(made[0], "z", "patient")
     assert len(z) == number
@@ -130,7 +130,7 @@ def test_selection(tree, made, tmp_path, selection, number):
 
 def test_slices_with_nodules_only(tree, made, tmp_path):
     selection = SliceSelection(nodules=True, nodules_only=True)
-    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, split=SPLIT)
+    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     (uids,) = columns(tmp_path / "s.h5", "sop_instance_uid")
     every, masks = columns(made[0], "sop_instance_uid", "nodules")
     assert list(uids) == list(every[masks.any((1, 2))])
@@ -143,7 +143,7 @@ def test_prepared_slices(tree, tmp_path):
         tmp_path / "s.h5",
         preparation=Preparation(130, 4.0, body_only=True),
         selection=SliceSelection(nodules=True),
-        split=SPLIT,
+        splits=SPLIT,
     )
     values, masks, spacing = columns(tmp_path / "s.h5", "hounsfield", "nodules", "spacing")
     assert values.shape == masks.shape == (PATIENTS * SLICES, 130, 130)
@@ -153,7 +153,7 @@ def test_prepared_slices(tree, tmp_path):
 
 def test_two_runs_give_the_same_bytes(tree, made, tmp_path):
     selection = SliceSelection(nodules=True)
-    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT)
+    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     assert (tmp_path / "a.h5").read_bytes() == made[0].read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
@@ -165,7 +165,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize("after", [1, 3, PATIENTS])
 def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
     path = tmp_path / "a.h5"
-    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "split": SPLIT}
+    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "splits": SPLIT}
 
     def stop(done, total):
         if done == after:
@@ -196,7 +196,7 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
             raise Stopped
 
     with pytest.raises(Stopped):
-        write_slices(tree, path, preparation=Preparation(64), split=SPLIT, progress=stop)
+        write_slices(tree, path, preparation=Preparation(64), splits=SPLIT, progress=stop)
     # of another tree with the same names
     with pytest.raises(Stopped):
         write_slices(
@@ -204,7 +204,7 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
             path,
             preparation=SMALL,
             selection=SliceSelection(nodules=True),
-            split=PatientSplit(seed=2, fractions=SPLIT.fractions),
+            splits=PatientSplits(seed=2, fractions=SPLIT.fractions),
             progress=stop,
         )
     before = {one.name: one.read_bytes() for one in (tmp_path / ".a.h5.parts").glob("*.h5")}
@@ -214,7 +214,7 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
             path,
             preparation=SMALL,
             selection=SliceSelection(nodules=True),
-            split=SPLIT,
+            splits=SPLIT,
             progress=stop,
         )
     for one in (tmp_path / ".a.h5.parts").glob("*.h5"):
@@ -222,7 +222,7 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
     first = sorted((tmp_path / ".a.h5.parts").glob("*.h5"))[0]
     first.write_bytes(first.read_bytes()[:500])
     selection = SliceSelection(nodules=True)
-    write_slices(tree, path, preparation=SMALL, selection=selection, split=SPLIT)
+    write_slices(tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
     assert path.read_bytes() == made[0].read_bytes()
 
 
@@ -241,7 +241,7 @@ def damaged_tree(tree, tmp_path):
 
 def test_bad_series_costs_only_itself(tree, made, tmp_path):
     root, uid = damaged_tree(tree, tmp_path)
-    report = write_slices(root, tmp_path / "a.h5", preparation=SMALL, split=SPLIT)
+    report = write_slices(root, tmp_path / "a.h5", preparation=SMALL, splits=SPLIT)
     (line,) = report.left_out
     assert line.startswith(f"series {uid}: ")
     assert "RescaleSlope" in line
@@ -259,7 +259,7 @@ def test_series_without_annotations_are_left_out_if_masks_are_wanted(tree, tmp_p
     xml.write_text("<")
     selection = SliceSelection(nodules=True)
     report = write_slices(
-        root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT
+        root, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT
     )
     assert any(series.uid in line for line in report.left_out)
     assert any(str(xml) in line for line in report.left_out)
@@ -267,18 +267,21 @@ def test_series_without_annotations_are_left_out_if_masks_are_wanted(tree, tmp_p
 
 
 def test_patients_in_no_part(tree, tmp_path):
-    split = PatientSplit(lists={"test": {"LIDC-IDRI-0003"}})
-    report = write_slices(tree, tmp_path / "a.h5", preparation=SMALL, split=split)
+    splits = PatientSplits(lists={"test": {"LIDC-IDRI-0003"}})
+    report = write_slices(tree, tmp_path / "a.h5", preparation=SMALL, splits=splits)
     assert report.n_slices == {"test": SLICES}
     assert report.n_patients == {"test": 1}
-    assert report.n_without_part == PATIENTS - 1
+    assert report.n_without_split == PATIENTS - 1
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": PatientSplit(lists={"train": {"LIDC-IDRI-0099"}})}, "got 1 that are not"),
-        ({"split": PatientSplit(fractions={"train": 1e-12})}, "expected slices to write, got none"),
+        ({"splits": PatientSplits(lists={"train": {"LIDC-IDRI-0099"}})}, "got 1 that are not"),
+        (
+            {"splits": PatientSplits(fractions={"train": 1e-12})},
+            "expected slices to write, got none",
+        ),
     ],
 )
 def test_nothing_to_write(tree, tmp_path, options, words):
@@ -293,7 +296,7 @@ def test_nothing_to_write(tree, tmp_path, options, words):
         ({"every": 0}, "every: expected an integer >= 1"),
         ({"per_patient": 0}, "per_patient: expected"),
         ({"min_readers": 0}, "min_readers: expected"),
-        ({"level": 1.1}, r"level: expected a number in \(0, 1\]"),
+        ({"consensus_level": 1.1}, r"consensus_level: expected a number in \(0, 1\]"),
     ],
 )
 def test_selections_that_are_none(options, words):
@@ -310,8 +313,8 @@ def rng():
 
 def test_images_are_scaled_as_published(made):
     slices = LIDCSlices(made[0], "train")
-    values, uids, parts = columns(made[0], "hounsfield", "sop_instance_uid", "part")
-    assert len(slices) == (parts == "train").sum()
+    values, uids, splits = columns(made[0], "hounsfield", "sop_instance_uid", "part")
+    assert len(slices) == (splits == "train").sum()
     seen = []
     for k in range(len(slices)):
         image = slices.image(k, SHAPE, rng())
@@ -329,7 +332,7 @@ def test_images_are_scaled_as_published(made):
         (place,) = [p for p in range(len(values)) if np.array_equal(values[p], hounsfield)]
         seen.append(uids[place])
         np.testing.assert_array_equal(slices.nodules(k), columns(made[0], "nodules")[0][place] > 0)
-    assert set(seen) == set(uids[parts == "train"])
+    assert set(seen) == set(uids[splits == "train"])
 
 
 def test_first_images_are_of_several_patients(made):
@@ -382,7 +385,7 @@ def test_cache_errors(made, tmp_path):
     h5py.File(tmp_path / "other.h5", "w").close()
     with pytest.raises(ValueError, match="expected a cache that `tomolearn lidc slices` wrote"):
         LIDCSlices(tmp_path / "other.h5", "train")
-    with pytest.raises(ValueError, match="of the part validation, got parts test, train"):
+    with pytest.raises(ValueError, match="of the split validation, got splits test, train"):
         LIDCSlices(made[0], "validation")
     slices = LIDCSlices(made[0], "test")
     with pytest.raises(ValueError, match=r"expected slices of shape \(64, 64\), got \(128, 128\)"):
@@ -394,7 +397,7 @@ def test_cache_errors(made, tmp_path):
 
 
 def test_cache_without_masks(tree, tmp_path):
-    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, split=SPLIT)
+    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, splits=SPLIT)
     with pytest.raises(ValueError, match="expected nodules in it, got a cache made without"):
         LIDCSlices(tmp_path / "a.h5", "train").nodules(0)
-    assert json.loads(json.dumps(LIDCSlices(tmp_path / "a.h5", "train").to_dict()))["part"]
+    assert json.loads(json.dumps(LIDCSlices(tmp_path / "a.h5", "train").to_dict()))["split"]

@@ -9,15 +9,15 @@ from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import write_lidc
 from tomolearn.data.lidc import (
-    PatientSplit,
+    PatientSplits,
     Preparation,
     SliceSelection,
     cache,
-    storage,
+    cache_file,
     write_slices,
 )
 
-SPLIT = PatientSplit(seed=2, fractions={"train": 0.6, "test": 0.4})
+SPLIT = PatientSplits(seed=2, fractions={"train": 0.6, "test": 0.4})
 SMALL = Preparation(128)
 
 
@@ -37,7 +37,7 @@ def first_xml(root):
 
 
 def test_files_that_came_since_are_seen(tree, tmp_path):
-    """A part that was written before its patient's folder was complete is made again."""
+    """A split that was written before its patient's folder was complete is made again."""
     root = shutil.copytree(tree, tmp_path / "tree")
     patient = sorted(root.iterdir())[0]
     (series,) = {path.parent for path in patient.rglob("*.xml")}
@@ -49,7 +49,7 @@ def test_files_that_came_since_are_seen(tree, tmp_path):
         if done == 2:
             raise Stopped
 
-    options = {"preparation": SMALL, "split": SPLIT}
+    options = {"preparation": SMALL, "splits": SPLIT}
     with pytest.raises(Stopped):
         write_slices(root, tmp_path / "a.h5", progress=stop, **options)
     for path in late:
@@ -65,7 +65,7 @@ def test_annotations_that_come_later_are_seen(tree, tmp_path):
     taken = {path: path.read_bytes() for path in root.rglob("*.xml")}
     for path in taken:
         path.unlink()
-    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "split": SPLIT}
+    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "splits": SPLIT}
     with pytest.raises(
         ValueError, match=r"none that are wanted.* expected annotations that can be"
     ):
@@ -82,7 +82,7 @@ def test_annotations_apart_that_changed_are_seen(tree, tmp_path):
     for number, path in enumerate(sorted(root.rglob("*.xml"))):
         path.rename(xml / f"{number}.xml")
     nodules = SliceSelection(nodules=True)
-    options = {"preparation": SMALL, "selection": nodules, "split": SPLIT, "xml": xml}
+    options = {"preparation": SMALL, "selection": nodules, "splits": SPLIT, "xml": xml}
 
     def stop(done, total):
         if done == total:
@@ -106,7 +106,7 @@ def test_annotations_apart_that_cannot_be_read_are_told(tree, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:500])
     selection = SliceSelection(nodules=True)
     report = write_slices(
-        root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT, xml=xml
+        root, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT, xml=xml
     )
     assert f"{damaged}: expected XML" in report.left_out[0]
     assert "expected annotations that can be read" in report.left_out[1]
@@ -121,7 +121,7 @@ def test_a_slice_of_another_size_costs_its_series(tree, tmp_path):
     dataset.save_as(odd)
     for selection in (SliceSelection(nodules_only=True), SliceSelection(nodules=True)):
         report = write_slices(
-            root, tmp_path / "a.h5", preparation=SMALL, selection=selection, split=SPLIT
+            root, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT
         )
         (line,) = report.left_out
         assert "expected slices of one size for masks, got 128 x 128 and also 16 x 16" in line
@@ -142,7 +142,7 @@ def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch
         tmp_path / "a.h5",
         preparation=SMALL,
         selection=SliceSelection(nodules_only=True),
-        split=SPLIT,
+        splits=SPLIT,
     )
     (line,) = report.left_out
     assert "shape: expected at least" in line
@@ -152,20 +152,24 @@ def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch
 def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):
     def voxels(**options):
         selection = SliceSelection(nodules=True, **options)
-        write_slices(tree, tmp_path / "a.h5", selection=selection, split=SPLIT)
+        write_slices(tree, tmp_path / "a.h5", selection=selection, splits=SPLIT)
         with h5py.File(tmp_path / "a.h5") as file:
             return int(file["nodules"][()].sum())
 
-    some, all_of_them, four = voxels(level=0.01), voxels(level=1.0), voxels(min_readers=4)
+    some, all_of_them, four = (
+        voxels(consensus_level=0.01),
+        voxels(consensus_level=1.0),
+        voxels(min_readers=4),
+    )
     assert some > voxels() > all_of_them > 0
     assert 0 < four < voxels()
 
 
 def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
     """Parts go as they are copied; stopped in between, the result is the same."""
-    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "split": SPLIT}
+    options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "splits": SPLIT}
     write_slices(tree, tmp_path / "whole.h5", **options)
-    copy, left = storage._copy, []
+    copy, left = cache_file._copy, []
 
     def stop(*arguments):
         left.append(len(list((tmp_path / ".a.h5.parts").glob("*.h5"))))
@@ -173,7 +177,7 @@ def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
             raise Stopped
         copy(*arguments)
 
-    monkeypatch.setattr(storage, "_copy", stop)
+    monkeypatch.setattr(cache_file, "_copy", stop)
     with pytest.raises(Stopped):
         write_slices(tree, tmp_path / "a.h5", **options)
     monkeypatch.undo()
@@ -184,7 +188,7 @@ def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
 
 
 def test_two_runs_at_once(tree, tmp_path):
-    options = {"preparation": SMALL, "split": SPLIT}
+    options = {"preparation": SMALL, "splits": SPLIT}
 
     def other(done, total):
         with pytest.raises(BlockingIOError, match="another run is at work in this folder"):

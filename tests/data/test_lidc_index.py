@@ -8,7 +8,7 @@ import pytest
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 
 from data_sim.lidc import lidc_patient, read, write_lidc
-from tomolearn.data.lidc import PatientSplit, build_index
+from tomolearn.data.lidc import PatientSplits, build_index
 from tomolearn.data.lidc.folders import AnnotationFiles, find_patients, state
 
 
@@ -45,7 +45,7 @@ def check(index, truth):
         assert [record.n_nodules, record.n_small, record.n_other] == numbers
         assert record.spacing[0] == pytest.approx(interval, abs=2e-3)
         assert (record.n_slices, record.shape) == (SLICES, SHAPE)
-        assert record.part == index.split.part(record.patient)
+        assert record.split == index.splits.split_of(record.patient)
         assert (index.root / record.folder).is_dir()
         assert record.folder.split("/")[-3] == record.patient
 
@@ -101,7 +101,7 @@ def test_second_series_of_a_patient(two, tree):
     index = build_index(two)
     assert [record.patient[-1] for record in index.records] == ["1", "2", "2"]
     assert len({record.series_uid for record in index.records}) == 3
-    assert len({record.part for record in index.records[1:]}) == 1
+    assert len({record.split for record in index.records[1:]}) == 1
 
 
 def test_damaged_annotations_are_told(two):
@@ -170,10 +170,10 @@ def test_missing_slice_is_a_finding(two):
 
 
 def test_file_is_complete_json(two, tmp_path):
-    index = build_index(two, split=PatientSplit(seed=5))
+    index = build_index(two, splits=PatientSplits(seed=5))
     index.write(tmp_path / "index.json")
     found = json.loads((tmp_path / "index.json").read_text())
-    assert found["split"] == {"seed": 5, "fractions": dict(index.split.fractions)}
+    assert found["split"] == {"seed": 5, "fractions": dict(index.splits.fractions)}
     assert [one["series_uid"] for one in found["series"]] == [r.series_uid for r in index.records]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "set"]
 
@@ -198,4 +198,4 @@ def test_errors(tmp_path, two):
     with pytest.raises(NotADirectoryError, match="no: expected a folder of XML files"):
         build_index(two, xml=tmp_path / "no")
     with pytest.raises(ValueError, match="got 1 that are not: LIDC-IDRI-0009"):
-        build_index(two, split=PatientSplit(lists={"train": {"LIDC-IDRI-0009"}}))
+        build_index(two, splits=PatientSplits(lists={"train": {"LIDC-IDRI-0009"}}))

@@ -114,7 +114,7 @@ def test_consensus_counts_readers(level, needed):
     marks = [mark(reader, 20, 20, radius) for reader, radius in enumerate(radii)]
     # a second mark of the last reader is no further vote
     marks.append(mark(3, 20, 20, 9))
-    found = consensus(marks, STACK, level=level)
+    found = consensus(marks, STACK, consensus_level=level)
     assert found.n_readers == 4
     expected = ring(20, 20, sorted(radii, reverse=True)[needed - 1])[0]
     for k in range(8):
@@ -207,7 +207,7 @@ def test_no_marks():
 @pytest.mark.parametrize(("level", "words"), [(0, "level: expected a pos"), (1.5, r"in \(0, 1\]")])
 def test_levels_that_are_none(level, words):
     with pytest.raises(ValueError, match=words):
-        consensus([mark(0, 20, 20, 4)], STACK, level=level)
+        consensus([mark(0, 20, 20, 4)], STACK, consensus_level=level)
 
 
 def test_outline_beyond_the_image():

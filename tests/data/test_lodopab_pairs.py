@@ -34,11 +34,11 @@ def sample(k):
     return observation, image
 
 
-def make(folder, part="train", n=10):
+def make(folder, split="train", n=10):
     for number, first in enumerate(range(0, n, PER_FILE)):
         found = [sample(k) for k in range(first, min(first + PER_FILE, n))]
-        write(folder / f"observation_{part}_{number:03d}.hdf5", [y for y, _ in found])
-        write(folder / f"ground_truth_{part}_{number:03d}.hdf5", [x for _, x in found])
+        write(folder / f"observation_{split}_{number:03d}.hdf5", [y for y, _ in found])
+        write(folder / f"ground_truth_{split}_{number:03d}.hdf5", [x for _, x in found])
     return folder
 
 
@@ -167,7 +167,7 @@ def test_errors(tmp_path):
         LoDoPaBPairs(make(tmp_path), "test")
     with pytest.raises(NotADirectoryError, match="expected a folder with the files, got a file"):
         LoDoPaBPairs(tmp_path / "observation_train_000.hdf5", "train")
-    with pytest.raises(ValueError, match="part: expected one of train, validation, test"):
+    with pytest.raises(ValueError, match="split: expected one of train, validation, test"):
         LoDoPaBPairs(tmp_path, "challenge")
     with pytest.raises(ValueError, match="n_angles: expected one that divides 20, got 3"):
         LoDoPaBPairs(tmp_path, "train", n_angles=3)
@@ -178,7 +178,7 @@ def test_errors(tmp_path):
 
 
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
-    """The published training part has 560; many systems allow a process 256."""
+    """The published training split has 560; many systems allow a process 256."""
     monkeypatch.setattr(module, "_MOST_OPEN", 4)
     pairs = LoDoPaBPairs(make(tmp_path, n=40), "train")
 

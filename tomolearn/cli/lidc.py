@@ -17,7 +17,7 @@ from tomolearn.cli.output import check_target
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tomolearn.data.lidc import LIDCIndex, PatientSplit
+    from tomolearn.data.lidc import LIDCIndex, PatientSplits
 
 __all__ = ["lidc"]
 
@@ -38,7 +38,7 @@ Patients = Annotated[
     list[Path] | None,
     typer.Option(
         "--patients",
-        help="Lists of patients: one file per part, with train, validation or test in its name, "
+        help="Lists of patients: one file per split, with train, validation or test in its name, "
         "or one JSON file for all. May be given again. Default: at random.",
     ),
 ]
@@ -46,7 +46,7 @@ Fractions = Annotated[
     tuple[float, float, float],
     typer.Option(help="Sizes of train, validation and test, if at random."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the split, and of what is random else.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the splits, and of what is random else.")]
 Every = Annotated[int, typer.Option(min=1, help="Every so many-th slice of each series.")]
 PerPatient = Annotated[
     int | None, typer.Option(min=1, help="At most so many slices of a patient, evenly spread.")
@@ -66,16 +66,16 @@ def index(
     seed: Seed = 0,
     force: Force = False,
 ) -> None:
-    """Write what each CT series is: slices, spacing, scanner, findings, nodules, part of the split.
+    """Write what each CT series is: slices, spacing, scanner, findings, nodules, split.
 
     Reads headers and annotations only. Radiographs and other files are counted.
     """
     check_target(out, force=force, suffixes=(".json",))
     from tomolearn.data.lidc import build_index
 
-    split = _split(patients, fractions, seed)
+    splits = _splits(patients, fractions, seed)
     with _progress("patients") as (told,):
-        found = build_index(root, xml=xml, split=split, progress=told)
+        found = build_index(root, xml=xml, splits=splits, progress=told)
     found.write(out)
     _print_index(found)
     typer.echo(f"wrote {out}: {len(found.records)} series of {len(found.patients)} patients")
@@ -101,8 +101,8 @@ def slices(
     nodules_only: Annotated[
         bool, typer.Option("--nodules-only", help="Only slices that show a nodule.")
     ] = False,
-    level: Annotated[
-        float, typer.Option(help="Part of a nodule's readers who must agree on a voxel.")
+    consensus_level: Annotated[
+        float, typer.Option(help="Share of a nodule's readers who must agree on a voxel.")
     ] = 0.5,
     min_readers: Annotated[
         int, typer.Option(min=1, help="Readers, of four, who must have marked a nodule.")
@@ -131,16 +131,16 @@ def slices(
             out,
             preparation=Preparation(shape, spacing, body_only),
             selection=SliceSelection(
-                every, per_patient, nodules, nodules_only, level, min_readers, like
+                every, per_patient, nodules, nodules_only, consensus_level, min_readers, like
             ),
-            split=_split(patients, fractions, seed),
+            splits=_splits(patients, fractions, seed),
             xml=xml,
             progress=told,
         )
     for line in report.left_out:
         typer.echo(f"left out: {line}", err=True)
-    _print_parts(report.n_slices, report.n_patients, "slices")
-    without = f", {report.n_without_part} patients in no part" if report.n_without_part else ""
+    _print_splits(report.n_slices, report.n_patients, "slices")
+    without = f", {report.n_without_split} patients in no split" if report.n_without_split else ""
     typer.echo(f"wrote {out}: {sum(report.n_slices.values())} slices{without}")
 
 
@@ -213,12 +213,12 @@ def lodopab(
     from tomolearn.data.lodopab import make_lodopab, read_series_list
 
     check_device("--device", device)
-    split = _split(patients, fractions, seed)
+    splits = _splits(patients, fractions, seed)
     with _progress("patients", "samples") as (selecting, told):
         made = make_lodopab(
             root,
             out,
-            split=split,
+            splits=splits,
             every=every,
             per_patient=per_patient,
             series=None if series is None else read_series_list(series),
@@ -229,19 +229,19 @@ def lodopab(
         )
     for reason, number in made.left_out.items():
         typer.echo(f"left out: {number} slices, {reason}", err=True)
-    sizes = {part: len(samples) for part, samples in made.samples.items()}
-    _print_parts(sizes, {part: len(made.patients(part)) for part in sizes}, "samples")
+    sizes = {split: len(samples) for split, samples in made.samples.items()}
+    _print_splits(sizes, {split: len(made.patients(split)) for split in sizes}, "samples")
     typer.echo(f"wrote {out}: {len(made)} samples")
 
 
-def _split(
+def _splits(
     files: list[Path] | None, fractions: tuple[float, float, float], seed: int
-) -> PatientSplit:
-    from tomolearn.data.lidc import PARTS, PatientSplit
+) -> PatientSplits:
+    from tomolearn.data.lidc import SPLITS, PatientSplits
 
     if files:
-        return PatientSplit.from_files(files)
-    return PatientSplit(seed, dict(zip(PARTS, fractions, strict=True)))
+        return PatientSplits.from_files(files)
+    return PatientSplits(seed, dict(zip(SPLITS, fractions, strict=True)))
 
 
 def _listed(text: str) -> list[str]:
@@ -269,14 +269,14 @@ def _print_index(found: LIDCIndex) -> None:
     from rich.table import Table
 
     table = Table(title=f"LIDC-IDRI in {found.root}")
-    for heading in ("part", "patients", "series", "slices", "with annotations", "nodules"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part in (*found.split.parts, None):
-        records = [record for record in found.records if record.part == part]
-        if not records and part is None:
+    for heading in ("split", "patients", "series", "slices", "with annotations", "nodules"):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for split in (*found.splits.names, None):
+        records = [record for record in found.records if record.split == split]
+        if not records and split is None:
             continue
         table.add_row(
-            part or "none",
+            split or "none",
             f"{len({record.patient for record in records}):,}",
             f"{len(records):,}",
             f"{sum(record.n_slices for record in records):,}",
@@ -294,14 +294,14 @@ def _print_index(found: LIDCIndex) -> None:
         typer.echo(f"annotations not read: {problem}", err=True)
 
 
-def _print_parts(sizes: Mapping[str, int], patients: Mapping[str, int], what: str) -> None:
+def _print_splits(sizes: Mapping[str, int], patients: Mapping[str, int], what: str) -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("part", "patients", what):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part, size in sizes.items():
-        table.add_row(part, f"{patients.get(part, 0):,}", f"{size:,}")
+    for heading in ("split", "patients", what):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for split, size in sizes.items():
+        table.add_row(split, f"{patients.get(split, 0):,}", f"{size:,}")
     _console().print(table)
 
 

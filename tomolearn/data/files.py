@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
-from tomolearn.data.phantoms import NumberedSource
+from tomolearn.data.phantoms import ImageDataset
 from tomolearn.data.simulated import Pair
 
 __all__ = ["DataFiles", "LoDoPaBFiles", "SliceCache"]
@@ -24,9 +24,7 @@ class DataFiles(Protocol):
     def hint(self) -> str:
         """What the path has to be, and how to get it."""
 
-    def open(
-        self, path: Path, split: str, shape: tuple[int, ...]
-    ) -> NumberedSource | Dataset[Pair]:
+    def open(self, path: Path, split: str, shape: tuple[int, ...]) -> ImageDataset | Dataset[Pair]:
         """Return the images, or the pairs, of a split.
 
         Parameters

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 
-__all__ = ["NumberedSource", "PhantomSource", "RandomEllipses", "RandomThorax", "SheppLogan"]
+__all__ = ["ImageDataset", "PhantomSource", "RandomEllipses", "RandomThorax", "SheppLogan"]
 
 _EXTENTS = ("edges", "centres")
 
@@ -27,7 +27,7 @@ class PhantomSource(Protocol):
 
 
 @runtime_checkable
-class NumberedSource(Protocol):
+class ImageDataset(Protocol):
     """Finitely many images, asked for by their numbers."""
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.data.phantoms import NumberedSource, PhantomSource
+from tomolearn.data.phantoms import ImageDataset, PhantomSource
 from tomolearn.geometry import Grid
 from tomolearn.simulation import Acquisition, independent_streams
 
@@ -29,7 +29,7 @@ class SimulatedPairs(Dataset[Pair]):
 
     Parameters
     ----------
-    source : PhantomSource or NumberedSource
+    source : PhantomSource or ImageDataset
         Draws the images, or has them: then pair `i` shows its image `i`.
     grid : Grid
         Grid of the images, in the plane or in space.
@@ -50,7 +50,7 @@ class SimulatedPairs(Dataset[Pair]):
 
     def __init__(
         self,
-        source: PhantomSource | NumberedSource,
+        source: PhantomSource | ImageDataset,
         grid: Grid,
         acquisition: Acquisition,
         *,
@@ -64,7 +64,7 @@ class SimulatedPairs(Dataset[Pair]):
         self.source, self.grid, self.acquisition = source, grid, acquisition
         self.seed = check_int("seed", seed, minimum=0)
         self.size = None if size is None else check_int("size", size, minimum=1)
-        if isinstance(source, NumberedSource):
+        if isinstance(source, ImageDataset):
             if self.size is not None and self.size > len(source):
                 raise TomolearnError(
                     f"size: expected at most the {len(source)} images of the source, got {size}"
@@ -95,7 +95,7 @@ class SimulatedPairs(Dataset[Pair]):
 
     def _draw(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         shape = self._drawing_grid.shape
-        if isinstance(self.source, NumberedSource):
+        if isinstance(self.source, ImageDataset):
             return self.source.image(int(index), shape, rng)
         return self.source(shape, rng)
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Subset
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.files import DataFiles
-from tomolearn.data.phantoms import NumberedSource, PhantomSource
+from tomolearn.data.phantoms import ImageDataset, PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
 from tomolearn.data.stored import StoredPairs, is_pairs_file
 from tomolearn.geometry import Grid, Scan
@@ -33,7 +33,7 @@ class Split:
 
     Parameters
     ----------
-    source : PhantomSource, NumberedSource or None
+    source : PhantomSource, ImageDataset or None
         What draws the images, or has them; None if they can only be read, see `Task.files`.
     seed : int
         Seed of the pairs; different for each split of a task, unless they shall show the same
@@ -43,7 +43,7 @@ class Split:
         of a training sees new ones.
     """
 
-    source: PhantomSource | NumberedSource | None
+    source: PhantomSource | ImageDataset | None
     seed: int
     size: int | None = None
 
@@ -165,7 +165,7 @@ class Task:
         seed_of_all = part.seed if seed is None else seed
         if data is not None:
             opened = self._opened(Path(data), split)
-            if isinstance(opened, NumberedSource):
+            if isinstance(opened, ImageDataset):
                 read: Dataset[Pair] = SimulatedPairs(
                     opened, self.grid, self.acquisition, seed=seed_of_all
                 )
@@ -191,7 +191,7 @@ class Task:
             size=part.size if size is None else size,
         )
 
-    def _opened(self, data: Path, split: str) -> NumberedSource | Dataset[Pair]:
+    def _opened(self, data: Path, split: str) -> ImageDataset | Dataset[Pair]:
         if not data.exists():
             hint = "" if self.files is None else f" or folder; {self.name} needs {self.files.hint}"
             raise FileNotFoundError(f"{data}: there is no such file{hint}")

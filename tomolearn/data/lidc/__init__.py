@@ -21,12 +21,12 @@ from tomolearn.data.lidc.masks import (
 )
 from tomolearn.data.lidc.preparation import Preparation
 from tomolearn.data.lidc.slices import LIDCSlices
-from tomolearn.data.lidc.splits import FRACTIONS, PARTS, PatientSplit, read_patients
+from tomolearn.data.lidc.splits import FRACTIONS, SPLITS, PatientSplits, read_patients
 
 __all__ = [
     "CHARACTERISTICS",
     "FRACTIONS",
-    "PARTS",
+    "SPLITS",
     "Annotations",
     "CacheReport",
     "Consensus",
@@ -36,7 +36,7 @@ __all__ = [
     "LIDCSlices",
     "Nodule",
     "NonNodule",
-    "PatientSplit",
+    "PatientSplits",
     "Preparation",
     "SeriesRecord",
     "SlicePositions",

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, locked
-from tomolearn.data.lidc import storage
+from tomolearn.data.lidc import cache_file
 from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients, state
 from tomolearn.data.lidc.masks import (
     Consensus,
     SlicePositions,
+    check_consensus_level,
     cluster_nodules,
     consensus,
     slice_mask,
 )
 from tomolearn.data.lidc.preparation import Preparation
-from tomolearn.data.lidc.published import CHOICES
+from tomolearn.data.lidc.publication_filters import PUBLICATION_FILTERS
 from tomolearn.data.lidc.slices import FORMAT
-from tomolearn.data.lidc.splits import PatientSplit
+from tomolearn.data.lidc.splits import PatientSplits
 
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
@@ -52,25 +53,25 @@ class SliceSelection:
         Whether to store nodule masks.
     nodules_only : bool
         Whether slices without a nodule are left out.
-    level : float
-        Part of a nodule's readers who must agree on a voxel, see `consensus`.
+    consensus_level : float
+        Share of a nodule's readers who must agree on a voxel, see `consensus`.
     min_readers : int
         Number of readers, of four, who must have marked a nodule.
     like : {"celledoni"}, optional
         Leave out what a publication left out, of the slices that are chosen otherwise, see
-        `published`.
+        `publication_filters`.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not positive, or `level` above 1.
+        If a number is not positive, or `consensus_level` above 1.
     """
 
     every: int = 1
     per_patient: int | None = None
     nodules: bool = False
     nodules_only: bool = False
-    level: float = 0.5
+    consensus_level: float = 0.5
     min_readers: int = 1
     like: str | None = None
 
@@ -80,9 +81,8 @@ class SliceSelection:
         if self.per_patient is not None:
             check_int("per_patient", self.per_patient, minimum=1)
         if self.like is not None:
-            check_choice("like", self.like, tuple(CHOICES))
-        if check_float("level", self.level, positive=True) > 1:
-            raise TomolearnError(f"level: expected a number in (0, 1], got {self.level}")
+            check_choice("like", self.like, tuple(PUBLICATION_FILTERS))
+        check_consensus_level(self.consensus_level)
 
     @property
     def needs_annotations(self) -> bool:
@@ -99,9 +99,9 @@ class CacheReport:
     path : Path
         The cache.
     n_slices, n_patients : mapping of str to int
-        In the cache, by part.
-    n_without_part : int
-        Patients that the split leaves out.
+        In the cache, by split.
+    n_without_split : int
+        Patients in no split.
     left_out : tuple of str
         Series that could not be used, and annotations that could not be read, with the reason.
     """
@@ -109,7 +109,7 @@ class CacheReport:
     path: Path
     n_slices: dict[str, int]
     n_patients: dict[str, int]
-    n_without_part: int
+    n_without_split: int
     left_out: tuple[str, ...]
 
 
@@ -119,7 +119,7 @@ class _Notes:
 
     patients: list[str] = field(default_factory=list)
     n_slices: int = 0
-    without_part: int = 0
+    without_split: int = 0
     left_out: list[str] = field(default_factory=list)
 
 
@@ -129,16 +129,16 @@ def write_slices(
     *,
     preparation: Preparation | None = None,
     selection: SliceSelection | None = None,
-    split: PatientSplit | None = None,
+    splits: PatientSplits | None = None,
     xml: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CacheReport:
     """Write slices of a LIDC-IDRI folder to one HDF5 file, for `LIDCSlices`.
 
     The file has "hounsfield" (n, size, size) in int16, "nodules" (n, size, size) in uint8 if
-    asked for, and of each slice "part", "patient", "series", "sop_instance_uid", "z" in mm and
-    "spacing" (rows, columns) in mm. Patients are in the order of their folders, slices from low
-    to high.
+    asked for, and of each slice "part", which is its split, "patient", "series",
+    "sop_instance_uid", "z" in mm and "spacing" (rows, columns) in mm. Patients are in the order of
+    their folders, slices from low to high.
 
     Each patient is first written to a file in the folder ``.NAME.parts`` next to the result, so
     that a run that was stopped continues where it was; at the end they are joined, each is removed
@@ -156,8 +156,8 @@ def write_slices(
         What is done with each slice. Default: 512 x 512 pixels as they are.
     selection : SliceSelection, optional
         Which slices. Default: all, without nodule masks.
-    split : PatientSplit, optional
-        Default: 80, 10 and 10 % at random with seed 0. Patients in no part are left out.
+    splits : PatientSplits, optional
+        Default: 80, 10 and 10 % at random with seed 0. Patients in no split are left out.
     xml : path-like, optional
         Tree of annotations; those next to the series come first.
     progress : callable, optional
@@ -172,27 +172,27 @@ def write_slices(
     OSError
         If a folder is missing, or the result cannot be written.
     ValueError
-        If there is no slice to write, or the split's lists name patients that are not there.
+        If there is no slice to write, or the lists of `splits` name patients that are not there.
     """
     root, path = Path(root), Path(path)
     preparation = preparation or Preparation()
     selection = selection or SliceSelection()
-    split = split or PatientSplit()
+    splits = splits or PatientSplits()
     settings = {
         "format": FORMAT,
         "preparation": preparation.to_dict(),
         "selection": asdict(selection),
-        "split": split.to_dict(),
+        "split": splits.to_dict(),
     }
     folders = find_patients(root)
     named = [folder.patient for folder in folders]
     if None not in named:
-        split.check_known(name for name in named if name is not None)
+        splits.check_known(name for name in named if name is not None)
     annotations = AnnotationFiles(None if xml is None else Path(xml))
     problems = list(annotations.problems.values())
     # a patient's file of another tree would do as little as one of other settings
     sources = {"root": str(root.resolve()), "xml": xml and [str(Path(xml).resolve()), state(xml)]}
-    writer = _Writer(preparation, selection, split, annotations)
+    writer = _Writer(preparation, selection, splits, annotations)
     parts = path.with_name(f".{path.name}.parts")
     parts.mkdir(exist_ok=True)
     with locked(parts / "lock", parts):
@@ -204,13 +204,13 @@ def write_slices(
         for done, folder in enumerate(folders, 1):
             file = parts / f"{hashlib.sha256(folder.name.encode()).hexdigest()[:32]}.h5"
             made_of = settings | sources | {"content": state(folder.path)}
-            if storage.attribute(file, "settings") != made_of:
+            if cache_file.attribute(file, "settings") != made_of:
                 writer.write(folder, file, made_of)
             files.append(file)
-            notes.append(_Notes(**storage.attribute(file, "notes")))
+            notes.append(_Notes(**cache_file.attribute(file, "notes")))
             if progress is not None:
                 progress(done, len(folders))
-        split.check_known(patient for note in notes for patient in note.patients)
+        splits.check_known(patient for note in notes for patient in note.patients)
         lines = (*problems, *(line for note in notes for line in note.left_out))
         left_out = tuple(dict.fromkeys(lines))
         if not any(note.n_slices for note in notes):
@@ -220,16 +220,16 @@ def write_slices(
                 f"{path}: expected slices to write, got none that are wanted, of {len(folders)} "
                 f"folders{reasons}"
             )
-        counts = storage.join(files, path, settings, preparation.size, nodules=selection.nodules)
+        counts = cache_file.join(files, path, settings, preparation.size, nodules=selection.nodules)
         shutil.rmtree(parts)
-    return CacheReport(path, *counts, sum(note.without_part for note in notes), left_out)
+    return CacheReport(path, *counts, sum(note.without_split for note in notes), left_out)
 
 
 @dataclass(frozen=True)
 class _Writer:
     preparation: Preparation
     selection: SliceSelection
-    split: PatientSplit
+    splits: PatientSplits
     annotations: AnnotationFiles
 
     def write(self, folder: PatientFolder, path: Path, made_of: dict[str, Any]) -> None:
@@ -240,14 +240,14 @@ class _Writer:
         notes = _Notes(sorted({series.patient_id for series in catalogue.series}))
         known = set(self.annotations.problems)
         with complete_file(path) as stream, h5py.File(stream, "w") as file:
-            storage.create(file, 0, self.preparation.size, nodules=self.selection.nodules)
+            cache_file.create(file, 0, self.preparation.size, nodules=self.selection.nodules)
             for patient in notes.patients:
-                part = self.split.part(patient)
-                if part is None:
-                    notes.without_part += 1
+                split = self.splits.split_of(patient)
+                if split is None:
+                    notes.without_split += 1
                     continue
                 series = [one for one in catalogue.series if one.patient_id == patient]
-                self._write_patient(file, part, series, catalogue, notes)
+                self._write_patient(file, split, series, catalogue, notes)
             problems = self.annotations.problems
             notes.left_out += [text for at, text in problems.items() if at not in known]
             notes.n_slices = len(file["z"])
@@ -255,7 +255,7 @@ class _Writer:
             file.attrs["notes"] = json.dumps(asdict(notes))
 
     def _write_patient(
-        self, file: Any, part: str, series: list[Series], catalogue: SeriesIndex, notes: _Notes
+        self, file: Any, split: str, series: list[Series], catalogue: SeriesIndex, notes: _Notes
     ) -> None:
         chosen: list[tuple[Series, list[Consensus], int]] = []
         for one in series:
@@ -277,14 +277,14 @@ class _Writer:
                 if owner is not one:
                     continue
                 try:
-                    values = self._values(part, one, nodules, k)
+                    values = self._values(split, one, nodules, k)
                 except (OSError, ValueError) as error:
                     # all of it: a volume with a hole would be no random sample of the patient
-                    storage.resize(file, begin)
+                    cache_file.resize(file, begin)
                     notes.left_out.append(f"series {one.uid}: {error}")
                     break
                 if values is not None:
-                    storage.append(file, values)
+                    cache_file.append(file, values)
 
     def _nodules(self, series: Series, catalogue: SeriesIndex) -> list[Consensus]:
         if not self.selection.needs_annotations:
@@ -299,7 +299,7 @@ class _Writer:
                 f"expected slices of one size for masks, got {usual} and also {', '.join(others)}"
             )
         return [
-            consensus(marks, positions, level=self.selection.level)
+            consensus(marks, positions, consensus_level=self.selection.consensus_level)
             for marks in cluster_nodules(annotations.nodules, positions)
         ]
 
@@ -317,16 +317,16 @@ class _Writer:
         )
 
     def _values(
-        self, part: str, series: Series, nodules: list[Consensus], index: int
+        self, split: str, series: Series, nodules: list[Consensus], index: int
     ) -> dict[str, Any] | None:
         """Return what is stored of a slice; None if it is none of those wanted."""
         read = series.read(index)
         like = self.selection.like
-        if like is not None and not CHOICES[like](read.hounsfield, read.padding):
+        if like is not None and not PUBLICATION_FILTERS[like](read.hounsfield, read.padding):
             return None
         values: dict[str, Any] = {
             "hounsfield": self.preparation.image(read.hounsfield, read.padding, read.spacing),
-            "part": part,
+            "part": split,
             "patient": series.patient_id,
             "series": series.uid,
             "sop_instance_uid": read.sop_instance_uid,

@@ -14,7 +14,7 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
 from tomolearn.data.lidc.masks import SlicePositions, cluster_nodules
-from tomolearn.data.lidc.splits import PatientSplit
+from tomolearn.data.lidc.splits import PatientSplits
 
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
@@ -53,8 +53,8 @@ class SeriesRecord:
         Nodules of 3 mm or more that at least one reader marked; None without annotations.
     n_small, n_other : int or None
         Marks of nodules below 3 mm, and of other lesions, of all readers together.
-    part : str or None
-        Part of the split.
+    split : str or None
+        Name of the split.
     """
 
     patient: str
@@ -72,7 +72,7 @@ class SeriesRecord:
     n_nodules: int | None
     n_small: int | None
     n_other: int | None
-    part: str | None
+    split: str | None
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ class LIDCIndex:
         Numbers of files that are no CT slices, by reason, radiographs among them.
     problems : tuple of str
         What is wrong with annotations that could not be read.
-    split : PatientSplit
-        Behind the records' parts.
+    splits : PatientSplits
+        Which patient is in which.
     """
 
     root: Path
     records: tuple[SeriesRecord, ...]
     left_out: Mapping[str, int]
     problems: tuple[str, ...]
-    split: PatientSplit
+    splits: PatientSplits
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class LIDCIndex:
         """Return all of it, ready for JSON."""
         return {
             "root": str(self.root),
-            "split": self.split.to_dict(),
+            "split": self.splits.to_dict(),
             "left_out": dict(self.left_out),
             "problems": list(self.problems),
             "series": [asdict(record) for record in self.records],
@@ -125,7 +125,7 @@ def build_index(
     root: str | os.PathLike[str],
     *,
     xml: str | os.PathLike[str] | None = None,
-    split: PatientSplit | None = None,
+    splits: PatientSplits | None = None,
     progress: Progress | None = None,
 ) -> LIDCIndex:
     """Look through a folder of LIDC-IDRI, reading headers and annotations only.
@@ -136,7 +136,7 @@ def build_index(
         Folder of patients' folders, in either published layout.
     xml : path-like, optional
         Tree of annotations, such as ``LIDC-XML-only``; those next to the series come first.
-    split : PatientSplit, optional
+    splits : PatientSplits, optional
         Default: 80, 10 and 10 % at random with seed 0.
     progress : callable, optional
         Told about each patient's folder.
@@ -150,17 +150,19 @@ def build_index(
     OSError
         If a folder is missing, or cannot be listed.
     ValueError
-        If there is no CT series, or the split's lists name patients that are not there.
+        If there is no CT series, or the lists of `splits` name patients that are not there.
     """
     root = Path(root)
-    split = PatientSplit() if split is None else split
+    splits = PatientSplits() if splits is None else splits
     files = AnnotationFiles(None if xml is None else Path(xml))
     folders = find_patients(root)
     records: list[SeriesRecord] = []
     left_out: Counter[str] = Counter()
     for done, folder in enumerate(folders, 1):
         catalogue = folder.catalogue()
-        records += [_record(series, catalogue, folder, files, split) for series in catalogue.series]
+        records += [
+            _record(series, catalogue, folder, files, splits) for series in catalogue.series
+        ]
         annotations = set(files.in_folder(catalogue).values())
         left_out.update(
             str(left.reason) for left in catalogue.skipped if left.path not in annotations
@@ -170,9 +172,9 @@ def build_index(
     if not records:
         found = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "nothing"
         raise TomolearnError(f"{root}: expected CT series, got none ({found})")
-    split.check_known(record.patient for record in records)
+    splits.check_known(record.patient for record in records)
     return LIDCIndex(
-        root, tuple(records), dict(sorted(left_out.items())), tuple(files.problems.values()), split
+        root, tuple(records), dict(sorted(left_out.items())), tuple(files.problems.values()), splits
     )
 
 
@@ -181,7 +183,7 @@ def _record(
     catalogue: SeriesIndex,
     folder: PatientFolder,
     files: AnnotationFiles,
-    split: PatientSplit,
+    splits: PatientSplits,
 ) -> SeriesRecord:
     positions = SlicePositions.of(series)
     place = Path(os.path.commonpath([one.path.parent for one in series.slices]))
@@ -207,7 +209,7 @@ def _record(
         n_nodules=n_nodules,
         n_small=n_small,
         n_other=n_other,
-        part=split.part(series.patient_id),
+        split=splits.split_of(series.patient_id),
     )
 
 

@@ -232,7 +232,7 @@ class Consensus:
 
 
 def consensus(
-    marks: Sequence[Nodule], positions: SlicePositions, *, level: float = 0.5
+    marks: Sequence[Nodule], positions: SlicePositions, *, consensus_level: float = 0.5
 ) -> Consensus:
     """Return the voxels that enough readers of a nodule marked.
 
@@ -245,8 +245,8 @@ def consensus(
         Marks of one nodule, see `cluster_nodules`.
     positions : SlicePositions
         The series.
-    level : float
-        Part of the readers who marked the nodule, in (0, 1], that must have marked a voxel. With
+    consensus_level : float
+        Share of the readers who marked the nodule, in (0, 1], that must have marked a voxel. With
         1/2, two of four, or of three.
 
     Returns
@@ -256,11 +256,9 @@ def consensus(
     Raises
     ------
     TypeError, ValueError
-        If there are no marks, a level is not in (0, 1], or a point lies outside of the images.
+        If there are no marks, the level is not in (0, 1], or a point lies outside of the images.
     """
-    level = check_float("level", level, positive=True)
-    if level > 1:
-        raise TomolearnError(f"level: expected a number in (0, 1], got {level}")
+    consensus_level = check_consensus_level(consensus_level)
     if not marks:
         raise TomolearnError("marks: expected at least one, got none")
     placed = [
@@ -290,8 +288,21 @@ def consensus(
         own = [(index - first[0], contour) for who, index, contour in outlines if who == reader]
         votes += _inside(own, first[1:], shape)
     return Consensus(
-        tuple(marks), tuple(first.tolist()), votes >= level * len(readers), n_unmatched
+        tuple(marks), tuple(first.tolist()), votes >= consensus_level * len(readers), n_unmatched
     )
+
+
+def check_consensus_level(level: float) -> float:
+    """Return `level` if it is a number in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if check_float("consensus_level", level, positive=True) > 1:
+        raise TomolearnError(f"consensus_level: expected a number in (0, 1], got {level}")
+    return level
 
 
 def _inside(

@@ -24,7 +24,7 @@ _OFFSET, _RANGE = -1024, 4096
 
 
 class LIDCSlices:
-    """Slices of one part of a cache that ``tomolearn lidc slices`` wrote, scaled as in [1]_.
+    """Slices of one split of a cache that ``tomolearn lidc slices`` wrote, scaled as in [1]_.
 
     Values are (HU + 1024 + u) / 4096, clipped to [0, 1], with a uniform number u in [0, 1) for
     each pixel. Images are numbered in a random order, so that the first few are of many patients.
@@ -35,8 +35,8 @@ class LIDCSlices:
     ----------
     path : path-like
         The cache.
-    part : str
-        Part of its split: "train", "validation" or "test", or another that it has.
+    split : str
+        "train", "validation" or "test", or another that it has.
     order : int
         Seed of the order.
     resize : bool
@@ -51,7 +51,7 @@ class LIDCSlices:
     OSError
         If there is no such file.
     ValueError
-        If it is no such cache or has no slices of this part.
+        If it is no such cache or has no slices of this split.
 
     References
     ----------
@@ -62,14 +62,14 @@ class LIDCSlices:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        part: str,
+        split: str,
         *,
         order: int = 0,
         resize: bool = False,
         orientation: str = "upright",
     ) -> None:
         self.path = Path(path)
-        self.part, self.resize = part, resize
+        self.split, self.resize = split, resize
         self.order = check_int("order", order, minimum=0)
         self.orientation = check_choice("orientation", orientation, ("upright", "any"))
         if self.path.is_dir():
@@ -86,16 +86,16 @@ class LIDCSlices:
                     f"{self.path}: expected a cache that `tomolearn lidc slices` wrote, got "
                     "another HDF5 file"
                 )
-            parts = file["part"].asstr()[()]
+            splits = file["part"].asstr()[()]
             self.slice_shape: tuple[int, ...] = file["hounsfield"].shape[1:]
             patients = file["patient"].asstr()[()]
         finally:
             self._file.close()
-        chosen = np.flatnonzero(parts == part)
+        chosen = np.flatnonzero(splits == split)
         if not len(chosen):
-            found = ", ".join(sorted(set(parts))) or "none"
+            found = ", ".join(sorted(set(splits))) or "none"
             raise TomolearnError(
-                f"{self.path}: expected slices of the part {part}, got parts {found}"
+                f"{self.path}: expected slices of the split {split}, got splits {found}"
             )
         self._places = np.random.default_rng(order).permutation(chosen)
         self.patients: tuple[str, ...] = tuple(patients[self._places].tolist())
@@ -169,7 +169,7 @@ class LIDCSlices:
         return {
             "type": type(self).__name__,
             "file": self.path.name,
-            "part": self.part,
+            "split": self.split,
             "order": self.order,
             "resize": self.resize,
             "orientation": self.orientation,
@@ -177,7 +177,7 @@ class LIDCSlices:
 
     def __str__(self) -> str:
         turned = ", turned" if self.orientation == "any" else ""
-        return f"{len(self)} slices of {self.path.name} ({self.part}{turned})"
+        return f"{len(self)} slices of {self.path.name} ({self.split}{turned})"
 
 
 def _turned(image: NDArray[np.float32], angle: float) -> NDArray[np.float32]:

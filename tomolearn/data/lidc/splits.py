@@ -15,21 +15,21 @@ from typing import Any
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["FRACTIONS", "PARTS", "PatientSplit", "read_patients"]
+__all__ = ["FRACTIONS", "SPLITS", "PatientSplits", "read_patients"]
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
-"""How large the parts are by default."""
+"""How large the splits are by default."""
 
 _COLUMN_NAMES = ("patientid", "patient", "patient_id", "patient id")
 
 
 @dataclass(frozen=True)
-class PatientSplit:
-    """An assignment of patients to disjoint parts, at random or by lists.
+class PatientSplits:
+    """An assignment of patients to disjoint splits, at random or by lists.
 
-    At random, a patient's part depends on `seed` and the patient's ID alone: it is the same
-    whichever other patients there are, so a set may grow or be read in pieces. The parts' sizes
+    At random, a patient's split depends on `seed` and the patient's ID alone: it is the same
+    whichever other patients there are, so a set may grow or be read in pieces. The splits' sizes
     are `fractions` of the whole on average only.
 
     Parameters
@@ -37,9 +37,9 @@ class PatientSplit:
     seed : int
         Of the assignment; not negative.
     fractions : mapping of str to float
-        Probability of each part; their sum is at most 1, and what is missing to 1 is left out.
+        Probability of each split; their sum is at most 1, and what is missing to 1 is left out.
     lists : mapping of str to collection of str, optional
-        Patient IDs by part, in place of chance; patients in no list are left out.
+        Patient IDs by split, in place of chance; patients in no list are left out.
 
     Raises
     ------
@@ -55,34 +55,34 @@ class PatientSplit:
     def __post_init__(self) -> None:
         check_int("seed", self.seed, minimum=0)
         fractions = {
-            part: check_float(f"fractions[{part}]", value, nonnegative=True)
-            for part, value in self.fractions.items()
+            split: check_float(f"fractions[{split}]", value, nonnegative=True)
+            for split, value in self.fractions.items()
         }
         total = sum(fractions.values())
         if not 0 < total <= 1 + 1e-9:
             raise TomolearnError(f"fractions: expected a sum above 0 and up to 1, got {total:g}")
         object.__setattr__(self, "fractions", MappingProxyType(fractions))
         if self.lists is not None:
-            lists = {part: frozenset(patients) for part, patients in self.lists.items()}
+            lists = {split: frozenset(patients) for split, patients in self.lists.items()}
             _check_disjoint(lists)
             object.__setattr__(self, "lists", MappingProxyType(lists))
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of the parts."""
+    def names(self) -> tuple[str, ...]:
+        """Names of the splits."""
         return tuple(self.fractions if self.lists is None else self.lists)
 
-    def part(self, patient: str) -> str | None:
-        """Return the part of a patient; None if it is in none."""
+    def split_of(self, patient: str) -> str | None:
+        """Return the split of a patient; None if it is in none."""
         if self.lists is not None:
-            return next((part for part, ids in self.lists.items() if patient in ids), None)
+            return next((split for split, ids in self.lists.items() if patient in ids), None)
         digest = hashlib.sha256(f"{self.seed} {patient}".encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
         limit = 0.0
-        for part, fraction in self.fractions.items():
+        for split, fraction in self.fractions.items():
             limit += fraction
             if place < limit:
-                return part
+                return split
         return None
 
     def check_known(self, patients: Iterable[str]) -> None:
@@ -106,18 +106,18 @@ class PatientSplit:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         if self.lists is not None:
-            return {"lists": {part: sorted(ids) for part, ids in self.lists.items()}}
+            return {"lists": {split: sorted(ids) for split, ids in self.lists.items()}}
         return {"seed": self.seed, "fractions": dict(self.fractions)}
 
     @classmethod
-    def from_files(cls, files: Sequence[Path]) -> PatientSplit:
-        """Return a split by lists.
+    def from_files(cls, files: Sequence[Path]) -> PatientSplits:
+        """Return splits by lists.
 
         Parameters
         ----------
         files : sequence of Path
             Either one JSON file, an object with a list of patients, or of files in the patients'
-            folders, per part; or one file per part with the part's name in its name, such as
+            folders, per split; or one file per split with the split's name in its name, such as
             ``patients_train.csv``, see `read_patients`.
 
         Raises
@@ -125,30 +125,30 @@ class PatientSplit:
         OSError
             If a file cannot be read.
         ValueError
-            If a file's part is not clear, or as for `read_patients` and `PatientSplit`.
+            If a file's split is not clear, or as for `read_patients` and `PatientSplits`.
         """
         if len(files) == 1 and files[0].suffix.lower() == ".json":
             values = _json(files[0])
             if not isinstance(values, dict):
                 raise TomolearnError(
-                    f"{files[0]}: expected an object with a list of patients per part, "
+                    f"{files[0]}: expected an object with a list of patients per split, "
                     f"got {type(values).__name__}"
                 )
             return cls(
                 lists={
-                    str(part): frozenset(_patients(files[0], entries))
-                    for part, entries in values.items()
+                    str(split): frozenset(_patients(files[0], entries))
+                    for split, entries in values.items()
                 }
             )
         lists: dict[str, frozenset[str]] = {}
         for path in files:
-            parts = [part for part in PARTS if part in path.stem.lower()]
-            if len(parts) != 1 or parts[0] in lists:
+            splits = [split for split in SPLITS if split in path.stem.lower()]
+            if len(splits) != 1 or splits[0] in lists:
                 raise TomolearnError(
-                    f"{path}: expected one file for each of {', '.join(PARTS)}, with the word in "
+                    f"{path}: expected one file for each of {', '.join(SPLITS)}, with the word in "
                     "its name"
                 )
-            lists[parts[0]] = frozenset(read_patients(path))
+            lists[splits[0]] = frozenset(read_patients(path))
         return cls(lists=lists)
 
 
@@ -226,12 +226,12 @@ def _text(path: Path) -> str:
 
 
 def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
-    parts = list(lists)
-    for k, one in enumerate(parts):
-        for other in parts[k + 1 :]:
+    splits = list(lists)
+    for k, one in enumerate(splits):
+        for other in splits[k + 1 :]:
             common = sorted(lists[one] & lists[other])
             if common:
                 raise TomolearnError(
-                    f"lists: expected each patient in one part, got {common[0]} in {one} and "
+                    f"lists: expected each patient in one split, got {common[0]} in {one} and "
                     f"{other}" + (f", and {len(common) - 1} more" if len(common) > 1 else "")
                 )

@@ -16,28 +16,28 @@ from torch.utils.data import Dataset
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.hdf5 import HDF5File
-from tomolearn.data.lidc.splits import PARTS
+from tomolearn.data.lidc.splits import SPLITS
 from tomolearn.data.simulated import Pair
 
 __all__ = ["SAMPLES_PER_FILE", "LoDoPaBPairs", "file_name"]
 
 SAMPLES_PER_FILE = 128
-"""What all files of a part have but the last."""
+"""What all files of a split have but the last."""
 
 _KINDS = ("observation", "ground_truth")
-# Of 280 files of each kind that the training part has. Systems allow some hundred to a process.
+# Of 280 files of each kind that the training split has. Systems allow some hundred to a process.
 _MOST_OPEN = 32
 # observations are in metres, sinograms of our operators in millimetres
 _MILLIMETRES = 1000.0
 
 
-def file_name(kind: str, part: str, number: int) -> str:
+def file_name(kind: str, split: str, number: int) -> str:
     """Return the name of a file, for example ``observation_train_007.hdf5``."""
-    return f"{kind}_{part}_{number:03d}.hdf5"
+    return f"{kind}_{split}_{number:03d}.hdf5"
 
 
 class LoDoPaBPairs(Dataset[Pair]):
-    """Pairs of one part of LoDoPaB-CT [1]_.
+    """Pairs of one split of LoDoPaB-CT [1]_.
 
     A sinogram is the file's observation in mm in place of metres, so that it is what a ray
     transform on a `Grid` of 260 mm maps the image to, up to noise. An image has values in [0, 1],
@@ -51,17 +51,17 @@ class LoDoPaBPairs(Dataset[Pair]):
     path : path-like
         Folder with ``{observation,ground_truth}_{train,validation,test}_{000}.hdf5``, each with
         the data set "data": (n, angles, bins) and (n, rows, columns).
-    part : {"train", "validation", "test"}
-        Which part.
+    split : {"train", "validation", "test"}
+        Which split.
     n_angles : int, optional
         Take so many of the files' angles, the first and every k-th. Default: all.
 
     Raises
     ------
     OSError
-        If the folder or a file of the part is missing, or cannot be read.
+        If the folder or a file of the split is missing, or cannot be read.
     ValueError
-        If the part is unknown, a file is no such file or has another number of samples than 128,
+        If the split is unknown, a file is no such file or has another number of samples than 128,
         the last excepted, or `n_angles` does not divide the files' number of angles.
 
     References
@@ -72,13 +72,13 @@ class LoDoPaBPairs(Dataset[Pair]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], part: str, *, n_angles: int | None = None
+        self, path: str | os.PathLike[str], split: str, *, n_angles: int | None = None
     ) -> None:
         self.path = Path(path)
-        self.part = check_choice("part", part, PARTS)
+        self.split = check_choice("split", split, SPLITS)
         self._files: OrderedDict[tuple[str, int], HDF5File] = OrderedDict()
         self._checked: set[int] = set()
-        self._n_files = _count_files(self.path, self.part)
+        self._n_files = _count_files(self.path, self.split)
         try:
             self._learn_shapes()
         finally:
@@ -152,7 +152,7 @@ class LoDoPaBPairs(Dataset[Pair]):
         return int(n)
 
     def _path(self, kind: str, number: int) -> Path:
-        return self.path / file_name(kind, self.part, number)
+        return self.path / file_name(kind, self.split, number)
 
     def _data(self, kind: str, number: int) -> Any:
         """Return a file's data set; the files that were read last stay open."""
@@ -179,25 +179,25 @@ class LoDoPaBPairs(Dataset[Pair]):
         self._files.clear()
 
 
-def _count_files(folder: Path, part: str) -> int:
+def _count_files(folder: Path, split: str) -> int:
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder with the files, got a file")
-    pattern = re.compile(rf"({'|'.join(_KINDS)})_{part}_(\d+)\.hdf5")
+    pattern = re.compile(rf"({'|'.join(_KINDS)})_{split}_(\d+)\.hdf5")
     found = {
         (match[1], match[2]) for path in folder.iterdir() if (match := pattern.fullmatch(path.name))
     }
     if not found:
         raise FileNotFoundError(
-            f"{folder}: expected files such as {file_name('observation', part, 0)}, got none"
+            f"{folder}: expected files such as {file_name('observation', split, 0)}, got none"
         )
     n_files = max(int(number) for _, number in found) + 1
     for number in range(n_files):
         for kind in _KINDS:
             if (kind, f"{number:03d}") not in found:
                 raise FileNotFoundError(
-                    f"{folder / file_name(kind, part, number)}: there is no such file, but others "
-                    f"of the {part} part up to number {n_files - 1:03d}"
+                    f"{folder / file_name(kind, split, number)}: there is no such file, but others "
+                    f"of the {split} split up to number {n_files - 1:03d}"
                 )
     return n_files

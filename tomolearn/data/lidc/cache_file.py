@@ -11,7 +11,7 @@ import numpy as np
 
 from tomolearn._core.files import complete_file
 from tomolearn.data.lidc.slices import FORMAT
-from tomolearn.data.lidc.splits import PARTS
+from tomolearn.data.lidc.splits import SPLITS
 
 __all__ = ["append", "attribute", "create", "join", "resize"]
 
@@ -78,7 +78,7 @@ def join(
     Returns
     -------
     dict, dict
-        Numbers of slices, and of patients, by part.
+        Numbers of slices, and of patients, by split.
     """
     import h5py
 
@@ -95,16 +95,18 @@ def join(
         for one, n in zip(files, file_sizes, strict=True):
             with h5py.File(one, "r") as source:
                 _copy(source, target, begin, n)
-                parts = source["part"].asstr()[()].tolist()
-                n_slices.update(parts)
-                for part, patient in zip(parts, source["patient"].asstr()[()], strict=True):
-                    patients.setdefault(part, set()).add(patient)
+                splits = source["part"].asstr()[()].tolist()
+                n_slices.update(splits)
+                for split, patient in zip(splits, source["patient"].asstr()[()], strict=True):
+                    patients.setdefault(split, set()).add(patient)
             one.unlink()
             begin += n
         target.attrs["format"] = FORMAT
         target.attrs["settings"] = json.dumps(settings)
-    parts = sorted(n_slices, key=lambda part: (*PARTS, part).index(part))
-    return {part: n_slices[part] for part in parts}, {part: len(patients[part]) for part in parts}
+    splits = sorted(n_slices, key=lambda split: (*SPLITS, split).index(split))
+    return {split: n_slices[split] for split in splits}, {
+        split: len(patients[split]) for split in splits
+    }
 
 
 def _copy(source: Any, target: Any, begin: int, n: int) -> None:

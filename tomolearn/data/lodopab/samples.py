@@ -16,7 +16,7 @@ import numpy as np
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.folders import PatientFolder, find_patients
-from tomolearn.data.lidc.splits import PARTS, PatientSplit
+from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.recipe import Recipe
 
 __all__ = ["Sample", "SampleList", "read_series_list", "select_samples", "selection_settings"]
@@ -53,7 +53,7 @@ class SampleList:
     settings : mapping
         What they were chosen with.
     samples : mapping of str to tuple of Sample
-        By part.
+        By split.
     left_out : mapping of str to int
         Numbers of slices that cannot be used, by reason.
     """
@@ -65,9 +65,9 @@ class SampleList:
     def __len__(self) -> int:
         return sum(map(len, self.samples.values()))
 
-    def patients(self, part: str) -> tuple[str, ...]:
-        """Return the patients of a part, each once, by ID."""
-        return tuple(sorted({sample.patient for sample in self.samples[part]}))
+    def patients(self, split: str) -> tuple[str, ...]:
+        """Return the patients of a split, each once, by ID."""
+        return tuple(sorted({sample.patient for sample in self.samples[split]}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -75,7 +75,7 @@ class SampleList:
             "settings": dict(self.settings),
             "left_out": dict(self.left_out),
             "samples": {
-                part: [asdict(one) for one in found] for part, found in self.samples.items()
+                split: [asdict(one) for one in found] for split, found in self.samples.items()
             },
         }
 
@@ -85,8 +85,8 @@ class SampleList:
         return cls(
             values["settings"],
             {
-                part: tuple(Sample(**one) for one in found)
-                for part, found in values["samples"].items()
+                split: tuple(Sample(**one) for one in found)
+                for split, found in values["samples"].items()
             },
             values["left_out"],
         )
@@ -95,7 +95,7 @@ class SampleList:
 def select_samples(
     root: str | os.PathLike[str],
     *,
-    split: PatientSplit | None = None,
+    splits: PatientSplits | None = None,
     every: int = 3,
     per_patient: int | None = None,
     series: Collection[str] | None = None,
@@ -106,14 +106,14 @@ def select_samples(
     """Choose the slices of a set, and read each once to see that it can be read.
 
     Slices of another size than the recipe's cannot be used, nor those that cannot be read or
-    whose middle reaches beyond the scanner's circle; they are counted. The samples of a part are
+    whose middle reaches beyond the scanner's circle; they are counted. The samples of a split are
     in a random order, so that a file has many patients.
 
     Parameters
     ----------
     root : path-like
         Folder of patients' folders, in either published layout.
-    split : PatientSplit, optional
+    splits : PatientSplits, optional
         Default: 80, 10 and 10 % at random with the same seed.
     every : int
         Every so many-th slice of each series, from the first on; the publication has another
@@ -138,37 +138,37 @@ def select_samples(
     OSError
         If the folder is missing.
     TypeError, ValueError
-        If a number is not positive, no slice can be used, or the split's lists name patients that
-        are not there, or parts other than "train", "validation" and "test".
+        If a number is not positive, no slice can be used, or the lists of `splits` name patients
+        that are not there, or splits other than "train", "validation" and "test".
     """
     root = Path(root)
-    recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
-    settings = selection_settings(root, split, every, per_patient, series, seed, recipe)
-    found: dict[str, list[Sample]] = {part: [] for part in PARTS}
+    recipe, splits = recipe or Recipe(), splits or PatientSplits(seed=seed)
+    settings = selection_settings(root, splits, every, per_patient, series, seed, recipe)
+    found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     left_out: Counter[str] = Counter()
     patients: set[str] = set()
     folders = find_patients(root)
     named = [folder.patient for folder in folders]
     if None not in named:
-        split.check_known(name for name in named if name is not None)
+        splits.check_known(name for name in named if name is not None)
     chosen = None if series is None else frozenset(series)
     for done, folder in enumerate(folders, 1):
         for patient, slices in _slices(folder, every, per_patient, chosen).items():
             patients.add(patient)
-            part = split.part(patient)
-            if part is not None:
-                found[part] += _usable(slices, folder.root, recipe, left_out)
+            split = splits.split_of(patient)
+            if split is not None:
+                found[split] += _usable(slices, folder.root, recipe, left_out)
         if progress is not None:
             progress(done, len(folders))
-    split.check_known(patients)
+    splits.check_known(patients)
     if not any(found.values()):
         none = "no CT series" if chosen is None else "no CT series of those to choose from"
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or none
         raise TomolearnError(f"{root}: expected slices that can be used, got none ({reasons})")
     samples = {}
-    for number, part in enumerate(PARTS):
-        order = np.random.default_rng((seed, number)).permutation(len(found[part]))
-        samples[part] = tuple(found[part][k] for k in order)
+    for number, split in enumerate(SPLITS):
+        order = np.random.default_rng((seed, number)).permutation(len(found[split]))
+        samples[split] = tuple(found[split][k] for k in order)
     return SampleList(settings, samples, dict(sorted(left_out.items())))
 
 
@@ -208,7 +208,7 @@ def read_series_list(path: Path) -> frozenset[str]:
 
 def selection_settings(
     root: Path,
-    split: PatientSplit,
+    splits: PatientSplits,
     every: int,
     per_patient: int | None,
     series: Collection[str] | None,
@@ -230,14 +230,14 @@ def selection_settings(
     check_int("seed", seed, minimum=0)
     if per_patient is not None:
         check_int("per_patient", per_patient, minimum=1)
-    unknown = set(split.parts) - set(PARTS)
+    unknown = set(splits.names) - set(SPLITS)
     if unknown:
-        raise TomolearnError(f"split: expected the parts {', '.join(PARTS)}, got {sorted(unknown)}")
+        raise TomolearnError(f"splits: expected {', '.join(SPLITS)}, got {sorted(unknown)}")
     return {
         "root": str(root.resolve()),
         "series": None if series is None else sorted(series),
         "recipe": recipe.to_dict(),
-        "split": split.to_dict(),
+        "split": splits.to_dict(),
         "every": every,
         "per_patient": per_patient,
         "seed": seed,

@@ -7,8 +7,8 @@ from dicom_files import write
 from dicom_series import along_z, ct_image
 from scipy.ndimage import gaussian_filter
 
-from tomolearn.data.lidc import PatientSplit, Preparation, SliceSelection, write_slices
-from tomolearn.data.lidc.published import celledoni
+from tomolearn.data.lidc import PatientSplits, Preparation, SliceSelection, write_slices
+from tomolearn.data.lidc.publication_filters import celledoni
 
 ROWS, COLUMNS = np.mgrid[-1:1:128j, -1:1:128j]
 CIRCLE = ROWS**2 + COLUMNS**2 < 1
@@ -65,14 +65,14 @@ def test_a_cache_has_their_slices_only(tmp_path):
         stored = np.rint(a_slice(**kind) + 1024).astype(np.int16)
         image = ct_image(index, position, shape=stored.shape, PixelData=stored.tobytes())
         write(tmp_path / "tree" / f"{index}.dcm", image)
-    split = PatientSplit(fractions={"train": 1.0})
+    splits = PatientSplits(fractions={"train": 1.0})
     for like, number in ((None, 4), ("celledoni", 2)):
         report = write_slices(
             tmp_path / "tree",
             tmp_path / "a.h5",
             preparation=Preparation(128),
             selection=SliceSelection(like=like),
-            split=split,
+            splits=splits,
         )
         assert (report.n_slices, report.left_out) == ({"train": number}, ())
     with h5py.File(tmp_path / "a.h5") as file:

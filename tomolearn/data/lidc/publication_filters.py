@@ -1,4 +1,4 @@
-"""Which slices publications took."""
+"""Filters of slices: which of them publications took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHOICES", "celledoni"]
+__all__ = ["PUBLICATION_FILTERS", "celledoni"]
 
 _OFFSET, _RANGE = 1024.0, 4096.0
 
@@ -35,7 +35,7 @@ def celledoni(hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> b
     all that is lighter than water counts as filling there. Padding that the files have as
     positive numbers, or that only their header names, is no circle there. Their script trains on
     the first of these slices and validates on the 200 from number 10,000 on, in the order of the
-    files; a split of ours is by patient.
+    files; our splits are by patient.
     """
     outside = padding | (hounsfield < -_OFFSET)
     if not outside.any():
@@ -47,7 +47,7 @@ def celledoni(hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> b
     return 0.25 < image.max() < 0.75 and variation < min(0.01, 0.15 * float(image.mean()))
 
 
-CHOICES: Mapping[str, Callable[[NDArray[Any], NDArray[np.bool_]], bool]] = MappingProxyType(
-    {"celledoni": celledoni}
-)
+SliceFilter = Callable[[NDArray[Any], NDArray[np.bool_]], bool]
+
+PUBLICATION_FILTERS: Mapping[str, SliceFilter] = MappingProxyType({"celledoni": celledoni})
 """By the name of the first author."""

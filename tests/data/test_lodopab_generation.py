@@ -20,13 +20,13 @@ from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 from data_sim.lidc import write_lidc
 from tomolearn import RayTransform
 from tomolearn.data import LoDoPaBPairs
-from tomolearn.data.lidc import PARTS, PatientSplit
+from tomolearn.data.lidc import SPLITS, PatientSplits
 from tomolearn.data.lodopab import (
     Recipe,
     Sample,
     SampleList,
+    generation,
     make_lodopab,
-    making,
     pairs,
     read_series_list,
     select_samples,
@@ -34,14 +34,14 @@ from tomolearn.data.lodopab import (
 from tomolearn.dicom import find_series, read_slice
 
 RECIPE = Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
-SPLIT = PatientSplit(
+SPLIT = PatientSplits(
     lists={
         "train": {"LIDC-IDRI-0001", "LIDC-IDRI-0004", "LIDC-IDRI-0005"},
         "validation": {"LIDC-IDRI-0002"},
         "test": {"LIDC-IDRI-0003"},
     }
 )
-OPTIONS = {"split": SPLIT, "every": 1, "recipe": RECIPE}
+OPTIONS = {"splits": SPLIT, "every": 1, "recipe": RECIPE}
 PER_FILE = 4
 
 
@@ -54,7 +54,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    for module in (pairs, making):
+    for module in (pairs, generation):
         monkeypatch.setattr(module, "SAMPLES_PER_FILE", PER_FILE)
 
 
@@ -70,16 +70,16 @@ def bytes_of(folder):
 
 def test_samples_are_the_slices_of_the_lists(tree, made):
     folder, samples = made
-    for part, patients in SPLIT.lists.items():
+    for split, patients in SPLIT.lists.items():
         expected = {
             one.sop_instance_uid
             for patient in patients
             for series in find_series(tree / patient).series
             for one in series.slices
         }
-        assert {one.sop_instance_uid for one in samples.samples[part]} == expected
-        assert len(samples.samples[part]) == SLICES * len(patients)
-        assert len(LoDoPaBPairs(folder, part)) == SLICES * len(patients)
+        assert {one.sop_instance_uid for one in samples.samples[split]} == expected
+        assert len(samples.samples[split]) == SLICES * len(patients)
+        assert len(LoDoPaBPairs(folder, split)) == SLICES * len(patients)
     # mixed, so that a file has several patients
     first = [one.patient for one in samples.samples["train"][:PER_FILE]]
     assert len(set(first)) > 1
@@ -105,16 +105,16 @@ def test_pairs_are_the_slices_and_what_a_scan_of_them_shows(tree, made):
 def test_patients_have_numbers_at_random_part_after_part(made):
     folder, samples = made
     ids = {
-        part: np.loadtxt(folder / f"patient_ids_rand_{part}.csv", dtype=int, ndmin=1)
-        for part in PARTS
+        split: np.loadtxt(folder / f"patient_ids_rand_{split}.csv", dtype=int, ndmin=1)
+        for split in SPLITS
     }
     assert set(ids["train"]) == {0, 1, 2}
     assert set(ids["validation"]) == {3}
     assert set(ids["test"]) == {4}
-    for part in PARTS:
-        patients = [one.patient for one in samples.samples[part]]
-        assert len(set(zip(patients, ids[part], strict=True))) == len(set(patients))
-        assert len(patients) == len(ids[part])
+    for split in SPLITS:
+        patients = [one.patient for one in samples.samples[split]]
+        assert len(set(zip(patients, ids[split], strict=True))) == len(set(patients))
+        assert len(patients) == len(ids[split])
 
 
 def test_two_runs_are_the_same_and_seeds_differ(tree, made, tmp_path):
@@ -125,8 +125,8 @@ def test_two_runs_are_the_same_and_seeds_differ(tree, made, tmp_path):
 
 
 def test_noise_of_a_slice_does_not_depend_on_the_others(tree, made, tmp_path):
-    split = PatientSplit(lists={"train": {"LIDC-IDRI-0004"}})
-    alone = make_lodopab(tree, tmp_path / "alone", split=split, every=1, recipe=RECIPE)
+    splits = PatientSplits(lists={"train": {"LIDC-IDRI-0004"}})
+    alone = make_lodopab(tree, tmp_path / "alone", splits=splits, every=1, recipe=RECIPE)
     places = {one.sop_instance_uid: k for k, one in enumerate(made[1].samples["train"])}
     first, second = LoDoPaBPairs(tmp_path / "alone", "train"), LoDoPaBPairs(made[0], "train")
     for k, one in enumerate(alone.samples["train"]):
@@ -155,7 +155,7 @@ def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
     kept = bytes_of(folder)
     # a file whose pair is missing is made again
     (folder / "ground_truth_train_000.hdf5").unlink()
-    monkeypatch.setattr(making, "select_samples", None)
+    monkeypatch.setattr(generation, "select_samples", None)
     times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.hdf5")}
     make_lodopab(tree, folder, **OPTIONS)
     assert bytes_of(folder) == bytes_of(made[0])
@@ -168,12 +168,12 @@ def test_killed_run_continues(tree, made, tmp_path):
     folder = tmp_path / "killed"
     program = (
         "import sys\n"
-        "from tomolearn.data.lodopab import making, pairs, Recipe, make_lodopab\n"
-        "from tomolearn.data.lidc import PatientSplit\n"
-        f"making.SAMPLES_PER_FILE = pairs.SAMPLES_PER_FILE = {PER_FILE}\n"
-        f"split = PatientSplit(lists={ {k: set(v) for k, v in SPLIT.lists.items()}!r})\n"
+        "from tomolearn.data.lodopab import generation, pairs, Recipe, make_lodopab\n"
+        "from tomolearn.data.lidc import PatientSplits\n"
+        f"generation.SAMPLES_PER_FILE = pairs.SAMPLES_PER_FILE = {PER_FILE}\n"
+        f"splits = PatientSplits(lists={ {k: set(v) for k, v in SPLIT.lists.items()}!r})\n"
         f"recipe = Recipe(**{RECIPE.to_dict()!r})\n"
-        "make_lodopab(sys.argv[1], sys.argv[2], split=split, every=1, recipe=recipe,\n"
+        "make_lodopab(sys.argv[1], sys.argv[2], splits=splits, every=1, recipe=recipe,\n"
         "    progress=lambda done, total: print(done, flush=True))\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -205,15 +205,15 @@ def test_slices_of_another_size_or_damaged_are_counted(tree, tmp_path):
     assert found.left_out == {"of another size, 160 x 160": 2, "unreadable": 1}
     assert len(found.samples["train"]) == 3 * SLICES - 1
     with pytest.raises(ValueError, match=r"slices that can be used, got none \(25 of another size"):
-        select_samples(tree, recipe=Recipe(), split=SPLIT, every=1)
+        select_samples(tree, recipe=Recipe(), splits=SPLIT, every=1)
 
 
 @pytest.mark.parametrize(
     ("every", "per_patient", "number"), [(2, None, 3), (5, None, 1), (1, 2, 2), (1, 99, 5)]
 )
 def test_selection(tree, every, per_patient, number):
-    found = select_samples(tree, split=SPLIT, every=every, per_patient=per_patient, recipe=RECIPE)
-    assert [len(found.samples[part]) for part in PARTS] == [3 * number, number, number]
+    found = select_samples(tree, splits=SPLIT, every=every, per_patient=per_patient, recipe=RECIPE)
+    assert [len(found.samples[split]) for split in SPLITS] == [3 * number, number, number]
 
 
 def test_one_file_is_shorter(made):
@@ -251,8 +251,11 @@ def test_slices_that_changed_meanwhile(tree, tmp_path):
         ({"every": 0}, "every: expected an integer >= 1"),
         ({"per_patient": 0}, "per_patient: expected"),
         ({"seed": -1}, "seed: expected"),
-        ({"split": PatientSplit(lists={"dev": {"a"}})}, r"split: expected the parts .* \['dev'\]"),
-        ({"split": PatientSplit(lists={"test": {"LIDC-IDRI-0077"}})}, "expected slices|LIDC-I"),
+        (
+            {"splits": PatientSplits(lists={"dev": {"a"}})},
+            r"splits: expected train.* \['dev'\]",
+        ),
+        ({"splits": PatientSplits(lists={"test": {"LIDC-IDRI-0077"}})}, "expected slices|LIDC-I"),
     ],
 )
 def test_errors(tree, tmp_path, options, words):
@@ -308,9 +311,9 @@ def test_listed_patients_are_looked_for_first(tree, tmp_path, monkeypatch):
         raise AssertionError("no file is to be read")
 
     monkeypatch.setattr("tomolearn.data.lidc.folders.PatientFolder.catalogue", read)
-    split = PatientSplit(lists={"train": {"LIDC-IDRI-0001", "LIDC-IDRI-0099"}})
+    splits = PatientSplits(lists={"train": {"LIDC-IDRI-0001", "LIDC-IDRI-0099"}})
     with pytest.raises(ValueError, match="got 1 that are not: LIDC-IDRI-0099"):
-        make_lodopab(tree, tmp_path / "made", **OPTIONS | {"split": split})
+        make_lodopab(tree, tmp_path / "made", **OPTIONS | {"splits": splits})
 
 
 def test_series_of_a_list(tree, tmp_path):
@@ -339,8 +342,8 @@ def test_images_of_one_file_are_samples_with_noise_of_their_own(tmp_path):
     dataset.PixelData = stored.tobytes()
     (tmp_path / "tree").mkdir()
     write(tmp_path / "tree" / "e.dcm", dataset)
-    split = PatientSplit(fractions={"train": 1.0})
-    samples = make_lodopab(tmp_path / "tree", tmp_path / "made", **OPTIONS | {"split": split})
+    splits = PatientSplits(fractions={"train": 1.0})
+    samples = make_lodopab(tmp_path / "tree", tmp_path / "made", **OPTIONS | {"splits": splits})
     frames = [sample.frame for sample in samples.samples["train"]]
     assert sorted(frames) == [0, 1, 2]
     added = []
@@ -368,11 +371,11 @@ def test_slices_beyond_the_circle_are_left_out(tree, tmp_path):
 
 
 def test_parts_are_not_in_one_order(tree):
-    """Samples of two parts with as many slices each have orders of their own."""
+    """Samples of two splits with as many slices each have orders of their own."""
     orders = []
-    for part in ("train", "test"):
-        split = PatientSplit(lists={part: {"LIDC-IDRI-0001"}})
-        samples = select_samples(tree, **OPTIONS | {"split": split}).samples[part]
+    for split in ("train", "test"):
+        splits = PatientSplits(lists={split: {"LIDC-IDRI-0001"}})
+        samples = select_samples(tree, **OPTIONS | {"splits": splits}).samples[split]
         orders.append([one.sop_instance_uid for one in samples])
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
@@ -381,11 +384,12 @@ def test_parts_are_not_in_one_order(tree):
 def test_numbers_of_patients_are_not_in_one_order():
     patients = [f"LIDC-IDRI-{k:04d}" for k in range(1, 21)]
     given = {
-        part: tuple(Sample("a.dcm", None, patient, "1") for patient in patients) for part in PARTS
+        split: tuple(Sample("a.dcm", None, patient, "1") for patient in patients)
+        for split in SPLITS
     }
-    numbers = making._patient_numbers(SampleList({}, given, {}), 0)
-    orders = [np.argsort(numbers[part]).tolist() for part in PARTS]
+    numbers = generation._patient_numbers(SampleList({}, given, {}), 0)
+    orders = [np.argsort(numbers[split]).tolist() for split in SPLITS]
     for place, order in enumerate(orders):
-        assert sorted(numbers[PARTS[place]]) == list(range(20 * place, 20 * place + 20))
+        assert sorted(numbers[SPLITS[place]]) == list(range(20 * place, 20 * place + 20))
         assert order != sorted(order)
         assert order not in orders[:place]

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, complete_files, locked
-from tomolearn.data.lidc.splits import PARTS, PatientSplit
+from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
-from tomolearn.data.lodopab.selection import (
+from tomolearn.data.lodopab.samples import (
     Sample,
     SampleList,
     select_samples,
@@ -40,7 +40,7 @@ def make_lodopab(
     root: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    split: PatientSplit | None = None,
+    splits: PatientSplits | None = None,
     every: int = 3,
     per_patient: int | None = None,
     series: Collection[str] | None = None,
@@ -60,7 +60,7 @@ def make_lodopab(
 
     Parameters
     ----------
-    root, split, every, per_patient, series, seed, recipe
+    root, splits, every, per_patient, series, seed, recipe
         As for `select_samples`; the seed is that of the noise, too.
     folder : path-like
         Where the files go; made if it is missing.
@@ -83,8 +83,8 @@ def make_lodopab(
         a continued run is another by now, or as for `select_samples`.
     """
     root, folder = Path(root), Path(folder)
-    recipe, split = recipe or Recipe(), split or PatientSplit(seed=seed)
-    settings = selection_settings(root, split, every, per_patient, series, seed, recipe)
+    recipe, splits = recipe or Recipe(), splits or PatientSplits(seed=seed)
+    settings = selection_settings(root, splits, every, per_patient, series, seed, recipe)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / _LOCK
@@ -94,7 +94,7 @@ def make_lodopab(
             if samples is None:
                 samples = select_samples(
                     root,
-                    split=split,
+                    splits=splits,
                     every=every,
                     per_patient=per_patient,
                     series=series,
@@ -102,18 +102,18 @@ def make_lodopab(
                     recipe=recipe,
                     progress=selecting,
                 )
-                for part, numbers in _patient_numbers(samples, seed).items():
+                for split, numbers in _patient_numbers(samples, seed).items():
                     text = "".join(f"{n}\n" for n in numbers)
-                    _write_text(folder / f"patient_ids_rand_{part}.csv", text)
+                    _write_text(folder / f"patient_ids_rand_{split}.csv", text)
                 # the last of what a continued run takes for granted
                 _write_text(folder / _LIST, json.dumps(samples.to_dict(), indent=1) + "\n")
             for leftover in folder.glob(".*.partial"):
                 # of a run that was killed
                 leftover.unlink(missing_ok=True)
             done = 0
-            for part in PARTS:
-                for number, batch in enumerate(_batches(samples.samples[part], SAMPLES_PER_FILE)):
-                    paths = {kind: folder / file_name(kind, part, number) for kind in _KINDS}
+            for split in SPLITS:
+                for number, batch in enumerate(_batches(samples.samples[split], SAMPLES_PER_FILE)):
+                    paths = {kind: folder / file_name(kind, split, number) for kind in _KINDS}
                     if not all(path.exists() for path in paths.values()):
                         _write_file(root, paths, batch, recipe, seed, device)
                     done += len(batch)
@@ -153,14 +153,14 @@ def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | No
 
 
 def _patient_numbers(samples: SampleList, seed: int) -> dict[str, list[int]]:
-    """Return the number of each sample's patient: random, those of a part after another's."""
+    """Return the number of each sample's patient: random, those of a split after another's."""
     numbers: dict[str, list[int]] = {}
     first = 0
-    for place, part in enumerate(PARTS):
-        patients = samples.patients(part)
+    for place, split in enumerate(SPLITS):
+        patients = samples.patients(split)
         order = np.random.default_rng((seed, place, 1)).permutation(len(patients))
         number = {patient: first + int(k) for patient, k in zip(patients, order, strict=True)}
-        numbers[part] = [number[sample.patient] for sample in samples.samples[part]]
+        numbers[split] = [number[sample.patient] for sample in samples.samples[split]]
         first += len(patients)
     return numbers
 
