@@ -5,31 +5,28 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_crew import Here, work_here
+from batch_executors import FakeWorkers
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
+import tomolearn.batch
 import tomolearn.batch.work
 import tomolearn.dicom.derived_slice
-from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
+from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger
 from tomolearn.batch.chunks import file_name
 from tomolearn.batch.ledger import Ledger
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
+run_batch = partial(tomolearn.batch.run_batch, workers=0)
 
 
 class Killed(BaseException):
     """Like SIGKILL: nobody expects it."""
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Run batches without a cluster."""
-    return work_here(monkeypatch)
 
 
 STEPS = [
@@ -141,10 +138,11 @@ def test_a_retry_that_loses_everything_is_tried_again(tmp_path: Path) -> None:
     assert len(list(out.glob("*/*/*.dcm"))) == 3
 
 
-def test_no_more_is_in_flight_than_the_workers_need(here: Here, tmp_path: Path) -> None:
+def test_no_more_is_in_flight_than_the_workers_need(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 30)
-    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
-    assert here.most == 2
+    workers = FakeWorkers()
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=None, executor=workers)
+    assert workers.most == 2
 
 
 def test_a_bad_slice_does_not_cost_its_neighbours(
@@ -169,15 +167,13 @@ def test_a_bad_slice_does_not_cost_its_neighbours(
     assert results(tmp_path / "hurt").items() < whole.items()
 
 
-def test_a_killer_costs_only_itself_whatever_was_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killer_costs_only_itself_whatever_was_with_it(tmp_path: Path) -> None:
     for name in "ab":
         write_series(tmp_path / "in" / name, name, 6)
     run_batch(tmp_path / "in", tmp_path / "whole", SETTINGS)
     killers = {"a-001.dcm", "b-000.dcm"}
-    crew = work_here(monkeypatch, Here(3, lambda path: path.name in killers))
-    report = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS)
+    crew = FakeWorkers(3, lambda path: path.name in killers)
+    report = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS, workers=None, executor=crew)
     assert crew.most == 6
     lost = [one for record in report.records for one in record["lost"]]
     assert {Path(one["path"]).name for one in lost} == killers

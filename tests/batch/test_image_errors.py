@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from tomolearn.batch import SeriesErrors, SliceErrors, slice_errors
+from tomolearn.batch import ImageErrors, measure_errors
 
 AIR = -1000.0
 
@@ -25,10 +25,10 @@ def test_errors_are_those_within_the_body(numpy_rng: np.random.Generator) -> Non
     found = source + numpy_rng.normal(3, 20, source.shape).astype(np.float32)
     padding = np.zeros(source.shape, bool)
     padding[10:12] = True
-    one = slice_errors(found, source, padding)
+    one = measure_errors(found, source, padding)
     error = (found - source).astype(np.float64)[12:30, 10:40]
     assert one.pixels == error.size
-    series = SeriesErrors.of([one])
+    series = ImageErrors.pooled([one])
     assert series.bias_hu == pytest.approx(error.mean())
     assert series.rmse_hu == pytest.approx(np.sqrt((error**2).mean()))
     assert series.psnr == pytest.approx(10 * math.log10(2000**2 / (error**2).mean()))
@@ -38,11 +38,11 @@ def test_errors_are_those_within_the_body(numpy_rng: np.random.Generator) -> Non
 
 
 def test_slices_count_by_their_pixels() -> None:
-    series = SeriesErrors.of(
+    series = ImageErrors.pooled(
         [
-            SliceErrors(1, 8.0, 64.0, 0.5),
-            SliceErrors(3, 0.0, 0.0, 0.9),
-            SliceErrors(0, 0.0, 0.0, None),
+            ImageErrors(1, 8.0, 64.0, 0.5),
+            ImageErrors(3, 0.0, 0.0, 0.9),
+            ImageErrors(0, 0.0, 0.0, None),
         ]
     )
     assert series.bias_hu == 2
@@ -51,11 +51,12 @@ def test_slices_count_by_their_pixels() -> None:
 
 
 def test_nothing_measured_is_none() -> None:
-    assert SeriesErrors.of([]) == SeriesErrors(None, None, None, None)
+    nothing = ImageErrors.pooled([])
+    assert (nothing.rmse_hu, nothing.bias_hu, nothing.psnr, nothing.ssim) == (None,) * 4
     # equal images have no finite PSNR
-    assert SeriesErrors.of([SliceErrors(4, 0.0, 0.0, 1.0)]).psnr is None
+    assert ImageErrors(4, 0.0, 0.0, 1.0).psnr is None
 
 
 def test_a_slice_smaller_than_the_window_has_no_similarity() -> None:
     tiny = np.zeros((6, 9), np.float32)
-    assert slice_errors(tiny, tiny, np.zeros(tiny.shape, bool)).ssim is None
+    assert measure_errors(tiny, tiny, np.zeros(tiny.shape, bool)).ssim is None

@@ -3,16 +3,9 @@
 import shutil
 from pathlib import Path
 
-import pytest
-from batch_crew import work_here
 from dicom_validation import errors_of
 
 from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    work_here(monkeypatch)
 
 
 def test_noiseless_views_give_a_chest_back(real_data: Path, tmp_path: Path) -> None:
@@ -20,7 +13,7 @@ def test_noiseless_views_give_a_chest_back(real_data: Path, tmp_path: Path) -> N
     source.mkdir()
     for number in (10, 24, 25):
         shutil.copy(real_data / "chest-1" / f"1-{number:03d}.dcm", source)
-    (record,) = run_batch(source, tmp_path / "out", BatchSettings()).records
+    (record,) = run_batch(source, tmp_path / "out", BatchSettings(), workers=0).records
     assert record["status"] == "done"
     assert record["agreement"]["rmse_hu"] < 25
     for path in (tmp_path / "out" / record["output"]).iterdir():
@@ -29,7 +22,7 @@ def test_noiseless_views_give_a_chest_back(real_data: Path, tmp_path: Path) -> N
 
 def test_tilt_and_spacing_of_a_head_are_in_the_ledger(real_data: Path, tmp_path: Path) -> None:
     settings = BatchSettings(scan=SimulatedScan(views=60, refinement=1))
-    run_batch(real_data / "head-ge", tmp_path / "out", settings)
+    run_batch(real_data / "head-ge", tmp_path / "out", settings, workers=0)
     (record,) = (r for r in read_ledger(tmp_path / "out" / LEDGER) if r["event"] == "series")
     assert (record["status"], record["written"]) == ("done", 28)
     details = {one["kind"]: one["detail"] for one in record["findings"]}

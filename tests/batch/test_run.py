@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from batch_crew import Here, work_here
 from batch_trees import SPACING, body, results, slice_dataset, write_series
 from dicom_files import write
 from distributed import LocalCluster
@@ -18,13 +17,14 @@ from tomolearn.batch import (
     THUMBNAILS,
     BatchReport,
     BatchSettings,
+    InProcessExecutor,
     SimulatedScan,
     read_ledger,
     run_batch,
 )
-from tomolearn.batch.execution import folder_name
 from tomolearn.batch.processing import process
 from tomolearn.batch.thumbnails import write_thumbnail
+from tomolearn.batch.workspace import folder_name
 from tomolearn.dicom import body_mask, find_series
 
 SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
@@ -55,12 +55,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def batch(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BatchReport]:
     out = tmp_path_factory.mktemp("results") / "out"
     return out, run_batch(source, out, SETTINGS, workers=2)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Run batches without a cluster, where one would add nothing."""
-    return work_here(monkeypatch)
 
 
 def by_patient(report: BatchReport) -> dict[str, Any]:
@@ -162,11 +156,10 @@ def test_thumbnails_show_source_and_result(batch: tuple[Path, BatchReport]) -> N
     assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.98
 
 
-@pytest.mark.usefixtures("here")
 def test_the_same_run_again_does_nothing(batch: tuple[Path, BatchReport], source: Path) -> None:
     out, first = batch
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
-    again = run_batch(source, out, SETTINGS, workers=1)
+    again = run_batch(source, out, SETTINGS, workers=0)
     assert (again.n_kept, again.n_written, again.n_lost) == (4, 0, 0)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")} == before
     assert [r["status"] for r in again.records] == [r["status"] for r in first.records]
@@ -186,46 +179,42 @@ def test_results_do_not_depend_on_workers_or_on_what_else_there_is(
     assert results(tmp_path / "two").items() < results(out).items()
 
 
-@pytest.mark.usefixtures("here")
 def test_starting_over_makes_the_same_files(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
-    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     before = results(tmp_path / "out")
     (spoilt,) = tmp_path.glob("out/*/*/00001.dcm")
     spoilt.write_bytes(b"")
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1, resume=False)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0, resume=False)
     assert report.n_written == 2
     assert results(tmp_path / "out") == before
 
 
-@pytest.mark.usefixtures("here")
 def test_a_result_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 3)
-    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     before = results(tmp_path / "out")
     (deleted,) = tmp_path.glob("out/*/*/00002.dcm")
     deleted.unlink()
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     assert (report.n_kept, report.n_written) == (0, 3)
     assert results(tmp_path / "out") == before
 
 
-@pytest.mark.usefixtures("here")
 def test_a_link_to_the_results_makes_them_no_input(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
     (tmp_path / "in" / "results").symlink_to(tmp_path / "out", target_is_directory=True)
     for _ in range(2):
-        report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+        report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
         assert len(report.records) == 1
     assert report.is_complete
 
 
-@pytest.mark.usefixtures("here")
 def test_patients_with_one_identifier_stay_apart(tmp_path: Path) -> None:
     for number, name in enumerate("xy"):
         ids = {"PatientID": name, "StudyInstanceUID": f"1.2.{number}"}
         write_series(tmp_path / "in" / name, "a", 3, **ids)
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     assert [(r["patient"], r["status"], r["written"]) for r in report.records] == [
         ("x", "done", 3),
         ("y", "done", 3),
@@ -237,31 +226,28 @@ def test_patients_with_one_identifier_stay_apart(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("here")
 def test_nothing_is_made_where_there_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        run_batch(tmp_path / "nowhere", tmp_path / "out", SETTINGS)
+        run_batch(tmp_path / "nowhere", tmp_path / "out", SETTINGS, workers=0)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("here")
 def test_the_kernel_is_that_of_the_reconstruction(tmp_path: Path) -> None:
     """An image that was processed as it is keeps the kernel of its source."""
     write_series(tmp_path / "in", "a", 1, ConvolutionKernel="B30f")
     scanned = BatchSettings("fbp", {"filter": "hann"}, SimulatedScan(views=12))
     as_it_is = BatchSettings("tv", {"weight": 1.0, "iterations": 2}, None)
     for settings, kernel in ((scanned, "FBP hann"), (as_it_is, "B30f")):
-        (record,) = run_batch(tmp_path / "in", tmp_path / "out", settings).records
+        (record,) = run_batch(tmp_path / "in", tmp_path / "out", settings, workers=0).records
         made = pydicom.dcmread(tmp_path / "out" / record["output"] / "00001.dcm")
         assert made.ConvolutionKernel == kernel
 
 
-@pytest.mark.usefixtures("here")
 def test_the_thumbnail_is_of_the_middle_slice(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
     write_series(tmp_path / "in", "a", 9)
-    (record,) = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS).records
+    (record,) = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0).records
     sheet = imread(tmp_path / "out" / THUMBNAILS / f"{record['derived']}.png")
     left = sheet[:, : sheet.shape[1] // 2 - 1]
     folder = tmp_path / "expected"
@@ -276,25 +262,23 @@ def test_the_thumbnail_is_of_the_middle_slice(tmp_path: Path) -> None:
     assert (left != shown[1]).any()
 
 
-@pytest.mark.usefixtures("here")
 def test_a_repaired_file_is_taken_up_on_request(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "in", "a", 3)
     cut_pixels(paths[1])
-    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1).is_complete
+    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0).is_complete
     write(paths[1], slice_dataset("a", 1))
-    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1).is_complete
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1, retry=True)
+    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0).is_complete
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0, retry=True)
     assert report.is_complete
     assert len(list(tmp_path.glob("out/*/*/*.dcm"))) == 3
 
 
-@pytest.mark.usefixtures("here")
 def test_other_settings_and_other_slices_are_other_series(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
     for settings in (SETTINGS, BatchSettings("tv", {"iterations": 5}, SETTINGS.scan)):
-        run_batch(tmp_path / "in", tmp_path / "out", settings, workers=1)
+        run_batch(tmp_path / "in", tmp_path / "out", settings, workers=0)
     write_series(tmp_path / "in", "a", 3)
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=1)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     assert report.n_written == 3
     folders = [path for path in tmp_path.glob("out/*/*") if any(path.glob("*.dcm"))]
     assert len(folders) == 3
@@ -331,25 +315,28 @@ def test_results_are_apart_from_the_input(where: str, tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run_batch(tmp_path / "nowhere", tmp_path / "out", SETTINGS)
-    with pytest.raises(ValueError, match="workers: expected an integer >= 1, got 0"):
-        run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=0)
+    with pytest.raises(ValueError, match="workers: expected an integer >= 0, got -1"):
+        run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=-1)
     with pytest.raises(ValueError, match="workers: expected none beside a scheduler, got 2"):
         run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=2, scheduler="tcp://a:1")
+    here = InProcessExecutor()
+    with pytest.raises(ValueError, match="workers: expected none beside an executor, got 0"):
+        run_batch(tmp_path, tmp_path / "out", SETTINGS, workers=0, executor=here)
+    with pytest.raises(ValueError, match="scheduler: expected none beside an executor, got tcp"):
+        run_batch(tmp_path, tmp_path / "out", SETTINGS, scheduler="tcp://a:1", executor=here)
     (tmp_path / "in").mkdir()
     with pytest.raises((ValueError, OSError), match="no-such-weights"):
         run_batch(tmp_path / "in", tmp_path / "out", BatchSettings("no-such-weights"))
 
 
-@pytest.mark.usefixtures("here")
 def test_an_empty_folder_is_an_empty_batch(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     assert report.records == ()
     assert report.is_complete
     assert json.loads((tmp_path / "out" / LEDGER).read_text())["series"] == 0
 
 
-@pytest.mark.usefixtures("here")
 def test_padding_and_pixels_are_those_of_each_slice(tmp_path: Path) -> None:
     """A series whose slices have pixels of two sizes, and corners that were not measured."""
     folder = tmp_path / "in"
@@ -361,7 +348,7 @@ def test_padding_and_pixels_are_those_of_each_slice(tmp_path: Path) -> None:
         dataset.PixelData = stored.tobytes()
         dataset.add_new("PixelPaddingValue", "SS", -2000)
         write(folder / f"{index}.dcm", dataset)
-    report = run_batch(folder, tmp_path / "out", SETTINGS, workers=1)
+    report = run_batch(folder, tmp_path / "out", SETTINGS, workers=0)
     (record,) = report.records
     assert record["status"] == "done"
     assert "mixed pixel spacing" in {one["kind"] for one in record["findings"]}

@@ -5,7 +5,6 @@ from typing import Any
 
 import pydicom
 import pytest
-from batch_crew import Here, work_here
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 from typer.testing import CliRunner, Result
@@ -17,14 +16,9 @@ from tomolearn.geometry import Grid, ParallelBeam, save_geometry
 
 
 def dicom(*arguments: Any) -> Result:
-    return CliRunner().invoke(app, ["dicom", *map(str, arguments)])
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Run batches without a cluster: those with one are tested elsewhere."""
-    monkeypatch.setattr("tomolearn.batch.forkserver.prepare_workers", lambda: None)
-    return work_here(monkeypatch)
+    """Run the command, in this process unless told otherwise: workers are tested elsewhere."""
+    workers = () if "--workers" in arguments else ("--workers", "0")
+    return CliRunner().invoke(app, ["dicom", *map(str, arguments), *workers])
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = dicom(source, out, "--views", 60, "--dose", 1e5, "--workers", 1)
+    result = dicom(source, out, "--views", 60, "--dose", 1e5)
     assert result.exit_code == 0, result.output
     assert "3 files: 1 series, 1 to do, 2 slices; skipped: 1 not DICOM" in result.stderr
     assert "done: patient-a ., 2 of 2 slices" in result.stderr
@@ -44,7 +38,7 @@ def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     assert str(out / SUMMARY) in result.stdout.replace("\n", "")
     (record,) = (r for r in read_ledger(out / LEDGER) if r["event"] == "series")
     assert f"{record['agreement']['psnr']:.2f}" in result.stdout
-    again = dicom(source, out, "--views", 60, "--dose", 1e5, "--workers", 1)
+    again = dicom(source, out, "--views", 60, "--dose", 1e5)
     assert again.exit_code == 0
     assert "1 series were there" in again.stdout
 
@@ -54,7 +48,7 @@ def test_settings_are_those_of_the_options(source: Path, tmp_path: Path) -> None
     grid = Grid((32, 40), (10.0, 9.0))
     save_geometry(scan, grid, ParallelBeam.covering(grid, 40))
     options = ("--scan", scan, "--dose", 1e4, "--electronic-std", 3, "--seed", 5, "--kev", 60)
-    method = ("--method", "tv", "--iterations", 4, "--weight", 0.5, "--workers", 1)
+    method = ("--method", "tv", "--iterations", 4, "--weight", 0.5)
     assert dicom(source, tmp_path / "out", *options, *method).exit_code == 0
     settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
     assert settings["scan"]["geometry"]["type"] == "ParallelBeam"
@@ -67,7 +61,7 @@ def test_settings_are_those_of_the_options(source: Path, tmp_path: Path) -> None
 
 
 def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
-    options = ("--image-domain", "--method", "unet-ellipses", "--image-scale", 20, "--workers", 1)
+    options = ("--image-domain", "--method", "unet-ellipses", "--image-scale", 20)
     result = dicom(source, tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
@@ -82,7 +76,7 @@ def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
 def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.txt"
     key.write_text("a secret that is long enough\n")
-    options = ("--views", 20, "--workers", 1, "--deidentify", key)
+    options = ("--views", 20, "--deidentify", key)
     assert dicom(source, tmp_path / "out", *options).exit_code == 0
     (before,), (after,) = (find_series(f).series for f in (source, tmp_path / "out"))
     assert before.patient_id == "patient-a"
@@ -144,7 +138,7 @@ def test_a_run_that_is_interrupted_says_that_it_can_go_on(
 
 def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
     write(source / "spoilt.dcm", slice_dataset("a", 2, RescaleSlope="1e30"))
-    options = ("--views", 20, "--workers", 1)
+    options = ("--views", 20)
     result = dicom(source, tmp_path / "out", *options)
     assert result.exit_code == 1
     assert "incomplete: patient-a ., 2 of 3 slices" in result.stderr

@@ -61,6 +61,7 @@ def test_table_has_what_one_chooses_by(package: Path) -> None:
     parameters = sum(weights.numel() for weights in tiny().parameters())
     assert cells == [
         "lpd-tiny",
+        "model",
         "learned-primal-dual",
         "ellipses",
         f"{parameters:,}",

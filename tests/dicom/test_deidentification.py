@@ -85,9 +85,9 @@ def source(tmp_path: Path, name: str = "in.dcm", **elements: Any) -> Path:
 def written(path: Path, target: Path, deidentify: Deidentification, index: int = 0) -> Dataset:
     (one,) = find_series(path).series
     series = DerivedSeries(one, HOW, deidentify=deidentify)
-    series.write(index, one.read(index).hounsfield, target)
+    series[index].write(one.read(index).hounsfield, target)
     found = pydicom.dcmread(target)
-    assert found.SOPInstanceUID == series.sop_instance_uid(index)
+    assert found.SOPInstanceUID == series[index].sop_instance_uid
     assert found.SeriesInstanceUID == series.uid
     return found
 
@@ -255,7 +255,7 @@ def test_text_in_the_pixels_cannot_be_removed(tmp_path: Path) -> None:
     series = DerivedSeries(one, HOW, deidentify=Deidentification(KEY))
     message = r"in\.dcm: BurnedInAnnotation \(0028,0301\): expected an image without text"
     with pytest.raises(ValueError, match=message):
-        series.write(0, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[0].write(np.zeros((6, 8)), tmp_path / "out.dcm")
     assert not (tmp_path / "out.dcm").exists()
 
 

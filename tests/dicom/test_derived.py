@@ -40,7 +40,7 @@ def test_values_come_back_rounded_to_hounsfield_units(tmp_path: Path) -> None:
     series = derived(one_image(tmp_path))
     rng = np.random.default_rng(3)
     hounsfield = rng.uniform(-1500, 4000, (6, 8)).astype(np.float32)
-    assert series.write(0, hounsfield, tmp_path / "out.dcm") == 0
+    assert series[0].write(hounsfield, tmp_path / "out.dcm") == 0
     found = read_slice(tmp_path / "out.dcm")
     np.testing.assert_array_equal(found.hounsfield, np.rint(hounsfield))
     assert not found.padding.any()
@@ -52,7 +52,7 @@ def test_beyond_the_range_values_are_clipped_and_counted(tmp_path: Path) -> None
     low, high = HOUNSFIELD_RANGE
     hounsfield = np.zeros((6, 8))
     hounsfield[0] = [low - 0.4, low - 0.6, low, 1e9, high, high + 0.4, high + 0.6, -1e30]
-    assert series.write(0, hounsfield, tmp_path / "out.dcm") == 4
+    assert series[0].write(hounsfield, tmp_path / "out.dcm") == 4
     found = pydicom.dcmread(tmp_path / "out.dcm")
     values = found.pixel_array[0].astype(float) - 1024
     np.testing.assert_array_equal(values, [low, low, low, high, high, high, high, low])
@@ -66,7 +66,7 @@ def test_padding_is_padding_whatever_is_there(tmp_path: Path) -> None:
     padding = np.zeros((6, 8), dtype=bool)
     hounsfield[1, 2:5] = np.nan, np.inf, 12
     padding[1, 2:5] = True
-    assert series.write(0, hounsfield, tmp_path / "out.dcm", padding=padding) == 45
+    assert series[0].write(hounsfield, tmp_path / "out.dcm", padding=padding) == 45
     found = pydicom.dcmread(tmp_path / "out.dcm")
     assert found.PixelPaddingValue == -32768
     np.testing.assert_array_equal(found.pixel_array == -32768, padding)
@@ -79,7 +79,7 @@ def test_what_is_new(tmp_path: Path) -> None:
     assert found.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     assert found.file_meta.MediaStorageSOPInstanceUID == found.SOPInstanceUID
     assert found.SOPClassUID == CTImageStorage
-    assert found.SOPInstanceUID == series.sop_instance_uid(0)
+    assert found.SOPInstanceUID == series[0].sop_instance_uid
     assert found.SeriesInstanceUID == series.uid
     assert list(found.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
     assert found.DerivationDescription == HOW.description
@@ -228,7 +228,7 @@ def test_geometry_is_that_of_the_source(tmp_path: Path) -> None:
     assert found.uid == series.uid
     np.testing.assert_array_equal(found.affine, series.source.affine)
     assert found.findings == series.source.findings
-    assert found.attributes.patient_id == "PID-0815"
+    assert found.patient_id == "PID-0815"
     np.testing.assert_array_equal(found.volume().hounsfield, series.source.volume().hounsfield)
 
 
@@ -254,7 +254,7 @@ def test_frame_of_an_enhanced_image_becomes_a_classic_image(legacy: bool, tmp_pa
         assert (found.AcquisitionDate, found.AcquisitionTime) == ("20240102", "101113.25")
         assert (found.AcquisitionNumber, found.CTDIvol) == (3, 7.25)
         assert found.AnatomicRegionSequence[0].CodeMeaning == "Chest"
-    uids = {series.sop_instance_uid(index) for index in range(3)}
+    uids = {series[index].sop_instance_uid for index in range(3)}
     assert len(uids) == 3
 
 
@@ -317,7 +317,7 @@ def test_loss_of_high_throughput_wavelets_has_its_own_standard(tmp_path: Path) -
     dataset = pydicom.dcmread(path)
     dataset.file_meta.TransferSyntaxUID = HTJ2K  # of the same form, up to the coding of blocks
     dataset.save_as(path)
-    derived(path).write(0, np.zeros((dataset.Rows, dataset.Columns)), tmp_path / "out.dcm")
+    derived(path)[0].write(np.zeros((dataset.Rows, dataset.Columns)), tmp_path / "out.dcm")
     assert pydicom.dcmread(tmp_path / "out.dcm").LossyImageCompressionMethod == "ISO_15444_15"
 
 

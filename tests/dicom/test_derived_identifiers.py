@@ -45,7 +45,7 @@ def test_arrays_that_cannot_be_written(
 ) -> None:
     series = derived(one_image(tmp_path))
     with pytest.raises(error, match=re.escape(message)):
-        series.write(0, hounsfield, tmp_path / "out.dcm", padding=padding)
+        series[0].write(hounsfield, tmp_path / "out.dcm", padding=padding)
     assert not (tmp_path / "out.dcm").exists()
 
 
@@ -69,13 +69,13 @@ def test_any_other_derivation_has_other_identifiers(change: dict[str, Any], tmp_
     one = DerivedSeries(source, HOW)
     other = DerivedSeries(source, Derivation(**(HOW.to_dict() | change)))
     assert one.uid != other.uid
-    assert one.sop_instance_uid(0) != other.sop_instance_uid(0)
+    assert one[0].sop_instance_uid != other[0].sop_instance_uid
 
 
 def test_identifiers_are_valid_and_all_different(tmp_path: Path) -> None:
     write_series(tmp_path, along_z(20))
     series = derived(tmp_path)
-    uids = [series.uid, *(series.sop_instance_uid(i) for i in range(len(series)))]
+    uids = [series.uid, *(series[i].sop_instance_uid for i in range(len(series)))]
     assert len(set(uids)) == 21
     for uid in uids:
         assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", uid)
@@ -142,7 +142,7 @@ def test_file_appears_complete_or_not_at_all(
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        series.write(0, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[0].write(np.zeros((6, 8)), tmp_path / "out.dcm")
     assert (tmp_path / "out.dcm").read_text() == "older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.dcm", "out.dcm"]
 
@@ -152,15 +152,15 @@ def test_source_that_changed_or_went_away(tmp_path: Path) -> None:
     series = derived(path)
     write(path, ct_image(3, ORIGIN))
     with pytest.raises(ValueError, match=r"in\.dcm: SOPInstanceUID \(0008,0018\): expected"):
-        series.write(0, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[0].write(np.zeros((6, 8)), tmp_path / "out.dcm")
     path.write_bytes(b"x" * 500)
     with pytest.raises(ValueError, match=r"in\.dcm: expected a DICOM file"):
-        series.write(0, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[0].write(np.zeros((6, 8)), tmp_path / "out.dcm")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"in\.dcm"):
-        series.write(0, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[0].write(np.zeros((6, 8)), tmp_path / "out.dcm")
     with pytest.raises(IndexError):
-        series.write(7, np.zeros((6, 8)), tmp_path / "out.dcm")
+        series[7].write(np.zeros((6, 8)), tmp_path / "out.dcm")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_patients_and_studies_are_never_mixed(other: dict[str, str], tmp_path: P
         assert "is that of 2 series" in one.findings[0].detail
     first, second = (DerivedSeries(one, Derivation("x")) for one in series_index.series)
     assert first.uid != second.uid
-    assert first.sop_instance_uid(0) != second.sop_instance_uid(0)
+    assert first[0].sop_instance_uid != second[0].sop_instance_uid
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_file_is_of_the_patient_and_study_of_the_others(
     assert FindingKind.SHARED_IDENTIFIER not in {finding.kind for finding in one.findings}
     made = DerivedSeries(one, Derivation("x"))
     for index in range(4):
-        made.write(index, one.read(index).hounsfield, tmp_path / "out.dcm")
+        made[index].write(one.read(index).hounsfield, tmp_path / "out.dcm")
         written = pydicom.dcmread(tmp_path / "out.dcm")
         assert (written.PatientID, written.StudyInstanceUID) == ("PID-0815", STUDY)
 

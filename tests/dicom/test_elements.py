@@ -25,7 +25,7 @@ from tomolearn.dicom.elements import (
     text,
     texts,
 )
-from tomolearn.dicom.headers import opened
+from tomolearn.dicom.opening import opened
 from tomolearn.dicom.uids import derived_uid, keyed_uid
 
 ORIGIN = (0.0, 0.0, 0.0)

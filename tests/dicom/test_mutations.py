@@ -53,7 +53,7 @@ def test_spoiled_file_is_left_out_or_read_or_an_error_with_its_name(
         for index, series in ((i, one) for one in series_index.series for i in range(len(one))):
             try:
                 ct = series.read(index)
-                DerivedSeries(series, HOW, deidentify=deidentify).write(index, ct.hounsfield, out)
+                DerivedSeries(series, HOW, deidentify=deidentify)[index].write(ct.hounsfield, out)
             except (ValueError, OSError) as error:
                 errors.append(error)
             else:

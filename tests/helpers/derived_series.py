@@ -31,7 +31,7 @@ def derived(path: Path, how: Derivation = HOW) -> DerivedSeries:
 
 def written(series: DerivedSeries, path: Path, index: int = 0, **options: Any) -> Dataset:
     """Write the pixels of the source and return the file's contents."""
-    series.write(index, series.source.read(index).hounsfield, path, **options)
+    series[index].write(series.source.read(index).hounsfield, path, **options)
     return pydicom.dcmread(path)
 
 

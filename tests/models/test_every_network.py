@@ -10,7 +10,7 @@ from networks import NEEDS_RAYS, SMALL, small_network, solved_exactly, with_tole
 
 from data_sim import shepp_logan
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
-from tomolearn.models import MODELS, build_model, model_name
+from tomolearn.models import MODELS, build_model
 from tomolearn.models.blocks import Update
 
 GRID = Grid((12, 12))
@@ -155,7 +155,7 @@ def test_arguments_rebuild_the_network(case, rng):
     assert arguments == dict(model.arguments)
     # what was asked for is in there, and all else that could have been
     assert arguments.items() >= SMALL[case][1].items()
-    again = build_model(model_name(model), arguments).eval()
+    again = build_model(MODELS.spec_of(type(model)), arguments).eval()
     again.load_state_dict(model.state_dict())
     y = sinograms(rng, 2, 1)
     assert torch.equal(again(y, RAYS), model(y, RAYS))

@@ -16,7 +16,6 @@ from tomolearn.models import (
     ReconstructionModel,
     VariationalNetwork,
     build_model,
-    model_name,
 )
 from tomolearn.operators import ScaledOperator
 
@@ -127,13 +126,13 @@ def test_names_of_networks():
         "equivariant-proximal",
     }
     for case, (name, _) in SMALL.items():
-        assert model_name(small_network(case)) == name
+        assert MODELS.spec_of(type(small_network(case))) == name
 
 
 def test_unknown_network_or_argument():
-    with pytest.raises(ValueError, match=r"name: .* did you mean learned-primal-dual\b"):
+    with pytest.raises(ValueError, match=r"model: .* did you mean learned-primal-dual\b"):
         build_model("Learned-Primal_Dual", {})
-    with pytest.raises(TypeError, match="name: expected a name, got None"):
+    with pytest.raises(TypeError, match="model: expected a name, got None"):
         build_model(None, {})
     with pytest.raises(ValueError, match=r"got 'iteration'; did you mean iterations\?"):
         build_model("learned-pdhg", {"iteration": 3})
@@ -141,12 +140,9 @@ def test_unknown_network_or_argument():
         build_model("learned-pdhg", [3])
 
 
-def test_network_without_a_name():
-    class Mine(LearnedPDHG):
-        pass
-
-    with pytest.raises(ValueError, match=r"model: expected one of FBPUNet, .* got Mine"):
-        model_name(Mine())
+def test_what_is_no_network():
+    with pytest.raises(ValueError, match=r"model math:pi: expected a subclass of .*, got 3\.14"):
+        build_model("math:pi", {})
 
 
 def test_base_class_is_abstract():

@@ -23,7 +23,8 @@ from tomolearn.models import (
     VariationalNetwork,
 )
 from tomolearn.models.fbp_unet import UNet
-from tomolearn.models.variational_network import FieldsOfExperts, GaussianSum
+from tomolearn.models.variational_network import FieldsOfExperts
+from tomolearn.numerics import GaussianSum
 
 GRID = Grid((12, 12))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))

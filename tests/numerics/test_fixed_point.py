@@ -5,14 +5,8 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from tomolearn.models.equilibrium import (
-    Anderson,
-    Broyden,
-    DivergenceError,
-    Picard,
-    fixed_point,
-    gmres,
-)
+from tomolearn import DivergenceError
+from tomolearn.numerics import Anderson, Broyden, Picard, fixed_point, gmres
 
 SOLVERS = ["picard", "anderson", "broyden"]
 each_solver = pytest.mark.parametrize("solver", SOLVERS)

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from tomolearn.methods import ConvergenceWarning
-from tomolearn.models.equilibrium import Backward, DivergenceError, equilibrium
+from tomolearn import ConvergenceWarning, DivergenceError
+from tomolearn.numerics import Backward, equilibrium
 
 FORWARD = ["picard", "anderson", "broyden"]
 BACKWARD = ["picard", "anderson", "broyden", "gmres"]

@@ -166,9 +166,14 @@ def test_json_that_is_none_of_ours(saved: Path, text: str, match: str) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"version": 2}, "version: expected at most 1, got 2; a newer tomolearn wrote"),
+        ({"version": 3}, "version: expected at most 2, got 3; a newer tomolearn wrote"),
         ({"version": 0}, "version: expected an integer >= 1, got 0"),
         ({"version": True}, "version: expected an integer >= 1, got True"),
+        (
+            {"kind": "sampler"},
+            "kind: expected model, denoiser, regulariser, got 'sampler'; a newer",
+        ),
+        ({"kind": "denoiser"}, r"expected a model, got a denoiser; .*kind=\"denoiser\"\) loads it"),
         ({"sha256": 3}, "sha256: expected a string, got 3"),
         ({"bytes": 1.5}, r"bytes: expected an integer, got 1\.5"),
         ({"task": []}, r"task: expected a string or null, got \[\]"),

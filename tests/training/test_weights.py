@@ -16,6 +16,7 @@ from saved_networks import CARD, GRID, SCAN, edit, refused, same_bits, tiny
 
 import tomolearn as tl
 from tomolearn.models import MODELS, LearnedPrimalDual, ReconstructionModel, build_model
+from tomolearn.priors import NetworkDenoiser
 from tomolearn.training import files as files_module
 from tomolearn.training.cards import render_card
 from tomolearn.training.weights import read_card, shipped
@@ -268,10 +269,6 @@ def test_weights_can_be_read_without_tomolearn(saved: Path) -> None:
     assert all(torch.equal(tensors[name], own[name]) for name in own)
 
 
-class Own(LearnedPrimalDual):
-    """A network that tomolearn does not know."""
-
-
 def nan_model() -> ReconstructionModel:
     model = tiny()
     with torch.no_grad():
@@ -283,7 +280,16 @@ def nan_model() -> ReconstructionModel:
     ("arguments", "kind", "match"),
     [
         ({"model": torch.nn.Linear(2, 2)}, TypeError, "model: expected a Recon.*, got Linear"),
-        ({"model": Own()}, ValueError, "model: expected one of .*, got Own"),
+        (
+            {"model": type("Own", (LearnedPrimalDual,), {})()},
+            ValueError,
+            "model: expected what a f",
+        ),
+        (
+            {"model": NetworkDenoiser(torch.nn.Identity())},
+            TypeError,
+            r"arguments\.network: expected a value that JSON knows .* \(Identity\)",
+        ),
         (
             {"model": nan_model()},
             ValueError,

@@ -1,4 +1,4 @@
-"""What a process holds in memory."""
+"""Resident memory of this process: now and at its peak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["resident_bytes"]
+__all__ = ["peak_mib", "resident_bytes"]
 
 _STATUS = Path("/proc/self/status")
 
@@ -30,3 +30,11 @@ def resident_bytes(field: str) -> int:
     raise TomolearnError(
         f"memory: expected a system that tells {field} in {_STATUS}, as Linux does; got none"
     )
+
+
+def peak_mib() -> float | None:
+    """Return the most memory that this process has held, in MiB; None where nobody tells."""
+    try:
+        return resident_bytes("VmHWM") / 2**20
+    except TomolearnError:  # only Linux tells
+        return None

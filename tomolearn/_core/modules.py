@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Compilable", "Configured"]
+from tomolearn._core.checks import check_known
+from tomolearn._core.errors import TomolearnTypeError
+
+__all__ = ["Compilable", "Configured", "built"]
+
+C = TypeVar("C", bound="Configured")
 
 
 class Compilable(torch.nn.Module):
@@ -53,3 +59,30 @@ class Configured(torch.nn.Module):
         for module in self.modules():
             if isinstance(module, Compilable):
                 module.compile(dynamic=module.dynamic)
+
+
+def built(name: str, kind: type[C], arguments: Mapping[str, Any]) -> C:
+    """Make a module, with fresh weights, from its constructor's arguments.
+
+    Parameters
+    ----------
+    name : str
+        What it is called, for error messages.
+    kind : type
+        Its class.
+    arguments : mapping
+        The arguments by name.
+
+    Raises
+    ------
+    TypeError
+        If `arguments` is no mapping, or one of them of a wrong type.
+    ValueError
+        If there is no such argument, with the nearest names, or it is out of its range.
+    """
+    if not isinstance(arguments, Mapping):
+        raise TomolearnTypeError(f"arguments: expected a mapping, got {type(arguments).__name__}")
+    known = tuple(inspect.signature(kind).parameters)
+    for argument in arguments:
+        check_known(f"arguments of {name}", argument, known)
+    return kind(**arguments)

@@ -1,9 +1,6 @@
 from .execution import THUMBNAILS as THUMBNAILS
-from .image_errors import (
-    SeriesErrors as SeriesErrors,
-    SliceErrors as SliceErrors,
-    slice_errors as slice_errors,
-)
+from .executors import Executor as Executor, InProcessExecutor as InProcessExecutor
+from .image_errors import ImageErrors as ImageErrors, measure_errors as measure_errors
 from .ledger import Ledger as Ledger, read_ledger as read_ledger
 from .report import BatchReport as BatchReport, Progress as Progress
 from .run import (

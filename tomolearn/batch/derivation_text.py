@@ -1,4 +1,4 @@
-"""What derived series say about how they were made."""
+"""Texts of derived series: description, method, kernel and number of a batch's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that the workers of a batch are copies of."""
+"""Fork server of a batch: the process that workers on this machine are copies of."""
 
 from __future__ import annotations
 

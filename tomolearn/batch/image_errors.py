@@ -1,25 +1,25 @@
-"""How far a reconstruction is from the slice that it was made of."""
+"""Image errors against the source in Hounsfield units: RMSE, bias, PSNR and SSIM."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn.dicom import body_mask
 
-__all__ = ["DATA_RANGE", "SeriesErrors", "SliceErrors", "slice_errors"]
+__all__ = ["DATA_RANGE", "ImageErrors", "measure_errors"]
 
 DATA_RANGE = 2000.0
-"""Of PSNR and SSIM, in HU: air to dense bone. Scores of different slices are comparable."""
+"""Data range of PSNR and SSIM in HU, air to dense bone: scores of slices are comparable."""
 
 
 @dataclass(frozen=True)
-class SliceErrors:
-    """Errors of one slice within the body.
+class ImageErrors:
+    """Errors of a slice, or of the slices of a series, within the body.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class SliceErrors:
     error_sum, error_square_sum : float
         Sums over them of the error in HU, and of its square.
     ssim : float or None
-        Structural similarity of the whole slice, data range 2000 HU; None where it is smaller
-        than the window.
+        Structural similarity of the whole slice, or its mean over slices, data range 2000 HU; None
+        where the image is smaller than the window.
     """
 
     pixels: int
@@ -37,54 +37,37 @@ class SliceErrors:
     error_square_sum: float
     ssim: float | None
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return the fields, ready for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class SeriesErrors:
-    """Errors of a series within the body; None where no slice has one.
-
-    Parameters
-    ----------
-    rmse_hu : float or None
-        Root mean square error in HU over the body in all slices.
-    bias_hu : float or None
-        Mean error in HU.
-    psnr : float or None
-        In dB, of `rmse_hu` with a data range of 2000 HU.
-    ssim : float or None
-        Mean over the slices, data range 2000 HU.
-    """
-
-    rmse_hu: float | None
-    bias_hu: float | None
-    psnr: float | None
-    ssim: float | None
-
     @classmethod
-    def of(cls, slices: Iterable[SliceErrors]) -> SeriesErrors:
-        """Sum up slices."""
-        measured = list(slices)
-        pixels = sum(one.pixels for one in measured)
-        scores = [one.ssim for one in measured if one.ssim is not None]
-        similarity = sum(scores) / len(scores) if scores else None
-        if pixels == 0:
-            return cls(None, None, None, similarity)
-        rmse = math.sqrt(sum(one.error_square_sum for one in measured) / pixels)
-        bias = sum(one.error_sum for one in measured) / pixels
-        psnr = 20 * math.log10(DATA_RANGE / rmse) if rmse > 0 else None
-        return cls(rmse, bias, psnr, similarity)
+    def pooled(cls, slices: Iterable[ImageErrors]) -> ImageErrors:
+        """Return the errors of all pixels of some slices, and their mean similarity."""
+        every = list(slices)
+        scores = [one.ssim for one in every if one.ssim is not None]
+        return cls(
+            sum(one.pixels for one in every),
+            sum(one.error_sum for one in every),
+            sum(one.error_square_sum for one in every),
+            sum(scores) / len(scores) if scores else None,
+        )
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the fields, ready for JSON."""
-        return asdict(self)
+    @property
+    def rmse_hu(self) -> float | None:
+        """Root mean square error in HU; None without pixels."""
+        return math.sqrt(self.error_square_sum / self.pixels) if self.pixels else None
+
+    @property
+    def bias_hu(self) -> float | None:
+        """Mean error in HU; None without pixels."""
+        return self.error_sum / self.pixels if self.pixels else None
+
+    @property
+    def psnr(self) -> float | None:
+        """PSNR in dB, data range 2000 HU; None without pixels and without error."""
+        return 20 * math.log10(DATA_RANGE / self.rmse_hu) if self.rmse_hu else None
 
 
-def slice_errors(
+def measure_errors(
     found: NDArray[np.float32], source: NDArray[np.float32], padding: NDArray[np.bool_]
-) -> SliceErrors:
+) -> ImageErrors:
     """Measure a reconstruction against the slice that was scanned.
 
     Parameters
@@ -105,6 +88,6 @@ def slice_errors(
     if min(truth.shape) >= 7:
         pair = (torch.from_numpy(np.ascontiguousarray(values)) for values in (found, truth))
         similarity = float(ssim(*pair, data_range=DATA_RANGE))
-    return SliceErrors(
+    return ImageErrors(
         int(inside.sum()), float(error.sum()), float(np.square(error).sum()), similarity
     )

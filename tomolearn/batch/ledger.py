@@ -1,4 +1,4 @@
-"""The ledger of a batch: one JSON object per line, appended and never changed."""
+"""Ledger of a batch: one JSON object per line, appended and never changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: BinaryIO = path.open("r+b" if path.exists() else "x+b")
-        self._stream.truncate(_complete_bytes(self._stream))
+        self._stream.truncate(self._stream.read().rfind(b"\n") + 1)
         self._stream.seek(0, os.SEEK_END)
 
     def append(self, *records: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ledger; half a line at the end is left out.
+    """Return the records of a ledger, without half a line at the end.
 
     Raises
     ------
@@ -72,10 +72,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     ValueError
         If a complete line is no JSON object; the message has its number.
     """
-    with path.open("rb") as stream:
-        size = _complete_bytes(stream)
-        stream.seek(0)
-        lines = stream.read(size).splitlines()
+    *lines, _half = path.read_bytes().split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -88,17 +85,3 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
             raise TomolearnError(f"{path}: line {number}: expected an object, got {line[:60]!r}")
         records.append(record)
     return records
-
-
-def _complete_bytes(stream: BinaryIO) -> int:
-    """Return the number of bytes up to the end of the last complete line."""
-    position = stream.seek(0, os.SEEK_END)
-    block = 4096
-    while position > 0:
-        start = max(0, position - block)
-        stream.seek(start)
-        found = stream.read(position - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        position = start
-    return 0

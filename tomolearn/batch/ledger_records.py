@@ -1,4 +1,7 @@
-"""What the ledger says."""
+"""Ledger records: one JSON object per run, skipped file and finished series.
+
+Their keys are those of version 0.1.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tomolearn.batch.image_errors import SeriesErrors, SliceErrors
+from tomolearn._core.version import __version__
+from tomolearn.batch.image_errors import ImageErrors
 from tomolearn.batch.settings import BatchSettings
-from tomolearn.dicom import Series, SeriesIndex, SkippedFile
+from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
 
 __all__ = ["DONE", "FAILED", "INCOMPLETE", "run_record", "series_record", "skipped_record"]
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """All slices are there, some are lost, or none is there and the series has no output."""
 
+_ERRORS = ("rmse_hu", "bias_hu", "psnr", "ssim")
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_record(series_index: SeriesIndex, settings: BatchSettings, version: str) -> dict[str, Any]:
+def run_record(series_index: SeriesIndex, settings: BatchSettings) -> dict[str, Any]:
     """Return the record that begins a run."""
     return {
         "event": "run",
         "time": _now(),
-        "version": version,
+        "version": __version__,
         "source": str(series_index.root),
         "files": series_index.n_files,
         "left_out": {str(reason): n for reason, n in sorted(series_index.counts.items())},
@@ -49,8 +55,7 @@ def skipped_record(skipped: SkippedFile, root: Path) -> dict[str, Any]:
 
 
 def series_record(
-    series: Series,
-    derived: str,
+    derived: DerivedSeries,
     output: str,
     settings: BatchSettings,
     chunks: Sequence[Mapping[str, Any]],
@@ -60,10 +65,8 @@ def series_record(
 
     Parameters
     ----------
-    series : Series
-        The source.
-    derived : str
-        UID of the derived series.
+    derived : DerivedSeries
+        The series.
     output : str
         Its folder, relative to that of the output.
     settings : BatchSettings
@@ -75,14 +78,14 @@ def series_record(
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
-    agreement = SeriesErrors.of(SliceErrors(**one["agreement"]) for one in slices)
+    errors = ImageErrors.pooled(ImageErrors(**one["agreement"]) for one in slices)
     status = FAILED if not slices else INCOMPLETE if lost else DONE
     return {
         "event": "series",
         "time": _now(),
         "status": status,
-        **describe(series, root),
-        "derived": derived,
+        **_source(derived.source, root),
+        "derived": derived.uid,
         "output": output if slices else None,
         "digest": settings.digest(),
         "written": len(slices),
@@ -97,7 +100,7 @@ def series_record(
         "warnings": sorted({text for chunk in chunks for text in chunk.get("warnings", ())}),
         "deviations": _deviations(slices),
         "clipped_pixels": sum(one["clipped"] for one in slices),
-        "agreement": agreement.to_dict(),
+        "agreement": {name: getattr(errors, name) for name in _ERRORS},
         "seconds": round(sum(chunk.get("seconds", 0.0) for chunk in chunks), 3),
     }
 
@@ -108,7 +111,7 @@ def _deviations(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"what": text, "slices": n} for text, n in sorted(counts.items())]
 
 
-def describe(series: Series, root: Path) -> dict[str, Any]:
+def _source(series: Series, root: Path) -> dict[str, Any]:
     """Return what identifies a series, and what is remarkable about it."""
     folders = {str(Path(one.path).parent) for one in series.slices}
     return {

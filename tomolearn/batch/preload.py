@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tomolearn.batch.image_errors import slice_errors
+from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings, SimulatedScan
 from tomolearn.batch.thumbnails import write_thumbnail
@@ -30,7 +30,7 @@ def _process_a_slice() -> None:
     hounsfield = np.zeros((8, 8), np.float32)
     ct = CTSlice(hounsfield, (40.0, 40.0), hounsfield < 0)
     (image,) = process([ct], BatchSettings("fbp", {}, SimulatedScan(views=8)))
-    slice_errors(image, ct.hounsfield, ct.padding)
+    measure_errors(image, ct.hounsfield, ct.padding)
     with tempfile.TemporaryDirectory() as folder:
         write_thumbnail(Path(folder, "thumbnail.png"), ct, image)
 

@@ -1,4 +1,4 @@
-"""What a batch tells while it runs, and at its end."""
+"""Progress of a batch while it runs, and the report at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BatchReport", "Progress"]
 
 
 class Progress(Protocol):
-    """Who wants to know how far a batch is."""
+    """Receiver of a batch's progress."""
 
     def searched(self, n_done: int, n_files: int) -> None:
         """Get how many files of the input have been looked at, and how many there are."""
@@ -30,7 +30,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of a batch.
+    """Result of a batch.
 
     Parameters
     ----------

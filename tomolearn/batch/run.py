@@ -1,23 +1,30 @@
-"""A batch: every series of a folder, on the workers of a cluster."""
+"""Batch run: every CT series of a folder to a derived series."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.batch.cluster import connected
+from tomolearn._core.memory import peak_mib
+from tomolearn.batch.dask_executor import dask_executor
 from tomolearn.batch.execution import THUMBNAILS, Batch
+from tomolearn.batch.executors import Executor, InProcessExecutor
 from tomolearn.batch.forkserver import prepare_workers
-from tomolearn.batch.ledger import Ledger
+from tomolearn.batch.ledger import Ledger, read_ledger
+from tomolearn.batch.ledger_records import run_record, skipped_record
+from tomolearn.batch.planning import plan_series
 from tomolearn.batch.report import BatchReport, Progress
+from tomolearn.batch.scheduling import run_chunks
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.summary import write_summary
 from tomolearn.batch.workspace import Workspace
-from tomolearn.dicom import Deidentification, find_series
+from tomolearn.dicom import Deidentification, SeriesIndex, find_series
 
 __all__ = ["LEDGER", "SUMMARY", "check_batch", "run_batch"]
 
@@ -32,6 +39,7 @@ def run_batch(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    executor: Executor | None = None,
     deidentification: Deidentification | None = None,
     resume: bool = True,
     retry: bool = False,
@@ -56,9 +64,12 @@ def run_batch(
     settings : BatchSettings
         What is done to each slice.
     workers : int, optional
-        Processes on this machine. Default: as many as there are cores.
+        Processes on this machine. Default: as many as there are cores; 0 for none, all is done in
+        this one.
     scheduler : str, optional
         Address of a Dask cluster to work on instead.
+    executor : Executor, optional
+        Whatever else is to run the chunks.
     deidentification : Deidentification, optional
         How results lose the patient's identity. Default: they keep it. Ledger and summary name
         files and series of the input in any case.
@@ -86,23 +97,40 @@ def run_batch(
     # workers have working directories of their own
     root, target = Path(source).absolute(), Path(out).absolute()
     if workers is not None:
-        check_int("workers", workers, minimum=1)
-        if scheduler is not None:
-            raise TomolearnError(f"workers: expected none beside a scheduler, got {workers}")
+        check_int("workers", workers, minimum=0)
+        if scheduler is not None or executor is not None:
+            other = "an executor" if scheduler is None else "a scheduler"
+            raise TomolearnError(f"workers: expected none beside {other}, got {workers}")
+    elif scheduler is not None and executor is not None:
+        raise TomolearnError(f"scheduler: expected none beside an executor, got {scheduler}")
     settings = check_batch(root, target, settings)
-    if scheduler is None:
+    if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
         searched = None if progress is None else progress.searched
         series_index = find_series(root, without=target, progress=searched)
-        batch = Batch(series_index, settings, deidentification, workspace, ledger, progress)
-        batch.plan(resume=resume, retry=retry)
+        earlier = _begin_ledger(ledger, series_index, settings)
+        planned = plan_series(
+            series_index.series,
+            settings,
+            deidentification,
+            workspace,
+            earlier,
+            resume=resume,
+            retry=retry,
+        )
+        batch = Batch(planned, root, settings, workspace, ledger, progress)
+        waiting = [one.derived for one in planned if one.record is None]
+        if progress is not None:
+            progress.planned(series_index, len(waiting), sum(map(len, waiting)))
         try:
-            if batch.waiting:
-                with connected(workers, scheduler) as crew:
-                    batch.execute(crew)
+            if waiting:
+                with _executor(workers, scheduler, executor) as runner:
+                    for chunk, record in run_chunks(runner, batch.chunks()):
+                        batch.complete(chunk, record)
         finally:
             write_summary(target / SUMMARY, batch.rows(), series_index, settings, THUMBNAILS)
+    own = peak_mib()
     return BatchReport(
         tuple(batch.rows()),
         series_index,
@@ -110,8 +138,32 @@ def run_batch(
         batch.n_lost,
         batch.n_kept,
         time.perf_counter() - start,
-        batch.peak_mib(),
+        None if own is None else sum({**batch.peaks, os.getpid(): own}.values()),
     )
+
+
+def _executor(
+    workers: int | None, scheduler: str | None, executor: Executor | None
+) -> AbstractContextManager[Executor]:
+    if executor is not None:
+        return nullcontext(executor)
+    if workers == 0:
+        return nullcontext(InProcessExecutor())
+    return dask_executor(workers, scheduler)
+
+
+def _begin_ledger(
+    ledger: Ledger, series_index: SeriesIndex, settings: BatchSettings
+) -> list[dict[str, Any]]:
+    """Return the records of earlier runs, and write down that a run begins, on which files."""
+    earlier = read_ledger(ledger.path)
+    known = {record.get("path"): record for record in earlier if record.get("event") == "left out"}
+    skipped = [skipped_record(one, series_index.root) for one in series_index.skipped]
+    ledger.append(
+        run_record(series_index, settings),
+        *(one for one in skipped if known.get(one["path"]) != one),
+    )
+    return earlier
 
 
 def check_batch(

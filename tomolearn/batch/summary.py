@@ -28,7 +28,7 @@ def write_summary(
     settings: BatchSettings,
     thumbnails: str,
 ) -> None:
-    """Write the page: every series with status, reason, agreement and thumbnail; skipped files.
+    """Write the page: every series with status, reason, errors and thumbnail; skipped files.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Small pictures for the summary."""
+"""Thumbnails for the summary: source and result side by side."""
 
 from __future__ import annotations
 

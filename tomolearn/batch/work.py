@@ -1,4 +1,4 @@
-"""What a worker does: a few slices of one series, from its files to new files."""
+"""Work on a chunk: read, reconstruct and write a few slices of one series."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import time
 import warnings
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -15,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from tomolearn._core.files import complete_file
-from tomolearn._core.memory import resident_bytes
+from tomolearn._core.memory import peak_mib
 from tomolearn.batch.chunks import (
     THUMBNAIL,
     Chunk,
     WeightsChangedError,
-    chunk_record,
-    earlier_record,
     file_name,
 )
-from tomolearn.batch.image_errors import slice_errors
+from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
@@ -51,8 +52,6 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         path, clipped pixels, agreement), `lost` (index, source path, reason), `seconds`,
         `peak_mib` (of the worker's process so far) and `worker`.
 
-    A chunk whose record is there already is not computed again.
-
     Raises
     ------
     OSError
@@ -61,25 +60,30 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         If this worker is not equipped for the work.
     """
     start = time.perf_counter()
-    earlier = earlier_record(chunk)
-    if earlier is not None:
-        return earlier
-    # Every core has its worker.
-    torch.set_num_threads(1)
-    model = _model(chunk.settings)
-    with warnings.catch_warnings(record=True) as caught:
+    with _one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = _run(chunk, model)
+        record = _run(chunk, _model(chunk.settings))
     # what DICOM files have that is odd is in the records of their slices
     record["warnings"] = sorted(
         {str(one.message) for one in caught if issubclass(one.category, CoverageWarning)}
     )
     record["seconds"] = time.perf_counter() - start
-    record["peak_mib"] = _peak_mib()
+    record["peak_mib"] = peak_mib()
     record["worker"] = os.getpid()
-    with complete_file(chunk_record(chunk)) as stream:
+    with complete_file(chunk.record_path) as stream:
         stream.write(json.dumps(record).encode(errors="backslashreplace"))
     return record
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leave the other cores to the other workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run(chunk: Chunk, model: ReconstructionModel | None) -> dict[str, Any]:
@@ -114,14 +118,14 @@ def _run(chunk: Chunk, model: ReconstructionModel | None) -> dict[str, Any]:
 def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]) -> dict[str, Any]:
     path = files_of(chunk.folder) / file_name(index)
     clipped = chunk.slices[index].write(image, path, padding=source.padding)
-    if index == chunk.shown:
+    if index == chunk.thumbnail:
         write_thumbnail(chunk.folder / THUMBNAIL, source, image)
     return {
         "index": index,
         "path": str(chunk.slices[index].source.path),
         "clipped": clipped,
         "deviations": list(source.deviations),
-        "agreement": slice_errors(image, source.hounsfield, source.padding).to_dict(),
+        "agreement": asdict(measure_errors(image, source.hounsfield, source.padding)),
     }
 
 
@@ -149,10 +153,3 @@ def _loaded(method: str, fingerprint: str) -> ReconstructionModel:
 
 def _model(settings: BatchSettings) -> ReconstructionModel | None:
     return _loaded(settings.method, settings.fingerprint) if settings.is_network else None
-
-
-def _peak_mib() -> float | None:
-    try:
-        return resident_bytes("VmHWM") / 2**20
-    except ValueError:  # only Linux tells
-        return None

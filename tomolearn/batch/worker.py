@@ -1,4 +1,4 @@
-"""Entry point of a worker: run a chunk, and send back data whatever happens. No torch yet."""
+"""Entry point of a worker: a chunk in, its outcome back. Loads no torch until it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ __all__ = ["Outcome", "run_on_worker"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker sends back: data only, since not every exception survives the way.
+    """Outcome of a chunk: data only, since not every exception survives the way back.
+
+    Without a record and an error, the chunk's worker died.
 
     Parameters
     ----------
@@ -21,18 +23,15 @@ class Outcome:
         The record of the chunk, if it came to its end.
     fatal : Exception, optional
         Why the whole run cannot go on.
-    unexpected : str
-        The traceback of any other error: a bug, which costs these slices only.
     """
 
     record: dict[str, Any] | None = None
     fatal: Exception | None = None
-    unexpected: str = ""
 
 
 def run_on_worker(chunk: Chunk) -> Outcome:
-    """Run a chunk; return its record or its error."""
-    # the workers' part: those who give them chunks need not load it
+    """Run a chunk; return its record, or the error that ends the run."""
+    # those who give chunks to workers need not load what these work with
     from tomolearn.batch.work import run_chunk
 
     try:
@@ -41,6 +40,7 @@ def run_on_worker(chunk: Chunk) -> Outcome:
         return Outcome(fatal=OSError(error.errno, error.strerror or str(error), error.filename))
     except (ImportError, WeightsChangedError) as error:
         return Outcome(fatal=type(error)(str(error)))
-    # The next file may be a better one. The run's result says that there was a bug.
+    # A bug costs these slices only: the next ones may be better. The run's result tells of it.
     except Exception:
-        return Outcome(unexpected=traceback.format_exc(limit=-5))
+        found = traceback.format_exc(limit=-5)
+        return Outcome(chunk.lost(f"unexpected error, please report it: {found}"))

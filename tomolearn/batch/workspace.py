@@ -1,4 +1,4 @@
-"""The output folder of a batch: one run at a time, results that appear when they are complete.
+"""Output folder of a batch: locked for one run, results that appear when they are complete.
 
 Within the output folder lies a hidden one with the lock and with the unfinished series. A series
 gets its place by renaming its folder. Unfinished work of an earlier run, which may have been
@@ -8,7 +8,9 @@ into anything that counts.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -18,11 +20,12 @@ from typing import Self
 
 from tomolearn._core.files import locked
 
-__all__ = ["HIDDEN", "Workspace"]
+__all__ = ["HIDDEN", "Workspace", "files_of", "folder_name"]
 
 HIDDEN = ".tomolearn"
 _FILES = "files"
 _REPLACED = "replaced"
+_LONGEST_UID = 64
 
 
 class Workspace:
@@ -76,6 +79,10 @@ class Workspace:
             elif (folder / _REPLACED).exists():
                 shutil.rmtree(folder / _REPLACED)
 
+    def place(self, study_uid: str, series_uid: str) -> Path:
+        """Return the folder of a finished series."""
+        return self.out / folder_name(study_uid) / series_uid
+
     def is_unfinished(self, key: str) -> bool:
         """Return whether there is work on a series that has not got its place."""
         return (self._run / key / _FILES).is_dir()
@@ -112,6 +119,13 @@ class Workspace:
         files.rename(target)
         _sync(target.parent)
         shutil.rmtree(folder)
+
+
+def folder_name(study_uid: str) -> str:
+    """Return the name of a study's folder; a damaged identifier may be anything, such as a path."""
+    if re.fullmatch(r"\d+(\.\d+)*", study_uid, re.ASCII) and len(study_uid) <= _LONGEST_UID:
+        return study_uid
+    return hashlib.sha256(study_uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def files_of(folder: Path) -> Path:

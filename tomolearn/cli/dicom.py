@@ -87,7 +87,9 @@ def dicom(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes on this machine. Default: one per core."),
+        typer.Option(
+            min=0, help="Processes on this machine. Default: one per core; 0: none, only this one."
+        ),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tcp://host:port.")
@@ -116,7 +118,7 @@ def dicom(
     was stopped or killed is continued by the same command. Exit code 1: a slice or a file was lost,
     or there was no series.
     """
-    if scheduler is None and not dry_run:
+    if workers != 0 and scheduler is None and not dry_run:
         from tomolearn.batch.forkserver import prepare_workers
 
         # they load torch while this process does

@@ -1,4 +1,4 @@
-"""``tomolearn models``: the weights that come with the package, and their cards."""
+"""``tomolearn models``: the trained weights of the package, and cards of any weights."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _print_table(cards: dict[str, dict[str, Any]]) -> None:
 
     table = Table(title="Weights that come with tomolearn")
     table.add_column("name", no_wrap=True)
-    for title in ("network", "task"):
+    for title in ("kind", "network or prior", "task"):
         table.add_column(title, overflow="fold")
     for title in ("parameters", "MB", "PSNR"):
         table.add_column(title, justify="right")
@@ -67,6 +67,7 @@ def _print_table(cards: dict[str, dict[str, Any]]) -> None:
     for name, card in cards.items():
         row = (
             name,
+            card["kind"],
             card["model"],
             card["task"] or "",
             f"{card['parameters']:,}",

@@ -10,9 +10,9 @@ from .discovery import (
 )
 from .elements import DicomWarning as DicomWarning
 from .example import example_slice_path as example_slice_path
-from .headers import SkipReason as SkipReason
 from .reading import CTSlice as CTSlice, read_slice as read_slice
 from .series import Series as Series, Volume as Volume
+from .skipping import SkipReason as SkipReason
 from .slices import SliceInfo as SliceInfo
 from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
 from .units import (

@@ -120,7 +120,34 @@ class DerivedSlice:
         *,
         padding: NDArray[np.bool_] | None = None,
     ) -> int:
-        """Write it, see `DerivedSeries.write`."""
+        """Write the slice; the file appears under its name when it is complete.
+
+        Parameters
+        ----------
+        hounsfield : numpy.ndarray, shape (rows, columns)
+            Hounsfield units, rounded to whole ones.
+        path : path
+            The file; one that is there is replaced.
+        padding : numpy.ndarray of bool, shape (rows, columns), optional
+            Where nothing was measured. There the file has its PixelPaddingValue, whatever
+            `hounsfield` is.
+
+        Returns
+        -------
+        int
+            How many pixels outside `padding` were beyond `HOUNSFIELD_RANGE` and were clipped.
+
+        Raises
+        ------
+        OSError
+            If the source cannot be read or the file not be written.
+        TypeError
+            If an array is none.
+        ValueError
+            If an array has another shape than the source's slice, or values that are not finite,
+            if the source is damaged, or another file than when the series was found. The message
+            names the argument, or file and tag.
+        """
         one = self.source
         stored, clipped = _stored(hounsfield, padding, one.shape)
         try:

@@ -1,20 +1,22 @@
-"""The CT series in a tree of files."""
+"""Search for CT series in a tree of files, and the index of what was found."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydicom.tag import Tag
 
-from tomolearn.dicom.headers import NotASlice, SkipReason, header_of, opened
+from tomolearn.dicom.headers import header_of
+from tomolearn.dicom.opening import opened
 from tomolearn.dicom.pixels import check_unit, pixels_of
 from tomolearn.dicom.series import Series, make_series
+from tomolearn.dicom.skipping import NotASlice, SkipReason
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
 from tomolearn.dicom.stack_geometry import Finding, FindingKind
 
@@ -44,7 +46,7 @@ _LOST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
-    """A file or folder that is in no series.
+    """A file or folder that belongs to no series.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class SeriesIndex:
-    """What `find_series` found.
+    """Series and skipped files of a tree, as `find_series` returns them.
 
     Parameters
     ----------
@@ -84,15 +86,14 @@ class SeriesIndex:
 
     @property
     def lost(self) -> tuple[SkippedFile, ...]:
-        """Files left out that may have been slices: they belong to no series, and should."""
+        """Skipped files that may have been slices: they belong to no series, and should."""
         return tuple(one for one in self.skipped if one.reason in _LOST)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many files were left out for which reason, the most frequent first."""
-        return {
-            str(reason): n for reason, n in Counter(x.reason for x in self.skipped).most_common()
-        }
+        """Number of skipped files by reason, the most frequent first."""
+        counts = Counter(str(one.reason) for one in self.skipped)
+        return dict(counts.most_common())
 
 
 def find_series(
@@ -115,20 +116,20 @@ def find_series(
     root : path
         A folder, or a single file.
     without : path, optional
-        A folder that is left out, by whatever link it or something in it is reached.
+        A folder that is skipped, by whatever link it or something in it is reached.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
 
     Returns
     -------
     SeriesIndex
-        Every file is either in one of its series or left out with a reason.
+        Every file is either in one of its series or skipped with a reason.
 
     Raises
     ------
     OSError
-        If `root` does not exist or cannot be listed. Anything below it that cannot be read is left
-        out.
+        If `root` does not exist or cannot be listed. Anything below it that cannot be read is
+        skipped.
     """
     root = Path(root)
     skipped: list[SkippedFile] = []
@@ -146,7 +147,7 @@ def find_series(
         except OSError as error:
             skipped.append(SkippedFile(path, SkipReason.UNREADABLE, str(error)))
         else:
-            found.setdefault(file[1].series_uid, []).append(file)
+            found.setdefault(file[1].uid, []).append(file)
         if progress is not None:
             progress(done, len(files))
     series: list[Series] = []
@@ -177,7 +178,7 @@ def _read(path: Path) -> _File:
 def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
     """Return the series of files with one SeriesInstanceUID, which several may share.
 
-    Files with the SOPInstanceUID of an earlier one in their series are left out.
+    Files with the SOPInstanceUID of an earlier one in their series are skipped.
     """
     groups: dict[tuple[str, str], list[_File]] = {}
     for file in files:
@@ -215,7 +216,7 @@ def _may_be(key: tuple[str, str], other: tuple[str, str]) -> bool:
 
 
 def _repeated(file: _File, earlier: _File) -> SkippedFile:
-    """Return why a file is left out that has the identifier of an earlier one."""
+    """Return why a file is skipped that has the identifier of an earlier one."""
     (slices, attributes), (others, other_attributes) = file, earlier
     differing = [*_differing(attributes, other_attributes)]
     if len(slices) == len(others):
@@ -239,21 +240,16 @@ def _differing(one: Any, other: Any) -> list[str]:
 
 
 def _files(root: Path, without: Path | None) -> tuple[list[Path], list[SkippedFile]]:
-    """Return all files below a folder, sorted, and what cannot be listed."""
+    """Return all files below a folder, sorted, and what is not entered or cannot be listed."""
     files: list[Path] = []
     skipped: list[SkippedFile] = []
-    for found in _walk(root, without):
-        if isinstance(found, SkippedFile):
-            skipped.append(found)
-        else:
-            files.append(found)
-    return sorted(files), skipped
-
-
-def _walk(folder: Path, without: Path | None) -> Iterator[Path | SkippedFile]:
-    waiting = [folder]
+    waiting, links = [root], list[Path]()
     entered: set[tuple[int, int]] = set()
-    links: list[Path] = []
+
+    def exclude(path: Path) -> None:
+        detail = f"expected a path outside of {without}, got one in it"
+        skipped.append(SkippedFile(path, SkipReason.EXCLUDED, detail))
+
     while waiting or links:
         # Links come last, so that a folder keeps its own name if a link leads to it as well.
         place = waiting.pop() if waiting else links.pop(0)
@@ -263,36 +259,21 @@ def _walk(folder: Path, without: Path | None) -> Iterator[Path | SkippedFile]:
                 continue
             entered.add((status.st_dev, status.st_ino))
             if without is not None and without.exists() and place.samefile(without):
-                yield _excluded(place, without)
+                exclude(place)
                 continue
             with os.scandir(place) as listing:
-                entries = list(listing)
+                entries = sorted(listing, key=lambda one: one.name)
         except OSError as error:
-            yield SkippedFile(place, SkipReason.UNREADABLE, str(error))
+            skipped.append(SkippedFile(place, SkipReason.UNREADABLE, str(error)))
             continue
-        for entry in sorted(entries, key=lambda one: one.name):
-            path = Path(entry.path)
-            if (
-                entry.is_symlink()
-                and without is not None
-                and path.resolve().is_relative_to(without)
-            ):
-                yield _excluded(path, without)
+        for entry in entries:
+            path, is_link = Path(entry.path), entry.is_symlink()
+            if is_link and without is not None and path.resolve().is_relative_to(without):
+                exclude(path)
                 continue
             try:
-                is_folder = entry.is_dir()
+                kind = (links if is_link else waiting) if entry.is_dir() else files
+                kind.append(path)
             except OSError as error:
-                yield SkippedFile(path, SkipReason.UNREADABLE, str(error))
-                continue
-            if not is_folder:
-                yield path
-            elif entry.is_symlink():
-                links.append(path)
-            else:
-                waiting.append(path)
-
-
-def _excluded(path: Path, folder: Path) -> SkippedFile:
-    return SkippedFile(
-        path, SkipReason.EXCLUDED, f"expected a path outside of {folder}, got one in it"
-    )
+                skipped.append(SkippedFile(path, SkipReason.UNREADABLE, str(error)))
+    return sorted(files), skipped

@@ -1,18 +1,14 @@
-"""The header of one file: what kind of file it is, and whether it holds CT images."""
+"""Headers of CT files: parsing, functional groups, and other kinds of files told apart."""
 
 from __future__ import annotations
 
 import functools
-import io
 import os
-import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
@@ -25,7 +21,6 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import (
     DAMAGE,
     element_error,
@@ -36,36 +31,18 @@ from tomolearn.dicom.elements import (
     text,
     texts,
 )
+from tomolearn.dicom.opening import opened
+from tomolearn.dicom.skipping import NotASlice, SkipReason
 
-__all__ = ["ENHANCED", "Header", "NotASlice", "SkipReason", "header_of", "opened", "opened_header"]
+__all__ = ["ENHANCED", "Header", "header_of", "opened_header"]
+
+Value = TypeVar("Value")
 
 ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """Storage classes with many slices in one file."""
 
 _SCOUT = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _SCREEN = {"SCREEN SAVE", "SCREENSAVE"}
-_BULK = 2**20
-
-
-class SkipReason(StrEnum):
-    """Why a file is left out of all series."""
-
-    NOT_DICOM = "not DICOM"
-    UNREADABLE = "unreadable"
-    DAMAGED = "damaged"
-    DICOMDIR = "DICOMDIR"
-    SECONDARY_CAPTURE = "secondary capture"
-    STRUCTURED_REPORT = "structured report"
-    PRESENTATION_STATE = "presentation state"
-    OTHER_CLASS = "other storage class"
-    LOCALIZER = "localizer"
-    NO_IMAGE = "no CT image"
-    NO_IDENTIFIER = "no identifier"
-    NO_GEOMETRY = "no geometry"
-    NO_HOUNSFIELD_UNITS = "no Hounsfield units"
-    COPY = "identical copy"
-    CONFLICT = "identifier used twice"
-    EXCLUDED = "excluded"
 
 
 # Storage classes that have a reason of their own, by the beginning of their UID.
@@ -75,26 +52,6 @@ _CLASSES = (
     ("1.2.840.10008.5.1.4.1.1.88.", SkipReason.STRUCTURED_REPORT),
     ("1.2.840.10008.5.1.4.1.1.11.", SkipReason.PRESENTATION_STATE),
 )
-
-
-class NotASlice(TomolearnError):
-    """A file, or something in it, that is no CT slice.
-
-    Parameters
-    ----------
-    reason : SkipReason
-        Which kind of file it is.
-    detail : str or Exception
-        What was expected and what came, with the tag; the file is not named.
-    """
-
-    def __init__(self, reason: SkipReason, detail: str | Exception) -> None:
-        super().__init__(reason, str(detail))
-        self.reason = reason
-        self.detail = str(detail)
-
-    def __str__(self) -> str:
-        return self.detail
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,42 +117,25 @@ class Header:
         ]
         return (*found, self.dataset)
 
+    def first(
+        self, read: Callable[[Dataset, str], Value | None], keyword: str, frame: int, macro: str
+    ) -> Value | None:
+        """Return an element of one frame from the most particular place that has it.
 
-class _File(io.BufferedReader):
-    """A file of which no read asks for more bytes than it has.
+        Parameters
+        ----------
+        read : callable
+            What reads it, such as `elements.number`: ``read(dataset, keyword)``.
+        keyword, frame, macro
+            The element, and as for `places`.
 
-    A flipped bit in a length would otherwise reserve gigabytes before the end of the file is seen.
-    """
-
-    def __init__(self, raw: io.FileIO) -> None:
-        super().__init__(raw)
-        self.size = os.fstat(raw.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _BULK:
-            size = min(size, max(0, self.size - self.tell()))
-        return super().read(size)
-
-
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for reading.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is a pipe or device, which could block for ever.
-    """
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(f"{path}: expected a file, got a pipe, socket or device")
-    with io.FileIO(Path(path), "rb") as raw, _File(raw) as stream:
-        try:
-            yield stream
-        except OSError as error:
-            if error.errno is None or error.filename is not None:
-                raise
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        Raises
+        ------
+        ValueError
+            As for `places`, or if it cannot be read.
+        """
+        found = (read(place, keyword) for place in self.places(frame, macro))
+        return next((value for value in found if value not in (None, "", ())), None)
 
 
 def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
@@ -224,26 +164,16 @@ def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
     except ValueError as error:
         raise NotASlice(SkipReason.DAMAGED, error) from error
     shown = "\\".join(texts(dataset, "ImageType"))
-    if kinds & _SCOUT:
-        raise NotASlice(
-            SkipReason.LOCALIZER, str(element_error("ImageType", "an axial image", shown))
-        )
-    if kinds & _SCREEN:
-        raise NotASlice(
-            SkipReason.SECONDARY_CAPTURE, str(element_error("ImageType", "an axial image", shown))
-        )
-    if storage == CTImageStorage and frames not in (None, 1):
-        raise NotASlice(
-            SkipReason.NO_IMAGE, str(element_error("NumberOfFrames", "one frame", frames))
-        )
-    if frames is not None and frames < 1:
-        raise NotASlice(
-            SkipReason.NO_IMAGE, str(element_error("NumberOfFrames", "at least one", frames))
-        )
-    if samples != 1:
-        raise NotASlice(
-            SkipReason.NO_IMAGE, str(element_error("SamplesPerPixel", "1, grey values", samples))
-        )
+    classic, no_image = storage == CTImageStorage, SkipReason.NO_IMAGE
+    for refused, reason, keyword, expected, found in (
+        (kinds & _SCOUT, SkipReason.LOCALIZER, "ImageType", "an axial image", shown),
+        (kinds & _SCREEN, SkipReason.SECONDARY_CAPTURE, "ImageType", "an axial image", shown),
+        (classic and frames not in (None, 1), no_image, "NumberOfFrames", "one frame", frames),
+        (frames is not None and frames < 1, no_image, "NumberOfFrames", "at least one", frames),
+        (samples != 1, no_image, "SamplesPerPixel", "1, grey values", samples),
+    ):
+        if refused:
+            raise NotASlice(reason, element_error(keyword, expected, found))
     return Header(dataset, stream, storage, _transfer_syntax(dataset), frames or 1, deviations)
 
 
@@ -333,18 +263,13 @@ def _transfer_syntax(dataset: FileDataset) -> UID:
 
 
 def _other_class(dataset: FileDataset, storage: str) -> NotASlice:
-    if not storage:
-        media = text(dataset.file_meta, "MediaStorageSOPClassUID") if dataset.file_meta else ""
-        if media == MediaStorageDirectoryStorage:
-            return NotASlice(
-                SkipReason.DICOMDIR, "expected an image, got a directory of DICOM files"
-            )
-        return NotASlice(
-            SkipReason.OTHER_CLASS, str(element_error("SOPClassUID", "CT Image Storage", None))
-        )
-    reason = next(
-        (why for start, why in _CLASSES if storage.startswith(start)), SkipReason.OTHER_CLASS
-    )
+    media = text(dataset.file_meta, "MediaStorageSOPClassUID") if dataset.file_meta else ""
+    if not storage and media == MediaStorageDirectoryStorage:
+        detail = "expected an image, got a directory of DICOM files"
+        return NotASlice(SkipReason.DICOMDIR, detail)
+    reasons = (reason for start, reason in _CLASSES if storage.startswith(start))
+    found = UID(storage).name if storage else None
     return NotASlice(
-        reason, str(element_error("SOPClassUID", "CT Image Storage", UID(storage).name))
+        next(reasons, SkipReason.OTHER_CLASS),
+        element_error("SOPClassUID", "CT Image Storage", found),
     )

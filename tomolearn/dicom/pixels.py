@@ -1,4 +1,4 @@
-"""The pixels of a CT file: where they lie, their decoding, and Hounsfield units."""
+"""Pixel data of a CT file: layout, decoding, rescaling to Hounsfield units, padding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from tomolearn.dicom.elements import (
     tag_name,
     text,
 )
-from tomolearn.dicom.headers import Header, NotASlice, SkipReason
+from tomolearn.dicom.headers import Header
+from tomolearn.dicom.skipping import NotASlice, SkipReason
 
 __all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "check_unit", "hounsfield_units", "pixels_of"]
 
@@ -62,6 +63,8 @@ _NATIVE = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
+_TRANSFORMATION = "PixelValueTransformationSequence"
+_GREY = ("MONOCHROME1", "MONOCHROME2")
 _UNDEFINED = 0xFFFFFFFF
 _EXPLICIT_TYPES = (b"OB\0\0", b"OW\0\0", b"UN\0\0")
 _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
@@ -217,22 +220,19 @@ def _layout(header: Header) -> tuple[int, int, int, int, bool]:
             raise element_error(keyword, "an integer", None)
         values[keyword] = value
     rows, columns, allocated, stored, signed = values.values()
-    if rows < 1 or columns < 1 or rows * columns > LARGEST_IMAGE:
-        raise element_error(
-            "Rows", f"an image of 1 to {LARGEST_IMAGE} pixels", f"{rows} x {columns}"
-        )
-    if allocated not in (8, 16, 32):
-        raise element_error("BitsAllocated", "8, 16 or 32", allocated)
-    if not 1 <= stored <= allocated:
-        raise element_error("BitsStored", f"1 to {allocated}", stored)
-    if signed not in (0, 1):
-        raise element_error("PixelRepresentation", "0 or 1", signed)
     high = integer(header.dataset, "HighBit")
-    if high not in (None, stored - 1):
-        raise element_error("HighBit", f"{stored - 1}", high)
     polarity = text(header.dataset, "PhotometricInterpretation")
-    if polarity not in ("MONOCHROME1", "MONOCHROME2"):
-        raise element_error("PhotometricInterpretation", "MONOCHROME1 or MONOCHROME2", polarity)
+    whole = rows >= 1 and columns >= 1 and rows * columns <= LARGEST_IMAGE
+    for good, keyword, expected, found in (
+        (whole, "Rows", f"an image of 1 to {LARGEST_IMAGE} pixels", f"{rows} x {columns}"),
+        (allocated in (8, 16, 32), "BitsAllocated", "8, 16 or 32", allocated),
+        (1 <= stored <= allocated, "BitsStored", f"1 to {allocated}", stored),
+        (signed in (0, 1), "PixelRepresentation", "0 or 1", signed),
+        (high in (None, stored - 1), "HighBit", f"{stored - 1}", high),
+        (polarity in _GREY, "PhotometricInterpretation", " or ".join(_GREY), polarity),
+    ):
+        if not good:
+            raise element_error(keyword, expected, found)
     return rows, columns, allocated, stored, bool(signed)
 
 
@@ -338,8 +338,7 @@ def check_unit(header: Header, frame: int) -> None:
     ValueError
         If its functional groups cannot be read.
     """
-    places = header.places(frame, "PixelValueTransformationSequence")
-    unit = next((found for place in places if (found := text(place, "RescaleType"))), "HU")
+    unit = header.first(text, "RescaleType", frame, _TRANSFORMATION) or "HU"
     if unit.upper() != "HU":
         raise NotASlice(
             SkipReason.NO_HOUNSFIELD_UNITS, str(element_error("RescaleType", "HU", unit))
@@ -348,14 +347,13 @@ def check_unit(header: Header, frame: int) -> None:
 
 def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     check_unit(header, frame)
-    places = header.places(frame, "PixelValueTransformationSequence")
-    values: list[float] = []
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        found = [value for place in places if (value := number(place, keyword)) is not None]
-        if not found:
-            raise element_error(keyword, "a finite number", None)
-        values.append(found[0])
-    slope, intercept = values
+    slope, intercept = (
+        header.first(number, keyword, frame, _TRANSFORMATION)
+        for keyword in ("RescaleSlope", "RescaleIntercept")
+    )
+    if slope is None or intercept is None:
+        missing = "RescaleSlope" if slope is None else "RescaleIntercept"
+        raise element_error(missing, "a finite number", None)
     if not SLOPES[0] <= slope <= SLOPES[1]:
         raise element_error("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
     if abs(intercept) > HOUNSFIELD_LIMIT:

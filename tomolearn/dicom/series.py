@@ -1,9 +1,9 @@
-"""A CT series: its slices in order, its geometry, its volume."""
+"""CT series: sorted slices, spacing and affine, volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,81 +44,24 @@ class Volume:
 
 
 @dataclass(frozen=True)
-class Series:
-    """A CT series without its pixels; small, and can be sent to another process.
+class Series(SeriesAttributes):
+    """A CT series without its pixels: attributes, slices and findings; small, and can be pickled.
 
     Parameters
     ----------
-    attributes : SeriesAttributes
-        What its slices have in common; its fields can be had from the series too, the identifier
-        of the series as `uid`.
+    uid, ..., kernel
+        As in `SeriesAttributes`.
     slices : tuple of SliceInfo
         In the order of their positions along their normal.
     findings : tuple of Finding
         What is odd about it.
     """
 
-    attributes: SeriesAttributes
-    slices: tuple[SliceInfo, ...]
+    slices: tuple[SliceInfo, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return len(self.slices)
-
-    @property
-    def uid(self) -> str:
-        """SeriesInstanceUID."""
-        return self.attributes.series_uid
-
-    @property
-    def study_uid(self) -> str:
-        """StudyInstanceUID."""
-        return self.attributes.study_uid
-
-    @property
-    def patient_id(self) -> str:
-        """PatientID."""
-        return self.attributes.patient_id
-
-    @property
-    def frame_of_reference_uid(self) -> str:
-        """FrameOfReferenceUID."""
-        return self.attributes.frame_of_reference_uid
-
-    @property
-    def series_number(self) -> int | None:
-        """SeriesNumber."""
-        return self.attributes.series_number
-
-    @property
-    def description(self) -> str:
-        """SeriesDescription."""
-        return self.attributes.description
-
-    @property
-    def study_description(self) -> str:
-        """StudyDescription."""
-        return self.attributes.study_description
-
-    @property
-    def body_part(self) -> str:
-        """BodyPartExamined."""
-        return self.attributes.body_part
-
-    @property
-    def manufacturer(self) -> str:
-        """Manufacturer of the scanner."""
-        return self.attributes.manufacturer
-
-    @property
-    def model(self) -> str:
-        """ManufacturerModelName of the scanner."""
-        return self.attributes.model
-
-    @property
-    def kernel(self) -> str:
-        """ConvolutionKernel of the reconstruction."""
-        return self.attributes.kernel
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -198,6 +141,7 @@ class Series:
 
 
 def make_series(slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]) -> Series:
-    """Return the series of slices in any order, each with its own attributes."""
+    """Return the series of slices in any order, with the attributes of the first of its files."""
     ordered = sort(slices)
-    return Series(attributes[0], ordered, examine(ordered, attributes))
+    of_first = {field.name: getattr(attributes[0], field.name) for field in fields(attributes[0])}
+    return Series(**of_first, slices=ordered, findings=examine(ordered, attributes))

@@ -1,4 +1,4 @@
-"""Where the slices of a file lie, and to which series they belong."""
+"""Slices and series attributes in the header of a file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
-from tomolearn.dicom.headers import Header, NotASlice, SkipReason
+from tomolearn.dicom.headers import Header
 from tomolearn.dicom.pixels import Pixels
+from tomolearn.dicom.skipping import NotASlice, SkipReason
 
 __all__ = [
     "FARTHEST",
@@ -75,11 +76,27 @@ class SliceInfo:
         return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeriesAttributes:
-    """What the slices of a series have in common; empty texts where the file does not say."""
+    """What the slices of a series have in common; empty texts where the file does not say.
 
-    series_uid: str
+    Parameters
+    ----------
+    uid, study_uid : str
+        SeriesInstanceUID and StudyInstanceUID.
+    patient_id, frame_of_reference_uid : str
+        PatientID and FrameOfReferenceUID.
+    storage : str
+        SOPClassUID.
+    series_number : int or None
+        SeriesNumber.
+    description, study_description, body_part : str
+        SeriesDescription, StudyDescription and BodyPartExamined.
+    manufacturer, model, kernel : str
+        Manufacturer, ManufacturerModelName and ConvolutionKernel.
+    """
+
+    uid: str
     study_uid: str = ""
     patient_id: str = ""
     frame_of_reference_uid: str = ""
@@ -128,7 +145,7 @@ def series_attributes(header: Header) -> SeriesAttributes:
         body_part=text(dataset, "BodyPartExamined"),
         manufacturer=text(dataset, "Manufacturer"),
         model=text(dataset, "ManufacturerModelName"),
-        kernel=_first(header, "CTReconstructionSequence", "ConvolutionKernel"),
+        kernel=header.first(text, "ConvolutionKernel", 0, "CTReconstructionSequence") or "",
     )
 
 
@@ -176,7 +193,7 @@ def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
     ValueError
         If the file does not say, or they are no plausible lengths.
     """
-    found = _numbers(header, frame, "PixelSpacing", "PixelMeasuresSequence")
+    found = header.first(numbers, "PixelSpacing", frame, "PixelMeasuresSequence")
     if found is None or len(found) != 2 or not all(_PIXELS[0] <= d <= _PIXELS[1] for d in found):
         raise element_error("PixelSpacing", "two positive lengths in mm", _shown(found))
     return found[0], found[1]
@@ -192,14 +209,14 @@ def instance_number(header: Header) -> int | None:
 
 
 def _position(header: Header, frame: int) -> tuple[float, float, float]:
-    found = _numbers(header, frame, "ImagePositionPatient", "PlanePositionSequence")
+    found = header.first(numbers, "ImagePositionPatient", frame, "PlanePositionSequence")
     if found is None or len(found) != 3 or not all(abs(x) <= FARTHEST for x in found):
         raise element_error("ImagePositionPatient", "three coordinates in mm", _shown(found))
     return found[0], found[1], found[2]
 
 
 def _orientation(header: Header, frame: int) -> tuple[float, float, float, float, float, float]:
-    found = _numbers(header, frame, "ImageOrientationPatient", "PlaneOrientationSequence")
+    found = header.first(numbers, "ImageOrientationPatient", frame, "PlaneOrientationSequence")
     if found is not None and len(found) == 6:
         along_row, along_column = np.array(found[:3]), np.array(found[3:])
         products = (
@@ -213,37 +230,17 @@ def _orientation(header: Header, frame: int) -> tuple[float, float, float, float
 def _is_scout(header: Header, frame: int) -> bool:
     if not header.enhanced:
         return False
-    places = header.places(frame, "CTImageFrameTypeSequence")
-    kinds = next((found for place in places if (found := texts(place, "FrameType"))), ())
-    return "LOCALIZER" in kinds
-
-
-def _numbers(header: Header, frame: int, keyword: str, macro: str) -> tuple[float, ...] | None:
-    for place in header.places(frame, macro):
-        found = numbers(place, keyword)
-        if found is not None:
-            return found
-    return None
+    kinds = header.first(texts, "FrameType", frame, "CTImageFrameTypeSequence")
+    return kinds is not None and "LOCALIZER" in kinds
 
 
 def _number(header: Header, frame: int, keyword: str, macro: str) -> float | None:
     """Return a number that is good to know; an unreadable one is a deviation."""
     try:
-        for place in header.places(frame, macro):
-            found = number(place, keyword)
-            if found is not None:
-                return found
+        return header.first(number, keyword, frame, macro)
     except ValueError as error:
         header.deviations.append(str(error))
-    return None
-
-
-def _first(header: Header, macro: str, keyword: str) -> str:
-    for place in header.places(0, macro):
-        found = text(place, keyword)
-        if found:
-            return found
-    return ""
+        return None
 
 
 def _shown(found: tuple[float, ...] | None) -> str | None:

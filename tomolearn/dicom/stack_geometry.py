@@ -1,4 +1,4 @@
-"""The stack that slices form: their order, what is wrong with it, and its coordinates.
+"""Geometry of a stack of slices: order, irregularities, affine.
 
 Positions are decimal text. Scanners write at least two decimals of a millimetre and five of a
 direction cosine; the tolerances below are what such rounding can add up to, or a length that no
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -69,9 +69,7 @@ IRREGULAR: Final = frozenset(FindingKind) - {
 }  # fmt: skip
 """Findings with which a series is no stack of evenly spaced equal slices."""
 
-_MIXED = (
-    FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION,
-)  # fmt: skip
+_MIXED = (FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +122,7 @@ def examine(
     """
     found = [*_mixed_frames_of_reference(attributes), *_mixed_slices(slices)]
     if not any(finding.kind in _MIXED for finding in found):
-        found += _distances(slices)
-        found += _directions(slices)
+        found += (*_distances(slices), *_directions(slices))
     return tuple(found)
 
 
@@ -176,104 +173,85 @@ def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(normal / np.linalg.norm(normal))
 
 
-def _mixed_frames_of_reference(attributes: Sequence[SeriesAttributes]) -> list[Finding]:
-    found = []
+def _mixed_frames_of_reference(attributes: Sequence[SeriesAttributes]) -> Iterator[Finding]:
     frames = sorted({one.frame_of_reference_uid for one in attributes})
     if len(frames) > 1:
-        found.append(
-            Finding(
-                FindingKind.MIXED_FRAME_OF_REFERENCE,
-                f"{len(frames)} frames of reference, among them {frames[0] or 'none'} and "
-                f"{frames[1]}: positions cannot be compared.",
-            )
+        yield Finding(
+            FindingKind.MIXED_FRAME_OF_REFERENCE,
+            f"{len(frames)} frames of reference, among them {frames[0] or 'none'} and "
+            f"{frames[1]}: positions cannot be compared.",
         )
-    return found
 
 
-def _mixed_slices(slices: Sequence[SliceInfo]) -> list[Finding]:
-    found = []
+def _mixed_slices(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
     usual = np.array(_usual_orientation(slices))
     others = [
         one for one in slices if np.abs(usual - one.orientation).max() > ORIENTATION_TOLERANCE
     ]
     if others:
         angle = _angle(_normal(usual), _normal(others[0].orientation))
-        found.append(
-            Finding(
-                FindingKind.MIXED_ORIENTATION,
-                f"{len(others)} of {len(slices)} slices are turned against the others, the first "
-                f"by {angle:.2f} degrees ({others[0].label}).",
-            )
+        yield Finding(
+            FindingKind.MIXED_ORIENTATION,
+            f"{len(others)} of {len(slices)} slices are turned against the others, the first "
+            f"by {angle:.2f} degrees ({others[0].label}).",
         )
     sizes = Counter(one.shape for one in slices)
     if len(sizes) > 1:
         said = ", ".join(f"{count} of {r} x {c}" for (r, c), count in sizes.most_common())
-        found.append(Finding(FindingKind.MIXED_SIZE, f"Slices have several sizes: {said}."))
+        yield Finding(FindingKind.MIXED_SIZE, f"Slices have several sizes: {said}.")
     spacings = np.array([one.spacing for one in slices])
     low, high = spacings.min(axis=0), spacings.max(axis=0)
     if (high > low * (1 + SIZE_TOLERANCE)).any():
-        found.append(
-            Finding(
-                FindingKind.MIXED_PIXEL_SPACING,
-                f"Rows lie {low[0]:g} to {high[0]:g} mm apart, columns {low[1]:g} to {high[1]:g}.",
-            )
+        yield Finding(
+            FindingKind.MIXED_PIXEL_SPACING,
+            f"Rows lie {low[0]:g} to {high[0]:g} mm apart, columns {low[1]:g} to {high[1]:g}.",
         )
-    return found
 
 
-def _distances(slices: Sequence[SliceInfo]) -> list[Finding]:
-    """Return what is odd about the slices' distances along the normal."""
+def _distances(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
+    """Yield what is odd about the slices' distances along the normal."""
     normal = _normal(slices[0].orientation)
     along = np.array([one.position for one in slices]) @ normal
     gaps = np.diff(along)
     same = gaps <= POSITION_TOLERANCE
-    found = []
     if same.any():
         where = int(np.argmax(same))
-        found.append(
-            Finding(
-                FindingKind.DUPLICATE_POSITIONS,
-                f"{same.sum()} of {len(slices)} slices lie where another one lies, the first at "
-                f"{along[where]:.2f} mm ({slices[where].label} and {slices[where + 1].label}).",
-            )
+        yield Finding(
+            FindingKind.DUPLICATE_POSITIONS,
+            f"{same.sum()} of {len(slices)} slices lie where another one lies, the first at "
+            f"{along[where]:.2f} mm ({slices[where].label} and {slices[where + 1].label}).",
         )
     gaps = gaps[~same]
     if not gaps.size:
-        return found
+        return
     # The lower of the two middle ones: of one slice distance and one gap, it is the distance.
     usual = float(np.sort(gaps)[(gaps.size - 1) // 2])
     tolerance = max(POSITION_TOLERANCE, SPACING_TOLERANCE * usual)
     counts = np.maximum(np.round(gaps / usual), 1)
     off = np.abs(gaps - counts * usual)
     if (off > tolerance).any():
-        found.append(
-            Finding(
-                FindingKind.UNEVEN_SPACING,
-                f"Slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart, mostly {usual:.2f}; "
-                f"{int((off > tolerance).sum())} of {gaps.size} distances fit no multiple of that.",
-            )
+        yield Finding(
+            FindingKind.UNEVEN_SPACING,
+            f"Slices lie {gaps.min():.2f} to {gaps.max():.2f} mm apart, mostly {usual:.2f}; "
+            f"{int((off > tolerance).sum())} of {gaps.size} distances fit no multiple of that.",
         )
     jumps = (off <= tolerance) & (counts > 1)
     if jumps.any():
         starts = along[:-1][~same]
         where = int(np.argmax(jumps))
-        found.append(
-            Finding(
-                FindingKind.MISSING_SLICES,
-                f"{int((counts[jumps] - 1).sum())} slices are missing at {jumps.sum()} places, the "
-                f"first between {starts[where]:.2f} and {starts[where] + gaps[where]:.2f} mm, "
-                f"where others lie {usual:.2f} mm apart.",
-            )
+        yield Finding(
+            FindingKind.MISSING_SLICES,
+            f"{int((counts[jumps] - 1).sum())} slices are missing at {jumps.sum()} places, the "
+            f"first between {starts[where]:.2f} and {starts[where] + gaps[where]:.2f} mm, "
+            f"where others lie {usual:.2f} mm apart.",
         )
-    if not found and (drift := _drift(along)) > tolerance:
-        found.append(
-            Finding(
-                FindingKind.UNEVEN_SPACING,
-                f"Slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart, and up to {drift:.2f} "
-                "mm from where even spacing puts them.",
-            )
+    regular = not (same.any() or jumps.any() or (off > tolerance).any())
+    if regular and (drift := _drift(along)) > tolerance:
+        yield Finding(
+            FindingKind.UNEVEN_SPACING,
+            f"Slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart, and up to {drift:.2f} "
+            "mm from where even spacing puts them.",
         )
-    return found
 
 
 def _drift(along: NDArray[np.float64]) -> float:
@@ -281,16 +259,15 @@ def _drift(along: NDArray[np.float64]) -> float:
     return float(np.abs(along - np.linspace(along[0], along[-1], along.size)).max())
 
 
-def _directions(slices: Sequence[SliceInfo]) -> list[Finding]:
-    """Return what is odd about the slices' direction and that of the way from one to the next."""
+def _directions(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
+    """Yield what is odd about the slices' direction and that of the way from one to the next."""
     normal = _normal(slices[0].orientation)
     positions = np.array([one.position for one in slices])
     off_table = _angle(normal, np.array([0.0, 0.0, 1.0]))
     said = next((one.tilt for one in slices if one.tilt is not None), None)
     way = positions[-1] - positions[0]
-    found = []
     if float(normal @ way) > POSITION_TOLERANCE:
-        found += _beside(slices, positions, normal)
+        yield from _beside(slices, positions, normal)
         tilt = _angle(normal, way)
         words = f"sheared by {tilt:.2f} degrees, from their normal to the way from one to the next"
     else:  # a single place: only the header can tell a tilted gantry from an oblique image
@@ -300,43 +277,35 @@ def _directions(slices: Sequence[SliceInfo]) -> list[Finding]:
     header = "GantryDetectorTilt (0018,1120)"
     if tilt > ANGLE_TOLERANCE:
         header_says = f"no {header}" if said is None else f"{header} says {said:g}"
-        found.append(Finding(FindingKind.GANTRY_TILT, f"Slices are {words}; {header_says}."))
+        yield Finding(FindingKind.GANTRY_TILT, f"Slices are {words}; {header_says}.")
     if said is not None and abs(abs(said) - tilt) > TILT_TOLERANCE:
-        found.append(
-            Finding(
-                FindingKind.TILT_DISAGREES,
-                f"{header} says {said:g} degrees, the positions {tilt:.2f}.",
-            )
+        yield Finding(
+            FindingKind.TILT_DISAGREES,
+            f"{header} says {said:g} degrees, the positions {tilt:.2f}.",
         )
     if off_table > ANGLE_TOLERANCE and abs(off_table - tilt) > TILT_TOLERANCE:
         plane = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
-        found.append(
-            Finding(
-                FindingKind.OBLIQUE,
-                f"The normal is {off_table:.2f} degrees off the table's direction; the slices are "
-                f"{plane} rather than anything else.",
-            )
+        yield Finding(
+            FindingKind.OBLIQUE,
+            f"The normal is {off_table:.2f} degrees off the table's direction; the slices are "
+            f"{plane} rather than anything else.",
         )
-    return found
 
 
 def _beside(
     slices: Sequence[SliceInfo], positions: NDArray[np.float64], normal: NDArray[np.float64]
-) -> list[Finding]:
-    """Return whether slices lie beside the line from the first to the last one."""
+) -> Iterator[Finding]:
+    """Yield whether slices lie beside the line from the first to the last one."""
     way = positions[-1] - positions[0]
     share = (positions - positions[0]) @ normal / (normal @ way)
     aside = np.linalg.norm(positions - positions[0] - np.outer(share, way), axis=1).max()
     # a tenth of a pixel
-    if aside <= max(POSITION_TOLERANCE, max(slices[0].spacing) / 10):
-        return []
-    return [
-        Finding(
+    if aside > max(POSITION_TOLERANCE, max(slices[0].spacing) / 10):
+        yield Finding(
             FindingKind.CURVED_STACK,
             f"First pixels lie up to {aside:.2f} mm beside the line from the first slice's to the "
             "last one's.",
         )
-    ]
 
 
 def _angle(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 __all__ = ["SOLVERS", "Anderson", "Broyden", "Picard", "Solver", "as_solver"]
 
 
-class Method(Protocol):
+class SolverState(Protocol):
     """The memory of one run of a solver; all tensors are (batch, values)."""
 
     def step(self, u: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ class Method(Protocol):
 class Solver(Protocol):
     """A rule for the next state."""
 
-    def begin(self) -> Method:
+    def begin(self) -> SolverState:
         """Return an empty memory."""
 
 
@@ -49,7 +49,7 @@ class Picard:
         if self.damping > 1:
             raise TomolearnError(f"damping: expected one in (0, 1], got {self.damping}")
 
-    def begin(self) -> Method:
+    def begin(self) -> SolverState:
         """Return an empty memory."""
         return _PicardRun(self.damping)
 
@@ -129,7 +129,7 @@ class Anderson:
         check_float("mixing", self.mixing, positive=True)
         check_float("regularisation", self.regularisation, nonnegative=True)
 
-    def begin(self) -> Method:
+    def begin(self) -> SolverState:
         """Return an empty memory."""
         return _AndersonRun(self)
 
@@ -180,7 +180,7 @@ class Broyden:
     def __post_init__(self) -> None:
         check_int("history", self.history, minimum=1)
 
-    def begin(self) -> Method:
+    def begin(self) -> SolverState:
         """Return an empty memory."""
         return _BroydenRun(self.history)
 

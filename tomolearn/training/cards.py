@@ -8,17 +8,27 @@ from typing import Any
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["FORMAT", "VERSION", "parse_card", "plain_values", "render_card"]
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "VERSION",
+    "is_foreign",
+    "parse_card",
+    "plain_values",
+    "render_card",
+]
 
 FORMAT = "tomolearn weights"
-VERSION = 1
+VERSION = 2
+KINDS = ("model", "denoiser", "regulariser")
 
 _OPTIONAL = type(None)
 # Every key of a card and the types of its value. All have to be there, and no others: a key that
-# a later version adds comes with another VERSION.
+# a later version adds comes with another VERSION: 2 added "kind", all before are models.
 _KEYS: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "version": (int,),
+    "kind": (str,),
     "model": (str,),
     "arguments": (dict,),
     "parameters": (int,),
@@ -37,6 +47,12 @@ _NOT_RECORDED = "not recorded"
 # Longer lists, such as the angles of a scan, are shown by their ends.
 _LONG = 12
 _USE = {"use": "Intended use", "limits": "Limits", "licence": "Licence of the weights"}
+_TITLES = {"model": "network", "denoiser": "denoiser", "regulariser": "regulariser"}
+_CALLS = {
+    "model": "image = model(sinogram, operator)",
+    "denoiser": "image = denoiser(noisy, sigma)",
+    "regulariser": "value = regulariser(image)",
+}
 _TRAINING = ("data", "steps", "seed", "hardware", "hours")
 
 
@@ -106,6 +122,8 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
             f"{where}: version: expected at most {VERSION}, got {version}; a newer tomolearn wrote "
             "this file and is needed to read it"
         )
+    if version == 1 and "kind" not in card:
+        card["kind"] = "model"
     missing, unknown = (
         [key for key in _KEYS if key not in card],
         [k for k in card if k not in _KEYS],
@@ -119,6 +137,11 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
         if type(card[key]) not in types:
             wanted = " or ".join(_NAMES[kind] for kind in types)
             raise TomolearnError(f"{where}: {key}: expected {wanted}, got {card[key]!r}")
+    if card["kind"] not in KINDS:
+        raise TomolearnError(
+            f"{where}: kind: expected {', '.join(KINDS)}, got {card['kind']!r}; a newer tomolearn "
+            "may know it"
+        )
     return card
 
 
@@ -142,7 +165,7 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
     parts += [
         _table(
             {
-                "network": card["model"],
+                _TITLES[card["kind"]]: card["model"],
                 "arguments": _inline(card["arguments"]) or "none",
                 "parameters": f"{card['parameters']:,}",
                 "task": card["task"] or _NOT_RECORDED,
@@ -150,8 +173,7 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
                 "SHA-256 of the weights": card["sha256"],
             }
         ),
-        f'```python\nimport tomolearn as tl\n\nmodel = tl.load("{name}")\n'
-        "image = model(sinogram, operator)\n```",
+        f"```python\nimport tomolearn as tl\n\n{_usage(name, card)}\n```",
         "## Use",
         _table(
             {title: _recorded(about.pop(key, None)) for key, title in _USE.items()}
@@ -172,6 +194,21 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
     parts += ["Lengths are in millimetres, angles in radians.", "## Versions"]
     parts.append(_table(_flat(card["versions"])))
     return "\n\n".join(parts) + "\n"
+
+
+def _usage(name: str, card: Mapping[str, Any]) -> str:
+    """Return two lines of Python."""
+    kind, arguments = card["kind"], f'"{name}"'
+    if kind != "model":
+        arguments += f', kind="{kind}"'
+    if is_foreign(card["model"]):
+        arguments += f', model="{card["model"]}"'
+    return f"{kind} = tl.load({arguments})\n{_CALLS[kind]}"
+
+
+def is_foreign(spec: str) -> bool:
+    """Return whether a class is found in a file or a module, and has no name in a table."""
+    return ":" in spec
 
 
 def _parse_json(where: str, data: bytes) -> Any:

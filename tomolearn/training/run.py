@@ -19,9 +19,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import DivergenceError, TomolearnError
 from tomolearn.models import ReconstructionModel
-from tomolearn.models.equilibrium import DivergenceError
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig

@@ -1,4 +1,4 @@
-"""Networks as files: weights in safetensors, everything else in JSON. Nothing is unpickled."""
+"""Networks and priors as files: weights in safetensors, the rest in JSON. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from tomolearn._core.checks import check_known
+from tomolearn._core.checks import check_choice, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.modules import Configured, built
+from tomolearn._core.tables import Table
 from tomolearn._core.tensors import check_device
 from tomolearn._core.version import __version__
 from tomolearn.geometry import Grid, Scan
-from tomolearn.models import MODELS, build_model, model_name
-from tomolearn.models.base import ReconstructionModel
-from tomolearn.training.cards import FORMAT, VERSION, plain_values
+from tomolearn.models import MODELS, ReconstructionModel
+from tomolearn.priors import PRIORS, Denoiser, Regulariser
+from tomolearn.training.cards import FORMAT, KINDS, VERSION, is_foreign, plain_values
 from tomolearn.training.files import (
     CARD,
     WEIGHTS,
@@ -41,10 +43,15 @@ __all__ = ["annotate", "load", "read_card", "save", "shipped"]
 _FOREIGN = (".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth")
 # So many are named where there may be many.
 _FEW = 3
+_KINDS: dict[str, tuple[type[Configured], Table[Any]]] = {
+    "model": (ReconstructionModel, MODELS),
+    "denoiser": (Denoiser, PRIORS),
+    "regulariser": (Regulariser, PRIORS),
+}
 
 
 def save(
-    model: ReconstructionModel,
+    model: ReconstructionModel | Denoiser | Regulariser,
     path: str | os.PathLike[str],
     *,
     task: str | None = None,
@@ -55,7 +62,7 @@ def save(
     about: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a network as two files, ``NAME.safetensors`` and ``NAME.json``.
+    """Write a network, denoiser or regulariser as ``NAME.safetensors`` and ``NAME.json``.
 
     The model stays as it is: its mode, its device, its gradients. Both files are complete on the
     disk before either gets its name, and the JSON, which has the SHA-256 of the weights, comes
@@ -63,8 +70,10 @@ def save(
 
     Parameters
     ----------
-    model : ReconstructionModel
-        One of `tomolearn.models.MODELS`, of any floating-point precision, on any device.
+    model : ReconstructionModel, Denoiser or Regulariser
+        Of any floating-point precision, on any device. If its class has no name in
+        `tomolearn.models.MODELS` or `tomolearn.priors.PRIORS`, the JSON says in which file or
+        module it stands, and `load` has to be given the class.
     path : str or path
         NAME, with or without one of the two suffixes. Its folder has to exist.
     task : str, optional
@@ -93,8 +102,8 @@ def save(
     TypeError
         If an argument is of another kind, or a mapping has a value that JSON does not know.
     ValueError
-        If the model is none of tomolearn's, has weights that are not finite or lie on the device
-        "meta", or `path` ends like a file of another format.
+        If the model's class was defined where nobody finds it again, it has weights that are not
+        finite or lie on the device "meta", or `path` ends like a file of another format.
     FileExistsError
         If one of the files exists and `overwrite` is not set.
     FileNotFoundError
@@ -102,9 +111,11 @@ def save(
     OSError
         If the files cannot be written.
     """
-    if not isinstance(model, ReconstructionModel):
+    kind = next((name for name, (base, _) in _KINDS.items() if isinstance(model, base)), None)
+    if kind is None:
         raise TomolearnTypeError(
-            f"model: expected a ReconstructionModel, got {type(model).__name__}"
+            "model: expected a ReconstructionModel, a Denoiser or a Regulariser, "
+            f"got {type(model).__name__}"
         )
     _check_kind("task", task, str)
     _check_kind("grid", grid, Grid)
@@ -128,7 +139,8 @@ def save(
     card = {
         "format": FORMAT,
         "version": VERSION,
-        "model": model_name(model),
+        "kind": kind,
+        "model": _spec(kind, model),
         "arguments": plain_values("arguments", model.arguments),
         "parameters": model.n_parameters,
         "task": task,
@@ -187,13 +199,48 @@ def annotate(
     return card
 
 
+@overload
 def load(
-    name_or_path: str | os.PathLike[str], *, device: torch.device | str | None = None
-) -> ReconstructionModel:
-    """Rebuild a network from its files.
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    kind: Literal["model"] = "model",
+    model: str | type[ReconstructionModel] | None = None,
+) -> ReconstructionModel: ...
+
+
+@overload
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    kind: Literal["denoiser"],
+    model: str | type[Denoiser] | None = None,
+) -> Denoiser: ...
+
+
+@overload
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    kind: Literal["regulariser"],
+    model: str | type[Regulariser] | None = None,
+) -> Regulariser: ...
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    kind: str = "model",
+    model: str | type[Configured] | None = None,
+) -> Configured:
+    """Rebuild a network, denoiser or regulariser from its files.
 
     The files are data: no code from them runs, and torch's random numbers go on as if nothing had
-    been loaded.
+    been loaded. A class of your own that is not installed with an entry point is not looked for
+    where the JSON says; it is passed as `model`.
 
     Parameters
     ----------
@@ -203,23 +250,29 @@ def load(
         of that name; ``./NAME`` is always the file.
     device : torch.device or str, optional
         Where the weights are put, whatever device they were trained on. Default: the CPU.
+    kind : {"model", "denoiser", "regulariser"}
+        What the files are expected to have.
+    model : type or str, optional
+        The class, or where it stands, ``path/to/file.py:Net`` or ``module:Net``. Default: the one
+        of the table `tomolearn.models.MODELS` or `tomolearn.priors.PRIORS` that the JSON names.
 
     Returns
     -------
-    ReconstructionModel
+    ReconstructionModel, Denoiser or Regulariser
         In evaluation mode and in the precision of the file. Its attribute ``card`` is what the
-        JSON says, as a dictionary. An argument of the network that the JSON does not have, since
-        it came later, has its default value.
+        JSON says, as a dictionary. An argument of the constructor that the JSON does not have,
+        since it came later, has its default value.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing, or there are neither weights nor a file of that name.
     ValueError
-        If a file is damaged or of another format, the two do not belong together, the network or
-        its arguments are unknown, a tensor is missing, unexpected, of another shape or not finite,
-        or `device` is none of this machine.
+        If a file is damaged, of another format or another kind, the two do not belong together,
+        the class or its arguments are unknown, a tensor is missing, unexpected, of another shape
+        or not finite, or `device` is none of this machine.
     """
+    check_choice("kind", kind, KINDS)
     place = check_device("device", "cpu" if device is None else device)
     files = find_files(name_or_path)
     card = read_card_file(files)
@@ -232,15 +285,15 @@ def load(
         raise TomolearnError(
             f"{files.weights}: expected a complete safetensors file, got an error: {error}"
         ) from error
-    model = _build(files, card)
-    _fill(files, model, tensors)
-    if model.n_parameters != card["parameters"]:
+    found = _build(files, card, kind, model)
+    _fill(files, found, tensors)
+    if found.n_parameters != card["parameters"]:
         raise TomolearnError(
-            f"{files.card}: parameters: expected {model.n_parameters}, what the network has, "
+            f"{files.card}: parameters: expected {found.n_parameters}, what the network has, "
             f"got {card['parameters']}"
         )
-    model.card = card
-    return model.to(place).eval()
+    found.card = card
+    return found.to(place).eval()
 
 
 def shipped() -> dict[str, dict[str, Any]]:
@@ -271,19 +324,43 @@ def read_card(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]
     return files.name, read_card_file(files)
 
 
-def _build(files: CheckpointFiles, card: Mapping[str, Any]) -> ReconstructionModel:
+def _spec(kind: str, model: Configured) -> str:
+    """Return the name of a class in its table, or where it stands: no folder of this machine."""
+    spec = _KINDS[kind][1].spec_of(type(model))
+    return spec if spec in _KINDS[kind][1] else spec.replace("\\", "/").rpartition("/")[2]
+
+
+def _build(
+    files: CheckpointFiles, card: Mapping[str, Any], kind: str, model: str | type[Configured] | None
+) -> Configured:
     """Make the network with weights that do not matter, and without a trace in random numbers."""
+    base, table = _KINDS[kind]
+    if card["kind"] != kind:
+        raise TomolearnError(
+            f"{files.card}: expected a {kind}, got a {card['kind']}; "
+            f'tomolearn.load(..., kind="{card["kind"]}") loads it'
+        )
+    spec: str = card["model"]
+    if model is None and is_foreign(spec):
+        raise TomolearnError(
+            f"{files.card}: model: expected a name of the table {table.group}, got {spec!r}, which "
+            "is code of someone's and not run because a file says so; if you trust it, pass the "
+            f'class or where it stands: tomolearn.load(..., model="{spec}")'
+        )
     try:
+        if model is None:
+            found = table[check_known("model", spec, tuple(table))]
+        else:
+            found = table.find(model) if isinstance(model, str) else model
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise TomolearnError(f"model: expected a subclass of {base.__name__}, got {found!r}")
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            check_known("model", card["model"], tuple(MODELS))
-            return build_model(card["model"], card["arguments"])
+            return built(spec, found, card["arguments"])
     except (TypeError, ValueError) as error:
         raise TomolearnError(f"{files.card}: {error}") from error
 
 
-def _fill(
-    files: CheckpointFiles, model: ReconstructionModel, tensors: Mapping[str, torch.Tensor]
-) -> None:
+def _fill(files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]) -> None:
     """Copy the tensors into a network, which gets their precision and keeps its memory format."""
     own = model.state_dict(keep_vars=True)
     missing = [name for name in own if name not in tensors]
@@ -314,7 +391,7 @@ def _fill(
     model.load_state_dict(dict(tensors))
 
 
-def _tensors(model: ReconstructionModel) -> dict[str, torch.Tensor]:
+def _tensors(model: Configured) -> dict[str, torch.Tensor]:
     """Return copies of the weights on the CPU, each with memory of its own."""
     state = model.state_dict()
     abstract = [name for name, tensor in state.items() if tensor.is_meta]

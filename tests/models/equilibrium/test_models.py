@@ -9,13 +9,12 @@ import pytest
 import torch
 from networks import solved_exactly
 
-from tomolearn import Grid, ParallelBeam, RayTransform
+from tomolearn import DivergenceError, Grid, ParallelBeam, RayTransform
 from tomolearn.methods import ConvergenceWarning
 from tomolearn.models import LearnedPrimal
 from tomolearn.models.equilibrium import (
     DEGradient,
     DEProximal,
-    DivergenceError,
     contraction_report,
 )
 from tomolearn.models.equilibrium.certificate import jacobian_norm

@@ -1,0 +1,79 @@
+"""Plan of a batch: the derived series, their folders, and which are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tomolearn.batch.chunks import file_name
+from tomolearn.batch.derivation_text import derivation_of
+from tomolearn.batch.ledger_records import DONE
+from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.workspace import Workspace
+from tomolearn.dicom import Deidentification, DerivedSeries, Series
+
+__all__ = ["PlannedSeries", "plan_series"]
+
+
+@dataclass(frozen=True)
+class PlannedSeries:
+    """A series of the output.
+
+    Parameters
+    ----------
+    derived : DerivedSeries
+        What it is; no two have the same identifier.
+    target : Path
+        Its folder.
+    record : mapping or None
+        The record of an earlier run whose result is kept; None if the series is to be made.
+    """
+
+    derived: DerivedSeries
+    target: Path
+    record: Mapping[str, Any] | None
+
+
+def plan_series(
+    found: Sequence[Series],
+    settings: BatchSettings,
+    deidentification: Deidentification | None,
+    workspace: Workspace,
+    earlier: Sequence[Mapping[str, Any]],
+    *,
+    resume: bool,
+    retry: bool,
+) -> list[PlannedSeries]:
+    """Plan a series for each that was found, and remove unfinished ones that are made anew.
+
+    `earlier` are the ledger's records of earlier runs; the other arguments are those of
+    `run_batch`.
+    """
+    last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
+    planned = []
+    for series in found:
+        derived = DerivedSeries(
+            series, derivation_of(settings, series), deidentify=deidentification
+        )
+        target = workspace.place(derived.study_uid, derived.uid)
+        record = last.get(derived.uid) if resume else None
+        # killed between the ledger's line and the renaming: what is there is older than the line
+        unfinished = workspace.is_unfinished(derived.uid)
+        if record is not None and (unfinished or not _is_kept(derived, target, record, retry)):
+            record = None
+        if record is None and (retry or not resume):
+            workspace.discard(derived.uid)
+        planned.append(PlannedSeries(derived, target, record))
+    return planned
+
+
+def _is_kept(derived: DerivedSeries, target: Path, record: Mapping[str, Any], retry: bool) -> bool:
+    """Return whether the result that a record speaks of is there, and need not be made again."""
+    n_files = sum((target / file_name(index)).exists() for index in range(len(derived)))
+    if n_files != record["written"]:
+        return False
+    if record["status"] == DONE:
+        return True
+    return not retry and not any(one["transient"] for one in record["lost"])

@@ -1,0 +1,68 @@
+"""The table of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tomolearn._core.errors import TomolearnError
+from tomolearn._core.modules import built
+from tomolearn._core.tables import Table
+from tomolearn.models.base import ReconstructionModel
+
+__all__ = ["MODELS", "build_model"]
+
+
+def _check(where: str, value: Any) -> type[ReconstructionModel]:
+    if not (isinstance(value, type) and issubclass(value, ReconstructionModel)):
+        raise TomolearnError(
+            f"model {where}: expected a subclass of tomolearn.models.ReconstructionModel, "
+            f"got {value!r}"
+        )
+    return value
+
+
+MODELS: Table[type[ReconstructionModel]] = Table(
+    "model",
+    {
+        "fbp-unet": "tomolearn.models.fbp_unet:FBPUNet",
+        "learned-gradient": "tomolearn.models.learned_gradient:LearnedGradient",
+        "learned-proximal": "tomolearn.models.learned_proximal:LearnedProximal",
+        "learned-primal": "tomolearn.models.learned_primal:LearnedPrimal",
+        "learned-primal-dual": "tomolearn.models.learned_primal_dual:LearnedPrimalDual",
+        "learned-pdhg": "tomolearn.models.learned_pdhg:LearnedPDHG",
+        "variational-network": "tomolearn.models.variational_network:VariationalNetwork",
+        "de-gradient": "tomolearn.models.equilibrium.gradient:DEGradient",
+        "de-proximal": "tomolearn.models.equilibrium.proximal:DEProximal",
+        "equivariant-proximal": (
+            "tomolearn.models.equivariant.equivariant_proximal:EquivariantProximal"
+        ),
+    },
+    group="tomolearn.models",
+    check=_check,
+)
+"""The networks by the names that the command line and files of weights have for them."""
+
+
+def build_model(spec: str, arguments: Mapping[str, Any]) -> ReconstructionModel:
+    """Make a network, with fresh weights, from its name and its constructor's arguments.
+
+    Parameters
+    ----------
+    spec : str
+        A name in `MODELS`, or where a subclass of `ReconstructionModel` stands:
+        ``path/to/file.py:Net`` or ``module:Net``.
+    arguments : mapping
+        The constructor's arguments by name, for example another network's `arguments`.
+
+    Raises
+    ------
+    TypeError
+        If `arguments` is no mapping, or one of them of a wrong type.
+    ValueError
+        If there is no such network or argument; the message has the nearest names. If an argument
+        is out of its range.
+    FileNotFoundError, ImportError
+        If there is no such file or module, or it cannot be imported.
+    """
+    return built(spec, MODELS.find(spec), arguments)

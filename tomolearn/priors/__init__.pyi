@@ -1,0 +1,7 @@
+from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
+from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
+from .smoothness import SquaredDifferences as SquaredDifferences
+from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound
+from .spectral_denoiser import SpectralDenoiser as SpectralDenoiser
+from .table import PRIORS as PRIORS
+from .total_variation import TotalVariation as TotalVariation
