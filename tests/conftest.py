@@ -14,7 +14,7 @@ OUR_WARNINGS = (
     "tomolearn.geometry.CoverageWarning",
     "tomolearn.methods.ConvergenceWarning",
     "tomolearn.dicom.DicomWarning",
-    "tomolearn.evaluation.TrainedElsewhereWarning",
+    "tomolearn.catalogue.TrainedElsewhereWarning",
 )
 
 

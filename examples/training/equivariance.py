@@ -46,7 +46,9 @@ def scores(group, size, seed):
     if not known.exists():
         model = {group: tl.load(folder / "weights.json")}
         measured = [compare(config.task, model, split=split).rows[0] for split in SPLITS]
-        known.write_text(json.dumps([row.scores.psnr.mean for row in measured]), encoding="utf-8")
+        known.write_text(
+            json.dumps([row.metrics["psnr"].mean for row in measured]), encoding="utf-8"
+        )
     return json.loads(known.read_text(encoding="utf-8"))
 
 

@@ -69,7 +69,7 @@ def test_trained_weights(tmp_path, sinogram):
         expected = model(2 * sinogram, OPERATOR) / 2
     torch.testing.assert_close(method(sinogram, OPERATOR), expected)
     assert not method(sinogram, OPERATOR).requires_grad
-    assert method.model() is method.model()
+    assert method.network() is method.network()
     assert get_method(**method.to_dict()) == method == pickle.loads(pickle.dumps(method))
     assert method.card["sha256"] == method.sha256
     # the same path with other weights is another method

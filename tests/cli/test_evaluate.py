@@ -5,15 +5,16 @@ import json
 
 import matplotlib.image
 import pytest
-import torch
 from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
+from tomolearn.catalogue.names import split_names
 from tomolearn.cli import app
 from tomolearn.data import store_pairs
 from tomolearn.evaluation import compare
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.training import save
+from tomolearn.training.files import find_files
 
 TASK = small_task()
 
@@ -31,12 +32,10 @@ def run(*arguments, task="small"):
 def test_default_methods_are_the_baselines_and_the_weights_of_the_task(monkeypatch, tmp_path):
     model = LearnedPrimalDual(iterations=1, n_primal=2, n_dual=2, channels=4)
     save(model, tmp_path / "mine", task="small")
-    cards = {"lpd-small": {"task": "small"}, "other": {"task": "ellipses"}}
-    monkeypatch.setattr("tomolearn.training.shipped", lambda: cards)
-    monkeypatch.setattr("tomolearn.evaluation.methods.shipped", lambda: cards)
-    loaded = torch.nn.Module.eval(model)
-    vars(loaded)["card"] = {"task": "small", "grid": None, "scan": None}
-    monkeypatch.setattr("tomolearn.evaluation.methods.load", lambda name, device: loaded)
+    save(model, tmp_path / "other", task="ellipses")
+    files = {"lpd-small": find_files(tmp_path / "mine"), "other": find_files(tmp_path / "other")}
+    for user in ("training.files", "training.weights", "catalogue.names"):
+        monkeypatch.setattr(f"tomolearn.{user}.shipped_files", lambda: files)
     result = run()
     assert result.exit_code == 0, result.output
     rows = [line.split("│")[1].strip() for line in result.stdout.splitlines() if "±" in line]
@@ -52,8 +51,29 @@ def test_table_is_that_of_the_comparison(option):
     assert result.exit_code == 0, result.output
     for row in compare(TASK, ["fbp", "tv"], images=2).rows:
         line = next(line for line in result.stdout.splitlines() if f" {row.method} " in line)
-        assert f"{row.scores.psnr.mean:.2f} ± {row.scores.psnr.std:.2f}" in line
-        assert f"{row.scores_range_1.ssim.mean:.3f} ±" in line
+        assert f"{row.metrics['psnr'].mean:.2f} ± {row.metrics['psnr'].std:.2f}" in line
+        assert f"{row.metrics['ssim_range_1'].mean:.3f} ±" in line
+
+
+def test_functions_and_settings_and_metrics_of_a_user(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "def back(y, A, *, scale: float = 1.0): return A.T(y) * scale\n"
+        "def bias(image, truth): return (image - truth).mean()\n"
+    )
+    methods = f"sirt(iterations=3, relaxation=0.5),{mine}:back(scale=0.005)"
+    table = tmp_path / "table.csv"
+    result = run(
+        "--methods", methods, "--metrics", f"rmse,{mine}:bias", "--images", "1", "--out", str(table)
+    )
+    assert result.exit_code == 0, result.output
+    rows = [line.split("│")[1].strip() for line in result.stdout.splitlines() if "│" in line]
+    # rich cuts what is too long for the screen
+    assert rows[0] == "sirt(iterations=3, relaxation=0.5)"
+    assert rows[1].startswith(str(mine)[:20])
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    assert [line["method"] for line in lines] == split_names(methods)
+    assert {"rmse_mean", f"{mine}:bias_mean"} <= set(lines[0])
 
 
 def test_files_hold_the_same_numbers(tmp_path):
@@ -64,16 +84,16 @@ def test_files_hold_the_same_numbers(tmp_path):
         assert f"wrote {file}" in result.stderr
     row = compare(TASK, ["fbp"], images=2, seed=7).rows[0]
     found = json.loads(files[".json"].read_text())
-    assert found["rows"][0]["scores"]["psnr"] == row.scores.psnr.values.tolist()
+    assert found["rows"][0]["metrics"]["psnr"]["values"] == row.metrics["psnr"].values.tolist()
     assert (found["task"], found["seed"], found["pairs"]) == ("small", 7, 2)
     assert found["versions"]["torch"]
     line = next(csv.DictReader(files[".csv"].open()))
-    assert float(line["psnr_mean"]) == row.scores.psnr.mean
-    assert f"| fbp | {row.scores.psnr.mean:.2f} ±" in files[".md"].read_text()
+    assert float(line["psnr_mean"]) == row.metrics["psnr"].mean
+    assert f"| fbp | {row.metrics['psnr'].mean:.2f} ±" in files[".md"].read_text()
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
 
 
-@pytest.mark.filterwarnings("default::tomolearn.evaluation.TrainedElsewhereWarning")
+@pytest.mark.filterwarnings("default::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_weights_of_a_file_are_warned_about_if_from_elsewhere(tmp_path):
     model = LearnedPrimalDual(iterations=1, n_primal=2, n_dual=2, channels=4)
     save(model, tmp_path / "mine", task="smaller")
@@ -100,7 +120,7 @@ def test_picture_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--methods", "fbb"), "methods: expected one of fbp, tv"),
+        (("--methods", "fbb"), "method: expected one of fbp, tv"),
         (("--methods", "fbb"), "did you mean fbp?"),
         (("--methods", "fbp,,tv"), "--methods: expected names with commas between them"),
         (("--methods", "no/such.json"), "no/such"),
@@ -144,6 +164,6 @@ def test_data_of_a_path(tmp_path):
     assert result.exit_code == 0, result.output
     assert "over 3 pairs of the test split of small" in result.stdout
     row = compare(TASK, ["fbp"], images=3, seed=9).rows[0]
-    assert f"{row.scores.psnr.mean:.2f} ± {row.scores.psnr.std:.2f}" in result.stdout
+    assert f"{row.metrics['psnr'].mean:.2f} ± {row.metrics['psnr'].std:.2f}" in result.stdout
     missing = run("--methods", "fbp", "--data", str(tmp_path / "no.h5"))
     assert (missing.exit_code, "no.h5: there is no such file" in missing.stderr) == (2, True)

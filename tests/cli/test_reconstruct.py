@@ -279,6 +279,7 @@ def test_weights_with_their_image_scale(folder: Path) -> None:
     np.testing.assert_allclose(np.load(folder / "x.npy"), expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("default::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_weights_of_another_scan_are_warned_about(folder: Path) -> None:
     model = LearnedPrimalDual(iterations=1, n_primal=2, n_dual=2, channels=4)
     tomolearn.save(model, folder / "net", grid=GRID, scan=ParallelBeam.covering(GRID, 61))

@@ -11,23 +11,17 @@ from tomolearn.evaluation.tables import csv_table, headings, markdown_table, not
 from tomolearn.metrics import CONVENTIONS, MetricConvention
 
 
-def compared(images=2, **changes):
-    return compare(small_task(**changes), {"F|B|P": "fbp", "tv": "tv"}, images=images)
+def compared(images=2, metrics=(), **changes):
+    methods = {"F|B|P": "fbp", "tv": "tv"}
+    return compare(small_task(**changes), methods, images=images, metrics=metrics)
 
 
 def test_csv_has_all_digits():
     comparison = compared()
     lines = list(csv.DictReader(io.StringIO(csv_table(comparison))))
     for line, row in zip(lines, comparison.rows, strict=True):
-        summaries = {
-            "psnr": row.scores.psnr,
-            "ssim": row.scores.ssim,
-            "psnr_range_1": row.scores_range_1.psnr,
-            "ssim_range_1": row.scores_range_1.ssim,
-            "regressed_snr": row.regressed_snr,
-        }
         expected = {"pairs": 2, "milliseconds": row.milliseconds, "parameters": 0}
-        for name, summary in summaries.items():
+        for name, summary in row.metrics.items():
             expected |= {f"{name}_mean": summary.mean, f"{name}_std": summary.std}
         assert line.pop("method") == row.method
         assert {key: float(value) for key, value in line.items()} == expected
@@ -43,8 +37,10 @@ def test_markdown_is_a_table_with_a_note():
     assert rule.count("---") == 7
     row = comparison.rows[1]
     assert body[0].startswith("| F\\|B\\|P | ")
-    assert body[1].startswith(f"| tv | {row.scores.psnr.mean:.2f} ± {row.scores.psnr.std:.2f} | ")
-    assert f" | {row.scores_range_1.ssim.mean:.3f} ± " in body[1]
+    assert body[1].startswith(
+        f"| tv | {row.metrics['psnr'].mean:.2f} ± {row.metrics['psnr'].std:.2f} | "
+    )
+    assert f" | {row.metrics['ssim_range_1'].mean:.3f} ± " in body[1]
     assert body[2:] == ["", note(comparison)]
 
 
@@ -80,3 +76,12 @@ def test_note_says_what_was_done():
     assert "Means and standard deviations over 2 pairs of the test split of small" in text
     assert "after clipping to [0, 1]" in text
     assert "median per image, one at a time after a warm-up call, on cpu" in text
+
+
+def test_metrics_that_were_asked_for_come_last():
+    comparison = compared(metrics=["rmse"])
+    assert headings(comparison)[-3:] == ["rmse", "ms", "parameters"]
+    rmse = comparison.rows[0].metrics["rmse"]
+    assert text_rows(comparison)[0][-3] == f"{rmse.mean:.4g} ± {rmse.std:.4g}"
+    line = next(csv.DictReader(io.StringIO(csv_table(comparison))))
+    assert float(line["rmse_mean"]) == rmse.mean

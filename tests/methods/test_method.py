@@ -15,6 +15,7 @@ import tomolearn as tl
 from tomolearn import Grid, ParallelBeam, RayTransform
 from tomolearn.methods import FBP, METHODS, SIRT, Method, TotalVariation, setting
 from tomolearn.methods.method import REQUIRED
+from tomolearn.simulation import PhotonNoise
 
 GRID = Grid((12, 10))
 OPERATOR = RayTransform(GRID, ParallelBeam.covering(GRID, 16))
@@ -165,7 +166,7 @@ def test_methods_are_listed_and_chosen_without_torch():
 
 def test_tv_takes_its_weight_from_photons(sinogram):
     sinogram = torch.stack([sinogram[0] / 40, sinogram[1] / 20])
-    noise = type("Noise", (), {"photons": 1e4, "electronic_std": 3.0})()
+    noise = PhotonNoise(1e4, electronic_std=3.0)
     plain = TotalVariation(nonnegative=True, iterations=300)
     with pytest.raises(ValueError, match="weight: expected a number for tv without photon noise"):
         plain(sinogram, OPERATOR)

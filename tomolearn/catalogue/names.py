@@ -13,7 +13,15 @@ from tomolearn.methods import METHODS, Method, Setting
 from tomolearn.methods.method import REQUIRED, make_method
 from tomolearn.training.files import shipped_files
 
-__all__ = ["get_method", "method_kind", "method_names", "methods_table", "split_names"]
+__all__ = [
+    "divided",
+    "get_method",
+    "method_kind",
+    "method_names",
+    "methods_table",
+    "parsed_settings",
+    "split_names",
+]
 
 _WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
 _COMMA = re.compile(r",(?![^(]*\))")
@@ -37,7 +45,7 @@ def method_kind(name: str) -> type[Method]:
     TypeError, ValueError, FileNotFoundError, ImportError
         As for `get_method`.
     """
-    name, _ = _divided(name)
+    name, _ = divided(name)
     if name in METHODS or ":" in name:
         return METHODS.find(name)
     # as `load` reads it: with a folder, with a suffix, or the common name of two files
@@ -72,9 +80,9 @@ def get_method(name: str, **settings: Any) -> Method:
     >>> get_method("fbp", filter="hann")(sinogram, operator)
     >>> get_method(**method.to_dict()) == method
     """
-    bare, written = _divided(name)
+    bare, written = divided(name)
     kind = method_kind(bare)
-    settings |= _parsed(kind, name, written)
+    settings |= parsed_settings(kind, name, written)
     if issubclass(kind, Trained):
         digest = settings.pop("sha256", None)
         for setting in settings:
@@ -107,8 +115,14 @@ def methods_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _divided(name: str) -> tuple[str, str]:
-    """Return a name and the text of the settings behind it."""
+def divided(name: str) -> tuple[str, str]:
+    """Return a name and the text of the settings in parentheses behind it.
+
+    Raises
+    ------
+    TypeError
+        If it is no string.
+    """
     if not isinstance(name, str):
         raise TomolearnTypeError(f"method: expected a name, got {name!r} ({type(name).__name__})")
     found = _WITH_SETTINGS.fullmatch(name)
@@ -121,8 +135,23 @@ def _default(setting: Setting) -> str:
     return "" if setting.default is None else f" ({setting.default})"
 
 
-def _parsed(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
-    """Return settings that stand as ``name=value`` with commas between them."""
+def parsed_settings(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
+    """Return settings that stand as ``name=value`` with commas between them.
+
+    Parameters
+    ----------
+    kind : type
+        The class of methods whose settings they are.
+    spec : str
+        For error messages.
+    text : str
+        The settings.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or of a wrong kind.
+    """
     known = {one.name: one for one in kind.settings()}
     parsed = {}
     for part in filter(None, map(str.strip, text.split(","))):

@@ -37,6 +37,9 @@ class Trained(Method):
         Name of weights that come with the package, or the path of a file, as for `tomolearn.load`.
     image_scale : float
         What attenuation in 1/mm is multiplied by to be like the images of the training.
+    model : str, optional
+        Class of a network of yours, ``file.py:name`` or ``module:name``, whose weights they are.
+        No code runs because a card says so.
     sha256 : str, optional
         Digest that the weights must have. Default: whatever they are; it is read from their card.
 
@@ -52,11 +55,17 @@ class Trained(Method):
     image_scale: float = setting(
         1.0, help="what image values are multiplied by to be like those of the training", above=0
     )
+    model: str | None = setting(None, help="class of a network of yours, file.py:name")
     sha256: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        digest = self.card["sha256"]
+        card = self.card
+        if card["kind"] != "model":
+            raise TomolearnError(
+                f"{self.weights}: expected weights of a model, got those of a {card['kind']}"
+            )
+        digest = card["sha256"]
         if self.sha256 not in (None, digest):
             raise TomolearnError(
                 f"{self.weights}: expected weights with SHA-256 {str(self.sha256)[:12]}..., "
@@ -76,19 +85,20 @@ class Trained(Method):
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, settings and digest of the weights, ready for JSON."""
-        return {"name": self.weights, "image_scale": self.image_scale, "sha256": self.sha256}
+        settings = {one.name: getattr(self, one.name) for one in self.settings()}
+        return {"name": self.weights, **settings, "sha256": self.sha256}
 
-    def model(self, device: torch.device | str = "cpu") -> ReconstructionModel:
+    def network(self, device: torch.device | str = "cpu") -> ReconstructionModel:
         """Return the network, in evaluation mode; the same at every call."""
-        return _model(self.weights, self.sha256, str(device))
+        return _network(self.weights, self.sha256, str(device), self.model)
 
     def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct; it runs without gradients."""
         import torch
 
         with torch.no_grad():
-            model = self.model(sinogram.device)
-            return model(sinogram * self.image_scale, operator) / self.image_scale
+            network = self.network(sinogram.device)
+            return network(sinogram * self.image_scale, operator) / self.image_scale
 
     def warn_elsewhere(self, grid: Grid, scan: Scan, task: str | None = None) -> None:
         """Warn if the weights were trained for another task, grid or scan, as far as is known.
@@ -114,7 +124,9 @@ class Trained(Method):
 
 
 @lru_cache(maxsize=4)
-def _model(weights: str, sha256: str | None, device: str) -> ReconstructionModel:
+def _network(
+    weights: str, sha256: str | None, device: str, model: str | None
+) -> ReconstructionModel:
     from tomolearn.training import load
 
-    return load(weights, device=device)
+    return load(weights, device=device, model=model)

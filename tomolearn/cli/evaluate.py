@@ -26,9 +26,17 @@ def evaluate(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="fbp, tv, names of weights (`tomolearn models`), paths of weights; with commas "
-            "between them. Default: the task's baselines and the weights trained for it.",
+            help="Names of methods and of weights (`tomolearn models`), paths of weights, "
+            "file.py:function, with commas between them and settings in parentheses: "
+            "'fbp,tv(weight=0.1),my.py:f'. Default: the task's baselines and the weights trained "
+            "for it.",
             show_default=False,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="More metrics: rmse, file.py:function of (image, truth); with commas between."
         ),
     ] = None,
     images: Annotated[
@@ -86,11 +94,13 @@ def evaluate(
         if value is not None and figure is None:
             raise TomolearnError(f"{option}: expected with --figure only")
 
+    from tomolearn.catalogue.names import split_names
     from tomolearn.tasks import get_task
 
     chosen = get_task(task)
-    names = _default_methods(chosen) if methods is None else _names(methods)
-    comparison = _compared(chosen, names, split, data, images, seed, device)
+    names = _default_methods(chosen) if methods is None else split_names(methods)
+    more = [] if metrics is None else split_names(metrics)
+    comparison = _compared(chosen, names, more, split, data, images, seed, device)
     if figure is not None:
         # before the table, so that a wrong --zoom leaves no file
         drawn = comparison.draw(window=window, zoom=zoom)
@@ -102,13 +112,6 @@ def evaluate(
     for path in (out, figure):
         if path is not None:
             typer.echo(f"wrote {path}", err=True)
-
-
-def _names(methods: str) -> list[str]:
-    names = [name.strip() for name in methods.split(",")]
-    if not all(names):
-        raise TomolearnError(f"--methods: expected names with commas between them, got {methods!r}")
-    return names
 
 
 def _default_methods(task: Task) -> list[str]:
@@ -123,6 +126,7 @@ def _default_methods(task: Task) -> list[str]:
 def _compared(
     task: Task,
     names: list[str],
+    metrics: list[str],
     split: str,
     data: Path | None,
     images: int | None,
@@ -142,6 +146,7 @@ def _compared(
         return compare(
             task,
             names,
+            metrics=metrics,
             split=split,
             data=data,
             images=images,

@@ -69,7 +69,7 @@ def reconstruct(
     operator.backend_on(place)
     if isinstance(chosen, Trained):
         chosen.warn_elsewhere(grid, scanner)
-        chosen.model(place)  # reading the weights is no part of the time
+        chosen.network(place)  # reading the weights is no part of the time
     start = time.perf_counter()
     image = chosen(torch.from_numpy(values).to(place), operator).cpu()
     seconds = time.perf_counter() - start

@@ -124,4 +124,4 @@ def _tested(settings: TrainingConfig, weights: Path, pairs: int) -> float:
     pairs = pairs if size is None else min(pairs, size)
     comparison = compare(settings.task, {"network": str(weights)}, data=data, images=pairs)
     annotate(weights, metrics=card_metrics(comparison))
-    return comparison.rows[0].scores.psnr.mean
+    return comparison.rows[0].metrics["psnr"].mean

@@ -1,2 +1,3 @@
-from .comparison import Comparison as Comparison, Row as Row, compare as compare
-from .methods import TrainedElsewhereWarning as TrainedElsewhereWarning
+from .comparison import compare as compare
+from .metrics import METRICS as METRICS
+from .results import Comparison as Comparison, Row as Row

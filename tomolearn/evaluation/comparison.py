@@ -2,185 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from tomolearn._core.checks import check_choice
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_device
+from tomolearn.catalogue import Trained
 from tomolearn.data import n_pairs
-from tomolearn.evaluation.figures import detailed_region, draw_images
-from tomolearn.evaluation.methods import TRUTH, Method, choose_methods
-from tomolearn.metrics import Evaluation, MetricConvention, Summary, evaluate, regressed_snr
+from tomolearn.evaluation.methods import Reconstruction, choose_methods
+from tomolearn.evaluation.metrics import Metric, choose_metrics, measure
+from tomolearn.evaluation.results import Comparison, Row
+from tomolearn.metrics import MetricConvention, Summary
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task, get_task
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Comparison", "Progress", "Row", "compare"]
+__all__ = ["Progress", "compare"]
 
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """What one method achieved.
-
-    Parameters
-    ----------
-    method : str
-        Its name.
-    scores : Evaluation
-        Under the task's convention, one value per pair.
-    scores_range_1 : Evaluation
-        With data range 1 for both metrics.
-    regressed_snr : Summary
-        In dB, see `metrics.regressed_snr`.
-    seconds : tuple of float
-        Time per image, each reconstructed by a call of its own.
-    n_parameters : int
-        Number of learned parameters.
-    example : torch.Tensor, shape (rows, columns)
-        Reconstruction of the first pair, on the CPU.
-    """
-
-    method: str
-    scores: Evaluation
-    scores_range_1: Evaluation
-    regressed_snr: Summary
-    seconds: tuple[float, ...]
-    n_parameters: int
-    example: torch.Tensor
-
-    @property
-    def milliseconds(self) -> float:
-        """Median time per image."""
-        return 1e3 * statistics.median(self.seconds)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return averages and the values behind them, ready for JSON."""
-        return {
-            "method": self.method,
-            "scores": _with_values(self.scores),
-            "scores_range_1": _with_values(self.scores_range_1),
-            "regressed_snr": _plain(
-                {
-                    "mean": self.regressed_snr.mean,
-                    "std": self.regressed_snr.std,
-                    "values": self.regressed_snr.values.tolist(),
-                }
-            ),
-            "milliseconds": self.milliseconds,
-            "seconds": list(self.seconds),
-            "parameters": self.n_parameters,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What `compare` returns.
-
-    Parameters
-    ----------
-    task : Task
-        What the methods were tried on.
-    split : str
-        Part of its data.
-    seed : int or None
-        Seed of the pairs, None: the split's own.
-    device : str
-        Where it was computed.
-    rows : tuple of Row
-        One per method, in the order in which they were asked for.
-    truth : torch.Tensor, shape (rows, columns)
-        Image of the first pair.
-    data : str or None
-        Name of the file or folder that the pairs were read from, None: they were drawn.
-    """
-
-    task: Task
-    split: str
-    seed: int | None
-    device: str
-    rows: tuple[Row, ...]
-    truth: torch.Tensor
-    data: str | None = None
-
-    @property
-    def n(self) -> int:
-        """Number of pairs."""
-        return self.rows[0].scores.psnr.n
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all but the images, ready for JSON."""
-        return {
-            "task": self.task.name,
-            "split": self.split,
-            "seed": self.seed,
-            "data": self.data,
-            "pairs": self.n,
-            "device": self.device,
-            "rows": [row.to_dict() for row in self.rows],
-        }
-
-    def draw(
-        self,
-        *,
-        window: tuple[float, float] | None = None,
-        zoom: tuple[int, int, int, int] | None = None,
-    ) -> Figure:
-        """Draw ground truth and reconstructions of the first pair, and a detail of each.
-
-        All have one grey scale. Below each reconstruction is its own PSNR under the task's
-        convention, not the average.
-
-        Parameters
-        ----------
-        window : (float, float), optional
-            Values shown black and white. Default: the smallest and the largest of the truth.
-        zoom : (int, int, int, int), optional
-            First row, row after the last, and the same for the columns, of the detail. Default:
-            `detailed_region` of the truth.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `draw_images`.
-        """
-        truth = self.truth.numpy()
-        if window is None:
-            low, high = float(truth.min()), float(truth.max())
-            window = (low, high if high > low else low + 1.0)
-        height, width = self.task.grid.spacing[-2:]
-        images = {TRUTH: truth} | {row.method: row.example.numpy() for row in self.rows}
-        return draw_images(
-            images,
-            window=window,
-            unit="image value",
-            notes={row.method: f"{row.scores.psnr.values[0].item():.2f} dB" for row in self.rows},
-            zoom=detailed_region(truth) if zoom is None else zoom,
-            spacing=(height, width),
-        )
-
-
 def compare(
     task: str | Task,
-    methods: Sequence[str] | Mapping[str, str | Method],
+    methods: Sequence[str] | Mapping[str, str | Reconstruction],
     *,
+    metrics: Sequence[str] | Mapping[str, str | Metric] = (),
     split: str = "test",
     data: str | os.PathLike[str] | None = None,
     images: int | None = None,
@@ -198,10 +50,15 @@ def compare(
     task : str or Task
         A task by name, or one of your own.
     methods : sequence of str, or mapping of str to str or callable
-        What to try. A string is "fbp" or "tv", with the settings in ``task.baselines``, or the
-        name of weights that come with the package, or the path of a file of weights. In a mapping
-        the keys are the names in tables and figures, and a value may also be any function, or
-        network, ``f(sinogram, operator) -> image``; it is called as it is.
+        What to try. A string is what `tomolearn.catalogue.get_method` takes: a name with settings
+        or without, weights, or ``file.py:function``; where the task has a baseline of that name,
+        its settings are the defaults. In a mapping the keys are the names in tables and figures,
+        and a value may also be a method, or any function or network,
+        ``f(sinogram, operator) -> image``; it is called as it is.
+    metrics : sequence of str, or mapping of str to str or callable
+        What to measure besides PSNR, SSIM and regressed SNR: names of
+        `tomolearn.evaluation.METRICS`, ``file.py:function``, or functions
+        ``f(image, truth) -> float`` of single images.
     split : str
         Part of the task's data.
     data : path-like, optional
@@ -224,7 +81,7 @@ def compare(
     TypeError
         If an argument is not of the kind named above, or a method returns no tensor.
     ValueError
-        If the task, the split, a method or the settings of one are unknown, there are no methods,
+        If the task, the split, a method, a setting or a metric is unknown, there are no methods,
         a name comes twice, the device is none of this machine or cannot compute the scan, the
         split has no end and `images` is not given, data is needed and not given, or a method
         returns an image of another shape or with values that are not finite.
@@ -253,11 +110,15 @@ def compare(
     pairs = task.pairs(split, data=data, size=images, seed=seed)
     operator = task.operator()
     operator.backend_on(place)  # its error comes before any work
-    trials = [_Trial(name, method) for name, method in choose_methods(task, methods, place).items()]
+    chosen = choose_metrics(metrics)
+    trials = [
+        _Trial(name, method, task.convention, chosen)
+        for name, method in choose_methods(task, methods, place).items()
+    ]
     for index in range(n_pairs(pairs) or 0):
         sinogram, truth = pairs[index]
         for trial in trials:
-            trial.reconstruct(sinogram[None].to(place), operator, truth[None], task.convention)
+            trial.reconstruct(sinogram[None].to(place), operator, truth[None])
             if progress is not None:
                 progress(trial.name, index + 1)
     rows = tuple(trial.row() for trial in trials)
@@ -268,45 +129,49 @@ def compare(
 class _Trial:
     """A method and what it has achieved so far."""
 
-    def __init__(self, name: str, method: Method) -> None:
+    def __init__(
+        self,
+        name: str,
+        method: Reconstruction,
+        convention: MetricConvention,
+        metrics: Mapping[str, Metric],
+    ) -> None:
         self.name = name
-        self._method = method
-        self._images: list[torch.Tensor] = []
+        self._method, self._convention, self._metrics = method, convention, metrics
+        self._example: torch.Tensor | None = None
         self._seconds: list[float] = []
-        self._scores: list[Evaluation] = []
-        self._scores_range_1: list[Evaluation] = []
-        self._snr: list[torch.Tensor] = []
+        self._found: list[dict[str, float]] = []
 
     def reconstruct(
-        self,
-        sinogram: torch.Tensor,
-        operator: RayTransform,
-        truth: torch.Tensor,
-        convention: MetricConvention,
+        self, sinogram: torch.Tensor, operator: RayTransform, truth: torch.Tensor
     ) -> None:
         if not self._seconds:
             self._timed(sinogram, operator)
         image, seconds = self._timed(sinogram, operator)
         image = _checked_image(self.name, image, truth)
-        self._images = self._images or [image[0, 0]]  # of the others only the scores are kept
+        if self._example is None:  # of the other images only the metrics are kept
+            self._example = image[0, 0]
         self._seconds.append(seconds)
-        self._scores.append(evaluate(image, truth, convention))
-        self._scores_range_1.append(evaluate(image, truth, "range-1"))
-        self._snr.append(regressed_snr(image, truth))
+        self._found.append(measure(image, truth, self._convention, self._metrics))
 
     def row(self) -> Row:
+        if self._example is None:
+            raise RuntimeError(f"{self.name}: no image yet")
+        metrics = {
+            name: Summary(torch.tensor([found[name] for found in self._found], dtype=torch.float64))
+            for name in self._found[0]
+        }
         return Row(
             self.name,
-            _joined(self._scores),
-            _joined(self._scores_range_1),
-            Summary(torch.cat(self._snr).reshape(-1)),
+            metrics,
             tuple(self._seconds),
             _n_parameters(self._method),
-            self._images[0],
+            self._example,
         )
 
     def _timed(self, sinogram: torch.Tensor, operator: RayTransform) -> tuple[torch.Tensor, float]:
         is_network = isinstance(self._method, torch.nn.Module)
+        sinogram = sinogram.clone()  # what a method does to it must not reach the next one
         # A function may need gradients, as a deep image prior does.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not is_network):
             _synchronize(sinogram.device)
@@ -344,29 +209,9 @@ def _checked_image(name: str, image: Any, truth: torch.Tensor) -> torch.Tensor:
     return image.detach().cpu()
 
 
-def _n_parameters(method: Method) -> int:
+def _n_parameters(method: Reconstruction) -> int:
+    if isinstance(method, Trained):
+        return int(method.card["parameters"])
     if not isinstance(method, torch.nn.Module):
         return 0
     return sum(weights.numel() for weights in method.parameters())
-
-
-def _joined(parts: list[Evaluation]) -> Evaluation:
-    psnr, ssim = (
-        Summary(torch.cat([getattr(part, metric).values.reshape(-1) for part in parts]))
-        for metric in ("psnr", "ssim")
-    )
-    return replace(parts[0], psnr=psnr, ssim=ssim)
-
-
-def _with_values(scores: Evaluation) -> dict[str, Any]:
-    values = {"psnr": scores.psnr.values.tolist(), "ssim": scores.ssim.values.tolist()}
-    return _plain(scores.to_dict() | values)
-
-
-def _plain(values: Any) -> Any:
-    """Return nested values with None for infinity, the PSNR without error, which JSON lacks."""
-    if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_plain(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -1,42 +1,29 @@
-"""Methods by name, and what is called for each."""
+"""The methods of a comparison, with the settings that the task has for them."""
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry.serialization import geometry_from_dict
-from tomolearn.methods import fbp, total_variation
+from tomolearn.catalogue import Trained, get_method
+from tomolearn.catalogue.names import divided, parsed_settings
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task
-from tomolearn.training import load, shipped
 
-__all__ = ["CLASSICAL", "TRUTH", "Method", "TrainedElsewhereWarning", "choose_methods"]
+__all__ = ["TRUTH", "Reconstruction", "choose_methods"]
 
-Method = Callable[[torch.Tensor, RayTransform], torch.Tensor]
+Reconstruction = Callable[[torch.Tensor, RayTransform], torch.Tensor]
 """``f(sinogram, operator) -> image``, both with leading dimensions (1, 1)."""
-
-CLASSICAL: Mapping[str, Callable[..., torch.Tensor]] = MappingProxyType(
-    {"fbp": fbp, "tv": total_variation}
-)
-"""Methods whose settings a task has in its `baselines`."""
 
 TRUTH = "ground truth"
 """What the truth is called in figures, and therefore no method."""
 
 
-class TrainedElsewhereWarning(UserWarning):
-    """Weights are judged on another task, grid or scan than they were trained for."""
-
-
-def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, Method]:
+def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, Reconstruction]:
     """Return what is called for each of the methods that `evaluation.compare` is given.
 
     Raises
@@ -57,7 +44,7 @@ def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, M
     named = list(methods.items()) if isinstance(methods, Mapping) else [(m, m) for m in methods]
     if not named:
         raise TomolearnError("methods: expected at least one, got none")
-    chosen: dict[str, Method] = {}
+    chosen: dict[str, Reconstruction] = {}
     for name, value in named:
         if not isinstance(name, str):
             raise TomolearnTypeError(
@@ -77,33 +64,14 @@ def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, M
     return chosen
 
 
-def _resolved(task: Task, name: str, place: torch.device) -> Method:
-    known = (*CLASSICAL, *shipped())
-    # as `load` reads it: with a folder, with a suffix, or the common name of two files
-    is_path = Path(name).name != name or Path(name).suffix or Path(f"{name}.json").exists()
-    if name in CLASSICAL:
-        if name not in task.baselines:
-            raise TomolearnError(
-                f"methods: expected one of the baselines that {task.name} has settings for, "
-                f"{', '.join(task.baselines) or 'none'}, got {name!r}"
-            )
-        return task.baselines[name]
-    if not is_path:
-        check_known("methods", name, known)
-    model = load(name, device=place)
-    _warn_if_trained_elsewhere(name, task, vars(model)["card"])
-    return model
-
-
-def _warn_if_trained_elsewhere(name: str, task: Task, card: Mapping[str, Any]) -> None:
-    """Compare task, grid and scan, as far as the card has them."""
-    if card["task"] not in (None, task.name):
-        difference = f"the task {card['task']}, not {task.name}"
-    elif card["grid"] not in (None, task.grid.to_dict()):
-        difference = f"{geometry_from_dict(card['grid'])}, not {task.grid}"
-    elif card["scan"] not in (None, task.scan.to_dict()):
-        difference = f"{geometry_from_dict(card['scan'])}, not {task.scan}"
+def _resolved(task: Task, spec: str, place: torch.device) -> Reconstruction:
+    name, text = divided(spec)
+    if name in task.baselines:
+        baseline = task.baselines[name]
+        method = dataclasses.replace(baseline, **parsed_settings(type(baseline), spec, text))
     else:
-        return
-    # the caller of `compare`
-    warnings.warn(f"{name}: trained for {difference}", TrainedElsewhereWarning, stacklevel=5)
+        method = get_method(spec)
+    if isinstance(method, Trained):
+        method.warn_elsewhere(task.grid, task.scan, task.name)
+        method.network(place)  # a damaged file is told before any work
+    return method.informed(task.acquisition.noise)

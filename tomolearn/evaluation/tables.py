@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from typing import NamedTuple
 
-from tomolearn.evaluation.comparison import Comparison, Row
-from tomolearn.metrics import DataRange, MetricConvention, Summary
+from tomolearn.evaluation.metrics import STANDARD
+from tomolearn.evaluation.results import Comparison
+from tomolearn.metrics import DataRange, Summary
 
 __all__ = ["card_metrics", "csv_table", "headings", "markdown_table", "note", "text_rows"]
 
@@ -17,21 +17,21 @@ _RANGES = {"reference": "max − min", "reference-max": "max"}
 
 class _Column(NamedTuple):
     heading: str
-    digits: int
-    summary: Callable[[Row], Summary]
+    metric: str
+    form: str
 
 
 def card_metrics(comparison: Comparison) -> dict[str, float | int | str]:
     """Return what a card of weights says about the first method of a comparison."""
-    row, convention = comparison.rows[0], comparison.task.convention
+    metrics, convention = comparison.rows[0].metrics, comparison.task.convention
     return {
-        "psnr": round(row.scores.psnr.mean, 3),
-        "psnr_std": round(row.scores.psnr.std, 3),
-        "ssim": round(row.scores.ssim.mean, 4),
-        "ssim_std": round(row.scores.ssim.std, 4),
+        "psnr": round(metrics["psnr"].mean, 3),
+        "psnr_std": round(metrics["psnr"].std, 3),
+        "ssim": round(metrics["ssim"].mean, 4),
+        "ssim_std": round(metrics["ssim"].std, 4),
         "convention": f"{convention.name}: PSNR with range {convention.psnr_range}, "
         f"SSIM with range {convention.ssim_range}",
-        "ssim_range_1": round(row.scores_range_1.ssim.mean, 4),
+        "ssim_range_1": round(metrics["ssim_range_1"].mean, 4),
         "test_pairs": comparison.n,
     }
 
@@ -39,28 +39,15 @@ def card_metrics(comparison: Comparison) -> dict[str, float | int | str]:
 def csv_table(comparison: Comparison) -> str:
     """Return a comparison as CSV: means, standard deviations, median times, all with all digits.
 
-    The columns "psnr" and "ssim" are under the task's convention, "range_1" with data range 1.
+    The columns are those of `Row.metrics`.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    metrics = [
-        f"{metric}_{average}"
-        for metric in ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
-        for average in ("mean", "std")
-    ]
-    writer.writerow(["method", "pairs", *metrics, "milliseconds", "parameters"])
+    names = comparison.rows[0].metrics
+    columns = [f"{name}_{average}" for name in names for average in ("mean", "std")]
+    writer.writerow(["method", "pairs", *columns, "milliseconds", "parameters"])
     for row in comparison.rows:
-        averages = [
-            average
-            for summary in (
-                row.scores.psnr,
-                row.scores.ssim,
-                row.scores_range_1.psnr,
-                row.scores_range_1.ssim,
-                row.regressed_snr,
-            )
-            for average in (summary.mean, summary.std)
-        ]
+        averages = [x for summary in row.metrics.values() for x in (summary.mean, summary.std)]
         writer.writerow([row.method, comparison.n, *averages, row.milliseconds, row.n_parameters])
     return stream.getvalue()
 
@@ -78,21 +65,20 @@ def markdown_table(comparison: Comparison) -> str:
 
 def headings(comparison: Comparison) -> list[str]:
     """Return the heads of the columns of `text_rows`."""
-    metrics = [column.heading for column in _columns(comparison.task.convention)]
-    return ["method", *metrics, "ms", "parameters"]
+    return ["method", *(column.heading for column in _columns(comparison)), "ms", "parameters"]
 
 
 def text_rows(comparison: Comparison) -> list[list[str]]:
     """Return the texts of each method: name, metrics, time and number of learned parameters.
 
     The metrics are those of the task's convention, then those with data range 1, unless they are
-    the same.
+    the same, then those that were asked for.
     """
-    columns = _columns(comparison.task.convention)
+    columns = _columns(comparison)
     return [
         [
             row.method,
-            *(_average(column.summary(row), column.digits) for column in columns),
+            *(_average(row.metrics[column.metric], column.form) for column in columns),
             f"{row.milliseconds:,.0f}" if row.milliseconds >= 100 else f"{row.milliseconds:.3g}",
             f"{row.n_parameters:,}",
         ]
@@ -113,24 +99,26 @@ def note(comparison: Comparison) -> str:
     )
 
 
-def _columns(convention: MetricConvention) -> list[_Column]:
+def _columns(comparison: Comparison) -> list[_Column]:
+    convention = comparison.task.convention
     clipped = "" if convention.clip is None else ", clipped"
     psnr, ssim = _range(convention.psnr_range), _range(convention.ssim_range)
     columns = [
-        _Column(f"PSNR (L = {psnr}{clipped})", 2, lambda row: row.scores.psnr),
-        _Column(f"SSIM (L = {ssim}{clipped})", 3, lambda row: row.scores.ssim),
+        _Column(f"PSNR (L = {psnr}{clipped})", "psnr", ".2f"),
+        _Column(f"SSIM (L = {ssim}{clipped})", "ssim", ".3f"),
     ]
     if convention.psnr_range != 1 or clipped:
-        columns.append(_Column("PSNR (L = 1)", 2, lambda row: row.scores_range_1.psnr))
+        columns.append(_Column("PSNR (L = 1)", "psnr_range_1", ".2f"))
     if convention.ssim_range != 1 or clipped:
-        columns.append(_Column("SSIM (L = 1)", 3, lambda row: row.scores_range_1.ssim))
-    return columns
+        columns.append(_Column("SSIM (L = 1)", "ssim_range_1", ".3f"))
+    others = (name for name in comparison.rows[0].metrics if name not in STANDARD)
+    return [*columns, *(_Column(name, name, ".4g") for name in others)]
 
 
 def _range(data_range: DataRange) -> str:
     return _RANGES[data_range] if isinstance(data_range, str) else f"{data_range:g}"
 
 
-def _average(summary: Summary, digits: int) -> str:
-    spread = f" ± {summary.std:.{digits}f}" if summary.n > 1 else ""
-    return f"{summary.mean:.{digits}f}{spread}"
+def _average(summary: Summary, form: str) -> str:
+    spread = f" ± {summary.std:{form}}" if summary.n > 1 else ""
+    return f"{summary.mean:{form}}{spread}"

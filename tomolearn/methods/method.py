@@ -148,6 +148,7 @@ def setting(
     return dataclasses.field(default=default, metadata={_METADATA: known})
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Base of frozen dataclasses whose fields are settings: checks and JSON."""
 
@@ -160,11 +161,12 @@ class Settings:
         """Return what is known of the settings, in the order of the fields."""
         return tuple(
             Setting(name=field.name, default=field.default, **_kind(field), **known)
-            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            for field in dataclasses.fields(cls)
             if (known := field.metadata.get(_METADATA)) is not None
         )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Method(Settings):
     """Base of all methods: ``method(sinogram, operator) -> image``.
 
@@ -227,7 +229,7 @@ class Method(Settings):
             If the method has something that is no setting, and cannot be written down.
         """
         known = {one.name: getattr(self, one.name) for one in self.settings()}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             if field.name not in known and getattr(self, field.name) != field.default:
                 raise TomolearnError(
                     f"{field.name}: expected {field.default!r} in a method that is written down, "

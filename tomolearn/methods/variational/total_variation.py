@@ -48,6 +48,9 @@ class TotalVariation(IterativeMethod):
     electronic_std: float = setting(
         0.0, help="electronic noise in photons, for the weight", minimum=0
     )
+    attenuation: float = setting(
+        1.0, help="what one unit of the image stands for, in 1/mm, for the weight", above=0
+    )
 
     def informed(self, noise: Any) -> Self:
         """Return the method with the number of photons, unless it has weight or photons."""
@@ -55,7 +58,10 @@ class TotalVariation(IterativeMethod):
         if photons is None or self.weight is not None or self.photons is not None:
             return self
         return dataclasses.replace(
-            self, photons=photons, electronic_std=getattr(noise, "electronic_std", 0.0)
+            self,
+            photons=photons,
+            electronic_std=noise.electronic_std,
+            attenuation=noise.attenuation,
         )
 
     def iterate(
@@ -104,8 +110,12 @@ class TotalVariation(IterativeMethod):
                 )
         sinogram = check_sinogram(sinogram, check_ray_transform(operator))
         weights = photon_tv_weight(
-            sinogram, operator, photons=photons, electronic_std=self.electronic_std
+            self.attenuation * sinogram,
+            operator,
+            photons=photons,
+            electronic_std=self.electronic_std,
         ).to(sinogram.dtype)
+        weights /= self.attenuation
         over_data, over_image = (
             weights.reshape(*weights.shape, *(1,) * len(shape))
             for shape in (operator.range_shape, operator.domain_shape)

@@ -1,0 +1,92 @@
+"""Metrics of a comparison: those that every one has, and those of users and other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tables import Table
+from tomolearn.metrics import MetricConvention, evaluate, regressed_snr
+
+__all__ = ["METRICS", "STANDARD", "Metric", "choose_metrics", "measure", "rmse"]
+
+Metric = Callable[[torch.Tensor, torch.Tensor], float]
+"""``f(image, truth) -> float``, both of shape (rows, columns), or (slices, rows, columns)."""
+
+STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
+"""What is always measured: under the task's convention, with data range 1, after regression."""
+
+
+def rmse(image: torch.Tensor, truth: torch.Tensor) -> float:
+    """Root-mean-square error, in the image's unit."""
+    return float((image - truth).double().square().mean().sqrt())
+
+
+def _metric(where: str, value: Any) -> Metric:
+    if not callable(value):
+        raise TomolearnTypeError(
+            f"{where}: expected a function f(image, truth) -> float, got {value!r}"
+        )
+    metric: Metric = value
+    return metric
+
+
+METRICS: Table[Metric] = Table(
+    "metric",
+    {"rmse": "tomolearn.evaluation.metrics:rmse"},
+    group="tomolearn.metrics",
+    check=_metric,
+)
+"""Metrics besides the standard ones, to which other packages add."""
+
+
+def choose_metrics(metrics: Sequence[str] | Mapping[str, str | Metric]) -> dict[str, Metric]:
+    """Return the metrics that `evaluation.compare` is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is unknown or no function, or has the name of a standard one.
+    """
+    if isinstance(metrics, str) or not isinstance(metrics, (Sequence, Mapping)):
+        raise TomolearnTypeError(
+            "metrics: expected a list of names or a mapping of names to functions, "
+            f"got {metrics!r} ({type(metrics).__name__})"
+        )
+    named = metrics if isinstance(metrics, Mapping) else {name: name for name in metrics}
+    for name in named:
+        if name in STANDARD:
+            raise TomolearnError(f"metrics: expected others than the standard ones, got {name!r}")
+    return {
+        name: METRICS.find(value) if isinstance(value, str) else _metric(name, value)
+        for name, value in named.items()
+    }
+
+
+def measure(
+    image: torch.Tensor,
+    truth: torch.Tensor,
+    convention: MetricConvention,
+    metrics: Mapping[str, Metric],
+) -> dict[str, float]:
+    """Return all metrics of one image, shape (1, 1, ...), on the CPU."""
+    own, plain = evaluate(image, truth, convention), evaluate(image, truth, "range-1")
+    # of a volume the mean over its slices
+    values = (
+        own.psnr.mean,
+        own.ssim.mean,
+        plain.psnr.mean,
+        plain.ssim.mean,
+        regressed_snr(image, truth).mean().item(),
+    )
+    found = dict(zip(STANDARD, values, strict=True))
+    for name, metric in metrics.items():
+        value = metric(image[0, 0].clone(), truth[0, 0].clone())
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TomolearnTypeError(f"{name}: expected a number, got {value!r}") from error
+    return found
