@@ -1,4 +1,4 @@
-"""Folders of DICOM series in, folders of reconstructed series out."""
+"""Batches: folders of DICOM series to folders of derived series, on many processes."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Chunks of a batch: what a worker is given, and the record of what came back. No torch."""
+"""Chunks of a batch: slices for a worker, and the record of what became of them."""
 
 from __future__ import annotations
 

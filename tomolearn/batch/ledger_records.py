@@ -20,7 +20,7 @@ from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
 __all__ = ["DONE", "FAILED", "INCOMPLETE", "run_record", "series_record", "skipped_record"]
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
-"""All slices are there, some are lost, or none is there and the series has no output."""
+"""Statuses of a series: all slices are there, some are lost, or none is and it has no output."""
 
 _ERRORS = ("rmse_hu", "bias_hu", "psnr", "ssim")
 
@@ -106,13 +106,13 @@ def series_record(
 
 
 def _deviations(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what was tolerated in files, each with the number of slices that have it."""
+    """Return deviations from the standard, each with the number of slices that have it."""
     counts = Counter(text for one in slices for text in one["deviations"])
     return [{"what": text, "slices": n} for text, n in sorted(counts.items())]
 
 
 def _source(series: Series, root: Path) -> dict[str, Any]:
-    """Return what identifies a series, and what is remarkable about it."""
+    """Return identifiers, place and findings of a source series."""
     folders = {str(Path(one.path).parent) for one in series.slices}
     return {
         "patient": series.patient_id,

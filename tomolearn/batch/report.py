@@ -16,16 +16,16 @@ class Progress(Protocol):
     """Receiver of a batch's progress."""
 
     def searched(self, n_done: int, n_files: int) -> None:
-        """Get how many files of the input have been looked at, and how many there are."""
+        """Take the numbers of files read so far and of all files of the input."""
 
     def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
-        """Get what was found, and how much of it is to be done."""
+        """Take what was found, and how many series and slices are to be made."""
 
     def advanced(self, n_slices: int) -> None:
-        """Get how many slices are done, or lost, since the last call."""
+        """Take the number of slices done, or lost, since the last call."""
 
     def finished(self, record: Mapping[str, Any]) -> None:
-        """Get the record of a series that is finished."""
+        """Take the record of a finished series."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The summary of a batch as a page."""
+"""Summary of a batch as an HTML page."""
 
 from __future__ import annotations
 

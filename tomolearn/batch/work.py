@@ -77,7 +77,7 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Leave the other cores to the other workers."""
+    """Limit torch to one thread, as the other cores have their workers."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

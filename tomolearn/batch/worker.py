@@ -1,4 +1,4 @@
-"""Entry point of a worker: a chunk in, its outcome back. Loads no torch until it is called."""
+"""Entry point of a worker, which loads torch when it is called."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _remove_partial(paths: Iterable[Path]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
+    """Flush the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

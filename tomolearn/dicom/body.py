@@ -1,4 +1,4 @@
-"""Where in a slice the patient is."""
+"""Segmentation of the body in a CT slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["body_mask"]
 
 
 def body_mask(hounsfield: NDArray[np.floating], *, threshold: float = -500.0) -> NDArray[np.bool_]:
-    """Return where the body is: the largest connected part above a threshold, its holes filled.
+    """Return a mask of the body: the largest connected part above a threshold, its holes filled.
 
     Parameters
     ----------

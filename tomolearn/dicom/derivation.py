@@ -1,10 +1,10 @@
-"""How a derived series was made."""
+"""Derivation of a series: what is written about it, and what its identifiers depend on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tomolearn._core.checks import check_int
@@ -22,7 +22,7 @@ _LENGTHS = {
 
 @dataclass(frozen=True)
 class Derivation:
-    """How a derived series was made from another one.
+    """Description of how a derived series was made from another one.
 
     All of it goes into the identifiers of the derived series: the same derivation of the same
     series has the same identifiers, any other one has others.
@@ -77,15 +77,7 @@ class Derivation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON can write them."""
-        return {
-            "description": self.description,
-            "settings": self.settings,
-            "method": self.method,
-            "series_description": self.series_description,
-            "kernel": self.kernel,
-            "number": self.number,
-            "version": self.version,
-        }
+        return asdict(self)
 
 
 def _check_text(name: str, value: Any, longest: int) -> None:

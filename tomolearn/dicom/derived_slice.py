@@ -1,4 +1,4 @@
-"""A CT slice made from another one, as a file."""
+"""Derived CT slice: elements, stored values and file."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
 _CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 LARGEST_INTEGER: Final = 2**31 - 1
-"""Of the numbers that DICOM writes as texts."""
+"""Largest of the numbers that DICOM writes as texts."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class DerivedSlice:
 
     @property
     def sop_instance_uid(self) -> str:
-        """Its identifier."""
+        """SOPInstanceUID of the new slice."""
         one = self.source
         return self._replaced(derived_uid("image", self.series, one.sop_instance_uid, one.frame))
 
@@ -192,7 +192,7 @@ class DerivedSlice:
         return keep_raw_encoding(dataset)
 
     def _stamp(self, dataset: Dataset, header: Header) -> None:
-        """Set what is new."""
+        """Set the elements that the new slice does not have from its source."""
         one, how = self.source, self.derivation
         kinds = texts(header.dataset, "ImageType")
         given = kinds[2] if len(kinds) > 2 and not header.enhanced else ""
@@ -303,7 +303,7 @@ def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
 
 
 def _tell_loss(dataset: Dataset, header: Header) -> None:
-    """Say that an image has lost something, if its encoding tells so and it does not itself."""
+    """Set the elements of lossy compression where the source's encoding alone tells of it."""
     syntax = header.transfer_syntax
     method = _LOSSY.get(syntax) or _WAVELETS.get(syntax)
     if method is None:

@@ -1,4 +1,4 @@
-"""What a derived image takes over from its source."""
+"""Copies of the elements that a derived image takes over from its source."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def set_elements(dataset: Dataset, **elements: Any) -> None:
 
 
 def keep_raw_encoding(dataset: Dataset) -> Dataset:
-    """Say of a data set made of raw elements that their bytes are to be written as they are."""
+    """Set the encoding of a data set of raw elements so that their bytes are written as read."""
     found = texts(dataset, "SpecificCharacterSet")
     encodings = convert_encodings(list(found)) if found else default_encoding
     dataset.set_original_encoding(False, True, encodings)

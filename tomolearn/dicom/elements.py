@@ -1,4 +1,4 @@
-"""Values of single DICOM elements, read with the file's own words in every error.
+"""Values of DICOM elements from their raw bytes, with tag and value in every error.
 
 pydicom converts an element when it is first asked for, and warns or raises as its global settings
 say. Here the raw bytes are read instead: an odd value is an error, or a deviation in a list, that
@@ -55,7 +55,7 @@ DAMAGE: Final = (
     struct.error,
     zlib.error,
 )
-"""What pydicom and its decoders raise for damaged files.
+"""Exceptions that pydicom and its decoders raise for damaged files.
 
 MemoryError is among them because a flipped bit in a length asks for gigabytes; OSError because
 pydicom raises it for broken sequences, see `reraise_io`.
@@ -94,12 +94,12 @@ def tag_name(keyword: str) -> str:
 
 
 def message(error: BaseException) -> str:
-    """Return what an error says, on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def element_error(keyword: str, expected: str, found: Any) -> TomolearnError:
-    """Return the error that says which element has which value instead of which."""
+    """Return an error with the tag of an element, its expected and its found value."""
     return TomolearnError(
         f"{tag_name(keyword)}: expected {expected}, "
         f"got {'nothing' if found is None or found == '' else found}"

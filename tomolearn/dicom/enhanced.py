@@ -1,4 +1,4 @@
-"""A frame of an enhanced image as the attributes of a classic one."""
+"""Conversion of a frame of an enhanced image to the elements of a classic one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real CT slice that every installation has."""
+"""Example CT slice, shipped with pydicom."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ _CLASSES = (
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What a CT file says before its pixels.
+    """Header of a CT file: the elements before its pixels.
 
     Parameters
     ----------

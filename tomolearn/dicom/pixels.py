@@ -72,7 +72,7 @@ _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Where the pixels of a file lie, and how they are written.
+    """Pixel data of a file: place, layout and encoding.
 
     Parameters
     ----------

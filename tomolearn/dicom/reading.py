@@ -1,4 +1,4 @@
-"""One CT slice from one DICOM file."""
+"""Reading of a CT slice: Hounsfield units, padding and deviations of the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["AIR", "CTSlice", "read_listed", "read_slice"]
 
 @dataclass(frozen=True, eq=False)
 class CTSlice:
-    """One CT slice.
+    """A CT slice: Hounsfield units, and what its file says of it.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ class SliceInfo:
 
 @dataclass(frozen=True)
 class SeriesAttributes:
-    """What the slices of a series have in common; empty texts where the file does not say.
+    """Attributes that the slices of a series share; empty where the file does not say.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class SeriesAttributes:
 
 
 def series_attributes(header: Header) -> SeriesAttributes:
-    """Return to which series a file belongs.
+    """Return the attributes of the series that a file belongs to.
 
     Raises
     ------

@@ -47,7 +47,7 @@ differ from that of the positions."""
 
 
 class FindingKind(StrEnum):
-    """What can be odd about a series."""
+    """Kinds of irregularities of a series."""
 
     SHARED_IDENTIFIER = "identifier of several series"
     MIXED_FRAME_OF_REFERENCE = "mixed frame of reference"
@@ -74,7 +74,7 @@ _MIXED = (FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something odd about a series.
+    """An irregularity of a series.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
 def examine(
     slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]
 ) -> tuple[Finding, ...]:
-    """Return what is odd about sorted slices.
+    """Return the irregularities of sorted slices.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def _mixed_slices(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
 
 
 def _distances(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
-    """Yield what is odd about the slices' distances along the normal."""
+    """Yield irregularities of the slices' distances along the normal."""
     normal = _normal(slices[0].orientation)
     along = np.array([one.position for one in slices]) @ normal
     gaps = np.diff(along)
@@ -260,7 +260,7 @@ def _drift(along: NDArray[np.float64]) -> float:
 
 
 def _directions(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
-    """Yield what is odd about the slices' direction and that of the way from one to the next."""
+    """Yield irregularities of the slices' orientation, and of the way from one to the next."""
     normal = _normal(slices[0].orientation)
     positions = np.array([one.position for one in slices])
     off_table = _angle(normal, np.array([0.0, 0.0, 1.0]))
@@ -295,7 +295,7 @@ def _directions(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
 def _beside(
     slices: Sequence[SliceInfo], positions: NDArray[np.float64], normal: NDArray[np.float64]
 ) -> Iterator[Finding]:
-    """Yield whether slices lie beside the line from the first to the last one."""
+    """Yield a finding if slices lie beside the line from the first to the last one."""
     way = positions[-1] - positions[0]
     share = (positions - positions[0]) @ normal / (normal @ way)
     aside = np.linalg.norm(positions - positions[0] - np.outer(share, way), axis=1).max()

@@ -1,4 +1,4 @@
-"""Identifiers that are made from others, always the same ones."""
+"""UIDs made from other values, by hashing: the same values give the same UID."""
 
 from __future__ import annotations
 
