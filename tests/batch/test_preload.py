@@ -1,10 +1,10 @@
-"""What workers are copies of: it has loaded all that a slice needs."""
+"""Who loads what: workers are copies of a process that has loaded all, the driver loads little."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from batch_trees import slice_dataset
+from batch_trees import slice_dataset, write_series
 from dicom_files import write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,28 @@ print(*(b - a for a, b in zip(compiled, after)), "kernels")
 """
 
 
+DRIVER = """
+import sys
+
+from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
+
+report = run_batch(*sys.argv[1:], BatchSettings("fbp", {}, SimulatedScan(views=8)), workers=1)
+print(report.n_written, "slices")
+print(*sorted({"torch", "numba", "scipy.ndimage"} & set(sys.modules)), "modules")
+"""
+
+
+def run(program: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 def test_a_worker_loads_nothing_for_its_first_slice(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     # square, as the images of scanners are
@@ -44,12 +66,12 @@ def test_a_worker_loads_nothing_for_its_first_slice(tmp_path: Path) -> None:
         dataset.Columns = 32
         write(tmp_path / "in" / f"{index}.dcm", dataset)
     (tmp_path / "out" / "files").mkdir(parents=True)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "in"), str(tmp_path / "out")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(PROGRAM, tmp_path / "in", tmp_path / "out")
     assert done.stdout.splitlines() == ["2 slices", "modules", "0 0 kernels"], done.stderr
+
+
+def test_the_driver_of_a_batch_loads_no_torch(tmp_path: Path) -> None:
+    """It takes seconds, and the workers load it at the same time."""
+    write_series(tmp_path / "in", "a", 2)
+    done = run(DRIVER, tmp_path / "in", tmp_path / "out")
+    assert done.stdout.splitlines() == ["2 slices", "modules"], done.stderr

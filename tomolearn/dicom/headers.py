@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
@@ -177,15 +177,9 @@ def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
     return Header(dataset, stream, storage, _transfer_syntax(dataset), frames or 1, deviations)
 
 
-class _Remembered(threading.local):
-    """The header of the file with many frames that a thread has read last."""
-
-    key: tuple[str, int, int, int] | None = None
-    header: Header
-    pixels: int
-
-
-_remembered = _Remembered()
+# Key, header and place of the pixels of the file with many frames that a thread has read last.
+_NOTHING: Final[tuple[Any, Any, int]] = (None, None, 0)
+_remembered = threading.local()
 
 
 @contextmanager
@@ -205,19 +199,15 @@ def opened_header(path: str | os.PathLike[str]) -> Iterator[Header]:
     with opened(path) as stream:
         status = os.fstat(stream.fileno())
         key = os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns
-        if _remembered.key == key:
-            stream.seek(_remembered.pixels)
-            found = _remembered.header
-            # each reading has deviations of its own
-            yield replace(found, stream=stream, deviations=[*found.deviations])
-            return
-        header = header_of(stream)
-        if header.frames > 1:
-            _remembered.key = None
-            _remembered.header = replace(header, deviations=[*header.deviations])
-            _remembered.pixels = stream.tell()
-            _remembered.key = key
-        yield header
+        known, header, pixels = getattr(_remembered, "file", _NOTHING)
+        if known == key:
+            stream.seek(pixels)
+        else:
+            header = header_of(stream)
+            if header.frames > 1:
+                _remembered.file = key, header, stream.tell()
+        # each reading has deviations of its own
+        yield replace(header, stream=stream, deviations=[*header.deviations])
 
 
 def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset, list[str]]:
