@@ -25,6 +25,7 @@ from .geometry import (
     FanBeam as FanBeam,
     Grid as Grid,
     ParallelBeam as ParallelBeam,
+    Views as Views,
     field_of_view as field_of_view,
     load_geometry as load_geometry,
     save_geometry as save_geometry,

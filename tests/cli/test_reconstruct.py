@@ -238,10 +238,24 @@ def test_what_no_backend_can_do_here_is_said(folder: Path) -> None:
     scan = ConeBeam(8, (6, 9), 1.5, source_to_isocenter=40.0, source_to_detector=70.0)
     save_geometry(folder / "scan.json", grid, scan)
     np.save(folder / "y.npy", np.zeros(scan.shape, np.float32))
-    result = run(folder)
+    result = run(folder, "--backend", "astra")
     assert result.exit_code == 2, result.output
-    assert "error: --backend: none can project ConeBeam on cpu" in result.stderr
+    assert "error: backend 'astra': it projects three dimensions only on CUDA" in result.stderr
     assert not (folder / "x.npy").exists()
+
+
+@pytest.mark.parametrize("method", ["fbp", "sirt"])
+def test_volumes_are_reconstructed_on_a_cpu(folder: Path, method: str) -> None:
+    grid = Grid((4, 6, 6))
+    scan = ConeBeam.covering(grid, 12, source_to_isocenter=40.0, source_to_detector=70.0)
+    save_geometry(folder / "scan.json", grid, scan)
+    volume = torch.ones(grid.shape)
+    np.save(folder / "y.npy", RayTransform(grid, scan)(volume).numpy())
+    result = run(folder, "--method", method)
+    assert result.exit_code == 0, result.output
+    found = np.load(folder / "x.npy")
+    assert found.shape == grid.shape
+    assert np.abs(found[1:3, 2:4, 2:4] - 1).max() < 0.3
 
 
 def test_nothing_is_overwritten_without_force(folder: Path) -> None:

@@ -12,6 +12,7 @@ from tomolearn.geometry import (
     FanBeam,
     Grid,
     ParallelBeam,
+    Views,
     coverage_gap,
     field_of_view,
 )
@@ -78,7 +79,7 @@ def bins_of(scan, points):
     The rays of `vectors`, or on a curved detector the angle to the central ray, are solved for
     the bin. Where a point is not in front of the source, the bin is not a number.
     """
-    if isinstance(scan, FanBeam) and scan.detector == "curved":
+    if scan.is_curved:
         flat = FanBeam(
             n_detectors=1, detector_spacing=1.0, angles=scan.view_angles, **_distances(scan)
         )
@@ -91,7 +92,7 @@ def bins_of(scan, points):
     for view in range(scan.n_angles):
         steps = [step[view] for step in vectors.steps]
         source, detector = vectors.source[view], vectors.detector[view]
-        if isinstance(scan, ParallelBeam):
+        if scan.is_parallel:
             # point + s * direction = detector + sum of bins * step
             matrix = np.column_stack([*steps, source])
             result[view] = np.linalg.solve(matrix, (points - detector).T)[:-1].T
@@ -176,6 +177,20 @@ LOOSE = {
         Grid((21, 21)),
         FanBeam(4, 15, 1.0, 5.0, 9.0, start_angle=0.2, detector="curved"),
     ),
+    "views": (
+        PLANES["shifted"],
+        Views.of(FanBeam(7, 11, 1.2, 18.0, 31.0)).with_detector_angles(slant=0.3),
+    ),
+    "views, parallel": (
+        PLANES["wide"],
+        Views.of(ParallelBeam(5, 9, 0.9)).with_detector_angles(slant=-0.2),
+    ),
+    "views in space": (
+        VOLUMES["shifted"],
+        Views.of(ConeBeam(9, (6, 9), (1.6, 1.2), 18.0, 31.0)).with_detector_angles(
+            slant=0.1, tilt=0.2, rotation=np.linspace(-0.2, 0.2, 9)
+        ),
+    ),
     "cone": (VOLUMES["shifted"], ConeBeam(9, (6, 9), (1.6, 1.2), 18.0, 31.0)),
     "cone, offset": (
         VOLUMES["anisotropic"],
@@ -254,6 +269,13 @@ def test_the_gap_of_a_cone_beam():
     assert coverage_gap(grid, ConeBeam(detector_shape=(10, 40), pitch=5.0, **wide)) < 0
 
 
+@pytest.mark.parametrize(("grid", "scan"), LOOSE.values(), ids=LOOSE)
+def test_views_one_by_one_miss_as_much(grid, scan):
+    if not scan.is_curved:
+        expected = coverage_gap(grid, scan)
+        assert coverage_gap(grid, Views.of(scan)) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("detector", ["flat", "curved"])
 def test_a_source_within_the_grid_is_an_infinite_gap(detector):
     scan = FanBeam(4, 15, 1.0, 5.0, 9.0, detector=detector)
@@ -280,7 +302,11 @@ def test_no_warning_for_corners_outside_the_circle():
             r"detector misses .* by 2.49[0-9] mm in some views; ParallelBeam.covering\(grid, ...\)",
         ),
         (FanBeam(30, 15, 1.0, 18.0, 31.0), r"by 13.21 mm .* FanBeam.covering\(grid, ...\) chooses"),
-        (FanBeam(4, 15, 1.0, 5.0, 9.0), "the source passes .* choose a larger source_to_isocenter"),
+        (Views.of(ParallelBeam(30, 15, 1.0)), "by 2.49[0-9] mm .*; more or larger bins see it"),
+        (
+            Views((9,), [[18.0, 0.0]], [[[0.0, 4.0]]], source=[[15.0, 0.0]]),
+            "part of the grid's inscribed circle lies beside or behind the source in some views",
+        ),
     ],
 )
 def test_warning_with_the_remedy(scan, message):
@@ -351,3 +377,16 @@ def test_warning_with_the_remedy(scan, message):
 def test_refusals(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "scan",
+    [
+        FanBeam(4, 15, 1.0, 5.0, 9.0),
+        FanBeam(4, 15, 1.0, 5.0, 9.0, detector="curved"),
+        Views((9,), [[8.0, 0.0]], [[[0.0, 1.0]]], source=[[-3.0, 1.0]]),
+    ],
+)
+def test_a_source_within_the_grid_is_refused(scan):
+    with pytest.raises(ValueError, match="scan: expected every source outside of the grid"):
+        RayTransform(Grid((20, 20)), scan)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan, Views
 from tomolearn.operators import LinearOperator
 
 EVEN = Grid((12, 12))
@@ -21,6 +21,17 @@ FAN = {"source_to_isocenter": 40.0, "source_to_detector": 70.0}
 
 def _fan(grid: Grid, n_angles: int | None = 6, **options: Any) -> FanBeam:
     return FanBeam.covering(grid, n_angles, **FAN, **options)
+
+
+def _wobbling(scan: Scan, **angles: float) -> Views:
+    """Views of a scan with the detector shaken and turned, differently in every view."""
+    views = Views.of(scan)
+    wobble = np.random.default_rng(0).uniform(-1, 1, (scan.n_angles, scan.ndim))
+    source, detector, steps = views.vectors()
+    start = {"direction": source} if scan.is_parallel else {"source": source + wobble}
+    moved = Views(scan.detector_shape, detector + 0.7 * wobble[::-1], steps, **start)
+    turns = {name: angle * (1 + wobble[:, 0]) for name, angle in angles.items()}
+    return moved.with_detector_angles(**turns)
 
 
 # Names say what is special about them. The angles avoid directions in which a ray lies on the
@@ -60,6 +71,9 @@ PLANE: dict[str, tuple[Grid, Scan]] = {
         SHIFTED,
         FanBeam(5, 24, 1.4, 40.0, 70.0, detector="curved", detector_offset=-1.7),
     ),
+    "views_parallel": (WIDE, _wobbling(ParallelBeam.covering(WIDE, 7), slant=0.1)),
+    "views_fan": (EVEN, _wobbling(_fan(EVEN, 7), slant=0.2)),
+    "views_fan_anisotropic": (ANISOTROPIC, _wobbling(_fan(ANISOTROPIC), slant=-0.1)),
 }
 
 SPACE: dict[str, tuple[Grid, Scan]] = {
@@ -71,6 +85,23 @@ SPACE: dict[str, tuple[Grid, Scan]] = {
     "cone_helix": (
         Grid((5, 6, 7)),
         ConeBeam(9, (6, 9), 1.5, 40.0, 70.0, pitch=7.0, start_z=-3.0, angular_range=4 * math.pi),
+    ),
+    "views_cone": (
+        Grid((4, 6, 5), (1.0, 0.7, 1.1), center=(0.5, 1.0, -2.0)),
+        _wobbling(ConeBeam(5, (7, 9), (1.6, 1.2), 40.0, 70.0), slant=0.1, tilt=-0.2, rotation=0.3),
+    ),
+    # rays in all directions: along every axis, and not along any
+    "views_parallel_space": (
+        Grid((5, 6, 4), (1.0, 0.8, 1.2)),
+        Views(
+            (7, 8),
+            np.zeros((4, 3)),
+            (
+                np.array([[0.0, 0.0, 1.1], [1.1, 0.0, 0.1], [0.2, 1.0, 0.0], [0.7, 0.7, 0.0]]),
+                np.array([[0.1, 1.2, 0.0], [0.0, 1.1, 0.0], [0.2, 0.0, 1.1], [0.5, -0.6, 0.8]]),
+            ),
+            direction=[[1.0, 0.1, -0.2], [0.1, 0.0, 3.0], [0.2, -0.1, 1.0], [-0.7, 1.0, 0.8]],
+        ),
     ),
 }
 

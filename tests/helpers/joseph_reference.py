@@ -2,16 +2,19 @@
 
 import numpy as np
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam
+from tomolearn.geometry import Grid, Scan
 
 
-def joseph_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
+def joseph_matrix(grid: Grid, scan: Scan) -> np.ndarray:
     """Return the weights of Joseph's method, shape (rays, pixels).
 
     A ray that crosses more rows than columns is sampled at the centre of every row, else of
-    every column; there it lies between two pixels, which it weights linearly.
-    A sample counts with the length of the ray from one to the next. There is nothing outside.
+    every column; there it lies between two pixels, which it weights linearly (in space between
+    four, bilinearly). A sample counts with the length of the ray from one to the next. There is
+    nothing outside.
     """
+    if grid.ndim == 3:
+        return _space_matrix(grid, scan)
     points, directions = rays(scan)
     x, y = grid.coordinates()
     weights = np.zeros((len(points), *grid.shape))
@@ -30,7 +33,25 @@ def joseph_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
     return weights.reshape(len(points), -1)
 
 
-def length_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
+def _space_matrix(grid: Grid, scan: Scan) -> np.ndarray:
+    spacing, axes = np.array(grid.spacing), grid.coordinates()
+    weights = np.zeros((len(rays(scan)[0]), *grid.shape))
+    for number, (point, direction) in enumerate(zip(*rays(scan), strict=True)):
+        axis = int(np.argmax(np.abs(direction / spacing)))
+        for plane, place in enumerate(axes[axis]):
+            crossing = point + direction * (place - point[axis]) / direction[axis]
+            length = spacing[axis] * np.linalg.norm(direction) / abs(direction[axis])
+            # the share of every voxel of the plane: a product of hats over the other two axes
+            shares = [
+                np.maximum(0, 1 - np.abs(x - c) / s)
+                for x, c, s in zip(axes, crossing, spacing, strict=True)
+            ]
+            shares[axis] = (np.arange(grid.shape[axis]) == plane) * length
+            weights[number] += np.einsum("i,j,k->ijk", *shares)
+    return weights.reshape(len(weights), -1)
+
+
+def length_matrix(grid: Grid, scan: Scan) -> np.ndarray:
     """Return the length of every ray in every pixel in mm, shape (rays, pixels)."""
     points, directions = rays(scan)
     enter = np.full((len(points), *grid.shape), -np.inf)
@@ -49,13 +70,13 @@ def length_matrix(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
     return lengths.reshape(len(points), -1)
 
 
-def rays(scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, np.ndarray]:
+def rays(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
     """Return a point and the direction of every ray, detector by detector and view by view."""
     points, directions = scan.rays()
-    return points.reshape(-1, 2), directions.reshape(-1, 2)
+    return points.reshape(-1, scan.ndim), directions.reshape(-1, scan.ndim)
 
 
-def slopes(grid: Grid, scan: ParallelBeam | FanBeam) -> np.ndarray:
+def slopes(grid: Grid, scan: Scan) -> np.ndarray:
     """Return every ray's smaller direction component by the larger one, in pixels: 1 is a tie."""
     components = np.abs(rays(scan)[1] / grid.spacing)
     return components.min(axis=1) / components.max(axis=1)

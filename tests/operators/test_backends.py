@@ -26,7 +26,7 @@ def backend_class(name: str) -> type[Backend] | None:
 
 def all_cases() -> list[object]:
     cases = []
-    for name, (geometry, (grid, scan)) in itertools.product(BACKENDS, PLANE.items()):
+    for name, (geometry, (grid, scan)) in itertools.product(BACKENDS, (PLANE | SPACE).items()):
         backend = backend_class(name)
         if backend is None or backend.unsupported(grid, scan, CPU) is not None:
             continue
@@ -127,9 +127,15 @@ def test_refusal_names_who_can(name):
 
 
 def test_auto_says_why_no_backend_can():
+    A = RayTransform(*PLANE["fan_curved"])
+    with pytest.raises(ValueError, match=r"none can project FanBeam on mps; joseph: computes on a"):
+        A.backend_on("mps")
+
+
+def test_a_backend_of_gpus_only_has_no_exact_adjoint():
     grid, scan = SPACE["cone_circle"]
-    A = RayTransform(grid, scan)
-    with pytest.raises(ValueError, match=r"none can project ConeBeam on cpu.*move the tensors to"):
+    A = RayTransform(grid, scan, backend="astra")
+    with pytest.raises(ValueError, match=r"'astra': .*move the tensors to .*'joseph' can"):
         A(torch.zeros(grid.shape))
     assert not A.adjoint_is_exact
 

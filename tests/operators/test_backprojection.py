@@ -27,8 +27,8 @@ def interpolate(view: np.ndarray, *indices: float) -> float:
 
 def sample(scan: Scan, view: int, data: np.ndarray, point: np.ndarray) -> float:
     """Weighted value that one view gives to a point, by intersecting lines and planes."""
-    angle = scan.view_angles[view]
-    if isinstance(scan, FanBeam) and scan.detector == "curved":
+    if scan.is_curved:
+        angle = scan.view_angles[view]
         source = scan.source_to_isocenter * np.array([math.sin(angle), -math.cos(angle)])
         ray = point - source
         direction = -source / np.linalg.norm(source)
@@ -39,20 +39,18 @@ def sample(scan: Scan, view: int, data: np.ndarray, point: np.ndarray) -> float:
     vectors = scan.vectors()
     start, middle = vectors.source[view], vectors.detector[view]
     steps = np.stack([step[view] for step in vectors.steps])
-    if isinstance(scan, ParallelBeam):
-        ray, weight = start, 1.0
-        start = point
-    else:
-        ray = point - start
-        normal = np.array([0.0, -math.sin(angle), math.cos(angle)])[-len(point) :]
-        depth = normal @ ray
-        if depth <= 0:
-            return 0.0
-        weight = (scan.source_to_isocenter / depth) ** 2
-    # start + s ray = middle + steps.T k
-    solution = np.linalg.solve(np.column_stack([ray, -steps.T]), middle - start)
-    indices = [k + (n - 1) / 2 for k, n in zip(solution[1:], scan.detector_shape, strict=True)]
-    return weight * interpolate(data, *indices)
+
+    def meet(start, ray):
+        """Return s and the bins k of start + s ray = middle + steps.T k."""
+        s, *bins = np.linalg.solve(np.column_stack([ray, -steps.T]), middle - start)
+        return s, [k + (n - 1) / 2 for k, n in zip(bins, scan.detector_shape, strict=True)]
+
+    if scan.is_parallel:
+        return interpolate(data, *meet(point, start)[1])
+    magnification, indices = meet(start, point - start)
+    if magnification <= 0:
+        return 0.0
+    return interpolate(data, *indices) * (magnification / meet(start, -start)[0]) ** 2
 
 
 def slow(sinogram: np.ndarray, grid: Grid, scan: Scan) -> np.ndarray:

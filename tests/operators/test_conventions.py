@@ -13,7 +13,7 @@ from builders import PLANE, SPACE, matrix_of
 from joseph_reference import joseph_matrix, length_matrix, slopes
 from odl.applications.tomo.backends.astra_setup import astra_projection_geometry
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam
+from tomolearn.geometry import Grid, ParallelBeam, Views
 from tomolearn.operators.backends.astra import AstraBackend, astra_matrix
 from tomolearn.operators.backends.astra_geometry import space_geometries, space_vectors
 from tomolearn.operators.backends.odl import OdlBackend
@@ -22,11 +22,11 @@ CPU = torch.device("cpu")
 FLOAT32 = 2.0**-24
 
 
-def supported(backend, kinds):
+def supported(backend, *parallel):
     return [
         name
         for name, (grid, scan) in PLANE.items()
-        if isinstance(scan, kinds) and backend.unsupported(grid, scan, CPU) is None
+        if scan.is_parallel in parallel and backend.unsupported(grid, scan, CPU) is None
     ]
 
 
@@ -39,7 +39,7 @@ def float32_tolerance(grid):
     return 2 * n * n * FLOAT32 * np.sqrt(2) * max(grid.spacing)
 
 
-@pytest.mark.parametrize("name", supported(AstraBackend, ParallelBeam))
+@pytest.mark.parametrize("name", supported(AstraBackend, True))
 def test_astra_parallel_is_joseph(name):
     grid, scan = PLANE[name]
     # at exactly 45 degrees rounding decides whether rows or columns are sampled
@@ -50,7 +50,7 @@ def test_astra_parallel_is_joseph(name):
     np.testing.assert_allclose(weights, expected, rtol=0, atol=float32_tolerance(grid))
 
 
-@pytest.mark.parametrize("name", supported(AstraBackend, FanBeam))
+@pytest.mark.parametrize("name", supported(AstraBackend, False))
 def test_astra_fan_is_the_length_in_each_pixel(name):
     grid, scan = PLANE[name]
     slope = slopes(grid, scan)
@@ -64,7 +64,7 @@ def test_astra_fan_is_the_length_in_each_pixel(name):
     assert np.abs(weights - joseph_matrix(grid, scan)).max() > 0.05 * grid.spacing[0]
 
 
-@pytest.mark.parametrize("name", supported(AstraBackend, (ParallelBeam, FanBeam)))
+@pytest.mark.parametrize("name", supported(AstraBackend, True, False))
 def test_astra_projects_with_its_matrix(name):
     grid, scan = PLANE[name]
     A = AstraBackend(grid, scan)
@@ -85,7 +85,37 @@ def test_joseph_is_joseph(name):
     np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", supported(OdlBackend, (ParallelBeam, FanBeam)))
+@pytest.mark.parametrize("name", SPACE)
+def test_joseph_in_space_is_joseph(name):
+    backends = pytest.importorskip("tomolearn.operators.backends.joseph")
+    grid, scan = SPACE[name]
+    weights = matrix_of(backends.JosephBackend(grid, scan).forward, grid.shape, torch.float64)
+    expected = joseph_matrix(grid, scan)
+    assert (expected > 0).any(axis=0).mean() > 0.5
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, scan) in (PLANE | SPACE).items() if not scan.is_curved]
+)
+def test_views_one_by_one_are_the_same_scan(name, rng):
+    grid, scan = (PLANE | SPACE)[name]
+    backends = pytest.importorskip("tomolearn.operators.backends.joseph")
+    images = torch.rand(2, *grid.shape, dtype=torch.float64, generator=rng)
+    expected = backends.JosephBackend(grid, scan).forward(images)
+    views = Views.of(scan)
+    if name.endswith("aligned"):
+        pytest.skip("rays at exactly 45 degrees step along either axis, depending on rounding")
+    found = backends.JosephBackend(grid, views).forward(images)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    if AstraBackend.unsupported(grid, scan, CPU) is None:
+        single = images.float()
+        expected = AstraBackend(grid, scan).forward(single)
+        found = AstraBackend(grid, views).forward(single)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.max()))
+
+
+@pytest.mark.parametrize("name", supported(OdlBackend, True, False))
 def test_odl_agrees_with_astra(name, rng):
     grid, scan = PLANE[name]
     if name.endswith("aligned"):
@@ -115,7 +145,8 @@ def test_odl_drops_the_offset_of_a_parallel_detector():
 
 @pytest.mark.parametrize(
     "name",
-    ["parallel_increasing_angles", "parallel_shifted_detector", "fan_shifted_detector", *SPACE],
+    ["parallel_increasing_angles", "parallel_shifted_detector", "fan_shifted_detector"]
+    + [name for name in SPACE if name.startswith("cone")],
 )
 def test_vectors_are_odls(name):
     grid, scan = (PLANE | SPACE)[name]

@@ -42,8 +42,8 @@ def test_what_is_built_from_a_gpu_operator_needs_the_gpu():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_norm_without_a_gpu_says_who_could():
-    A = RayTransform(*CONE)
-    with pytest.raises(ValueError, match="backend: none can project ConeBeam on cpu"):
+    A = RayTransform(*CONE, backend="astra")
+    with pytest.raises(ValueError, match=r"'astra': .* only on CUDA.* backend='joseph' can"):
         A.norm()
 
 

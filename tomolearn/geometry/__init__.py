@@ -26,6 +26,7 @@ from tomolearn.geometry.parallel import ParallelBeam
 from tomolearn.geometry.rotation import RotationScan
 from tomolearn.geometry.scan import Scan, ViewVectors
 from tomolearn.geometry.serialization import geometry_from_dict, load_geometry, save_geometry
+from tomolearn.geometry.views import Views
 
 __all__ = [
     "ConeBeam",
@@ -36,6 +37,7 @@ __all__ = [
     "RotationScan",
     "Scan",
     "ViewVectors",
+    "Views",
     "coverage_gap",
     "field_of_view",
     "geometry_from_dict",

@@ -20,11 +20,7 @@ class GeometryValue:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
         }
-        plain = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in fields.items()
-            if value is not None
-        }
+        plain = {name: _plain(value) for name, value in fields.items() if value is not None}
         return {"type": type(self).__name__, **plain}
 
     @classmethod
@@ -83,3 +79,7 @@ class GeometryValue:
         except json.JSONDecodeError as error:
             raise TomolearnError(f"{cls.__name__}: expected JSON, got an error: {error}") from error
         return cls.from_dict(values)
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, tuple) else value

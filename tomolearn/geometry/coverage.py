@@ -9,7 +9,7 @@ import numpy as np
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.scan import Scan, check_scan
 
-__all__ = ["CoverageWarning", "coverage_gap", "field_of_view"]
+__all__ = ["CoverageWarning", "coverage_gap", "field_of_view", "sources_inside"]
 
 
 class CoverageWarning(UserWarning):
@@ -86,6 +86,15 @@ def coverage_gap(grid: Grid, scan: Scan) -> float:
         ends = np.array([grid.lower[0], grid.upper[0]])
         gap = max(gap, *_beyond(views, 0, ends, np.array(x0), np.array(y0)))
     return gap
+
+
+def sources_inside(grid: Grid, scan: Scan) -> bool:
+    """Return whether in some view the source lies within the grid, so that rays begin there."""
+    sources = scan.sources()
+    if sources is None:
+        return False
+    inside = (sources > np.array(grid.lower)) & (sources < np.array(grid.upper))
+    return bool(inside.all(axis=1).any())
 
 
 def _beyond(scan: Scan, axis: int, *points: np.ndarray | float) -> Iterator[float]:

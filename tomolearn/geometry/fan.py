@@ -217,6 +217,10 @@ class FanBeam(LineDetector):
         middle = source + self.source_to_detector * direction + self.detector_offset * axis
         return ViewVectors(source, middle, (axis * self.detector_spacing,))
 
+    def sources(self) -> np.ndarray:
+        """Return the source's position in mm in every view."""
+        return -self.source_to_isocenter * plane_axes(self.view_angles)[1]
+
     def projection_matrices(self) -> np.ndarray:
         """Return the matrix per view that projects points; see `Scan.projection_matrices`."""
         if self.is_curved:

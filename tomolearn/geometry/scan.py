@@ -127,6 +127,10 @@ class Scan(GeometryValue, abc.ABC):
             If the detector is curved: its bins do not lie on a line.
         """
 
+    def sources(self) -> np.ndarray | None:
+        """Return the source's position in mm in every view, None if rays are parallel."""
+        return None if self.is_parallel else self.vectors().source
+
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return a point and the direction of every ray, arrays (*shape, ndim) in mm."""
         source, detector, steps = self.vectors()

@@ -11,7 +11,8 @@ import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
-from tomolearn.geometry import CoverageWarning, Grid, Scan, coverage_gap
+from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan, coverage_gap
+from tomolearn.geometry.coverage import sources_inside
 from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
@@ -33,14 +34,15 @@ class RayTransform(LinearOperator):
     grid : Grid
         The image's grid.
     scan : Scan
-        The scan (`ParallelBeam`, `FanBeam`, `ConeBeam`), of the same dimension as the grid.
+        `ParallelBeam`, `FanBeam`, `ConeBeam` or `Views`, of the same dimension as the grid.
     backend : {"auto", "joseph", "astra", "odl", "tomosipo"}, optional
         Who computes the rays. Default: the fastest that can on the input's device.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind named above, or grid and scan differ in dimension.
+        If an argument is not of the kind named above, grid and scan differ in dimension, or a
+        source lies within the grid.
 
     Warns
     -----
@@ -75,6 +77,11 @@ class RayTransform(LinearOperator):
         if grid.ndim != scan.ndim:
             raise TomolearnError(
                 f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
+            )
+        if sources_inside(grid, scan):
+            raise TomolearnError(
+                "scan: expected every source outside of the grid, got one inside; choose a larger "
+                "source_to_isocenter or a smaller grid"
             )
         if backend != "auto" and backend not in BACKENDS:
             raise TomolearnError(
@@ -199,13 +206,16 @@ def _warn_of_gap(grid: Grid, scan: Scan) -> None:
     gap = coverage_gap(grid, scan)
     if math.isinf(gap):
         message = (
-            "the source passes through the grid's inscribed circle; choose a larger "
-            "source_to_isocenter or a smaller grid"
+            "part of the grid's inscribed circle lies beside or behind the source in some views; "
+            "choose a larger source_to_isocenter or a smaller grid"
         )
     elif gap > 1e-6 * grid.radius:
+        remedy = "more or larger bins see it whole"
+        if isinstance(scan, RotationScan):
+            remedy = f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid"
         message = (
             f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
-            f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid"
+            f"{remedy}"
         )
     else:
         return

@@ -48,7 +48,7 @@ class AstraBackend(Backend):
 
     name: ClassVar[str] = "astra"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        scans="CPU: parallel and flat fan beam, square pixels; CUDA: also cone beam, any pixels",
+        scans="all with flat detectors; CPU: in the plane, square pixels; CUDA: any voxels",
         devices="CPU, CUDA",
         precision="float32",
         adjoint="CPU: transpose up to rounding; CUDA: another discretisation, not the transpose",

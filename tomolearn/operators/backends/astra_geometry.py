@@ -32,7 +32,7 @@ def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
 
     ASTRA computes in single precision. Coordinates of the grid's own size lose least
     of it, so the origin is the grid's middle, the unit a pixel, and the detector of a fan beam
-    is the similar one through the rotation axis: the same rays.
+    is the similar one through that middle: the same rays.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
     source, detector, (step,) = scan.vectors()
     center = np.array(grid.center)
     if not scan.is_parallel:
-        ratio = scan.projection_matrices()[:, -1, -1:]  # 1 / magnification of the rotation axis
+        depth = scan.projection_matrices()[:, -1] @ [*grid.center, 1.0]  # 1 / magnification
+        ratio = np.where(depth > 0, depth, 1.0)[:, None]
         detector, step = source + ratio * (detector - source), ratio * step
         source = (source - center) / grid.spacing[0]
     detector, step = (detector - center) / grid.spacing[0], step / grid.spacing[0]

@@ -141,14 +141,10 @@ def tomosipo_geometries(grid: Grid, scan: Scan, slices: int = 1) -> tuple[Any, A
     source, detector, steps = scan.vectors()
     if scan.ndim == 3:
         volume = ts.volume(shape=grid.shape, pos=grid.center, size=grid.size)
-        projection = ts.cone_vec(
-            shape=scan.detector_shape,
-            src_pos=source,
-            det_pos=detector,
-            det_v=steps[0],
-            det_u=steps[1],
-        )
-        return volume, projection
+        vectors = {"det_pos": detector, "det_v": steps[0], "det_u": steps[1]}
+        if scan.is_parallel:
+            return volume, ts.parallel_vec(shape=scan.detector_shape, ray_dir=source, **vectors)
+        return volume, ts.cone_vec(shape=scan.detector_shape, src_pos=source, **vectors)
     volume = ts.volume(
         shape=(slices, *grid.shape), pos=(0.0, *grid.center), size=(float(slices), *grid.size)
     )

@@ -16,6 +16,7 @@ from tomolearn.kernels import joseph as kernels, layout
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
+from tomolearn.operators.backends.joseph.space import SpaceProjector
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 from tomolearn.operators.backends.joseph.workspaces import (
     Gathering,
@@ -37,42 +38,40 @@ _W = TypeVar("_W", bound="Workspace")
 
 
 class JosephBackend(Backend):
-    """Joseph's projection and its exact transpose on a CPU.
+    """Joseph's projection and its exact transpose on a CPU, of any scan in the plane or in space.
 
-    All images of a batch are projected at once, as lanes of SIMD vectors. Where rays are
-    symmetric under flips and quarter turns of the grid, those are lanes too. Nothing is stored
-    per ray and pixel. See `lanes`, `symmetry` and `kernels`.
+    In space there is a plain kernel, see `joseph_space`. In the plane all images of a batch are
+    projected at once, as lanes of SIMD vectors. Where rays are symmetric under flips and quarter
+    turns of the grid, those are lanes too. Nothing is stored per ray and pixel. See `lanes`,
+    `symmetry` and `kernels`.
 
     Parameters
     ----------
     grid : Grid
-        Two-dimensional grid.
-    scan : ParallelBeam or FanBeam
-        The scan.
+        The image's grid.
+    scan : Scan
+        The scan, of the same dimension.
     """
 
     name = "joseph"
     capabilities = Capabilities(
-        scans="2-D parallel beam, fan beam (flat, curved)",
+        scans="all: parallel, fan (flat, curved) and cone beams, views as vectors",
         devices="CPU",
         precision="float32, float64",
         adjoint="exact transpose",
     )
-    grid: Grid
-    scan: ParallelBeam | FanBeam
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         super().__init__(grid, scan)
         self._lock = threading.Lock()
         self._workspaces: dict[Hashable, list[Any]] = {}
+        self._space = SpaceProjector(grid, scan) if grid.ndim == 3 else None
 
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
         """Return why this backend cannot do it, or None if it can."""
         if device.type != "cpu":
             return f"computes on a CPU only, not on {device.type}"
-        if not isinstance(scan, (ParallelBeam, FanBeam)):
-            return f"projects parallel and fan beams only, not {type(scan).__name__}"
         return None
 
     @cached_property
@@ -81,16 +80,21 @@ class JosephBackend(Backend):
         return ray_tables(self.grid, self.scan)
 
     @cached_property
-    def view_table(self) -> ViewTable:
-        """Table of canonical views."""
+    def view_table(self) -> ViewTable | None:
+        """Table of canonical views, of parallel and fan beams."""
+        if not isinstance(self.scan, (ParallelBeam, FanBeam)):
+            return None
         return view_table(self.grid, self.scan)
 
     @property
     def nbytes(self) -> int:
         """Memory of the tables, and of the workspace that was needed so far."""
+        if self._space is not None:
+            return self._space.nbytes
         with self._lock:
             kept = [work.nbytes for works in self._workspaces.values() for work in works]
-        return sum(kept) + sum(t.nbytes for t in self.ray_tables) + self.view_table.nbytes
+        views = self.view_table.nbytes if self.view_table else 0
+        return sum(kept) + sum(t.nbytes for t in self.ray_tables) + views
 
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
@@ -138,7 +142,9 @@ class JosephBackend(Backend):
                 self._workspaces.setdefault(key, []).append(work)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the sinograms (batch, angles, detectors) of images (batch, rows, columns)."""
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
+        if self._space is not None:
+            return self._space.forward(images)
         sinograms = images.new_empty((len(images), *self.scan.shape))
         source, target = images.numpy(), sinograms.flatten(1).numpy()
         for number, table in enumerate(self.ray_tables):
@@ -160,7 +166,9 @@ class JosephBackend(Backend):
             run(kernels.project, threads, *work.arguments, sinograms)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """Return the images (batch, rows, columns) of the transposed projection."""
+        """Return the images (batch, *grid.shape) of the transposed projection."""
+        if self._space is not None:
+            return self._space.adjoint(sinograms)
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.flatten(1).numpy(), images.numpy()
         for number, table in enumerate(self.ray_tables):
@@ -182,9 +190,11 @@ class JosephBackend(Backend):
             run(kernels.scatter, threads, *work.arguments)
             work.padded.sum_into(images, threads, accumulate=number > 0)
 
-    def backproject(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """Return the pixel-driven, distance-weighted back-projection."""
+    def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
+        """Return the pixel-driven, distance-weighted back-projection of parallel and fan beams."""
         table = self.view_table
+        if table is None:
+            return None
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.numpy(), images.numpy()
 

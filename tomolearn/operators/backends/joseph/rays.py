@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam
+from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.joseph.symmetry import (
     GROUPS,
     Group,
@@ -65,7 +65,7 @@ class RayTable:
         return sum(array.nbytes for array in arrays)
 
 
-def _lines(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, ...]:
+def _lines(grid: Grid, scan: Scan) -> tuple[np.ndarray, ...]:
     """Return per ray whether it steps along columns, its start, slope and step length.
 
     Positions count in pixels from the middle of the grid. A ray that steps along columns is
@@ -154,15 +154,15 @@ def _table(
     )
 
 
-def ray_tables(grid: Grid, scan: ParallelBeam | FanBeam) -> list[RayTable]:
+def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
     """Return the canonical rays of a scan under the symmetries that save the most work.
 
     Parameters
     ----------
     grid : Grid
         Two-dimensional grid.
-    scan : ParallelBeam or FanBeam
-        The scan.
+    scan : Scan
+        Any scan in the plane.
 
     Returns
     -------

@@ -1,0 +1,130 @@
+"""Joseph's projection in space: rays of any direction through a volume, and the exact transpose.
+
+A ray is sampled where it crosses the planes of voxels that it crosses most of, with bilinear
+interpolation between the four voxels next to the crossing. Positions count in voxels: the middle
+of voxel ``(i, j, k)`` is at ``(i, j, k)``. They are computed in double precision, whatever the
+precision of the values.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+__all__ = ["project", "scatter"]
+
+# Division by zero must not raise inside kernels; compiled code is kept on disk.
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+@njit(**OPTIONS)
+def _ray(view, row, column, parallel, spacing, box, line):  # type: ignore[no-untyped-def]
+    """Prepare the ray of one bin; return the axis of its steps and its first and last plane.
+
+    `view` holds the source (the direction, if `parallel`), bin (0, 0), and the steps to the next
+    row and column. `box` is the range of voxels along each axis. The other two axes follow
+    cyclically; `line` receives their positions at plane 0, their slopes, and the length in mm
+    from plane to plane.
+    """
+    axis = 0
+    for a in range(3):
+        at_bin = view[1, a] + row * view[2, a] + column * view[3, a]
+        if parallel:
+            line[5 + a], line[8 + a] = at_bin, view[0, a]
+        else:
+            line[5 + a], line[8 + a] = view[0, a], at_bin - view[0, a]
+        # on a tie the later axis, independently of rounding, as in the plane
+        if abs(line[8 + a]) >= abs(line[8 + axis]) * (1 - 1e-9):
+            axis = a
+    first, last = float(box[axis, 0]), float(box[axis, 1])
+    length = spacing[axis] ** 2
+    for number in range(2):
+        other = (axis + 1 + number) % 3
+        slope = line[8 + other] / line[8 + axis]
+        start = line[5 + other] - slope * line[5 + axis]
+        line[number], line[2 + number] = start, slope
+        length += (slope * spacing[other]) ** 2
+        low, high = box[other, 0] - 1, box[other, 1]
+        if abs(slope) > 1e-12:
+            enter, leave = (low - start) / slope, (high - start) / slope
+            # a plane too many does no harm: what lies outside of the box has no weight
+            first = max(first, math.floor(min(enter, leave)))
+            last = min(last, math.ceil(max(enter, leave)) + 1)
+        elif start < low or start > high:
+            last = first
+    line[4] = math.sqrt(length)
+    return axis, int(first), int(max(first, last))
+
+
+@njit(**OPTIONS)
+def _pair(position, low, high):  # type: ignore[no-untyped-def]
+    """Return the two neighbours of a position and their weights, zero for those outside."""
+    left = math.floor(position)  # an integer inside of numba, too
+    share = position - left
+    right = left + 1
+    one = 1 - share if low <= left < high else 0.0
+    other = share if low <= right < high else 0.0
+    return min(max(left, low), high - 1), min(max(right, low), high - 1), one, other
+
+
+@njit(**OPTIONS)
+def project(  # type: ignore[no-untyped-def]
+    part, parts, views, parallel, spacing, box, strides, volumes, sinograms
+):
+    """Project volumes (batch, voxels) to sinograms (batch, views, rows, columns).
+
+    Parts share out the detector rows of the views. `strides` are those of a flat volume.
+    """
+    n_views, rows, columns = sinograms.shape[1:]
+    line = np.empty(11)
+    for number in range(part, n_views * rows, parts):
+        view, row = number // rows, number % rows
+        for column in range(columns):
+            axis, first, last = _ray(views[view], row, column, parallel, spacing, box, line)
+            b, c = (axis + 1) % 3, (axis + 2) % 3
+            for item in range(volumes.shape[0]):
+                total = 0.0
+                for k in range(first, last):
+                    b0, b1, v0, v1 = _pair(line[0] + line[2] * k, box[b, 0], box[b, 1])
+                    c0, c1, w0, w1 = _pair(line[1] + line[3] * k, box[c, 0], box[c, 1])
+                    at0 = k * strides[axis] + b0 * strides[b]
+                    at1 = k * strides[axis] + b1 * strides[b]
+                    c0, c1 = c0 * strides[c], c1 * strides[c]
+                    total += v0 * (w0 * volumes[item, at0 + c0] + w1 * volumes[item, at0 + c1])
+                    total += v1 * (w0 * volumes[item, at1 + c0] + w1 * volumes[item, at1 + c1])
+                sinograms[item, view, row, column] = total * line[4]
+
+
+@njit(**OPTIONS)
+def scatter(  # type: ignore[no-untyped-def]
+    part, parts, views, parallel, spacing, box, strides, sinograms, volumes
+):
+    """Add sinograms to the voxels that they were summed from, with the same weights.
+
+    Each part owns a slab of the longest axis and follows every ray through it; nobody else writes
+    there, and a voxel's sum does not depend on the number of parts.
+    """
+    n_views, rows, columns = sinograms.shape[1:]
+    line = np.empty(11)
+    longest = np.argmax(box[:, 1])
+    mine, length = box.copy(), box[longest, 1]
+    mine[longest, 0], mine[longest, 1] = length * part // parts, length * (part + 1) // parts
+    for number in range(n_views * rows):
+        view, row = number // rows, number % rows
+        for column in range(columns):
+            axis, first, last = _ray(views[view], row, column, parallel, spacing, mine, line)
+            b, c = (axis + 1) % 3, (axis + 2) % 3
+            for item in range(volumes.shape[0]):
+                value = sinograms[item, view, row, column] * line[4]
+                for k in range(first, last):
+                    b0, b1, v0, v1 = _pair(line[0] + line[2] * k, mine[b, 0], mine[b, 1])
+                    c0, c1, w0, w1 = _pair(line[1] + line[3] * k, mine[c, 0], mine[c, 1])
+                    at0 = k * strides[axis] + b0 * strides[b]
+                    at1 = k * strides[axis] + b1 * strides[b]
+                    c0, c1 = c0 * strides[c], c1 * strides[c]
+                    volumes[item, at0 + c0] += v0 * w0 * value
+                    volumes[item, at0 + c1] += v0 * w1 * value
+                    volumes[item, at1 + c0] += v1 * w0 * value
+                    volumes[item, at1 + c1] += v1 * w1 * value
