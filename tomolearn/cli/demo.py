@@ -12,8 +12,8 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.evaluate import print_comparison
 
 if TYPE_CHECKING:
-    from tomolearn.cli.experiment import Experiment
     from tomolearn.evaluation import Comparison
+    from tomolearn.evaluation.low_dose import Experiment
 
 __all__ = ["demo"]
 
@@ -61,8 +61,8 @@ def demo(
     test of their task, Shepp-Logan from 30 noisy views, in a table and figure of their own.
     """
     from tomolearn.cli.demo_files import check_folder, write_comparison, write_results
-    from tomolearn.cli.experiment import Settings, run
     from tomolearn.dicom import example_slice_path, read_slice
+    from tomolearn.evaluation.low_dose import Settings, run
 
     if not window[0] < window[1]:
         raise TomolearnError(
@@ -99,7 +99,7 @@ def _print_table(name: str, experiment: Experiment) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tomolearn.cli.experiment import CONVENTION
+    from tomolearn.evaluation.low_dose import CONVENTION
 
     views, bins = experiment.measurement.operator.scan.shape
     table = Table(

@@ -1,4 +1,4 @@
-"""A low-dose scan of a known slice, and how well it is reconstructed: what the demo shows."""
+"""Low-dose scan of one CT slice, reconstructed by FBP and TV: what the demo shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d, interpolate
 
-from data_sim import low_dose
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
-from tomolearn.geometry import FanBeam, Grid
-from tomolearn.methods import fbp, photon_tv_weight, total_variation
+from tomolearn.geometry import Grid
+from tomolearn.methods import FBP, TotalVariation, photon_tv_weight
 from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import RayTransform
+from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
 
 __all__ = [
     "CONVENTION",
@@ -34,11 +33,6 @@ __all__ = [
 CONVENTION = MetricConvention("2000 HU", psnr_range=2000, ssim_range=2000)
 """A fixed range: -1000 to 1000 HU, air to dense bone. Scores of different slices are comparable."""
 
-# Distances in mm of a common clinical scanner.
-_SOURCE_TO_ISOCENTER = 595.0
-_SOURCE_TO_DETECTOR = 1086.0
-# The scanned object has so many pixels along each pixel of the reconstruction.
-_REFINEMENT = 2
 _BORDER = 4
 
 Image = TypeVar("Image", torch.Tensor, NDArray[np.floating])
@@ -83,6 +77,15 @@ class Settings:
     frequency_scaling: float
     iterations: int
     weight: float | None = None
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """The scan, simulated on twice as many pixels along each axis as are reconstructed."""
+        return Acquisition(
+            CoveringScan("fan", self.views),
+            PhotonNoise(self.photons, electronic_std=self.electronic_std),
+            Refinement("linear", 2),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,27 +144,12 @@ def simulate(ct_slice: CTSlice, settings: Settings) -> Measurement:
     settings : Settings
         Views, photons, electronic noise and seed are used.
     """
-    fine = interpolate(
-        torch.from_numpy(hounsfield_to_attenuation(ct_slice.hounsfield))[None, None],
-        scale_factor=_REFINEMENT,
-        mode="bilinear",
-    )
-    truth = avg_pool2d(fine, _REFINEMENT)[0, 0]
+    acquisition = settings.acquisition
     grid = Grid(ct_slice.hounsfield.shape, ct_slice.spacing)
-    scan = FanBeam.covering(
-        grid,
-        settings.views,
-        source_to_isocenter=_SOURCE_TO_ISOCENTER,
-        source_to_detector=_SOURCE_TO_DETECTOR,
-    )
-    clean = RayTransform(grid.refined(fine.shape[-2:]), scan)(fine[0, 0])
-    noisy = low_dose(
-        clean.numpy(),
-        np.random.default_rng(settings.seed),
-        photons=settings.photons,
-        electronic_std=settings.electronic_std,
-    )
-    return Measurement(truth, RayTransform(grid, scan), torch.from_numpy(noisy))
+    image = torch.from_numpy(hounsfield_to_attenuation(ct_slice.hounsfield))
+    fine = acquisition.refine(image, grid)
+    sinogram = acquisition.measure(fine, grid, np.random.default_rng(settings.seed))
+    return Measurement(acquisition.average(fine, grid), acquisition.operator(grid), sinogram)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,25 +193,14 @@ def run(ct_slice: CTSlice, settings: Settings, *, progress: bool = False) -> Exp
             )
         )
 
-    def filtered() -> torch.Tensor:
-        return fbp(y, operator, filter="hann", frequency_scaling=settings.frequency_scaling)
-
-    def tv(iterations: int, progress: bool) -> torch.Tensor:
-        return total_variation(
-            y,
-            operator,
-            weight=weight,
-            iterations=iterations,
-            nonnegative=True,
-            progress=progress,
-        )
-
+    filtered = FBP(filter="hann", frequency_scaling=settings.frequency_scaling)
+    tv = TotalVariation(weight=weight, iterations=settings.iterations, nonnegative=True)
     # compiles what is not yet compiled
-    filtered()
-    tv(1, False)
+    filtered(y, operator)
+    replace(tv, iterations=1)(y, operator)
     results = {
-        "FBP": _measured(filtered, truth),
-        "TV": _measured(lambda: tv(settings.iterations, progress), truth),
+        "FBP": _measured(lambda: filtered(y, operator), truth),
+        "TV": _measured(lambda: tv(y, operator, progress=progress), truth),
     }
     return Experiment(replace(settings, weight=weight), measurement, results)
 
