@@ -1,4 +1,4 @@
-"""What lies in the scanner: phantoms and chests, exact sinograms, photon and electronic noise.
+"""Synthetic data: phantoms and chests, their exact sinograms, photon and electronic noise.
 
 Images are arrays ``image[i, j]``. x runs along axis 0 (rows) and grows with i, y along axis 1
 (columns) and grows with j. Phantoms are defined on the normalised square [-1, 1]^2 that covers the

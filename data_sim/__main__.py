@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from data_sim.lidc.writing import Annotations, Layout, write_lidc
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.progress import progress_bars
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Write synthetic data.")
 
@@ -40,17 +40,19 @@ def lidc(
 ) -> None:
     """Write patients with CT series, radiographs and readings, as LIDC-IDRI is published."""
     try:
-        files = write_lidc(
-            out,
-            patients,
-            slices,
-            seed=seed,
-            layout=layout,
-            annotations=annotations,
-            shape=(size, size),
-            resume=resume,
-            progress=_show if sys.stderr.isatty() else None,
-        )
+        with progress_bars() as bars:
+            task = bars.add_task("writing", total=patients, unit="patients")
+            files = write_lidc(
+                out,
+                patients,
+                slices,
+                seed=seed,
+                layout=layout,
+                annotations=annotations,
+                shape=(size, size),
+                resume=resume,
+                progress=lambda done, _: bars.update(task, completed=done),
+            )
     except (TomolearnError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.strerror and error.filename:
@@ -61,10 +63,6 @@ def lidc(
     typer.echo(
         f"{out}: {patients} patients, {patients * slices} CT slices, {radiographs} radiographs"
     )
-
-
-def _show(done: int, patients: int) -> None:
-    typer.echo(f"\r{done} of {patients} patients", err=True, nl=done == patients)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,19 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@pytest.fixture(scope="session")
+def lidc_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small tree of synthetic LIDC patients, see `lidc_trees`; tests change copies only."""
+    # not above: coverage is measured of what is imported later
+    from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
+
+    from data_sim import write_lidc
+
+    root = tmp_path_factory.mktemp("lidc")
+    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
+    return root
+
+
 @pytest.fixture
 def rng() -> torch.Generator:
     """Source of random tensors on the CPU, the same in every run."""

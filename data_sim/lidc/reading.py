@@ -1,4 +1,4 @@
-"""What four radiologists marked, each of whom sees a nodule a little differently."""
+"""Readings of four radiologists, each of whom sees a nodule a little differently."""
 
 from __future__ import annotations
 

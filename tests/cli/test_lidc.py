@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import h5py
 import pytest
 import typer
-from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
+from lidc_trees import PATIENTS, SHAPE, SLICES
 from typer.testing import CliRunner
 
-from data_sim.lidc import write_lidc
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.lidc import lidc
 from tomolearn.data import LIDCSlices, LoDoPaBPairs, lodopab
@@ -19,13 +18,6 @@ from tomolearn.data.lidc import PatientSplits, build_index
 
 app = typer.Typer(cls=CleanErrors)
 app.add_typer(lidc, name="lidc")
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tree")
-    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
-    return root
 
 
 def run(*arguments):
@@ -38,12 +30,12 @@ def rows(text):
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
-def test_index(tree, tmp_path):
+def test_index(lidc_tree, tmp_path):
     out = tmp_path / "index.json"
-    result = run("index", tree, "--out", out, "--seed", 2, "--fractions", 0.5, 0.25, 0.25)
+    result = run("index", lidc_tree, "--out", out, "--seed", 2, "--fractions", 0.5, 0.25, 0.25)
     assert result.exit_code == 0, result.output
     fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
-    expected = build_index(tree, splits=PatientSplits(2, fractions))
+    expected = build_index(lidc_tree, splits=PatientSplits(2, fractions))
     assert json.loads(out.read_text()) == json.loads(json.dumps(expected.to_dict()))
     for split, *numbers in rows(result.stdout):
         found = [record for record in expected.records if record.split == split]
@@ -54,16 +46,16 @@ def test_index(tree, tmp_path):
         ]
     assert "files left out: " in result.stdout
     assert result.stdout.endswith(f"wrote {out}: {PATIENTS} series of {PATIENTS} patients\n")
-    again = run("index", tree, "--out", out)
+    again = run("index", lidc_tree, "--out", out)
     assert (again.exit_code, "--force" in again.stderr) == (2, True)
 
 
-def test_slices(tree, tmp_path):
+def test_slices(lidc_tree, tmp_path):
     out = tmp_path / "slices.h5"
     lists = tmp_path / "patients.json"
     lists.write_text(json.dumps({"train": ["LIDC-IDRI-0001"], "test": ["LIDC-IDRI-0003"]}))
     options = ("--shape", 96, "--spacing", 4, "--body-only", "--every", 2, "--nodules")
-    result = run("slices", tree, out, *options, "--patients", lists)
+    result = run("slices", lidc_tree, out, *options, "--patients", lists)
     assert result.exit_code == 0, result.output
     assert rows(result.stdout) == [["train", "1", "3"], ["test", "1", "3"]]
     assert f"wrote {out}: 6 slices, {PATIENTS - 2} patients in no split" in result.stdout
@@ -73,11 +65,11 @@ def test_slices(tree, tmp_path):
         assert "nodules" in file
 
 
-def test_left_out_series_are_listed(tree, tmp_path):
+def test_left_out_series_are_listed(lidc_tree, tmp_path):
     import shutil
 
     root = tmp_path / "set"
-    shutil.copytree(tree, root)
+    shutil.copytree(lidc_tree, root)
     for xml in (root / "LIDC-IDRI-0001").rglob("*.xml"):
         xml.unlink()
     result = run("slices", root, tmp_path / "a.h5", "--nodules", "--shape", 32)
@@ -86,7 +78,7 @@ def test_left_out_series_are_listed(tree, tmp_path):
     assert "expected annotations that can be read, got none" in result.stderr
 
 
-def test_lodopab(tree, tmp_path, monkeypatch):
+def test_lodopab(lidc_tree, tmp_path, monkeypatch):
     small = lodopab.Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
     monkeypatch.setattr(lodopab.generation, "Recipe", lambda: small)
     out = tmp_path / "made"
@@ -95,16 +87,17 @@ def test_lodopab(tree, tmp_path, monkeypatch):
         files.append(tmp_path / f"{split}.txt")
         files[-1].write_text("".join(f"LIDC-IDRI-{k:04d}\n" for k in patients))
     given = [value for file in files for value in ("--patients", file)]
-    result = run("lodopab", tree, out, *given, "--every", 2, "--per-patient", 2)
+    result = run("lodopab", lidc_tree, out, *given, "--every", 2, "--per-patient", 2)
     assert result.exit_code == 0, result.output
     table = [["train", "2", "4"], ["validation", "1", "2"], ["test", "2", "4"]]
     assert rows(result.stdout) == table
     assert [len(LoDoPaBPairs(out, split)) for split in ("train", "validation", "test")] == [4, 2, 4]
-    again = run("lodopab", tree, out, *given, "--every", 2, "--per-patient", 2)
+    again = run("lodopab", lidc_tree, out, *given, "--every", 2, "--per-patient", 2)
     assert again.stdout == result.stdout
-    uids = [record.series_uid for record in build_index(tree).records if record.patient[-1] in "13"]
+    records = build_index(lidc_tree).records
+    uids = [record.series_uid for record in records if record.patient[-1] in "13"]
     (tmp_path / "list.txt").write_text("\n".join(uids))
-    few = run("lodopab", tree, tmp_path / "few", *given, "--series", tmp_path / "list.txt")
+    few = run("lodopab", lidc_tree, tmp_path / "few", *given, "--series", tmp_path / "list.txt")
     assert few.exit_code == 0, few.output
     assert rows(few.stdout) == [["train", "1", "2"], ["validation", "1", "2"], ["test", "0", "0"]]
 
@@ -169,9 +162,9 @@ def test_download(tmp_path, monkeypatch):
         (("lodopab", "{tree}", "made", "--device", "tpu"), "--device: expected cpu, cuda"),
     ],
 )
-def test_mistakes_are_one_line(tree, tmp_path, monkeypatch, arguments, words):
+def test_mistakes_are_one_line(lidc_tree, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    result = run(*(argument.format(tree=tree) for argument in arguments))
+    result = run(*(argument.format(tree=lidc_tree) for argument in arguments))
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("error: ")
     assert words in result.stderr

@@ -98,7 +98,10 @@ def test_marks_of_a_radiograph_are_no_series(write):
         (message()[:-5], "expected XML"),
         (message(head="<?xml version='1.0' encoding='no-such'?>"), "expected XML"),
         (message().replace("<SeriesInstanceUid>1.2.840.1", "<SeriesInstanceUid>"), "SeriesInstanc"),
-        (message().replace("ResponseHeader", "Head"), "ResponseHeader: expected it in LidcRead"),
+        (
+            message().replace("ResponseHeader", "Head"),
+            "ResponseHeader/SeriesInstanceUid: expected a",
+        ),
         (message(nodule("9")), "reader 0, noduleID 9: roi: expected at least one, got none"),
         (message(nodule("9", roi([]))), "noduleID 9: edgeMap: expected at least one"),
         (message("", nodule("9", roi(SQUARE, z="far"))), "reader 1, .* imageZposition: .* 'far'"),
@@ -107,10 +110,10 @@ def test_marks_of_a_radiograph_are_no_series(write):
         (message(nodule("9", roi([(1, 2.5)]))), r"xCoord: expected the number .* got '2\.5'"),
         (message(nodule("9", roi([(1, 10**12)]))), "xCoord: expected the number of a pixel"),
         (message(nodule("9", roi(SQUARE, inclusion="?"))), "inclusion: expected TRUE or FALSE"),
-        (message(nodule("9", roi(SQUARE, uid=""))), "imageSOP_UID: expected a value, got nothing"),
+        (message(nodule("9", roi(SQUARE, uid=""))), "imageSOP_UID: expected a value in roi, got"),
         (message(nodule("9", roi(SQUARE), ratings="<margin>x</margin>")), "margin: expected a sm"),
         (message(nodule("", roi(SQUARE))), "noduleID: expected a value"),
-        (message(OTHER.replace("locus", "place")), "nonNoduleID 7: locus: expected it in nonNod"),
+        (message(OTHER.replace("locus", "place")), "nonNoduleID 7: locus/yCoord: expected a val"),
     ],
 )
 def test_malformed(write, text, words):

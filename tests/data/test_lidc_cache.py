@@ -12,7 +12,7 @@ import torch
 from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
 from scipy import ndimage
 
-from data_sim.lidc import lidc_patient, read, write_lidc
+from data_sim.lidc import lidc_patient, read
 from tomolearn import Grid, ParallelBeam
 from tomolearn.data import LIDCSlices, SimulatedPairs
 from tomolearn.data.lidc import (
@@ -30,17 +30,10 @@ SMALL = Preparation(128)
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tree")
-    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
-    return root
-
-
-@pytest.fixture(scope="module")
-def made(tree, tmp_path_factory):
+def made(lidc_tree, tmp_path_factory):
     path = tmp_path_factory.mktemp("cache") / "all.h5"
     selection = SliceSelection(nodules=True)
-    report = write_slices(tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
+    report = write_slices(lidc_tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
     return path, report
 
 
@@ -54,7 +47,7 @@ def columns(path, *names):
         return [file[n].asstr()[()] if file[n].dtype == object else file[n][()] for n in names]
 
 
-def test_every_slice_is_there_once(tree, made):
+def test_every_slice_is_there_once(lidc_tree, made):
     path, report = made
     uids, patients, splits, z = columns(path, "sop_instance_uid", "patient", "part", "z")
     assert len(set(uids)) == len(uids) == PATIENTS * SLICES
@@ -67,10 +60,10 @@ def test_every_slice_is_there_once(tree, made):
         assert (np.diff(z[patients == patient]) > 0).all()
 
 
-def test_pixels_are_those_of_the_files(tree, made):
+def test_pixels_are_those_of_the_files(lidc_tree, made):
     values, uids, spacing = columns(made[0], "hounsfield", "sop_instance_uid", "spacing")
     n = 0
-    for path in tree.rglob("*.dcm"):
+    for path in lidc_tree.rglob("*.dcm"):
         try:
             read = read_slice(path)
         except ValueError:  # a radiograph
@@ -118,8 +111,8 @@ def test_masks_are_what_half_of_the_readers_marked(made):
         (SliceSelection(every=3, per_patient=9), 2 * PATIENTS),
     ],
 )
-def test_selection(tree, made, tmp_path, selection, number):
-    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
+def test_selection(lidc_tree, made, tmp_path, selection, number):
+    write_slices(lidc_tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     (z,) = columns(tmp_path / "s.h5", "z")
     everything, patients = columns(made[0], "z", "patient")
     assert len(z) == number
@@ -128,18 +121,18 @@ def test_selection(tree, made, tmp_path, selection, number):
         np.testing.assert_array_equal(z, np.concatenate(whole))
 
 
-def test_slices_with_nodules_only(tree, made, tmp_path):
+def test_slices_with_nodules_only(lidc_tree, made, tmp_path):
     selection = SliceSelection(nodules=True, nodules_only=True)
-    write_slices(tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
+    write_slices(lidc_tree, tmp_path / "s.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     (uids,) = columns(tmp_path / "s.h5", "sop_instance_uid")
     every, masks = columns(made[0], "sop_instance_uid", "nodules")
     assert list(uids) == list(every[masks.any((1, 2))])
     assert 0 < len(uids) < len(every)
 
 
-def test_prepared_slices(tree, tmp_path):
+def test_prepared_slices(lidc_tree, tmp_path):
     write_slices(
-        tree,
+        lidc_tree,
         tmp_path / "s.h5",
         preparation=Preparation(130, 4.0, body_only=True),
         selection=SliceSelection(nodules=True),
@@ -151,9 +144,9 @@ def test_prepared_slices(tree, tmp_path):
     assert (values[:, 0, 0] == -1000).all()
 
 
-def test_two_runs_give_the_same_bytes(tree, made, tmp_path):
+def test_two_runs_give_the_same_bytes(lidc_tree, made, tmp_path):
     selection = SliceSelection(nodules=True)
-    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT)
+    write_slices(lidc_tree, tmp_path / "a.h5", preparation=SMALL, selection=selection, splits=SPLIT)
     assert (tmp_path / "a.h5").read_bytes() == made[0].read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
@@ -163,7 +156,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 3, PATIENTS])
-def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
+def test_stopped_run_continues(lidc_tree, made, tmp_path, after, monkeypatch):
     path = tmp_path / "a.h5"
     options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "splits": SPLIT}
 
@@ -172,7 +165,7 @@ def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
             raise Stopped
 
     with pytest.raises(Stopped):
-        write_slices(tree, path, progress=stop, **options)
+        write_slices(lidc_tree, path, progress=stop, **options)
     assert not path.exists()
     # what a killed process leaves behind
     (tmp_path / ".a.h5.parts" / ".x.h5.1.partial").write_text("half")
@@ -182,13 +175,13 @@ def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
     monkeypatch.setattr(
         cache._Writer, "write", lambda self, *given: written.append(write(self, *given))
     )
-    write_slices(tree, path, **options)
+    write_slices(lidc_tree, path, **options)
     assert len(written) == PATIENTS - after
     assert path.read_bytes() == made[0].read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path):
+def test_parts_of_other_settings_or_damaged_are_made_again(lidc_tree, made, tmp_path):
     path = tmp_path / "a.h5"
 
     def stop(done, total):
@@ -196,11 +189,11 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
             raise Stopped
 
     with pytest.raises(Stopped):
-        write_slices(tree, path, preparation=Preparation(64), splits=SPLIT, progress=stop)
+        write_slices(lidc_tree, path, preparation=Preparation(64), splits=SPLIT, progress=stop)
     # of another tree with the same names
     with pytest.raises(Stopped):
         write_slices(
-            shutil.copytree(tree, tmp_path / "copy"),
+            shutil.copytree(lidc_tree, tmp_path / "copy"),
             path,
             preparation=SMALL,
             selection=SliceSelection(nodules=True),
@@ -210,7 +203,7 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
     before = {one.name: one.read_bytes() for one in (tmp_path / ".a.h5.parts").glob("*.h5")}
     with pytest.raises(Stopped):
         write_slices(
-            tree,
+            lidc_tree,
             path,
             preparation=SMALL,
             selection=SliceSelection(nodules=True),
@@ -222,14 +215,14 @@ def test_parts_of_other_settings_or_damaged_are_made_again(tree, made, tmp_path)
     first = sorted((tmp_path / ".a.h5.parts").glob("*.h5"))[0]
     first.write_bytes(first.read_bytes()[:500])
     selection = SliceSelection(nodules=True)
-    write_slices(tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
+    write_slices(lidc_tree, path, preparation=SMALL, selection=selection, splits=SPLIT)
     assert path.read_bytes() == made[0].read_bytes()
 
 
-def damaged_tree(tree, tmp_path):
+def damaged_tree(lidc_tree, tmp_path):
     """A copy in which a slice of the second patient has lost its pixels' meaning."""
     root = tmp_path / "damaged"
-    shutil.copytree(tree, root)
+    shutil.copytree(lidc_tree, root)
     (series,) = find_series(root / "LIDC-IDRI-0002").series
     path = series.slices[2].path
     # RescaleSlope (0028,1053), a decimal string, and no number any more
@@ -239,8 +232,8 @@ def damaged_tree(tree, tmp_path):
     return root, series.uid
 
 
-def test_bad_series_costs_only_itself(tree, made, tmp_path):
-    root, uid = damaged_tree(tree, tmp_path)
+def test_bad_series_costs_only_itself(lidc_tree, made, tmp_path):
+    root, uid = damaged_tree(lidc_tree, tmp_path)
     report = write_slices(root, tmp_path / "a.h5", preparation=SMALL, splits=SPLIT)
     (line,) = report.left_out
     assert line.startswith(f"series {uid}: ")
@@ -251,9 +244,9 @@ def test_bad_series_costs_only_itself(tree, made, tmp_path):
     assert "LIDC-IDRI-0002" not in patients
 
 
-def test_series_without_annotations_are_left_out_if_masks_are_wanted(tree, tmp_path):
+def test_series_without_annotations_are_left_out_if_masks_are_wanted(lidc_tree, tmp_path):
     root = tmp_path / "set"
-    shutil.copytree(tree, root)
+    shutil.copytree(lidc_tree, root)
     (series,) = find_series(root / "LIDC-IDRI-0001").series
     (xml,) = series.slices[0].path.parent.glob("*.xml")
     xml.write_text("<")
@@ -266,9 +259,9 @@ def test_series_without_annotations_are_left_out_if_masks_are_wanted(tree, tmp_p
     assert "LIDC-IDRI-0001" not in columns(tmp_path / "a.h5", "patient")[0]
 
 
-def test_patients_in_no_part(tree, tmp_path):
+def test_patients_in_no_part(lidc_tree, tmp_path):
     splits = PatientSplits(lists={"test": {"LIDC-IDRI-0003"}})
-    report = write_slices(tree, tmp_path / "a.h5", preparation=SMALL, splits=splits)
+    report = write_slices(lidc_tree, tmp_path / "a.h5", preparation=SMALL, splits=splits)
     assert report.n_slices == {"test": SLICES}
     assert report.n_patients == {"test": 1}
     assert report.n_without_split == PATIENTS - 1
@@ -284,9 +277,9 @@ def test_patients_in_no_part(tree, tmp_path):
         ),
     ],
 )
-def test_nothing_to_write(tree, tmp_path, options, words):
+def test_nothing_to_write(lidc_tree, tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
-        write_slices(tree, tmp_path / "a.h5", **options)
+        write_slices(lidc_tree, tmp_path / "a.h5", **options)
     assert not (tmp_path / "a.h5").exists()
 
 
@@ -396,8 +389,8 @@ def test_cache_errors(made, tmp_path):
         LIDCSlices(made[0], "test", orientation="left")
 
 
-def test_cache_without_masks(tree, tmp_path):
-    write_slices(tree, tmp_path / "a.h5", preparation=SMALL, splits=SPLIT)
+def test_cache_without_masks(lidc_tree, tmp_path):
+    write_slices(lidc_tree, tmp_path / "a.h5", preparation=SMALL, splits=SPLIT)
     with pytest.raises(ValueError, match="expected nodules in it, got a cache made without"):
         LIDCSlices(tmp_path / "a.h5", "train").nodules(0)
     assert json.loads(json.dumps(LIDCSlices(tmp_path / "a.h5", "train").to_dict()))["split"]

@@ -5,9 +5,8 @@ import shutil
 import h5py
 import pydicom
 import pytest
-from lidc_trees import PATIENTS, SEED, SHAPE, SLICES
+from lidc_trees import PATIENTS
 
-from data_sim.lidc import write_lidc
 from tomolearn.data.lidc import (
     PatientSplits,
     Preparation,
@@ -25,20 +24,13 @@ class Stopped(Exception):
     """What ends a run."""
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tree")
-    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
-    return root
-
-
 def first_xml(root):
     return sorted(root.rglob("*.xml"))[0]
 
 
-def test_files_that_came_since_are_seen(tree, tmp_path):
+def test_files_that_came_since_are_seen(lidc_tree, tmp_path):
     """A split that was written before its patient's folder was complete is made again."""
-    root = shutil.copytree(tree, tmp_path / "tree")
+    root = shutil.copytree(lidc_tree, tmp_path / "tree")
     patient = sorted(root.iterdir())[0]
     (series,) = {path.parent for path in patient.rglob("*.xml")}
     late = sorted(series.glob("*.dcm"))[-2:]
@@ -60,8 +52,8 @@ def test_files_that_came_since_are_seen(tree, tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_annotations_that_come_later_are_seen(tree, tmp_path):
-    root = shutil.copytree(tree, tmp_path / "tree")
+def test_annotations_that_come_later_are_seen(lidc_tree, tmp_path):
+    root = shutil.copytree(lidc_tree, tmp_path / "tree")
     taken = {path: path.read_bytes() for path in root.rglob("*.xml")}
     for path in taken:
         path.unlink()
@@ -76,8 +68,8 @@ def test_annotations_that_come_later_are_seen(tree, tmp_path):
     assert sum(write_slices(root, tmp_path / "a.h5", **options).n_slices.values()) > 0
 
 
-def test_annotations_apart_that_changed_are_seen(tree, tmp_path):
-    root, xml = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "xml"
+def test_annotations_apart_that_changed_are_seen(lidc_tree, tmp_path):
+    root, xml = shutil.copytree(lidc_tree, tmp_path / "tree"), tmp_path / "xml"
     xml.mkdir()
     for number, path in enumerate(sorted(root.rglob("*.xml"))):
         path.rename(xml / f"{number}.xml")
@@ -97,8 +89,8 @@ def test_annotations_apart_that_changed_are_seen(tree, tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_annotations_apart_that_cannot_be_read_are_told(tree, tmp_path):
-    root, xml = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "xml"
+def test_annotations_apart_that_cannot_be_read_are_told(lidc_tree, tmp_path):
+    root, xml = shutil.copytree(lidc_tree, tmp_path / "tree"), tmp_path / "xml"
     xml.mkdir()
     for number, path in enumerate(sorted(root.rglob("*.xml"))):
         path.rename(xml / f"{number}.xml")
@@ -112,8 +104,8 @@ def test_annotations_apart_that_cannot_be_read_are_told(tree, tmp_path):
     assert "expected annotations that can be read" in report.left_out[1]
 
 
-def test_a_slice_of_another_size_costs_its_series(tree, tmp_path):
-    root = shutil.copytree(tree, tmp_path / "tree")
+def test_a_slice_of_another_size_costs_its_series(lidc_tree, tmp_path):
+    root = shutil.copytree(lidc_tree, tmp_path / "tree")
     odd = sorted(first_xml(root).parent.glob("*.dcm"))[0]
     dataset = pydicom.dcmread(odd)
     dataset.Rows = dataset.Columns = 16
@@ -127,7 +119,7 @@ def test_a_slice_of_another_size_costs_its_series(tree, tmp_path):
         assert "expected slices of one size for masks, got 128 x 128 and also 16 x 16" in line
 
 
-def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch):
+def test_masks_that_cannot_be_made_cost_their_series(lidc_tree, tmp_path, monkeypatch):
     whole, series = cache.slice_mask, []
 
     def cut(nodules, index, shape, **options):
@@ -138,7 +130,7 @@ def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch
 
     monkeypatch.setattr(cache, "slice_mask", cut)
     report = write_slices(
-        tree,
+        lidc_tree,
         tmp_path / "a.h5",
         preparation=SMALL,
         selection=SliceSelection(nodules_only=True),
@@ -149,10 +141,10 @@ def test_masks_that_cannot_be_made_cost_their_series(tree, tmp_path, monkeypatch
     assert sum(report.n_slices.values()) > 0
 
 
-def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):
+def test_agreement_and_number_of_readers_are_those_asked_for(lidc_tree, tmp_path):
     def voxels(**options):
         selection = SliceSelection(nodules=True, **options)
-        write_slices(tree, tmp_path / "a.h5", selection=selection, splits=SPLIT)
+        write_slices(lidc_tree, tmp_path / "a.h5", selection=selection, splits=SPLIT)
         with h5py.File(tmp_path / "a.h5") as file:
             return int(file["nodules"][()].sum())
 
@@ -165,10 +157,10 @@ def test_agreement_and_number_of_readers_are_those_asked_for(tree, tmp_path):
     assert 0 < four < voxels()
 
 
-def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
+def test_joining_needs_no_room_for_all_twice(lidc_tree, tmp_path, monkeypatch):
     """Parts go as they are copied; stopped in between, the result is the same."""
     options = {"preparation": SMALL, "selection": SliceSelection(nodules=True), "splits": SPLIT}
-    write_slices(tree, tmp_path / "whole.h5", **options)
+    write_slices(lidc_tree, tmp_path / "whole.h5", **options)
     copy, left = cache_file._copy, []
 
     def stop(*arguments):
@@ -179,19 +171,19 @@ def test_joining_needs_no_room_for_all_twice(tree, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache_file, "_copy", stop)
     with pytest.raises(Stopped):
-        write_slices(tree, tmp_path / "a.h5", **options)
+        write_slices(lidc_tree, tmp_path / "a.h5", **options)
     monkeypatch.undo()
     assert left == [PATIENTS, PATIENTS - 1, PATIENTS - 2]
     assert not (tmp_path / "a.h5").exists()
-    write_slices(tree, tmp_path / "a.h5", **options)
+    write_slices(lidc_tree, tmp_path / "a.h5", **options)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
-def test_two_runs_at_once(tree, tmp_path):
+def test_two_runs_at_once(lidc_tree, tmp_path):
     options = {"preparation": SMALL, "splits": SPLIT}
 
     def other(done, total):
         with pytest.raises(BlockingIOError, match="another run is at work in this folder"):
-            write_slices(tree, tmp_path / "a.h5", **options)
+            write_slices(lidc_tree, tmp_path / "a.h5", **options)
 
-    write_slices(tree, tmp_path / "a.h5", progress=other, **options)
+    write_slices(lidc_tree, tmp_path / "a.h5", progress=other, **options)

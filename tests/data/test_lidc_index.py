@@ -13,13 +13,6 @@ from tomolearn.data.lidc.folders import AnnotationFiles, find_patients, state
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("classic")
-    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
-    return root
-
-
-@pytest.fixture(scope="module")
 def truth():
     """Of each patient, distance of slices, number of nodules, of small marks and of others."""
     found = {}
@@ -50,12 +43,12 @@ def check(index, truth):
         assert record.folder.split("/")[-3] == record.patient
 
 
-def test_classic_layout(tree, truth):
+def test_classic_layout(lidc_tree, truth):
     told = []
-    index = build_index(tree, progress=lambda *counts: told.append(counts))
+    index = build_index(lidc_tree, progress=lambda *counts: told.append(counts))
     check(index, truth)
     assert told == [(k, PATIENTS) for k in range(1, PATIENTS + 1)]
-    radiographs = sum(1 for _ in tree.rglob("*.dcm")) - PATIENTS * SLICES
+    radiographs = sum(1 for _ in lidc_tree.rglob("*.dcm")) - PATIENTS * SLICES
     assert radiographs > 0
     # each radiograph with its own XML file, which is about no CT series
     assert Counter(index.left_out) == {"other storage class": radiographs, "not DICOM": radiographs}
@@ -76,10 +69,10 @@ def test_descriptive_names_and_annotations_apart(tmp_path, truth):
 
 
 @pytest.fixture
-def two(tree, tmp_path):
+def two(lidc_tree, tmp_path):
     """The first two patients in a folder that may be changed."""
     for k in (1, 2):
-        shutil.copytree(tree / f"LIDC-IDRI-{k:04d}", tmp_path / "set" / f"LIDC-IDRI-{k:04d}")
+        shutil.copytree(lidc_tree / f"LIDC-IDRI-{k:04d}", tmp_path / "set" / f"LIDC-IDRI-{k:04d}")
     return tmp_path / "set"
 
 
@@ -91,9 +84,9 @@ def ct_folder(root, k):
     )
 
 
-def test_second_series_of_a_patient(two, tree):
+def test_second_series_of_a_patient(two, lidc_tree):
     # eight patients of the published set have two CT series
-    series = ct_folder(tree, 3)
+    series = ct_folder(lidc_tree, 3)
     target = two / "LIDC-IDRI-0002" / series.parent.name / series.name
     shutil.copytree(series, target)
     for path in target.glob("*.dcm"):

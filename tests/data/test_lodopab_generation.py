@@ -45,13 +45,6 @@ OPTIONS = {"splits": SPLIT, "every": 1, "recipe": RECIPE}
 PER_FILE = 4
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tree")
-    write_lidc(root, PATIENTS, SLICES, seed=SEED, shape=SHAPE)
-    return root
-
-
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
     for module in (pairs, generation):
@@ -59,22 +52,22 @@ def small_files(monkeypatch):
 
 
 @pytest.fixture
-def made(tree, tmp_path):
+def made(lidc_tree, tmp_path):
     folder = tmp_path / "made"
-    return folder, make_lodopab(tree, folder, **OPTIONS)
+    return folder, make_lodopab(lidc_tree, folder, **OPTIONS)
 
 
 def bytes_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_samples_are_the_slices_of_the_lists(tree, made):
+def test_samples_are_the_slices_of_the_lists(lidc_tree, made):
     folder, samples = made
     for split, patients in SPLIT.lists.items():
         expected = {
             one.sop_instance_uid
             for patient in patients
-            for series in find_series(tree / patient).series
+            for series in find_series(lidc_tree / patient).series
             for one in series.slices
         }
         assert {one.sop_instance_uid for one in samples.samples[split]} == expected
@@ -85,13 +78,13 @@ def test_samples_are_the_slices_of_the_lists(tree, made):
     assert len(set(first)) > 1
 
 
-def test_pairs_are_the_slices_and_what_a_scan_of_them_shows(tree, made):
+def test_pairs_are_the_slices_and_what_a_scan_of_them_shows(lidc_tree, made):
     folder, samples = made
     operator = RayTransform(RECIPE.grid, RECIPE.scan)
     found = LoDoPaBPairs(folder, "train")
     for k, sample in enumerate(samples.samples["train"]):
         sinogram, image = found[k]
-        read = read_slice(tree / sample.path)
+        read = read_slice(lidc_tree / sample.path)
         assert (read.sop_instance_uid, read.patient_id) == (sample.sop_instance_uid, sample.patient)
         middle = np.clip(read.hounsfield[19:-19, 19:-19].T, -1000, 3071)
         shown = (image[0].numpy() * 81.35858 - 20) * 1000 / 19.98
@@ -117,16 +110,16 @@ def test_patients_have_numbers_at_random_part_after_part(made):
         assert len(patients) == len(ids[split])
 
 
-def test_two_runs_are_the_same_and_seeds_differ(tree, made, tmp_path):
-    make_lodopab(tree, tmp_path / "again", **OPTIONS)
+def test_two_runs_are_the_same_and_seeds_differ(lidc_tree, made, tmp_path):
+    make_lodopab(lidc_tree, tmp_path / "again", **OPTIONS)
     assert bytes_of(tmp_path / "again") == bytes_of(made[0])
-    other = make_lodopab(tree, tmp_path / "other", seed=1, **OPTIONS)
+    other = make_lodopab(lidc_tree, tmp_path / "other", seed=1, **OPTIONS)
     assert other.samples["train"] != made[1].samples["train"]
 
 
-def test_noise_of_a_slice_does_not_depend_on_the_others(tree, made, tmp_path):
+def test_noise_of_a_slice_does_not_depend_on_the_others(lidc_tree, made, tmp_path):
     splits = PatientSplits(lists={"train": {"LIDC-IDRI-0004"}})
-    alone = make_lodopab(tree, tmp_path / "alone", splits=splits, every=1, recipe=RECIPE)
+    alone = make_lodopab(lidc_tree, tmp_path / "alone", splits=splits, every=1, recipe=RECIPE)
     places = {one.sop_instance_uid: k for k, one in enumerate(made[1].samples["train"])}
     first, second = LoDoPaBPairs(tmp_path / "alone", "train"), LoDoPaBPairs(made[0], "train")
     for k, one in enumerate(alone.samples["train"]):
@@ -141,7 +134,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("after", [4, 15, 20])
-def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
+def test_stopped_run_continues(lidc_tree, made, tmp_path, after, monkeypatch):
     folder = tmp_path / "stopped"
 
     def stop(done, total):
@@ -150,21 +143,21 @@ def test_stopped_run_continues(tree, made, tmp_path, after, monkeypatch):
             raise Stopped
 
     with pytest.raises(Stopped):
-        make_lodopab(tree, folder, progress=stop, **OPTIONS)
+        make_lodopab(lidc_tree, folder, progress=stop, **OPTIONS)
     (folder / ".observation_train_003.hdf5.77.partial").write_text("half")
     kept = bytes_of(folder)
     # a file whose pair is missing is made again
     (folder / "ground_truth_train_000.hdf5").unlink()
     monkeypatch.setattr(generation, "select_samples", None)
     times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.hdf5")}
-    make_lodopab(tree, folder, **OPTIONS)
+    make_lodopab(lidc_tree, folder, **OPTIONS)
     assert bytes_of(folder) == bytes_of(made[0])
     untouched = [name for name in times if "train_000" not in name]
     assert all((folder / name).stat().st_mtime_ns == times[name] for name in untouched)
     assert len(kept) < len(bytes_of(folder)) + 1
 
 
-def test_killed_run_continues(tree, made, tmp_path):
+def test_killed_run_continues(lidc_tree, made, tmp_path):
     folder = tmp_path / "killed"
     program = (
         "import sys\n"
@@ -178,7 +171,7 @@ def test_killed_run_continues(tree, made, tmp_path):
     )
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tree), str(folder)],
+        [sys.executable, "-c", program, str(lidc_tree), str(folder)],
         stdout=subprocess.PIPE,
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
@@ -188,13 +181,13 @@ def test_killed_run_continues(tree, made, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    make_lodopab(tree, folder, **OPTIONS)
+    make_lodopab(lidc_tree, folder, **OPTIONS)
     assert bytes_of(folder) == bytes_of(made[0])
 
 
-def test_slices_of_another_size_or_damaged_are_counted(tree, tmp_path):
+def test_slices_of_another_size_or_damaged_are_counted(lidc_tree, tmp_path):
     root = tmp_path / "set"
-    shutil.copytree(tree, root)
+    shutil.copytree(lidc_tree, root)
     (series,) = find_series(root / "LIDC-IDRI-0001").series
     data = series.slices[2].path.read_bytes()
     at = data.index(b"\x28\x00\x53\x10DS")
@@ -205,14 +198,16 @@ def test_slices_of_another_size_or_damaged_are_counted(tree, tmp_path):
     assert found.left_out == {"of another size, 160 x 160": 2, "unreadable": 1}
     assert len(found.samples["train"]) == 3 * SLICES - 1
     with pytest.raises(ValueError, match=r"slices that can be used, got none \(25 of another size"):
-        select_samples(tree, recipe=Recipe(), splits=SPLIT, every=1)
+        select_samples(lidc_tree, recipe=Recipe(), splits=SPLIT, every=1)
 
 
 @pytest.mark.parametrize(
     ("every", "per_patient", "number"), [(2, None, 3), (5, None, 1), (1, 2, 2), (1, 99, 5)]
 )
-def test_selection(tree, every, per_patient, number):
-    found = select_samples(tree, splits=SPLIT, every=every, per_patient=per_patient, recipe=RECIPE)
+def test_selection(lidc_tree, every, per_patient, number):
+    found = select_samples(
+        lidc_tree, splits=SPLIT, every=every, per_patient=per_patient, recipe=RECIPE
+    )
     assert [len(found.samples[split]) for split in SPLITS] == [3 * number, number, number]
 
 
@@ -222,21 +217,21 @@ def test_one_file_is_shorter(made):
         assert file["data"].dtype == np.float32
 
 
-def test_other_settings_need_another_folder(tree, made):
+def test_other_settings_need_another_folder(lidc_tree, made):
     with pytest.raises(ValueError, match="got some with another every; choose another folder"):
-        make_lodopab(tree, made[0], **OPTIONS | {"every": 2})
+        make_lodopab(lidc_tree, made[0], **OPTIONS | {"every": 2})
     text = json.loads((made[0] / "samples.json").read_text())
     (made[0] / "samples.json").write_text(json.dumps({**text, "samples": 3}))
     with pytest.raises(ValueError, match=r"samples\.json: expected a list of samples"):
-        make_lodopab(tree, made[0], **OPTIONS)
+        make_lodopab(lidc_tree, made[0], **OPTIONS)
     (made[0] / "samples.json").unlink()
     with pytest.raises(ValueError, match=r"expected no HDF5 files without samples\.json"):
-        make_lodopab(tree, made[0], **OPTIONS)
+        make_lodopab(lidc_tree, made[0], **OPTIONS)
 
 
-def test_slices_that_changed_meanwhile(tree, tmp_path):
+def test_slices_that_changed_meanwhile(lidc_tree, tmp_path):
     root = tmp_path / "set"
-    shutil.copytree(tree, root)
+    shutil.copytree(lidc_tree, root)
     made = make_lodopab(root, tmp_path / "made", **OPTIONS)
     first, second = made.samples["train"][:2]
     shutil.copy(root / second.path, root / first.path)
@@ -258,23 +253,23 @@ def test_slices_that_changed_meanwhile(tree, tmp_path):
         ({"splits": PatientSplits(lists={"test": {"LIDC-IDRI-0077"}})}, "expected slices|LIDC-I"),
     ],
 )
-def test_errors(tree, tmp_path, options, words):
+def test_errors(lidc_tree, tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
-        make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
+        make_lodopab(lidc_tree, tmp_path / "out", **OPTIONS | options)
     assert not (tmp_path / "out").exists()
     # one that was there before stays
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match=words):
-        make_lodopab(tree, tmp_path / "out", **OPTIONS | options)
+        make_lodopab(lidc_tree, tmp_path / "out", **OPTIONS | options)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_files_of_another_tree_are_refused(tree, made, tmp_path):
+def test_files_of_another_tree_are_refused(lidc_tree, made, tmp_path):
     """A finished folder was taken for the result of whatever tree."""
     folder, _ = made
     before = bytes_of(folder)
-    elsewhere = shutil.copytree(tree, tmp_path / "elsewhere")
-    words = f"expected files made of {elsewhere}, got some of {tree}; .* if the tree was moved"
+    elsewhere = shutil.copytree(lidc_tree, tmp_path / "elsewhere")
+    words = f"expected files made of {elsewhere}, got some of {lidc_tree}; .* if the tree was moved"
     with pytest.raises(ValueError, match=words):
         make_lodopab(elsewhere, folder, **OPTIONS)
     with pytest.raises(ValueError, match="with another root, every; choose another folder"):
@@ -284,8 +279,8 @@ def test_files_of_another_tree_are_refused(tree, made, tmp_path):
     assert bytes_of(folder) == before
 
 
-def test_a_moved_tree_goes_on_as_the_message_says(tree, tmp_path):
-    root = shutil.copytree(tree, tmp_path / "root")
+def test_a_moved_tree_goes_on_as_the_message_says(lidc_tree, tmp_path):
+    root = shutil.copytree(lidc_tree, tmp_path / "root")
     folder = tmp_path / "made"
     make_lodopab(root, folder, **OPTIONS)
     before = bytes_of(folder)
@@ -297,27 +292,27 @@ def test_a_moved_tree_goes_on_as_the_message_says(tree, tmp_path):
     assert bytes_of(folder) == before | {"samples.json": known.read_bytes()}
 
 
-def test_two_runs_at_once(tree, tmp_path):
+def test_two_runs_at_once(lidc_tree, tmp_path):
     def other(done, total):
         with pytest.raises(BlockingIOError, match="another run is at work in this folder"):
-            make_lodopab(tree, tmp_path / "made", **OPTIONS)
+            make_lodopab(lidc_tree, tmp_path / "made", **OPTIONS)
 
-    make_lodopab(tree, tmp_path / "made", progress=other, **OPTIONS)
+    make_lodopab(lidc_tree, tmp_path / "made", progress=other, **OPTIONS)
     assert not (tmp_path / "made" / ".lock").exists()
 
 
-def test_listed_patients_are_looked_for_first(tree, tmp_path, monkeypatch):
+def test_listed_patients_are_looked_for_first(lidc_tree, tmp_path, monkeypatch):
     def read(self):
         raise AssertionError("no file is to be read")
 
     monkeypatch.setattr("tomolearn.data.lidc.folders.PatientFolder.catalogue", read)
     splits = PatientSplits(lists={"train": {"LIDC-IDRI-0001", "LIDC-IDRI-0099"}})
     with pytest.raises(ValueError, match="got 1 that are not: LIDC-IDRI-0099"):
-        make_lodopab(tree, tmp_path / "made", **OPTIONS | {"splits": splits})
+        make_lodopab(lidc_tree, tmp_path / "made", **OPTIONS | {"splits": splits})
 
 
-def test_series_of_a_list(tree, tmp_path):
-    every = [one.uid for one in find_series(tree).series]
+def test_series_of_a_list(lidc_tree, tmp_path):
+    every = [one.uid for one in find_series(lidc_tree).series]
     chosen = every[:2]
     (tmp_path / "a.json").write_text(
         json.dumps({"series_excluded_by_manual_low_q_filter": every[2:], "series_included": chosen})
@@ -326,10 +321,10 @@ def test_series_of_a_list(tree, tmp_path):
     (tmp_path / "c.txt").write_text("\n".join(chosen) + "\n")
     for name in ("a.json", "b.json", "c.txt"):
         assert read_series_list(tmp_path / name) == set(chosen)
-    samples = select_samples(tree, series=read_series_list(tmp_path / "a.json"), **OPTIONS)
+    samples = select_samples(lidc_tree, series=read_series_list(tmp_path / "a.json"), **OPTIONS)
     assert len(samples) == 2 * SLICES
     with pytest.raises(ValueError, match=r"got none \(no CT series of those to choose from\)"):
-        select_samples(tree, series={"1.2.3"}, **OPTIONS)
+        select_samples(lidc_tree, series={"1.2.3"}, **OPTIONS)
     for text in ("", '{"series": []}', "[]", '["LIDC-IDRI-0001"]', "{"):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(ValueError, match=r"a\.json: expected (SeriesInstanceUIDs|JSON), got"):
@@ -354,8 +349,8 @@ def test_images_of_one_file_are_samples_with_noise_of_their_own(tmp_path):
     assert np.abs(np.corrcoef([one.ravel() for one in added]) - np.eye(3)).max() < 0.1
 
 
-def test_slices_beyond_the_circle_are_left_out(tree, tmp_path):
-    root = shutil.copytree(tree, tmp_path / "tree")
+def test_slices_beyond_the_circle_are_left_out(lidc_tree, tmp_path):
+    root = shutil.copytree(lidc_tree, tmp_path / "tree")
     (series,) = find_series(root / "LIDC-IDRI-0002").series
     for one, row, value in ((series.slices[0], 19, -2000), (series.slices[1], 18, -2000)):
         dataset = pydicom.dcmread(one.path)
@@ -370,12 +365,12 @@ def test_slices_beyond_the_circle_are_left_out(tree, tmp_path):
     assert kept == {one.sop_instance_uid for one in series.slices[1:]}
 
 
-def test_parts_are_not_in_one_order(tree):
+def test_parts_are_not_in_one_order(lidc_tree):
     """Samples of two splits with as many slices each have orders of their own."""
     orders = []
     for split in ("train", "test"):
         splits = PatientSplits(lists={split: {"LIDC-IDRI-0001"}})
-        samples = select_samples(tree, **OPTIONS | {"splits": splits}).samples[split]
+        samples = select_samples(lidc_tree, **OPTIONS | {"splits": splits}).samples[split]
         orders.append([one.sop_instance_uid for one in samples])
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]

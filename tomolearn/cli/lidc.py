@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +15,6 @@ from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.output import check_target
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tomolearn.data.lidc import LIDCIndex, PatientSplits
 
 __all__ = ["lidc"]
@@ -266,24 +264,22 @@ def _progress(*names: str) -> Iterator[tuple[Callable[[int, int], None], ...]]:
 def _print_index(found: LIDCIndex) -> None:
     from collections import Counter
 
-    from rich.table import Table
-
-    table = Table(title=f"LIDC-IDRI in {found.root}")
-    for heading in ("split", "patients", "series", "slices", "with annotations", "nodules"):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
+    rows: list[tuple[object, ...]] = []
     for split in (*found.splits.names, None):
         records = [record for record in found.records if record.split == split]
-        if not records and split is None:
-            continue
-        table.add_row(
-            split or "none",
-            f"{len({record.patient for record in records}):,}",
-            f"{len(records):,}",
-            f"{sum(record.n_slices for record in records):,}",
-            f"{sum(record.xml is not None for record in records):,}",
-            f"{sum(record.n_nodules or 0 for record in records):,}",
-        )
-    _console().print(table)
+        if records or split is not None:
+            rows.append(
+                (
+                    split or "none",
+                    len({record.patient for record in records}),
+                    len(records),
+                    sum(record.n_slices for record in records),
+                    sum(record.xml is not None for record in records),
+                    sum(record.n_nodules or 0 for record in records),
+                )
+            )
+    headings = ("split", "patients", "series", "slices", "with annotations", "nodules")
+    _print_table(headings, rows, title=f"LIDC-IDRI in {found.root}")
     findings = Counter(
         finding.partition(":")[0] for record in found.records for finding in record.findings
     )
@@ -295,17 +291,20 @@ def _print_index(found: LIDCIndex) -> None:
 
 
 def _print_splits(sizes: Mapping[str, int], patients: Mapping[str, int], what: str) -> None:
+    rows = [(split, patients.get(split, 0), size) for split, size in sizes.items()]
+    _print_table(("split", "patients", what), rows)
+
+
+def _print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None
+) -> None:
+    """Print rows of a name and numbers."""
+    from rich.console import Console
     from rich.table import Table
 
-    table = Table()
-    for heading in ("split", "patients", what):
-        table.add_column(heading, justify="left" if heading == "split" else "right")
-    for split, size in sizes.items():
-        table.add_row(split, f"{patients.get(split, 0):,}", f"{size:,}")
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for name, *numbers in rows:
+        table.add_row(str(name), *(f"{number:,}" for number in numbers))
+    Console().print(table)

@@ -1,4 +1,4 @@
-"""An HDF5 file that is opened by each process that reads it."""
+"""HDF5 files that each process which reads them opens for itself."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -174,10 +175,8 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     root = _root(path)
     if _name(root) != _ROOT:
         raise TomolearnError(f"{path}: expected the element {_ROOT}, got {_name(root)}")
-    try:
+    with _named(path):
         return _annotations(path, root)
-    except _Malformed as error:
-        raise TomolearnError(f"{path}: {error}") from error
 
 
 def annotated_series(path: str | os.PathLike[str]) -> str | None:
@@ -193,13 +192,11 @@ def annotated_series(path: str | os.PathLike[str]) -> str | None:
     if _name(root) != _ROOT:
         # the marks on radiographs are an IdriReadMessage
         return None
-    try:
-        return _header(root, "SeriesInstanceUid")
-    except _Malformed as error:
-        raise TomolearnError(f"{path}: {error}") from error
+    with _named(path):
+        return _text(root, "ResponseHeader", "SeriesInstanceUid")
 
 
-class _Malformed(Exception):
+class _Malformed(TomolearnError):
     """What is wrong with an element."""
 
 
@@ -222,21 +219,21 @@ def _root(path: Path) -> ElementTree.Element:
 
 
 def _annotations(path: Path, root: ElementTree.Element) -> Annotations:
-    sessions = list(_all(root, "readingSession"))
+    sessions = list(enumerate(root.iterfind("{*}readingSession")))
     nodules = [
         _nodule(element, reader)
-        for reader, session in enumerate(sessions)
-        for element in _all(session, "unblindedReadNodule")
+        for reader, session in sessions
+        for element in session.iterfind("{*}unblindedReadNodule")
     ]
     others = [
         _non_nodule(element, reader)
-        for reader, session in enumerate(sessions)
-        for element in _all(session, "nonNodule")
+        for reader, session in sessions
+        for element in session.iterfind("{*}nonNodule")
     ]
     return Annotations(
         path,
-        _header(root, "SeriesInstanceUid"),
-        _header(root, "StudyInstanceUID"),
+        _text(root, "ResponseHeader", "SeriesInstanceUid"),
+        _text(root, "ResponseHeader", "StudyInstanceUID"),
         len(sessions),
         tuple(nodules),
         tuple(others),
@@ -245,17 +242,15 @@ def _annotations(path: Path, root: ElementTree.Element) -> Annotations:
 
 def _nodule(element: ElementTree.Element, reader: int) -> Nodule:
     name = _text(element, "noduleID")
-    try:
-        contours = tuple(_contour(roi) for roi in _all(element, "roi"))
+    with _named(f"reader {reader}, noduleID {name}"):
+        contours = tuple(_contour(roi) for roi in element.iterfind("{*}roi"))
         if not contours:
             raise _Malformed("roi: expected at least one, got none")
         return Nodule(reader, name, contours, _characteristics(element))
-    except _Malformed as error:
-        raise _Malformed(f"reader {reader}, noduleID {name}: {error}") from error
 
 
 def _contour(element: ElementTree.Element) -> Contour:
-    points = tuple(_point(edge) for edge in _all(element, "edgeMap"))
+    points = tuple(_point(edge) for edge in element.iterfind("{*}edgeMap"))
     if not points:
         raise _Malformed("edgeMap: expected at least one, got none")
     inclusion = _text(element, "inclusion").upper()
@@ -266,22 +261,14 @@ def _contour(element: ElementTree.Element) -> Contour:
 
 def _non_nodule(element: ElementTree.Element, reader: int) -> NonNodule:
     name = _text(element, "nonNoduleID")
-    try:
-        return NonNodule(
-            reader,
-            name,
-            _text(element, "imageSOP_UID"),
-            _z(element),
-            _point(_one(element, "locus")),
-        )
-    except _Malformed as error:
-        raise _Malformed(f"reader {reader}, nonNoduleID {name}: {error}") from error
+    with _named(f"reader {reader}, nonNoduleID {name}"):
+        uid, z = _text(element, "imageSOP_UID"), _z(element)
+        return NonNodule(reader, name, uid, z, _point(element, "locus"))
 
 
 def _characteristics(element: ElementTree.Element) -> dict[str, int]:
-    found = next(_all(element, "characteristics"), None)
     ratings = {}
-    for rating in () if found is None else found:
+    for rating in element.iterfind("{*}characteristics/*"):
         text = (rating.text or "").strip()
         # some small nodules have the elements, with nothing or 0 in them
         if text in ("", "0"):
@@ -292,13 +279,12 @@ def _characteristics(element: ElementTree.Element) -> dict[str, int]:
     return ratings
 
 
-def _point(element: ElementTree.Element) -> tuple[int, int]:
-    row, column = (_coordinate(element, name) for name in ("yCoord", "xCoord"))
+def _point(element: ElementTree.Element, *path: str) -> tuple[int, int]:
+    row, column = (_coordinate(_text(element, *path, name), name) for name in ("yCoord", "xCoord"))
     return row, column
 
 
-def _coordinate(element: ElementTree.Element, name: str) -> int:
-    text = _text(element, name)
+def _coordinate(text: str, name: str) -> int:
     if text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= _LARGEST_COORDINATE:
         return int(text)
     raise _Malformed(f"{name}: expected the number of a pixel, got {text!r}")
@@ -315,26 +301,21 @@ def _z(element: ElementTree.Element) -> float:
     return z
 
 
-def _header(root: ElementTree.Element, name: str) -> str:
-    return _text(_one(root, "ResponseHeader"), name)
-
-
-def _text(element: ElementTree.Element, name: str) -> str:
-    text = (_one(element, name).text or "").strip()
+def _text(element: ElementTree.Element, *path: str) -> str:
+    """Return what the first element of this path holds, in whatever namespace."""
+    text = (element.findtext("/".join(f"{{*}}{name}" for name in path)) or "").strip()
     if not text:
-        raise _Malformed(f"{name}: expected a value, got nothing")
+        raise _Malformed(f"{'/'.join(path)}: expected a value in {_name(element)}, got none")
     return text
 
 
-def _one(element: ElementTree.Element, name: str) -> ElementTree.Element:
-    found = next(_all(element, name), None)
-    if found is None:
-        raise _Malformed(f"{name}: expected it in {_name(element)}, got none")
-    return found
-
-
-def _all(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    return (child for child in element if _name(child) == name)
+@contextmanager
+def _named(place: str | Path) -> Iterator[None]:
+    """Begin messages with where it is."""
+    try:
+        yield
+    except _Malformed as error:
+        raise _Malformed(f"{place}: {error}") from error
 
 
 def _name(element: ElementTree.Element) -> str:

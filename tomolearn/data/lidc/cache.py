@@ -1,4 +1,4 @@
-"""A cache of slices: one HDF5 file with all of them alike."""
+"""Caches of slices: one HDF5 file with all of them alike."""
 
 from __future__ import annotations
 

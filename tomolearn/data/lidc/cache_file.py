@@ -1,4 +1,4 @@
-"""The HDF5 file of a cache of slices."""
+"""HDF5 file of a cache of slices."""
 
 from __future__ import annotations
 

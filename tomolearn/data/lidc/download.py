@@ -1,4 +1,4 @@
-"""The CT series of LIDC-IDRI from the Imaging Data Commons."""
+"""Download of LIDC-IDRI from the Imaging Data Commons."""
 
 from __future__ import annotations
 

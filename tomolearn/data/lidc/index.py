@@ -1,4 +1,4 @@
-"""What a folder of LIDC-IDRI holds, one record for each CT series."""
+"""Index of a folder of LIDC-IDRI, one record for each CT series."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""From outlines to masks: what readers marked, which marks are one nodule, what they agree on."""
+"""Nodule masks: outlines filled, marks of one nodule clustered, the consensus of readers."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -220,15 +219,6 @@ class Consensus:
     def n_readers(self) -> int:
         """Number of readers who marked the nodule."""
         return len({mark.reader for mark in self.marks})
-
-    def mean_rating(self, characteristic: str) -> float:
-        """Return the mean of the readers' ratings of a characteristic; NaN without any."""
-        ratings = [
-            mark.characteristics[characteristic]
-            for mark in self.marks
-            if characteristic in mark.characteristics
-        ]
-        return float(np.mean(ratings)) if ratings else math.nan
 
 
 def consensus(

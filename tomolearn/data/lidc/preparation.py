@@ -1,4 +1,4 @@
-"""From a scanner's slice to one of a set in which all have the same pixels."""
+"""Preparation of slices: cropping, resampling, air outside of the body."""
 
 from __future__ import annotations
 

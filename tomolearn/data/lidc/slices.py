@@ -1,4 +1,4 @@
-"""Images from a cache of slices."""
+"""Data set of the slices in a cache."""
 
 from __future__ import annotations
 

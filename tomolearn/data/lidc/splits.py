@@ -1,4 +1,4 @@
-"""Which patients are for training, for validation and for testing."""
+"""Splits by patient: training, validation and test."""
 
 from __future__ import annotations
 
