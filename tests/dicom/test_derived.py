@@ -254,7 +254,7 @@ def test_frame_of_an_enhanced_image_becomes_a_classic_image(legacy: bool, tmp_pa
         assert (found.AcquisitionDate, found.AcquisitionTime) == ("20240102", "101113.25")
         assert (found.AcquisitionNumber, found.CTDIvol) == (3, 7.25)
         assert found.AnatomicRegionSequence[0].CodeMeaning == "Chest"
-    uids = {series[index].sop_instance_uid for index in range(3)}
+    uids = {one.sop_instance_uid for one in series}
     assert len(uids) == 3
 
 

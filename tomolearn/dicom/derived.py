@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tomolearn._core.errors import TomolearnTypeError
@@ -82,6 +83,9 @@ class DerivedSeries:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def __iter__(self) -> Iterator[DerivedSlice]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> DerivedSlice:
         place = range(len(self))[index]
