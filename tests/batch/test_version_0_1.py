@@ -74,3 +74,16 @@ def test_what_it_left_is_what_is_made_today(source: Path, tmp_path: Path) -> Non
         )
         del old.PixelData, new.PixelData
         assert old == new
+
+
+def test_a_later_version_says_what_to_do(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its series have other identifiers: the unfinished one would lie there for ever."""
+    out = tmp_path / "out"
+    monkeypatch.setattr("tomolearn.batch.run.__version__", "0.2.0")
+    with pytest.raises(ValueError, match=r"of version 0.2.0, got those of 0.1.0 in .*out: finish"):
+        continued(source, out)
+    assert run_batch(source, out, SETTINGS, workers=0, resume=False).n_written == 9
+    monkeypatch.undo()
+    assert run_batch(source, out, SETTINGS, workers=0).n_kept == 3

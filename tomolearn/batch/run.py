@@ -12,6 +12,7 @@ from typing import Any
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.memory import peak_mib
+from tomolearn._core.version import __version__
 from tomolearn.batch.dask_executor import dask_executor
 from tomolearn.batch.execution import THUMBNAILS, Batch
 from tomolearn.batch.executors import Executor, InProcessExecutor
@@ -87,7 +88,8 @@ def run_batch(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind named above, or weights do not exist.
+        If an argument is not of the kind named above, weights do not exist, or another version left
+        unfinished series in `out`.
     OSError
         If the input cannot be read at all, a result cannot be written, another run is at work in
         the folder, or the cluster is lost. What is complete by then stays, and the next run
@@ -107,9 +109,12 @@ def run_batch(
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
+        earlier = read_ledger(ledger.path)
+        if resume and workspace.unfinished():
+            _check_version(earlier, target)
         searched = None if progress is None else progress.searched
         series_index = find_series(root, without=target, progress=searched)
-        earlier = _begin_ledger(ledger, series_index, settings)
+        _begin_ledger(ledger, earlier, series_index, settings)
         planned = plan_series(
             series_index.series,
             settings,
@@ -152,18 +157,30 @@ def _executor(
     return dask_executor(workers, scheduler)
 
 
+def _check_version(earlier: list[dict[str, Any]], out: Path) -> None:
+    """Refuse to go on with another version's unfinished series, whose identifiers have its name."""
+    versions = [record["version"] for record in earlier if record.get("event") == "run"]
+    if versions and versions[-1] != __version__:
+        raise TomolearnError(
+            f"out: expected unfinished series of version {__version__}, got those of "
+            f"{versions[-1]} in {out}: finish them with that version, leave them (resume=False), "
+            "or begin in another folder"
+        )
+
+
 def _begin_ledger(
-    ledger: Ledger, series_index: SeriesIndex, settings: BatchSettings
-) -> list[dict[str, Any]]:
-    """Return the records of earlier runs, and write down that a run begins, on which files."""
-    earlier = read_ledger(ledger.path)
+    ledger: Ledger,
+    earlier: list[dict[str, Any]],
+    series_index: SeriesIndex,
+    settings: BatchSettings,
+) -> None:
+    """Write down that a run begins, and what it skips, unless an earlier run wrote the same."""
     known = {record.get("path"): record for record in earlier if record.get("event") == "left out"}
     skipped = [skipped_record(one, series_index.root) for one in series_index.skipped]
     ledger.append(
         run_record(series_index, settings),
         *(one for one in skipped if known.get(one["path"]) != one),
     )
-    return earlier
 
 
 def check_batch(

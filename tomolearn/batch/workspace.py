@@ -87,6 +87,10 @@ class Workspace:
         """Return whether there is work on a series that has not got its place."""
         return (self._run / key / _FILES).is_dir()
 
+    def unfinished(self) -> list[str]:
+        """Return the keys of all unfinished series."""
+        return [one.name for one in self._run.iterdir() if self.is_unfinished(one.name)]
+
     def begin(self, key: str) -> Path:
         """Return the folder of an unfinished series, with what there is of it."""
         folder = self._run / key
