@@ -25,8 +25,8 @@ def test_values_spacing_and_names_are_those_of_the_file(tmp_path: Path) -> None:
     # rows first: an image with tall pixels must not come out with wide ones
     assert ct.spacing == (0.5, 0.75)
     assert not ct.padding.any()
-    assert (ct.patient_id, ct.study_instance_uid) == ("anonymous", "1.2.3")
-    assert (ct.series_instance_uid, ct.instance_number) == ("1.2.3.4", 7)
+    assert (ct.patient_id, ct.study_uid) == ("anonymous", "1.2.3")
+    assert (ct.series_uid, ct.instance_number) == ("1.2.3.4", 7)
     assert ct.sop_instance_uid == pydicom.dcmread(path).SOPInstanceUID
 
 

@@ -10,22 +10,16 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STR_VR
 
 from tomolearn.dicom.elements import DAMAGE, text, texts
 
 __all__ = ["copy_element", "copy_elements", "keep_raw_encoding", "set_elements"]
 
-_TEXT: Final = frozenset(
-    {
-        "AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI",
-        "UR", "UT",
-    }
-)  # fmt: skip
 _WIDTHS: Final = {
     "AT": 2, "US": 2, "SS": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
     "FD": 8, "OD": 8, "UV": 8, "SV": 8, "OV": 8, "OB": 1, "UN": 1,
 }  # fmt: skip
-_LONG: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SV", "UC", "UN", "UR", "UT", "UV"})
 _AMBIGUOUS: Final = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}
 
 # What describes the pixels, the file or the signature of the source and not of what is derived
@@ -171,8 +165,8 @@ def _little_endian(element: RawDataElement, named: str | None) -> RawDataElement
             value[start : start + width][::-1] for start in range(0, len(value), width)
         )
     if len(value) % 2:
-        value += b" " if vr in _TEXT and vr != "UI" else b"\0"
-    if len(value) > 0xFFFE and vr not in _LONG:
+        value += b" " if vr in STR_VR and vr != "UI" else b"\0"
+    if len(value) > 0xFFFE and vr not in EXPLICIT_VR_LENGTH_32:
         return None
     return RawDataElement(element.tag, vr, len(value), value, 0, False, True)
 
@@ -182,8 +176,8 @@ def _vr(written: str | None, named: str | None) -> str | None:
     if named in _AMBIGUOUS:
         return written if written in named.split(" or ") else _AMBIGUOUS[named]
     if named is None:
-        return written if written in _TEXT or written in _WIDTHS else "UN"
-    if written in (None, "UN", named) or (written in _TEXT and named in _TEXT):
+        return written if written in STR_VR or written in _WIDTHS else "UN"
+    if written in (None, "UN", named) or (written in STR_VR and named in STR_VR):
         return named
     same_width = _WIDTHS.get(written) == _WIDTHS.get(named)
     return named if written in _WIDTHS and named in _WIDTHS and same_width else None

@@ -30,7 +30,7 @@ class CTSlice:
         Distances in mm of neighbouring rows and of neighbouring columns.
     padding : numpy.ndarray of bool, shape (rows, columns)
         Where the file says that nothing was measured.
-    patient_id, study_instance_uid, series_instance_uid, sop_instance_uid : str
+    patient_id, study_uid, series_uid, sop_instance_uid : str
         Who, which study, which series and which image; empty where the file does not say.
     instance_number : int or None
         The image's number within the series.
@@ -44,8 +44,8 @@ class CTSlice:
     spacing: tuple[float, float]
     padding: NDArray[np.bool_]
     patient_id: str = ""
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
     sop_instance_uid: str = ""
     instance_number: int | None = None
     frame: int | None = None
@@ -134,8 +134,8 @@ def _slice(header: Header, frame: int | None) -> CTSlice:
         spacing,
         padding,
         patient_id=text(header.dataset, "PatientID"),
-        study_instance_uid=text(header.dataset, "StudyInstanceUID"),
-        series_instance_uid=text(header.dataset, "SeriesInstanceUID"),
+        study_uid=text(header.dataset, "StudyInstanceUID"),
+        series_uid=text(header.dataset, "SeriesInstanceUID"),
         sop_instance_uid=text(header.dataset, "SOPInstanceUID"),
         instance_number=instance_number(header),
         frame=index if header.enhanced else None,
