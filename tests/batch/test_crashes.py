@@ -172,9 +172,9 @@ def test_a_killer_costs_only_itself_whatever_was_with_it(tmp_path: Path) -> None
         write_series(tmp_path / "in" / name, name, 6)
     run_batch(tmp_path / "in", tmp_path / "whole", SETTINGS)
     killers = {"a-001.dcm", "b-000.dcm"}
-    crew = FakeWorkers(3, lambda path: path.name in killers)
-    report = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS, workers=None, executor=crew)
-    assert crew.most == 6
+    workers = FakeWorkers(3, lambda path: path.name in killers)
+    report = run_batch(tmp_path / "in", tmp_path / "hurt", SETTINGS, workers=None, executor=workers)
+    assert workers.most == 6
     lost = [one for record in report.records for one in record["lost"]]
     assert {Path(one["path"]).name for one in lost} == killers
     assert all("killed its worker" in one["reason"] and one["transient"] for one in lost)

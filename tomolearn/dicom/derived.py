@@ -8,7 +8,8 @@ from typing import Any
 from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
-from tomolearn.dicom.derived_slice import LARGEST_INTEGER, DerivedSlice
+from tomolearn.dicom.derived_slice import DerivedSlice
+from tomolearn.dicom.elements import LARGEST_INTEGER
 from tomolearn.dicom.series import Series
 from tomolearn.dicom.uids import derived_uid
 

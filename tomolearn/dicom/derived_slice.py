@@ -38,7 +38,7 @@ from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import SliceInfo
 from tomolearn.dicom.uids import derived_uid
 
-__all__ = ["HOUNSFIELD_RANGE", "INTERCEPT", "LARGEST_INTEGER", "PADDING", "DerivedSlice"]
+__all__ = ["HOUNSFIELD_RANGE", "INTERCEPT", "PADDING", "DerivedSlice"]
 
 INTERCEPT: Final = -1024
 """Hounsfield units of a stored zero."""
@@ -66,8 +66,6 @@ _WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
 # Marker of a JPEG 2000 code stream's coding style, and where in it the transformation stands.
 _CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
-LARGEST_INTEGER: Final = 2**31 - 1
-"""Largest of the numbers that DICOM writes as texts."""
 
 
 @dataclass(frozen=True)

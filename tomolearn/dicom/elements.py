@@ -25,6 +25,7 @@ from tomolearn._core.errors import TomolearnError
 
 __all__ = [
     "DAMAGE",
+    "LARGEST_INTEGER",
     "DicomWarning",
     "element_error",
     "integer",
@@ -60,6 +61,9 @@ DAMAGE: Final = (
 MemoryError is among them because a flipped bit in a length asks for gigabytes; OSError because
 pydicom raises it for broken sequences, see `reraise_io`.
 """
+
+LARGEST_INTEGER: Final = 2**31 - 1
+"""Largest number that DICOM writes as a text (IS)."""
 
 _TEXT_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _BINARY = {
@@ -100,10 +104,10 @@ def message(error: BaseException) -> str:
 
 def element_error(keyword: str, expected: str, found: Any) -> TomolearnError:
     """Return an error with the tag of an element, its expected and its found value."""
-    return TomolearnError(
-        f"{tag_name(keyword)}: expected {expected}, "
-        f"got {'nothing' if found is None or found == '' else found}"
-    )
+    if isinstance(found, tuple):
+        found = "\\".join(f"{value:g}" for value in found)
+    got = "nothing" if found is None or found == "" else found
+    return TomolearnError(f"{tag_name(keyword)}: expected {expected}, got {got}")
 
 
 def sequence_items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
@@ -161,7 +165,7 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     if values is None:
         return None
     if len(values) != 1:
-        raise element_error(keyword, "one number", "\\".join(f"{value:g}" for value in values))
+        raise element_error(keyword, "one number", values)
     return values[0]
 
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from tomolearn.dicom.element_copy import copy_element, set_elements
-from tomolearn.dicom.elements import number, text
+from tomolearn.dicom.elements import LARGEST_INTEGER, number, text
 from tomolearn.dicom.headers import Header
 
 __all__ = ["copy_frame_elements"]
@@ -74,9 +74,6 @@ def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
     _put_moment(dataset, header, frame)
 
 
-_LARGEST: Final = 2**31 - 1
-
-
 def _places(header: Header, frame: int, macro: str) -> tuple[Dataset, ...]:
     """Return the items of a functional group, the frame's own last, to have the last word."""
     # The last place of all is the file itself, of which everything is already there.
@@ -99,4 +96,4 @@ def _whole(place: Dataset, keyword: str) -> int | None:
         value = number(place, keyword)
     except ValueError:
         return None
-    return None if value is None or abs(value) > _LARGEST else round(value)
+    return None if value is None or abs(value) > LARGEST_INTEGER else round(value)

@@ -370,10 +370,8 @@ def _check_high_bits(header: Header, pixels: Pixels, words: NDArray[Any]) -> Non
     extra = int(((above != 0) & ~(pixels.signed & (above == -1))).sum())
     tags = header.dataset.keys()
     if extra and not any(0x6000 <= tag.group <= 0x60FF for tag in tags):
-        header.deviations.append(
-            f"{tag_name('BitsStored')}: expected values of {pixels.bits_stored} bits, got "
-            f"{extra} of more, which were cut off"
-        )
+        expected, found = f"values of {pixels.bits_stored} bits", f"{extra} of more, cut off"
+        header.deviations.append(str(element_error("BitsStored", expected, found)))
 
 
 def _padding_bounds(header: Header) -> tuple[int, int] | None:

@@ -195,7 +195,7 @@ def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
     """
     found = header.first(numbers, "PixelSpacing", frame, "PixelMeasuresSequence")
     if found is None or len(found) != 2 or not all(_PIXELS[0] <= d <= _PIXELS[1] for d in found):
-        raise element_error("PixelSpacing", "two positive lengths in mm", _shown(found))
+        raise element_error("PixelSpacing", "two positive lengths in mm", found)
     return found[0], found[1]
 
 
@@ -211,7 +211,7 @@ def instance_number(header: Header) -> int | None:
 def _position(header: Header, frame: int) -> tuple[float, float, float]:
     found = header.first(numbers, "ImagePositionPatient", frame, "PlanePositionSequence")
     if found is None or len(found) != 3 or not all(abs(x) <= FARTHEST for x in found):
-        raise element_error("ImagePositionPatient", "three coordinates in mm", _shown(found))
+        raise element_error("ImagePositionPatient", "three coordinates in mm", found)
     return found[0], found[1], found[2]
 
 
@@ -224,7 +224,7 @@ def _orientation(header: Header, frame: int) -> tuple[float, float, float, float
         )  # fmt: skip
         if all(abs(product) <= 2 * _COSINES for product in products):
             return found[0], found[1], found[2], found[3], found[4], found[5]
-    raise element_error("ImageOrientationPatient", "two perpendicular unit vectors", _shown(found))
+    raise element_error("ImageOrientationPatient", "two perpendicular unit vectors", found)
 
 
 def _is_scout(header: Header, frame: int) -> bool:
@@ -241,7 +241,3 @@ def _number(header: Header, frame: int, keyword: str, macro: str) -> float | Non
     except ValueError as error:
         header.deviations.append(str(error))
         return None
-
-
-def _shown(found: tuple[float, ...] | None) -> str | None:
-    return None if found is None else "\\".join(f"{value:g}" for value in found)
