@@ -15,6 +15,7 @@ import torch
 
 from tomolearn._core.checks import check_choice, check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tables import Table
 from tomolearn._core.tensors import check_real_tensor
 
 __all__ = [
@@ -218,6 +219,29 @@ class MetricConvention:
                 raise TomolearnError(f"clip: expected an increasing pair, got {self.clip}")
             object.__setattr__(self, "clip", (low, high))
 
+
+Metric = Callable[[torch.Tensor, torch.Tensor], float]
+"""``f(image, truth) -> float``, both of shape (rows, columns), or (slices, rows, columns)."""
+
+
+def rmse(image: torch.Tensor, truth: torch.Tensor) -> float:
+    """Return the root-mean-square error, in the image's unit."""
+    return float((image - truth).double().square().mean().sqrt())
+
+
+def _metric(where: str, value: Any) -> Metric:
+    if not callable(value):
+        raise TomolearnTypeError(
+            f"{where}: expected a function f(image, truth) -> float, got {value!r}"
+        )
+    metric: Metric = value
+    return metric
+
+
+METRICS: Table[Metric] = Table(
+    "metric", {"rmse": "tomolearn.metrics:rmse"}, group="tomolearn.metrics", check=_metric
+)
+"""Metrics besides PSNR and SSIM, to which other packages add."""
 
 CONVENTIONS: Mapping[str, MetricConvention] = MappingProxyType(
     {

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["Origin", "Table", "find_object", "location"]
+__all__ = ["Origin", "Table", "absolute", "find_object", "location"]
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Table(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         added = self._added()
         if name in self._builtin:
-            return self._checked(name, _attribute(self._builtin[name]))
+            return self.check(name, _attribute(self._builtin[name]))
         entry = added[name]
         try:
             value = entry.load()
@@ -94,7 +94,7 @@ class Table(Mapping[str, T], Generic[T]):
                 f"{_package(entry)} ({self.group}) cannot be imported: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return self._checked(name, value)
+        return self.check(name, value)
 
     def __repr__(self) -> str:
         return f"<table of {self.group}: {', '.join(self)}>"
@@ -116,7 +116,7 @@ class Table(Mapping[str, T], Generic[T]):
             If there is no such file or module, or it cannot be imported.
         """
         if isinstance(spec, str) and spec not in self and (":" in spec or spec.endswith(".py")):
-            return self._checked(spec, find_object(self.kind, spec))
+            return self.check(spec, find_object(self.kind, spec))
         return self[check_known(self.kind, spec, tuple(self))]
 
     def origin(self, spec: str) -> Origin:
@@ -126,10 +126,9 @@ class Table(Mapping[str, T], Generic[T]):
         entry = self._added().get(spec)
         if entry is None:
             find_object(self.kind, spec)
-            where, _, name = spec.rpartition(":")
+            where, _, _ = absolute(spec).rpartition(":")
             if where.endswith(".py"):
-                where = str(Path(where).resolve())
-                return Origin(f"{where}:{name}", file=where, sha256=_digest(where))
+                return Origin(absolute(spec), file=where, sha256=_digest(where))
             return Origin(spec, **_source(where))
         self[spec]
         version = None if entry.dist is None else entry.dist.version
@@ -151,6 +150,19 @@ class Table(Mapping[str, T], Generic[T]):
                 return name
         return location(self.kind, value)
 
+    def check(self, where: str, value: Any) -> T:
+        """Return a value, that stands somewhere, as the table has it.
+
+        Raises
+        ------
+        TomolearnError
+            If it is nothing of the table's kind.
+        """
+        if where not in self._loaded or self._loaded[where][0] is not value:
+            made = value if self._check is None else self._check(where, value)
+            self._loaded[where] = value, made
+        return self._loaded[where][1]
+
     def _added(self) -> dict[str, EntryPoint]:
         """Return the entry points of other packages, read again when ``sys.path`` has changed."""
         if self._searched is None or self._searched[0] != sys.path:
@@ -167,12 +179,6 @@ class Table(Mapping[str, T], Generic[T]):
                 added[entry.name] = entry
             self._searched = list(sys.path), added
         return self._searched[1]
-
-    def _checked(self, where: str, value: Any) -> T:
-        if where not in self._loaded or self._loaded[where][0] is not value:
-            made = value if self._check is None else self._check(where, value)
-            self._loaded[where] = value, made
-        return self._loaded[where][1]
 
 
 def find_object(name: str, spec: str) -> Any:
@@ -211,6 +217,12 @@ def find_object(name: str, spec: str) -> Any:
         ) from error
 
 
+def absolute(spec: str) -> str:
+    """Return ``path/to/file.py:name`` with the file's absolute path, and anything else as it is."""
+    where, colon, name = spec.rpartition(":")
+    return f"{Path(where).resolve()}:{name}" if colon and where.endswith(".py") else spec
+
+
 def location(name: str, value: Any) -> str:
     """Return where `find_object` finds a class or function.
 
@@ -245,6 +257,9 @@ def _run_file(path: str) -> ModuleType:
     file = Path(path).resolve()
     if not file.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
+    main = sys.modules["__main__"]
+    if Path(getattr(main, "__file__", None) or "").resolve() == file:
+        return main  # a script that speaks of its own classes is not run a second time
     name = _FILE + hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
     if name in sys.modules:
         return sys.modules[name]

@@ -13,18 +13,78 @@ from tomolearn._core.errors import TomolearnError
 
 if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig
+    from tomolearn.training.run import TrainingResult
 
 __all__ = ["train"]
 
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="Network, by name; the file of settings may have it.")
+        str | None,
+        typer.Argument(
+            metavar="NETWORK",
+            help="Network, by name or as path/to/file.py:Net; the file of settings may have it.",
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Task, see `tomolearn tasks`.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task, see `tomolearn tasks`, or path/to/file.py:task."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images in place of a task: .npy, .npz, .h5, PNG, TIFF or DICOM."
+        ),
+    ] = None,
+    scan: Annotated[
+        Path | None, typer.Option(help="With --images: JSON file of grid and scan.")
+    ] = None,
+    photons: Annotated[
+        float | None, typer.Option(help="With --images: photons per detector element.")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(help="With --images: Gaussian noise, in multiples of a sinogram's mean."),
+    ] = None,
+    attenuation: Annotated[
+        float | None,
+        typer.Option(help="With --photons: what an image value of 1 stands for, in 1/mm."),
+    ] = None,
+    image_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="With --images: what values are multiplied by, those of DICOM being attenuation "
+            "in 1/mm. Default: that of --weights, or 1; images of integers have none."
+        ),
+    ] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="With --images: stretch others to the grid.")
+    ] = False,
+    split_by: Annotated[
+        str | None,
+        typer.Option(
+            help="With --images: patient, folder or file, which is never torn apart. Default: "
+            "patients of DICOM files, or else files."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Begin with weights, by name or path, and with their network."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Data of the task, or a file that `tomolearn simulate` wrote."),
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="File of validation pairs, such as `simulate` writes.")
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="supervised (default), denoising, or path/to/file.py:Objective."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Of validations: psnr (default), ssim, or path/to/file.py:function."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/TASK-MODEL-SEED.")
@@ -51,19 +111,25 @@ def train(
     ] = 10,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
-    """Train a network on a task; leaves logs, checkpoints and weights in a folder."""
+    """Train a network on a task, or on images of your own.
+
+    It leaves logs, checkpoints and weights in a folder, from which it can be resumed.
+    """
     from tomolearn._core.optional import optional_import
 
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
     from tomolearn.training.config import read_config, with_overrides
-    from tomolearn.training.folder import CHECKPOINT, CONFIG
+    from tomolearn.training.folder import CHECKPOINT, read_run
     from tomolearn.training.run import train as run
 
     given = {
         "model": model,
         "task": task,
         "data": None if data is None else str(data),
+        "validation": None if validation is None else str(validation),
+        "objective": objective,
+        "metric": metric,
         "steps": steps,
         "max_time": max_time,
         "seed": seed,
@@ -72,11 +138,35 @@ def train(
     }
     values: dict[str, Any] = {} if config is None else read_config(config)
     values |= {name: value for name, value in given.items() if value is not None}
+    if weights is not None:
+        trained = _begin_with(weights)
+        if image_scale is None and images is not None:
+            image_scale = trained.pop("image_scale")
+        trained.pop("image_scale", None)
+        values = trained | values
+    of_images: dict[str, Any] = {
+        "photons": photons,
+        "noise": noise,
+        "attenuation": attenuation,
+        "image_scale": image_scale,
+        "resize": resize or None,
+        "split_by": split_by,
+    }
+    of_images = {name: value for name, value in of_images.items() if value is not None}
+    if images is not None:
+        if task is not None or scan is None:
+            expected = "none beside --images" if task is not None else "--scan with --images"
+            raise TomolearnError(f"task: expected {expected}, got {task}")
+        from tomolearn.tasks import folder_task
+
+        values["task"] = folder_task(images, scan, **of_images)
+        typer.echo(values["task"].description, err=True)
+    elif of_images or scan is not None:
+        given_name = next(iter(of_images), "scan")
+        raise TomolearnError(f"{given_name}: expected with --images only")
     directory = out or _default_folder(values)
     if resume:
-        if not (directory / CONFIG).exists():
-            raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
-        values = read_config(directory / CONFIG) | values
+        values = read_run(directory) | values
     for name in ("model", "task"):
         if name not in values:
             raise TomolearnError(f"{name}: expected one, as an argument or in the file of settings")
@@ -94,16 +184,41 @@ def train(
         raise typer.Exit(stop.code if isinstance(stop.code, int) else 1) from stop
     if not result.is_first:
         return
+    shown = "PSNR" if settings.metric == "psnr" else _short(settings.metric)
+    unit = " dB" if settings.metric == "psnr" else ""
     typer.echo(
-        f"{result.steps} steps in {result.hours:.2f} h, validation PSNR {result.val_psnr:.2f} dB"
+        f"{result.steps} steps in {result.hours:.2f} h, "
+        f"validation {shown} {result.validation:{'.2f' if unit else '.4g'}}{unit}"
     )
-    if test:
-        typer.echo(f"test PSNR {_tested(settings, result.weights, test):.2f} dB")
+    if test and hasattr(result.model, "reconstruct"):
+        typer.echo(f"test PSNR {_tested(settings, result, test):.2f} dB")
     typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
 
 
+def _begin_with(weights: str) -> dict[str, Any]:
+    """Return the settings that go with weights, and the scale of their images."""
+    from tomolearn.training.cards import is_foreign
+    from tomolearn.training.weights import read_card
+
+    _, card = read_card(weights)
+    found = {
+        "initial_weights": weights,
+        "model_arguments": card["arguments"],
+        "image_scale": card["training"].get("image_scale"),
+    }
+    if card["kind"] == "denoiser":
+        found["objective"] = "denoising"
+    # where a class of a user's own stands is not taken from a file of weights
+    return found if is_foreign(card["model"]) else {**found, "model": card["model"]}
+
+
+def _short(spec: str) -> str:
+    return spec.rpartition(":")[2]
+
+
 def _default_folder(values: dict[str, Any]) -> Path:
-    names = [str(values.get(name, "?")) for name in ("task", "model")]
+    task, model = (values.get(name, "?") for name in ("task", "model"))
+    names = [_short(task) if isinstance(task, str) else task.name, _short(model)]
     if "?" in names:
         raise TomolearnError(
             "--out: expected the folder of the run, or a task and a model to find it by"
@@ -111,17 +226,17 @@ def _default_folder(values: dict[str, Any]) -> Path:
     return Path("runs") / "-".join([*names, str(values.get("seed", 0))])
 
 
-def _tested(settings: TrainingConfig, weights: Path, pairs: int) -> float:
+def _tested(settings: TrainingConfig, result: TrainingResult, pairs: int) -> float:
     """Measure weights on the task's test split, write it into their card, and return the PSNR."""
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
     from tomolearn.evaluation.tables import card_metrics
-    from tomolearn.tasks import data_of_others, get_task
+    from tomolearn.tasks import data_of_others
     from tomolearn.training.weights import annotate
 
-    data = data_of_others(settings.data)
-    size = n_pairs(get_task(settings.task).pairs("test", data=data))
+    task, data = settings.find_task(), data_of_others(settings.data)
+    size = n_pairs(task.pairs("test", data=data))
     pairs = pairs if size is None else min(pairs, size)
-    comparison = compare(settings.task, {"network": str(weights)}, data=data, images=pairs)
-    annotate(weights, metrics=card_metrics(comparison))
+    comparison = compare(task, {"network": result.model}, data=data, images=pairs)
+    annotate(result.weights, metrics=card_metrics(comparison))
     return comparison.rows[0].metrics["psnr"].mean

@@ -16,9 +16,9 @@ from tomolearn._core.tensors import check_device
 from tomolearn.catalogue import Trained
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
-from tomolearn.evaluation.metrics import Metric, choose_metrics, measure
+from tomolearn.evaluation.metrics import choose_metrics, measure
 from tomolearn.evaluation.results import Comparison, Row
-from tomolearn.metrics import MetricConvention, Summary
+from tomolearn.metrics import Metric, MetricConvention, Summary
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task, get_task
 
@@ -57,7 +57,7 @@ def compare(
         ``f(sinogram, operator) -> image``; it is called as it is.
     metrics : sequence of str, or mapping of str to str or callable
         What to measure besides PSNR, SSIM and regressed SNR: names of
-        `tomolearn.evaluation.METRICS`, ``file.py:function``, or functions
+        `tomolearn.metrics.METRICS`, ``file.py:function``, or functions
         ``f(image, truth) -> float`` of single images.
     split : str
         Part of the task's data.

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
+from collections.abc import Mapping, Sequence
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.tables import Table
-from tomolearn.metrics import MetricConvention, evaluate, regressed_snr
+from tomolearn.metrics import METRICS, Metric, MetricConvention, evaluate, regressed_snr
 
-__all__ = ["METRICS", "STANDARD", "Metric", "choose_metrics", "measure", "rmse"]
-
-Metric = Callable[[torch.Tensor, torch.Tensor], float]
-"""``f(image, truth) -> float``, both of shape (rows, columns), or (slices, rows, columns)."""
+__all__ = ["STANDARD", "choose_metrics", "measure"]
 
 STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
 """What is always measured: under the task's convention, with data range 1, after regression."""
-
-
-def rmse(image: torch.Tensor, truth: torch.Tensor) -> float:
-    """Root-mean-square error, in the image's unit."""
-    return float((image - truth).double().square().mean().sqrt())
-
-
-def _metric(where: str, value: Any) -> Metric:
-    if not callable(value):
-        raise TomolearnTypeError(
-            f"{where}: expected a function f(image, truth) -> float, got {value!r}"
-        )
-    metric: Metric = value
-    return metric
-
-
-METRICS: Table[Metric] = Table(
-    "metric",
-    {"rmse": "tomolearn.evaluation.metrics:rmse"},
-    group="tomolearn.metrics",
-    check=_metric,
-)
-"""Metrics besides the standard ones, to which other packages add."""
 
 
 def choose_metrics(metrics: Sequence[str] | Mapping[str, str | Metric]) -> dict[str, Metric]:
@@ -61,7 +32,7 @@ def choose_metrics(metrics: Sequence[str] | Mapping[str, str | Metric]) -> dict[
         if name in STANDARD:
             raise TomolearnError(f"metrics: expected others than the standard ones, got {name!r}")
     return {
-        name: METRICS.find(value) if isinstance(value, str) else _metric(name, value)
+        name: METRICS.find(value) if isinstance(value, str) else METRICS.check(name, value)
         for name, value in named.items()
     }
 

@@ -66,23 +66,36 @@ class TimeBudget(lightning.Callback):
 
 
 class KeepBest(lightning.Callback):
-    """Keeps the weights of the best validation, within the checkpoints."""
+    """Keeps the weights of the best validation, within the checkpoints.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name : str
+        Which logged value is compared.
+    smallest : bool
+        Whether the smallest is the best.
+    """
+
+    def __init__(self, name: str = "val_psnr", *, smallest: bool = False) -> None:
         super().__init__()
-        self.psnr = -float("inf")
+        self.name, self.sign = name, -1.0 if smallest else 1.0
+        self.best = -self.sign * float("inf")
         self.step = 0
         self.last = -1
         self.weights: dict[str, torch.Tensor] = {}
 
+    def beats(self, value: float) -> bool:
+        """Return whether the best validation is better than a value."""
+        return bool(self.weights) and self.sign * self.best > self.sign * value
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Compare."""
+        """Copy the weights if they are the best so far."""
         if trainer.sanity_checking:
             return
-        psnr = float(trainer.callback_metrics["val_psnr"])
+        value = float(trainer.callback_metrics[self.name])
         self.last = trainer.global_step
-        if psnr > self.psnr:
-            self.psnr, self.step = psnr, trainer.global_step
+        if self.sign * value > self.sign * self.best:
+            self.best, self.step = value, trainer.global_step
             self.weights = {
                 name: tensor.detach().cpu().clone()
                 for name, tensor in pl_module.result.state_dict().items()
@@ -90,12 +103,14 @@ class KeepBest(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights and how good they are."""
-        return {"psnr": self.psnr, "step": self.step, "weights": self.weights}
+        return {"name": self.name, "best": self.best, "step": self.step, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from an earlier part's best."""
-        self.psnr, self.step = state_dict["psnr"], state_dict["step"]
-        self.weights = state_dict["weights"]
+        """Continue from an earlier part's best, unless that was measured otherwise."""
+        # version 0.1 had PSNR only
+        if state_dict.get("name", "val_psnr") == self.name:
+            self.best = state_dict["best" if "best" in state_dict else "psnr"]
+            self.step, self.weights = state_dict["step"], state_dict["weights"]
 
 
 class SampleImages(lightning.Callback):
@@ -122,11 +137,11 @@ class SampleImages(lightning.Callback):
         ]
         if not boards:
             return
-        sinograms, images = next(iter(trainer.val_dataloaders))
-        sinograms = sinograms[: self.n_images].to(pl_module.device)
-        truth = images[: self.n_images, 0].to(pl_module.device, torch.float32)
+        batch = next(iter(trainer.val_dataloaders))
+        sinograms, images = (part[: self.n_images].to(pl_module.device) for part in batch)
+        truth = images[:, 0].float()
         with torch.no_grad():
-            found = pl_module.result(sinograms, pl_module.task.operator())[:, 0].float()
+            found = pl_module.estimate((sinograms, images), 0)[:, 0].float()
         # one grey scale for both rows, that of the images as they should be
         low, high = truth.min(), truth.max()
         rows = torch.cat([torch.cat(list(block), dim=1) for block in (truth, found)])

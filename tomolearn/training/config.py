@@ -6,21 +6,74 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError
-from tomolearn.models import MODELS, build_model
-from tomolearn.tasks import get_task
+from tomolearn._core.modules import built
+from tomolearn._core.tables import Origin, Table, absolute, find_object
+from tomolearn.metrics import METRICS
+from tomolearn.models import MODELS, ReconstructionModel
+from tomolearn.priors import PRIORS, Denoiser
+from tomolearn.tasks import TASKS, Task, get_task
+from tomolearn.tasks.catalogue import TASK_FILE
+from tomolearn.tasks.folder import is_folder_task
+from tomolearn.training.objectives import OBJECTIVES, Network, Objective, make_objective
 
 __all__ = ["TrainingConfig", "changes_of_learning", "read_config", "with_overrides"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+_STANDARD = ("psnr", "ssim")
+_BEST = {"psnr": "largest", "ssim": "largest", "rmse": "smallest"}
+
+
+def _network_class(spec: str) -> type[Network]:
+    if spec in PRIORS and spec not in MODELS:
+        kind: Any = PRIORS.find(spec)
+    else:
+        kind = find_object("model", spec) if ":" in spec else MODELS.find(spec)
+    if not (isinstance(kind, type) and issubclass(kind, (ReconstructionModel, Denoiser))):
+        raise TomolearnError(
+            f"model: expected a class of ReconstructionModel or Denoiser, got {kind!r}"
+        )
+    return kind
+
+
+def _model(value: Any) -> str:
+    if isinstance(value, str):
+        return absolute(value)
+    is_denoiser = isinstance(value, type) and issubclass(value, Denoiser)
+    return PRIORS.spec_of(value) if is_denoiser else MODELS.spec_of(value)
+
+
+def _task(value: Any) -> Any:
+    return absolute(value) if isinstance(value, str) else value
+
+
+def _objective(value: Any) -> str:
+    if isinstance(value, str):
+        return absolute(value)
+    return OBJECTIVES.spec_of(type(value) if isinstance(value, Objective) else value)
+
+
+def _metric(value: Any) -> str:
+    return absolute(value) if isinstance(value, str) else METRICS.spec_of(value)
 
 
 class TrainingConfig(BaseModel):
@@ -32,23 +85,23 @@ class TrainingConfig(BaseModel):
 
     Parameters
     ----------
-    model : str
-        Name in `models.MODELS`.
-    task : str
-        Name in `tasks.TASKS`.
+    model : str or type
+        Network: a name in `models.MODELS`, a denoiser's in `priors.PRIORS`, a user's own as
+        ``path/to/file.py:Net`` or ``module:Net``, or the class itself.
+    task : str or Task
+        Task, as for `tasks.get_task`, or the task itself.
     model_arguments : dict
         Arguments of the model's constructor.
     initial_weights : str, optional
         Weights of the same network to begin with, by name or path, as `tomolearn.load` takes them.
         Arguments on which no weight's shape depends, such as a tolerance, may be others. Default:
         drawn at random.
-    objective : {"reconstruction", "denoising"}
-        What the mean squared error is of: reconstructions, or images with white noise added that
-        the network's `denoiser` has cleaned; the weights are `initial_weights` for a training of
-        reconstruction.
-    noise_levels : (float, float)
-        Smallest and largest standard deviation of the noise for "denoising"; each image's is drawn
-        uniformly in between.
+    objective : str or Objective
+        What is made small: "supervised", the mean squared error of reconstructions; "denoising",
+        that of images with noise added, cleaned by the network's denoiser; a user's own as
+        ``path/to/file.py:Name`` or ``module:Name``; or the objective itself.
+    objective_arguments : dict
+        Settings of an objective that is given by name, such as `Denoising`'s `noise_levels`.
     steps : int, optional
         Length of the run in optimiser steps.
     max_time : timedelta, optional
@@ -61,6 +114,8 @@ class TrainingConfig(BaseModel):
     data : path, optional
         Where the task's data lie, see `Task.pairs`; or a file of training pairs only, as
         `data.store_pairs` writes it. Default: pairs are drawn on the fly.
+    validation : path, optional
+        File of validation pairs. Default: those of `data`, or drawn ones.
     workers : int
         Processes per training process that draw data. 0: the training process itself.
     optimizer : {"adam", "adamw", "muon"}
@@ -90,6 +145,11 @@ class TrainingConfig(BaseModel):
         Steps between validations.
     validation_size : int
         Number of validation pairs.
+    metric : str
+        By which validations are compared: "psnr" or "ssim" in the task's convention, a name in
+        `metrics.METRICS`, or a user's own as ``path/to/file.py:name`` or ``module:name``.
+    best_is : {"largest", "smallest"}, optional
+        Which value of the metric is best. Default: known of ours.
     keep : {"best", "last"}
         Which weights become the result: those of the best validation, or the last.
     checkpoint_minutes : float
@@ -104,19 +164,22 @@ class TrainingConfig(BaseModel):
         Threads per process on a CPU. Default: torch's number of threads divided by `devices`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
+    )
 
-    model: str
-    task: str
+    model: Annotated[str, BeforeValidator(_model)]
+    task: Annotated[str | Task, BeforeValidator(_task)]
     model_arguments: dict[str, Any] = {}
     initial_weights: str | None = None
-    objective: Literal["reconstruction", "denoising"] = "reconstruction"
-    noise_levels: tuple[Annotated[float, Field(ge=0)], Positive] = (0.01, 0.1)
+    objective: Annotated[str, BeforeValidator(_objective)] = "supervised"
+    objective_arguments: dict[str, Any] = {}
     steps: Count | None = None
     max_time: timedelta | None = None
     batch_size: Count = 5
     train_size: Count | None = None
     data: Path | None = None
+    validation: Path | None = None
     workers: Annotated[int, Field(ge=0)] = 0
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: Positive = 1e-3
@@ -135,6 +198,8 @@ class TrainingConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     validation_every: Count = 1000
     validation_size: Count = 32
+    metric: Annotated[str, BeforeValidator(_metric)] = "psnr"
+    best_is: Literal["largest", "smallest"] | None = None
     keep: Literal["best", "last"] = "best"
     checkpoint_minutes: Positive = 10.0
     log_every: Count = 50
@@ -148,32 +213,73 @@ class TrainingConfig(BaseModel):
     def _read_time(cls, value: Any) -> Any:
         return _time(value) if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_objective(cls, values: Any) -> Any:
+        """Divide an objective that is a value into what finds it and its settings."""
+        if isinstance(values, dict) and isinstance(values.get("objective"), Objective):
+            objective: Any = values["objective"]
+            return {**values, "objective_arguments": asdict(objective)}
+        return values
+
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
-        get_task(self.task)
-        check_known("model", self.model, tuple(MODELS))
-        model = build_model(self.model, self.model_arguments)
-        if self.objective == "denoising":
-            model.denoiser()  # or an error that says which networks have one
-            self._check_denoising()
+        self.find_task()
+        objective = self.make_objective()
+        objective.check(self.make_network())
+        processes = self.devices * self.num_nodes
+        if processes > 1 and not objective.uses_all_weights:
+            raise TomolearnError(
+                f"devices: expected one process for {self.objective}, got {processes}"
+            )
+        if self.metric not in _STANDARD:
+            METRICS.find(self.metric)
+            if self.metric not in _BEST and self.best_is is None and self.keep == "best":
+                raise TomolearnError(
+                    f"best_is: expected largest or smallest, whichever {self.metric} has for the "
+                    "best images, got none"
+                )
         if self.steps is None and self.max_time is None:
             raise TomolearnError("steps, max_time: expected at least one of the two, got neither")
         if self.max_time is not None and self.max_time <= timedelta(0):
             raise TomolearnError(f"max_time: expected a positive time, got {self.max_time}")
         return self
 
-    def _check_denoising(self) -> None:
-        if self.noise_levels[0] > self.noise_levels[1]:
-            raise TomolearnError(
-                "noise_levels: expected the smallest and the largest, got {} and {}".format(
-                    *self.noise_levels
-                )
-            )
-        if self.devices * self.num_nodes > 1:
-            # each process waits for gradients of weights that a denoiser does not use
-            raise TomolearnError(
-                f"devices: expected one process for denoising, got {self.devices * self.num_nodes}"
-            )
+    @field_serializer("task")
+    def _written_task(self, task: str | Task) -> Any:
+        if isinstance(task, str):
+            return task
+        return TASK_FILE if is_folder_task(task) else task.to_dict()
+
+    def find_task(self) -> Task:
+        """Return the task."""
+        return self.task if isinstance(self.task, Task) else get_task(self.task)
+
+    def make_network(self) -> Network:
+        """Return the network with fresh weights."""
+        network: Network = built(self.model, _network_class(self.model), self.model_arguments)
+        return network
+
+    def make_objective(self) -> Objective:
+        """Return the objective with its settings."""
+        return make_objective(self.objective, self.objective_arguments)
+
+    @property
+    def smallest_is_best(self) -> bool:
+        """Whether validations are better the smaller the metric is."""
+        return (self.best_is or _BEST.get(self.metric)) == "smallest"
+
+    def origins(self) -> dict[str, Origin]:
+        """Return where network, task, objective and metric come from, if that is not tomolearn."""
+        model: Table[Any] = PRIORS if self.model in PRIORS else MODELS
+        tables = {"model": model, "task": TASKS, "objective": OBJECTIVES, "metric": METRICS}
+        specs = {name: getattr(self, name) for name in tables}
+        found = {
+            name: tables[name].origin(spec)
+            for name, spec in specs.items()
+            if isinstance(spec, str) and (spec in tables[name] or ":" in spec)
+        }
+        return {name: origin for name, origin in found.items() if origin.sha256 is not None}
 
 
 # What may differ between a run and its continuation: not what is learned, but for how long, where
@@ -189,6 +295,9 @@ _FREE = (
     "workers",
     "compile",
     "checkpoint_activations",
+    "metric",
+    "best_is",
+    "validation",
     "keep",
     "initial_weights",
     "batch_size",
@@ -228,7 +337,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise TomolearnError(f"{path}: expected TOML, or JSON in a .json file ({error})") from error
     if not isinstance(values, dict):
         raise TomolearnError(f"{path}: expected a table of settings, got {type(values).__name__}")
+    return _renamed(values)
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of version 0.1 by their names of today."""
+    levels = values.pop("noise_levels", None)
+    if values.get("objective") == "reconstruction":
+        values["objective"] = "supervised"
+    if levels is not None and values.get("objective") == "denoising":
+        values["objective_arguments"] = {"noise_levels": levels}
     return values
+
+
+_NESTED = ("model_arguments", "objective_arguments")
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> TrainingConfig:
@@ -239,8 +361,8 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
     values : mapping
         Settings by name.
     overrides : sequence of str
-        "name=value"; the value is JSON, or text if it is none. A dot reaches into the model's
-        arguments: "model_arguments.iterations=5".
+        "name=value"; the value is JSON, or text if it is none. A dot reaches into the arguments of
+        network or objective: "model_arguments.iterations=5".
 
     Raises
     ------
@@ -259,10 +381,9 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         name, dot, argument = name.strip().partition(".")
         if dot:
             before = merged.get(name, {})
-            if name != "model_arguments" or not isinstance(before, Mapping):
-                raise TomolearnError(
-                    f"override: expected model_arguments.NAME=value, got {override!r}"
-                )
+            if name not in _NESTED or not isinstance(before, Mapping):
+                expected = " or ".join(f"{nested}.NAME=value" for nested in _NESTED)
+                raise TomolearnError(f"override: expected {expected}, got {override!r}")
             merged[name] = {**before, argument: value}
         else:
             merged[name] = value

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tomolearn.data import n_pairs
-from tomolearn.tasks import data_of_others, get_task
+from tomolearn.tasks import data_of_others
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.stream import StreamBatches
 
@@ -36,15 +36,15 @@ class PairsModule(lightning.LightningDataModule):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
-        task = get_task(config.task)
+        task = config.find_task()
         self._pairs = task.pairs("train", data=config.data, size=config.train_size)
         self._size = n_pairs(self._pairs)
-        data = data_of_others(config.data)
+        data = config.validation or data_of_others(config.data)
         validation = task.pairs("validation", data=data)
         size, found = config.validation_size, n_pairs(validation)
         if found is None or found > size:
             validation = task.pairs("validation", data=data, size=size)
-        self._validation = validation
+        self.validation = validation
 
     def train_dataloader(self) -> DataLoader:
         """Return the training pairs from the trainer's step on."""
@@ -62,7 +62,7 @@ class PairsModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation pairs."""
-        return self._loader(self._validation, batch_size=self.config.batch_size)
+        return self._loader(self.validation, batch_size=self.config.batch_size)
 
     def _loader(self, pairs: Any, **options: Any) -> DataLoader:
         workers = self.config.workers

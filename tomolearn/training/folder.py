@@ -5,21 +5,44 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.tasks import get_task
-from tomolearn.training.config import TrainingConfig, changes_of_learning, with_overrides
+from tomolearn.tasks import Task
+from tomolearn.tasks.catalogue import TASK_FILE
+from tomolearn.tasks.folder import is_folder_task, task_json
+from tomolearn.training.config import (
+    TrainingConfig,
+    changes_of_learning,
+    read_config,
+    with_overrides,
+)
 from tomolearn.training.files import write_together
 
-__all__ = ["CHECKPOINT", "COMMANDS", "CONFIG", "check_folder", "enter_run", "record"]
+__all__ = [
+    "CHECKPOINT",
+    "COMMANDS",
+    "CONFIG",
+    "SourceChangedWarning",
+    "check_folder",
+    "enter_run",
+    "read_run",
+    "record",
+]
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.json"
 COMMANDS = "commands.txt"
+SOURCES = "sources.json"
+
+
+class SourceChangedWarning(UserWarning):
+    """A file of a user's network, task, objective or metric has changed since the run began."""
 
 
 def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
@@ -43,22 +66,86 @@ def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> No
         return
     if not path.exists():
         raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
-    before = with_overrides(json.loads(path.read_text(encoding="utf-8")), [])
-    changes = changes_of_learning(before, config)
+    written = read_config(path)
+    before = with_overrides({**written, "task": config.task}, [])
+    changes = changes_of_learning(before, config) + _change_of_task(config, directory, written)
     if changes:
         raise TomolearnError(
             f"{directory}: expected the settings of the run that is resumed, "
             f"got {', '.join(changes)}"
         )
+    _warn_of_changed_sources(config, directory)
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """Return the settings of the run in a folder, unchecked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has none.
+    ValueError
+        If the run had a task that was a value of Python.
+    """
+    path = directory / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
+    values = read_config(path)
+    if values.get("task") == TASK_FILE:
+        values["task"] = str(directory / TASK_FILE)
+    elif isinstance(values.get("task"), dict):
+        raise TomolearnError(
+            f"{directory}: expected a run whose task has a name, or stands in a file; that of this "
+            "run was made in Python, where it can be resumed with the same task"
+        )
+    return values
 
 
 def enter_run(config: TrainingConfig, directory: Path, command: str | None) -> None:
     """Write down that a run, or a further part of it, begins."""
     directory.mkdir(parents=True, exist_ok=True)
-    settings = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-    write_together({directory / CONFIG: settings.encode()})
+    files = {directory / CONFIG: json.dumps(_settings(config, directory), indent=2) + "\n"}
+    origins = {name: asdict(origin) for name, origin in config.origins().items()}
+    if origins:
+        files[directory / SOURCES] = json.dumps(origins, indent=2) + "\n"
+    if isinstance(config.task, Task) and is_folder_task(config.task):
+        files[directory / TASK_FILE] = task_json(config.task)
+    write_together({path: text.encode() for path, text in files.items()})
     with (directory / COMMANDS).open("a", encoding="utf-8") as stream:
         stream.write(f"{command or 'tomolearn.training.run.train(...)'}\n")
+
+
+def _settings(config: TrainingConfig, directory: Path) -> dict[str, Any]:
+    """Return the settings for JSON; the folder may be moved with a task that lies in it."""
+    values = config.model_dump(mode="json")
+    if isinstance(config.task, str) and Path(config.task) == directory / TASK_FILE:
+        values["task"] = TASK_FILE
+    return values
+
+
+def _change_of_task(config: TrainingConfig, directory: Path, written: dict[str, Any]) -> list[str]:
+    before, now = written["task"], _settings(config, directory)["task"]
+    if before == now and isinstance(config.task, Task) and is_folder_task(config.task):
+        before, now = (directory / TASK_FILE).read_text(encoding="utf-8"), task_json(config.task)
+    if before == json.loads(json.dumps(now)):
+        return []
+    if isinstance(before, str) and isinstance(now, str) and before != TASK_FILE:
+        return [f"task {before!r} -> {now!r}"]
+    return ["another task"]
+
+
+def _warn_of_changed_sources(config: TrainingConfig, directory: Path) -> None:
+    path = directory / SOURCES
+    if not path.exists():
+        return
+    now = config.origins()
+    for name, before in json.loads(path.read_text(encoding="utf-8")).items():
+        if name in now and now[name].sha256 != before["sha256"]:
+            warnings.warn(
+                f"{name} {now[name].spec}: {now[name].file} has changed since the run began",
+                SourceChangedWarning,
+                stacklevel=4,
+            )
 
 
 def record(config: TrainingConfig, directory: Path, processes: int) -> dict[str, Any]:
@@ -69,12 +156,12 @@ def record(config: TrainingConfig, directory: Path, processes: int) -> dict[str,
         "pairs_per_step": config.batch_size * processes,
         "seed": config.seed,
         "hardware": _hardware(config, processes),
-        "settings": config.model_dump(mode="json"),
+        "settings": _settings(config, directory),
     }
 
 
 def _data(config: TrainingConfig) -> str:
-    task = get_task(config.task)
+    task = config.find_task()
     split = task.splits["train"]
     if config.data is not None:
         chosen = "" if config.train_size is None else f"the first {config.train_size} "

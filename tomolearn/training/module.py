@@ -11,16 +11,15 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from tomolearn._core.errors import DivergenceError, TomolearnError
-from tomolearn.metrics import psnr
-from tomolearn.models import ReconstructionModel, build_model
-from tomolearn.tasks import get_task
+from tomolearn.metrics import METRICS, MetricConvention, psnr, ssim
+from tomolearn.models import ReconstructionModel
+from tomolearn.training.cards import is_foreign
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.muon import Muon
-from tomolearn.training.weights import load
+from tomolearn.training.objectives import Batch, Network
+from tomolearn.training.weights import load, read_card
 
 __all__ = ["NonFiniteError", "ReconstructionModule", "cosine_factor"]
-
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 _OPTIMIZERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
@@ -50,7 +49,7 @@ def cosine_factor(progress: float, step: int, warmup_steps: int) -> float:
 
 
 class ReconstructionModule(lightning.LightningModule):
-    """Mean squared error of the image, one optimiser, averaged weights.
+    """A network, an objective, one optimiser, averaged weights.
 
     Parameters
     ----------
@@ -61,9 +60,10 @@ class ReconstructionModule(lightning.LightningModule):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
-        self.task = get_task(config.task)
+        self.task, self.objective = config.find_task(), config.make_objective()
         self.model = _network(config)
-        self.model.checkpoint_activations = config.checkpoint_activations
+        if isinstance(self.model, ReconstructionModel):
+            self.model.checkpoint_activations = config.checkpoint_activations
         self.averaged: AveragedModel | None = None
         if config.ema_decay is not None:
             self.averaged = AveragedModel(
@@ -74,7 +74,7 @@ class ReconstructionModule(lightning.LightningModule):
         self.learning_progress = _progress_of_steps
 
     @property
-    def result(self) -> ReconstructionModel:
+    def result(self) -> Network:
         """The network whose weights are validated and kept."""
         if self.averaged is None:
             return self.model
@@ -87,13 +87,14 @@ class ReconstructionModule(lightning.LightningModule):
             self.model.compile_blocks()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        """Return the mean squared error of a batch."""
+        """Return the objective's loss of a batch."""
         self.last_batch = batch
-        sinogram, image = batch
-        if not (sinogram.isfinite().all() and image.isfinite().all()):
+        if not all(tensor.isfinite().all() for tensor in batch):
             raise NonFiniteError("batch: expected finite values, got others")
         self._before = [buffer.clone() for buffer in self.model.buffers()]
-        loss = (self._estimate(self.model, batch, self.global_step) - image).square().mean()
+        loss = self.objective.loss(
+            self.model, batch, self.task.operator(), self._rng(self.global_step)
+        )
         # Of several processes one alone would leave the others waiting for its gradients: there,
         # the norm of the gradient tells all of them.
         if self.trainer.world_size == 1 and not torch.isfinite(loss.detach()):
@@ -101,22 +102,20 @@ class ReconstructionModule(lightning.LightningModule):
         self.log("loss", loss.detach(), sync_dist=True, prog_bar=True)
         return loss
 
-    def _estimate(self, model: ReconstructionModel, batch: Batch, index: int) -> torch.Tensor:
-        """Return what the model makes of a batch, `index` being the number of the batch."""
-        sinogram, image = batch
-        if self.config.objective == "reconstruction":
-            return model(sinogram, self.task.operator())
-        # the same noise whether the run was interrupted or not
-        rng = np.random.default_rng((self.config.seed, index, int(self.training)))
-        levels = rng.uniform(*self.config.noise_levels, (len(image), 1, 1, 1))
-        noise = torch.from_numpy(levels * rng.standard_normal(image.shape)).to(image)
-        sigma = torch.from_numpy(levels[..., 0, 0]).to(image)
-        cleaned: torch.Tensor = model.denoiser()(image + noise, sigma)
-        return cleaned
+    def estimate(self, batch: Batch, index: int) -> torch.Tensor:
+        """Return what the network to be kept makes of a validation batch of this number."""
+        return self.objective.estimate(
+            self.result, batch, self.task.operator(), self._rng(index)
+        ).to(batch[1].dtype)
+
+    def _rng(self, index: int) -> np.random.Generator:
+        # the same numbers whether the run was interrupted or not
+        return np.random.default_rng((self.config.seed, index, int(self.training)))
 
     def on_after_backward(self) -> None:
         """Log what the network's solvers did, in both passes."""
-        self.log_dict({f"model/{name}": x for name, x in self.model.diagnostics.items()})
+        if isinstance(self.model, ReconstructionModel):
+            self.log_dict({f"model/{name}": x for name, x in self.model.diagnostics.items()})
 
     def forget_step(self) -> None:
         """Put back what a step that failed has changed already: running means, for example."""
@@ -145,11 +144,18 @@ class ReconstructionModule(lightning.LightningModule):
             self.averaged.update_parameters(self.model)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Measure a batch in the task's convention."""
-        image = batch[1]
-        found = self._estimate(self.result, batch, batch_index).to(image.dtype)
-        values = psnr(found, image, data_range=self.task.convention.psnr_range)
-        self.log("val_psnr", values.mean(), prog_bar=True, batch_size=len(image), sync_dist=True)
+        """Measure a batch in the task's convention, and by the metric of the settings."""
+        image, found = batch[1], self.estimate(batch, batch_index)
+        convention = self.task.convention
+        values = {"psnr": psnr(found, image, data_range=convention.psnr_range).mean()}
+        if self.config.metric != "psnr":
+            values["metric"] = _measured(self.config.metric, found, image, convention)
+        self.log_dict(
+            {f"val_{name}": value for name, value in values.items()},
+            prog_bar=True,
+            batch_size=len(image),
+            sync_dist=True,
+        )
 
     def configure_optimizers(self) -> Any:
         """Return optimiser and schedule."""
@@ -176,17 +182,33 @@ class ReconstructionModule(lightning.LightningModule):
         }
 
 
-def _network(config: TrainingConfig) -> ReconstructionModel:
-    model = build_model(config.model, config.model_arguments)
-    if config.initial_weights is not None:
-        found = load(config.initial_weights)
-        shapes = [{k: w.shape for k, w in m.state_dict().items()} for m in (found, model)]
-        if type(found) is not type(model) or shapes[0] != shapes[1]:
-            raise TomolearnError(
-                f"initial_weights: expected those of {config.model} with {dict(model.arguments)}, "
-                f"got {type(found).__name__} with {dict(found.arguments)}"
-            )
-        model.load_state_dict(found.state_dict())
+def _measured(
+    metric: str, found: torch.Tensor, image: torch.Tensor, convention: MetricConvention
+) -> torch.Tensor:
+    """Return the mean of a metric over a batch."""
+    if metric == "ssim":
+        return ssim(found, image, data_range=convention.ssim_range).mean()
+    measure = METRICS.find(metric)
+    pairs = zip(found.detach().cpu(), image.cpu(), strict=True)
+    values = [float(measure(one[0], truth[0])) for one, truth in pairs]
+    return torch.tensor(values, dtype=torch.float64).mean()
+
+
+def _network(config: TrainingConfig) -> Network:
+    model = config.make_network()
+    if config.initial_weights is None:
+        return model
+    card: Any = read_card(config.initial_weights)[1]
+    # a class that no table has is not taken from where the card says
+    own = type(model) if is_foreign(card["model"]) else None
+    found: Network = load(config.initial_weights, kind=card["kind"], model=own)
+    shapes = [{k: w.shape for k, w in m.state_dict().items()} for m in (found, model)]
+    if type(found) is not type(model) or shapes[0] != shapes[1]:
+        raise TomolearnError(
+            f"initial_weights: expected those of {config.model} with {dict(model.arguments)}, "
+            f"got {type(found).__name__} with {dict(found.arguments)}"
+        )
+    model.load_state_dict(found.state_dict())
     return model
 
 

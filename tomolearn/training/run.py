@@ -20,13 +20,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from tomolearn._core.errors import DivergenceError, TomolearnError
-from tomolearn.models import ReconstructionModel
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.data import PairsModule
 from tomolearn.training.folder import CHECKPOINT, check_folder, enter_run, record
+from tomolearn.training.image_values import values_of_images, warn_of_other_values
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
+from tomolearn.training.objectives import Network
 from tomolearn.training.weights import save
 
 __all__ = ["TrainingResult", "train"]
@@ -40,7 +41,7 @@ class TrainingResult:
 
     Parameters
     ----------
-    model : ReconstructionModel
+    model : ReconstructionModel or Denoiser
         The network with its final weights.
     weights : Path
         JSON file that `tomolearn.load` takes.
@@ -48,17 +49,17 @@ class TrainingResult:
         Number of optimiser steps.
     hours : float
         Training time, over all parts of a resumed run.
-    val_psnr : float
-        PSNR of the weights in dB, on the validation pairs.
+    validation : float
+        The metric of the settings on the validation pairs; PSNR in dB, if they name no other.
     is_first : bool
         Whether this process of a distributed run is the one that writes its results.
     """
 
-    model: ReconstructionModel
+    model: Network
     weights: Path
     steps: int
     hours: float
-    val_psnr: float
+    validation: float
     is_first: bool
 
 
@@ -120,10 +121,13 @@ def train(
             torch.set_num_threads(config.threads or max(1, threads // config.devices))
         with _quiet():
             lightning.seed_everything(config.seed, workers=True, verbose=False)
-            begin = {"initial_weights": None} if continues else {}
-            module = ReconstructionModule(config.model_copy(update=begin))
+            begin = config.model_copy(update={"initial_weights": None}) if continues else config
+            module = ReconstructionModule(begin)
             data = PairsModule(config)
-            budget, best = TimeBudget(config.max_time), KeepBest()
+            warn_of_other_values(begin, data.validation)
+            name = "val_psnr" if config.metric == "psnr" else "val_metric"
+            best = KeepBest(name, smallest=config.smallest_is_best)
+            budget = TimeBudget(config.max_time)
             trainer = _trainer(config, directory, [budget, best], progress)
             # all that can be wrong with the settings has been found by now
             if trainer.is_global_zero:
@@ -137,7 +141,7 @@ def train(
             except SIGTERMException as error:
                 raise SystemExit(_TERMINATED) from error
             trainer.save_checkpoint(checkpoint)
-            return _finish(config, module, trainer, budget, best, directory)
+            return _finish(config, module, trainer, budget, best, directory, data)
     finally:
         torch.set_num_threads(threads)
 
@@ -231,7 +235,7 @@ def _failure(
     weights = save(
         module.result,
         directory / f"weights-before-failure{rank}",
-        task=config.task,
+        task=module.task.name,
         training={"steps": trainer.global_step},
         overwrite=True,
     )
@@ -249,19 +253,21 @@ def _finish(
     budget: TimeBudget,
     best: KeepBest,
     directory: Path,
+    data: PairsModule,
 ) -> TrainingResult:
     # the weights at the end, whether or not a validation fell on the last step
     if best.last != trainer.global_step:
-        trainer.validate(module, trainer.datamodule, verbose=False)  # type: ignore[attr-defined]
-    found, step = float(trainer.callback_metrics["val_psnr"]), trainer.global_step
+        trainer.validate(module, data, verbose=False)
+    found, step = float(trainer.callback_metrics[best.name]), trainer.global_step
     model = module.result.eval().requires_grad_(True).cpu()
-    if config.keep == "best" and best.weights and best.psnr > found:
+    if config.keep == "best" and best.beats(found):
         model.load_state_dict(best.weights)
-        found, step = best.psnr, best.step
+        found, step = best.best, best.step
     hours = budget.seconds / 3600
     if trainer.is_global_zero:
         training = {
             **record(config, directory, trainer.world_size),
+            **values_of_images(module.task, data.validation),
             "steps": trainer.global_step,
             "weights_of_step": step,
             "hours": round(hours, 3),
@@ -269,14 +275,19 @@ def _finish(
         save(
             model,
             directory / "weights",
-            task=config.task,
+            task=module.task.name,
             grid=module.task.grid,
             scan=module.task.scan,
-            metrics={"validation_psnr": round(found, 3)},
+            metrics={f"validation_{_short(config.metric)}": round(found, 3)},
             training=training,
-            about={"description": f"{config.model}, trained on {module.task.description}"},
+            about={"description": f"{_short(config.model)}, trained on {module.task.description}"},
             overwrite=True,
         )
     return TrainingResult(
         model, directory / "weights.json", trainer.global_step, hours, found, trainer.is_global_zero
     )
+
+
+def _short(spec: str) -> str:
+    """Return a name without the file or module that it stands in."""
+    return spec.rpartition(":")[2]

@@ -1,0 +1,76 @@
+"""The range of image values that weights were trained on, and whether it is that of new images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from tomolearn.data import Pair, n_pairs
+from tomolearn.data.images import ImageFolder
+from tomolearn.tasks import TASKS, Task
+from tomolearn.training.config import TrainingConfig
+from tomolearn.training.weights import read_card
+
+__all__ = ["OtherValuesWarning", "values_of_images", "warn_of_other_values"]
+
+_ENOUGH = 8  # images
+_ALIKE = 2.0  # factor between the largest values of two sets of images
+
+
+class OtherValuesWarning(UserWarning):
+    """Images have other values than those that initial weights were trained on."""
+
+
+def values_of_images(task: Task, pairs: Dataset[Pair]) -> dict[str, Any]:
+    """Return what a card says of image values: their range, and what they were multiplied by."""
+    low, high = _range(pairs)
+    source = task.splits["train"].source
+    scale = source.scale if isinstance(source, ImageFolder) else None
+    return {"image_range": [low, high], **({} if scale is None else {"image_scale": scale})}
+
+
+def warn_of_other_values(config: TrainingConfig, pairs: Dataset[Pair]) -> None:
+    """Compare image values with those that the initial weights were trained on, if known.
+
+    Warns
+    -----
+    OtherValuesWarning
+        If the largest ones differ by more than a factor of two.
+    """
+    if config.initial_weights is None:
+        return
+    name, card = read_card(config.initial_weights)
+    known = _trained_on(card)
+    if known is None:
+        return
+    (_, before), (_, now) = known, _range(pairs)
+    if min(before, now) <= 0 or not 1 / _ALIKE <= now / before <= _ALIKE:
+        hint = (
+            f"; an image scale {before / now:.3g} times as large has them alike" if now > 0 else ""
+        )
+        warnings.warn(
+            f"{name}: trained on images with values up to {before:.4g}, these have values up to "
+            f"{now:.4g}{hint}",
+            OtherValuesWarning,
+            stacklevel=3,
+        )
+
+
+def _trained_on(card: Mapping[str, Any]) -> tuple[float, float] | None:
+    found = card["training"].get("image_range")
+    if found is not None:
+        return float(found[0]), float(found[1])
+    # cards of version 0.1 name the task only
+    if card["task"] not in TASKS or TASKS[card["task"]].splits["train"].source is None:
+        return None
+    return _range(TASKS[card["task"]].pairs("train", size=_ENOUGH))
+
+
+def _range(pairs: Dataset[Pair]) -> tuple[float, float]:
+    n = min(n_pairs(pairs) or _ENOUGH, _ENOUGH)
+    images = torch.stack([pairs[index][1] for index in range(n)])
+    return float(images.min()), float(images.max())

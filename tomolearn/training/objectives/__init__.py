@@ -1,0 +1,5 @@
+"""What trainings make small: objectives in one table, to which other packages add."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,68 @@
+"""Learning to denoise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from tomolearn._core.checks import check_floats
+from tomolearn._core.errors import TomolearnError
+from tomolearn.operators import LinearOperator
+from tomolearn.priors import Denoiser
+from tomolearn.training.objectives.objective import Batch, Network, Objective
+
+__all__ = ["Denoising"]
+
+
+@dataclass(frozen=True)
+class Denoising(Objective):
+    """Mean squared error of images to which white noise was added, denoised.
+
+    It trains a `Denoiser`, or the `denoiser` of a reconstruction network, whose weights are then
+    `initial_weights` of its training for reconstruction.
+
+    Parameters
+    ----------
+    noise_levels : (float, float)
+        Smallest and largest standard deviation of the noise; each image's is drawn uniformly in
+        between.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not two numbers in this order, the first not negative, the second positive.
+    """
+
+    uses_all_weights: ClassVar[bool] = False
+
+    noise_levels: tuple[float, float] = (0.01, 0.1)
+
+    def __post_init__(self) -> None:
+        low, high = check_floats("noise_levels", self.noise_levels, length=2)
+        if not 0 <= low <= high or high == 0:
+            raise TomolearnError(
+                f"noise_levels: expected the smallest and the largest, got {low} and {high}"
+            )
+        object.__setattr__(self, "noise_levels", (low, high))
+
+    def check(self, network: Network) -> None:
+        """Check that the network has a denoiser."""
+        _denoiser(network)
+
+    def estimate(
+        self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Add noise to the images, and return them denoised."""
+        image = batch[1]
+        levels = rng.uniform(*self.noise_levels, (len(image), *(1,) * (image.ndim - 1)))
+        noise = torch.from_numpy(levels * rng.standard_normal(image.shape)).to(image)
+        sigma = torch.from_numpy(levels.reshape(-1, 1)).to(image)
+        found: torch.Tensor = _denoiser(network)(image + noise, sigma)
+        return found
+
+
+def _denoiser(network: Network) -> Denoiser:
+    return network if isinstance(network, Denoiser) else network.denoiser()

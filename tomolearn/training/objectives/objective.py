@@ -1,0 +1,65 @@
+"""The base of all objectives."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from tomolearn.models import ReconstructionModel
+from tomolearn.operators import LinearOperator
+from tomolearn.priors import Denoiser
+
+__all__ = ["Batch", "Network", "Objective"]
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Sinograms (batch, 1, *scan.shape) and images (batch, 1, *grid.shape)."""
+
+Network = ReconstructionModel | Denoiser
+
+
+class Objective(abc.ABC):
+    """What a training makes small, and what its validation looks at.
+
+    A subclass is a frozen dataclass, whose fields are the objective's settings. It has to say what
+    images a network makes of a batch; unless it defines a `loss` of its own, that is their mean
+    squared error.
+    """
+
+    uses_all_weights: ClassVar[bool] = True
+    """Whether each weight gets a gradient; several processes would wait for the others."""
+
+    def check(self, network: Network) -> None:  # noqa: B027 (not every objective has a wish)
+        """Check that a network can be trained for this.
+
+        Raises
+        ------
+        ValueError
+            If it cannot.
+        """
+
+    @abc.abstractmethod
+    def estimate(
+        self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Return images (batch, 1, *grid.shape) that should be those of the batch.
+
+        Parameters
+        ----------
+        network : ReconstructionModel or Denoiser
+            What is trained.
+        batch : (torch.Tensor, torch.Tensor)
+            Sinograms and images, on the network's device.
+        operator : LinearOperator
+            The task's.
+        rng : numpy.random.Generator
+            For what is random; the same for this batch in a run that was interrupted.
+        """
+
+    def loss(
+        self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Return the number that a step makes smaller; arguments as for `estimate`."""
+        return (self.estimate(network, batch, operator, rng) - batch[1]).square().mean()
