@@ -11,7 +11,7 @@ from tomolearn.dicom import MU_WATER_PER_MM
 from tomolearn.geometry import save_geometry
 from tomolearn.simulation import GaussianNoise, PhotonNoise
 from tomolearn.tasks import folder_task, get_task
-from tomolearn.tasks.folder import is_folder_task, split_groups, task_json
+from tomolearn.tasks.folder import SkippedImagesWarning, is_folder_task, split_groups, task_json
 
 GRID = Grid((12, 12), 2.0)
 
@@ -149,6 +149,13 @@ def test_other_files_are_no_tasks(tmp_path, content, message):
 def test_mistakes(folder, scan, options, message):
     with pytest.raises(ValueError, match=message):
         folder_task(folder, scan, **options)
+
+
+def test_skipped_files_are_told(folder, scan):
+    (folder / "notes.txt").write_text("nothing")
+    (folder / "damaged.npy").write_text("nothing")
+    with pytest.warns(SkippedImagesWarning, match=r"2 skipped: damaged\.npy \(.*, notes\.txt"):
+        assert folder_task(folder, scan).splits["train"].size == 16
 
 
 def test_other_shapes_are_refused_or_resized(folder, scan):

@@ -66,6 +66,8 @@ def test_files(tmp_path):
         read_config(tmp_path / "b.json")
 
 
+_LEVELS = "objective_arguments.noise_levels"
+_OF_DENOISER = {"model": "de-gradient"}
 _DENOISING = ["model_arguments={}", "objective=denoising"]
 
 
@@ -77,7 +79,7 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
         ({}, ["learning_rat=1"], "did you mean learning_rate"),
         ({}, ["model_arguments.iteration=2"], "did you mean iterations"),
         ({}, ["model_arguments.iterations=0"], "iterations: expected an integer >= 1, got 0"),
-        ({}, ["task.name=2"], "expected model_arguments.NAME=value"),
+        ({}, ["task.name=2"], "expected model_arguments.NAME=value or objective_arguments.NAME"),
         ({}, ["learning_rate"], "override: expected name=value, got 'learning_rate'"),
         ({}, ["learning_rate=fast"], "learning_rate: .*got 'fast'"),
         ({}, ["learning_rate=0"], "learning_rate: .*greater than 0, got 0"),
@@ -87,8 +89,14 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
         ({}, ["max_time=-5s"], "max_time"),
         ({}, ["betas=[0.9,1.0]"], "betas"),
         ({}, ["objective=denoising"], "model: expected a network with a denoiser, such as FBPU"),
-        ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0.2,0.1]"], "noise_levels: exp"),
-        ({"model": "de-gradient"}, [*_DENOISING, "noise_levels=[0,0]"], "noise_levels"),
+        (_OF_DENOISER, [*_DENOISING, f"{_LEVELS}=[0.2,0.1]"], "noise_levels: exp"),
+        (_OF_DENOISER, [*_DENOISING, f"{_LEVELS}=[0,0]"], "noise_levels"),
+        (_OF_DENOISER, [*_DENOISING, "objective_arguments.levels=1"], "did you mean noise_levels"),
+        ({}, ["objective=supervise"], "objective: .* did you mean supervised"),
+        ({}, ["metric=psrn"], "metric: expected one of rmse"),
+        ({"model": "total-variation"}, [], "model: expected a class of Recon"),
+        ({"model": "spectral-denoiser"}, [], "model: expected a network that reconstructs"),
+        ({"task": 3}, [], "task: expected a name or a Task, got int"),
         ({"model": "de-gradient"}, [*_DENOISING, "devices=2"], "devices: expected one process"),
     ],
 )

@@ -69,7 +69,7 @@ def test_training_leaves_weights_that_load(tmp_path, task):
     assert card["training"]["steps"] == 12
     assert card["training"]["pairs_per_step"] == 2
     assert card["training"]["command"] == "tomolearn x"
-    assert card["metrics"]["validation_psnr"] == pytest.approx(result.val_psnr, abs=1e-3)
+    assert card["metrics"]["validation_psnr"] == pytest.approx(result.validation, abs=1e-3)
 
 
 def test_logs(tmp_path):
@@ -96,7 +96,9 @@ def test_training_learns(tmp_path, optimizer, rate):
     losses = list(read_log(tmp_path).values())
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     # validated on the averaged weights, in the task's convention
-    assert result.val_psnr == pytest.approx(max(read_log(tmp_path, "val_psnr").values()), abs=1e-4)
+    assert result.validation == pytest.approx(
+        max(read_log(tmp_path, "val_psnr").values()), abs=1e-4
+    )
 
 
 def test_same_seed_same_run_other_seed_other(tmp_path):
@@ -150,7 +152,7 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
         part = run(tmp_path / "b", steps=9, resume=True)
     a, b = (read_log(tmp_path / name) for name in "ab")
     assert a == pytest.approx(b, rel=1e-6)
-    assert part.val_psnr == pytest.approx(whole.val_psnr, abs=1e-6)
+    assert part.validation == pytest.approx(whole.validation, abs=1e-6)
 
 
 def test_time_budget_ends_the_run_and_shapes_the_schedule(tmp_path, monkeypatch):
@@ -208,9 +210,9 @@ def test_the_best_weights_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(factor, lambda progress, step, warmup: 1.0 if step < 5 else 20.0)
     best = run(tmp_path / "best", keep="best")
     last = run(tmp_path / "last", keep="last")
-    assert best.val_psnr > last.val_psnr + 1
+    assert best.validation > last.validation + 1
     found = read_log(tmp_path / "best", "val_psnr")
-    assert best.val_psnr == pytest.approx(max(found.values()), abs=1e-5)
+    assert best.validation == pytest.approx(max(found.values()), abs=1e-5)
     card = json.loads(best.weights.read_text())
     assert card["training"]["weights_of_step"] == 5
 
@@ -220,8 +222,8 @@ def test_a_run_may_begin_with_weights_of_another(tmp_path):
     short = {"steps": 1, "learning_rate": 1e-6}
     second = run(tmp_path / "b", **short, initial_weights=str(first.weights))
     fresh = run(tmp_path / "c", **short)
-    assert second.val_psnr == pytest.approx(first.val_psnr, abs=1e-3)
-    assert second.val_psnr > fresh.val_psnr + 0.5
+    assert second.validation == pytest.approx(first.validation, abs=1e-3)
+    assert second.validation > fresh.validation + 0.5
     arguments = SMALL["model_arguments"] | {"channels": 3}
     with pytest.raises(ValueError, match="initial_weights: expected those of learned-primal-dual"):
         run(tmp_path / "d", model_arguments=arguments, initial_weights=str(first.weights))
@@ -267,7 +269,9 @@ def test_best_weights_and_time_survive_a_resumption(tmp_path, monkeypatch):
     monkeypatch.setattr(factor, lambda progress, step, warmup: 1.0 if step < 5 else 20.0)
     first = run(tmp_path, steps=8)
     second = run(tmp_path, steps=12, resume=True)
-    assert second.val_psnr == pytest.approx(max(read_log(tmp_path, "val_psnr").values()), abs=1e-5)
+    assert second.validation == pytest.approx(
+        max(read_log(tmp_path, "val_psnr").values()), abs=1e-5
+    )
     assert json.loads(second.weights.read_text())["training"]["weights_of_step"] == 5
     assert second.hours > first.hours
     # three validations in all: of steps 5 and 10, and of the ends
@@ -292,7 +296,7 @@ def test_a_checkpoint_at_any_step_loses_no_validation(tmp_path, monkeypatch, las
     for name in ("loss", "val_psnr"):
         found, expected = (read_log(tmp_path / part, name) for part in ("parts", "whole"))
         assert found == pytest.approx(expected, rel=1e-6)
-    assert again.val_psnr == pytest.approx(whole.val_psnr, abs=1e-6)
+    assert again.validation == pytest.approx(whole.validation, abs=1e-6)
 
 
 def test_processes_may_be_traded_for_pairs(tmp_path):
@@ -329,11 +333,12 @@ def test_errors_of_folders(tmp_path):
         run(tmp_path / "a", resume=True, learning_rate=1e-3)
 
 
+SUPERVISED = {"objective": "supervised", "objective_arguments": {}}
 DENOISER = {
     "model": "de-gradient",
     "model_arguments": {"depth": 2, "channels": 4, "lipschitz": 2.0, "tolerance": 1e-2},
     "objective": "denoising",
-    "noise_levels": (0.1, 0.2),
+    "objective_arguments": {"noise_levels": (0.1, 0.2)},
 }
 
 
@@ -341,7 +346,7 @@ def test_denoising_learns_to_denoise(tmp_path, task):
     changes = {**DENOISER, "steps": 80, "learning_rate": 3e-2, "validation_every": 40}
     before = run(tmp_path / "none", **{**changes, "steps": 1, "learning_rate": 1e-9})
     after = run(tmp_path / "some", **changes)
-    assert after.val_psnr > before.val_psnr + 3
+    assert after.validation > before.validation + 3
     # what is measured is the denoiser, at noise of the levels that were asked for
     x = torch.stack([task.pairs("test")[i][1] for i in range(8)])
     generator = torch.Generator().manual_seed(0)
@@ -370,7 +375,7 @@ def test_a_denoiser_starts_a_reconstruction(tmp_path):
         tmp_path / "run",
         **{
             **DENOISER,
-            "objective": "reconstruction",
+            **SUPERVISED,
             "initial_weights": str(denoiser.weights),
             # on which no weight's shape depends
             "model_arguments": {**DENOISER["model_arguments"], "backward": "jfb"},
@@ -383,7 +388,7 @@ def test_a_denoiser_starts_a_reconstruction(tmp_path):
 
 
 def test_solvers_are_logged(tmp_path):
-    run(tmp_path, **{**DENOISER, "objective": "reconstruction"})
+    run(tmp_path, **{**DENOISER, **SUPERVISED})
     assert all(iterations >= 1 for iterations in read_log(tmp_path, "model/iterations").values())
     for name in ("model/converged", "model/backward_converged"):
         assert set(read_log(tmp_path, name).values()) == {1.0}
@@ -392,7 +397,7 @@ def test_solvers_are_logged(tmp_path):
 def test_divergence_keeps_batch_and_weights(tmp_path):
     arguments = {**DENOISER["model_arguments"], "solver": "picard", "step": 50.0}
     arguments["max_iterations"] = 500
-    changes = {**DENOISER, "objective": "reconstruction", "model_arguments": arguments}
+    changes = {**DENOISER, **SUPERVISED, "model_arguments": arguments}
     with pytest.raises(NonFiniteError, match="not finite"):
         run(tmp_path, **changes)
     assert (tmp_path / "failed-batch.safetensors").exists()

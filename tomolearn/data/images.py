@@ -98,13 +98,15 @@ class FoundImages:
         return sum(file.shape[0] for file in self.files)
 
     def __str__(self) -> str:
-        text = f"{self.n_images} images in {len(self.files)} files of {self.folder}"
-        if not self.skipped:
-            return text
+        return f"{self.n_images} images in {len(self.files)} files of {self.folder}"
+
+    @property
+    def skipped_in_words(self) -> str:
+        """Number, names and reasons of skipped files, of the first few."""
         named = [f"{name} ({reason})" for name, reason in list(self.skipped.items())[:_FEW]]
         rest = len(self.skipped) - len(named)
         more = f" and {rest} more" if rest else ""
-        return f"{text}; {len(self.skipped)} skipped: {', '.join(named)}{more}"
+        return f"{len(self.skipped)} skipped: {', '.join(named)}{more}"
 
 
 _FEW = 5
@@ -152,7 +154,8 @@ def find_images(
     )
     if not found.files:
         raise TomolearnError(
-            f"{folder}: expected images as {', '.join(_SUFFIXES)} or DICOM files, got {found}"
+            f"{folder}: expected images as {', '.join(_SUFFIXES)} or DICOM files, got "
+            f"{found.skipped_in_words}"
         )
     return found
 
@@ -369,7 +372,8 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    return str(error).removeprefix(f"{path}: ") or type(error).__name__
+    first, _, _ = str(error).removeprefix(f"{path}: ").partition(". ")
+    return first or type(error).__name__
 
 
 def _attenuation(path: Path, frame: int, scale: float | None) -> NDArray[np.float32]:

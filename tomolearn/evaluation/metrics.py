@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError

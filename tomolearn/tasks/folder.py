@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +24,23 @@ from tomolearn.simulation.noise import Noise
 from tomolearn.tasks.catalogue import TASK_FILE
 from tomolearn.tasks.task import Split, Task
 
-__all__ = ["folder_task", "is_folder_task", "read_task", "split_groups", "task_json"]
+__all__ = [
+    "SkippedImagesWarning",
+    "folder_task",
+    "is_folder_task",
+    "read_task",
+    "split_groups",
+    "task_json",
+]
 
 _FORMAT = "tomolearn task of a folder"
 _SPLITS = ("train", "validation", "test")
 _PART = 0.1  # of the groups, for validation and for testing
 _SAME_SPACING = 1e-3  # relative: DICOM has decimal strings, people round them
+
+
+class SkippedImagesWarning(UserWarning):
+    """Files of a folder are no images, or damaged, and were left out."""
 
 
 def folder_task(
@@ -83,12 +95,19 @@ def folder_task(
     ValueError
         If there are no images, or too few of one kind to split; if they do not suit the grid; if
         an argument is out of range or missing.
+
+    Warns
+    -----
+    SkippedImagesWarning
+        If files are no images, or damaged; it names the first few.
     """
     grid, geometry = load_geometry(scan)
     if grid.ndim != 2:
         raise TomolearnError(f"{scan}: expected a grid of two dimensions, got {grid}")
     check_int("refinement", refinement, minimum=1)
     found = find_images(Path(folder), scale=image_scale, split_by=split_by)
+    if found.skipped:
+        warnings.warn(f"{folder}: {found.skipped_in_words}", SkippedImagesWarning, stacklevel=2)
     if not resize:
         _check_fit(found, grid, scan)
     parts = split_groups(

@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     field_serializer,
     field_validator,
@@ -23,7 +24,7 @@ from pydantic import (
 )
 
 from tomolearn._core.checks import check_known
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import built
 from tomolearn._core.tables import Origin, Table, absolute, find_object
 from tomolearn.metrics import METRICS
@@ -62,8 +63,12 @@ def _model(value: Any) -> str:
     return PRIORS.spec_of(value) if is_denoiser else MODELS.spec_of(value)
 
 
-def _task(value: Any) -> Any:
-    return absolute(value) if isinstance(value, str) else value
+def _task(value: Any) -> str | Task:
+    if isinstance(value, Task):
+        return value
+    if not isinstance(value, str):
+        raise TomolearnTypeError(f"task: expected a name or a Task, got {type(value).__name__}")
+    return absolute(value)
 
 
 def _objective(value: Any) -> str:
@@ -164,12 +169,10 @@ class TrainingConfig(BaseModel):
         Threads per process on a CPU. Default: torch's number of threads divided by `devices`.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model: Annotated[str, BeforeValidator(_model)]
-    task: Annotated[str | Task, BeforeValidator(_task)]
+    task: Annotated[str | Task, PlainValidator(_task)]
     model_arguments: dict[str, Any] = {}
     initial_weights: str | None = None
     objective: Annotated[str, BeforeValidator(_objective)] = "supervised"
