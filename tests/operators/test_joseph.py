@@ -13,7 +13,7 @@ import torch
 from builders import PLANE
 from joseph_reference import joseph_matrix
 
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from tomolearn.operators import RayTransform
 from tomolearn.operators.backends.joseph import JosephBackend, rays, views
 from tomolearn.operators.backends.joseph.symmetry import GROUPS, cluster, orbits, placement
@@ -138,6 +138,25 @@ def test_the_number_of_threads_does_not_matter(rng):
             torch.set_num_threads(count)
             y = backend.forward(x)
             results.append((y, backend.adjoint(y), backend.backproject(y)))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        for one, other in zip(result, results[0], strict=True):
+            assert torch.equal(one, other)
+
+
+def test_the_number_of_threads_does_not_matter_in_space(rng):
+    grid = Grid((9, 40, 33))
+    scan = ConeBeam.covering(grid, 7, source_to_isocenter=100.0, source_to_detector=150.0)
+    x = torch.rand(2, *grid.shape, generator=rng)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3, 50):
+            torch.set_num_threads(count)
+            A = JosephBackend(grid, scan)
+            y = A.forward(x)
+            results.append((y, A.adjoint(y)))
     finally:
         torch.set_num_threads(threads)
     for result in results[1:]:

@@ -183,8 +183,11 @@ class Scan(GeometryValue, abc.ABC):
                 for row in matrix
             )
             with np.errstate(divide="ignore", invalid="ignore"):
-                bins = tuple(np.where(depth > 0, a / depth, np.inf) for a in across)
-                yield ProjectedPoints(bins, 1 / depth)
+                magnification = 1 / depth
+                bins = tuple(a * magnification for a in across)
+            if np.any(depth <= 0):
+                bins = tuple(np.where(depth > 0, b, np.inf) for b in bins)
+            yield ProjectedPoints(bins, magnification)
 
     @abc.abstractmethod
     def subset(self, views: slice | Sequence[int] | np.ndarray) -> Self:

@@ -131,44 +131,41 @@ def _samples(grid: Grid, scan: Scan, dtype: torch.dtype, device: torch.device) -
     for view, matrix in enumerate(scan.projection_matrices()):
         for first in range(0, grid.shape[0], step):
             points = (axes[0][first : first + step], *axes[1:])
-            shape = (points[0].shape[0], *grid.shape[1:])
             bins, weight = _seen(matrix, scan, points)
             index, taps = torch.zeros((), dtype=torch.long, device=device), [(0, weight)]
             for position, count in zip(bins, scan.detector_shape, strict=True):
-                low, upper = _taps(position, count)
-                index = index * (count + 2) + low
-                taps = [
-                    (shift * (count + 2) + beyond, share * part)
-                    for shift, share in taps
-                    for beyond, part in ((0, 1 - upper), (1, upper))
-                ]
+                low, upper, stride = *_neighbours(position, count), count + 2
+                index = low if index.ndim == 0 else index * stride + low
+                taps = [tap for at, share in taps for tap in _split(at * stride, share, upper)]
+            shape = (points[0].shape[0], *grid.shape[1:])
             corner = index.broadcast_to(shape).reshape(-1)
-            pixels = slice(first * area, first * area + corner.numel())
-            yield _Sample(
-                view,
-                pixels,
-                [(corner + s, share.broadcast_to(shape).reshape(-1)) for s, share in taps],
-            )
+            flat = [
+                (corner + shift if shift else corner, share.broadcast_to(shape).reshape(-1))
+                for shift, share in taps
+                if share is not None
+            ]
+            yield _Sample(view, slice(first * area, first * area + corner.numel()), flat)
 
 
 def _seen(
     matrix: np.ndarray, scan: Scan, points: Sequence[torch.Tensor]
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Return the bins, not whole, at which a view sees points, and their distance weights."""
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """Return the padded bins, not whole, at which a view sees points, and distance weights."""
+    # one bin of zeros stands before the first
+    across, depth = matrix[:-1] + matrix[-1], matrix[-1]
     if scan.is_parallel:
-        return [_affine(row, points) for row in matrix[:-1]], points[0].new_ones(())
-    axis = matrix[-1, -1]  # depth of the rotation axis
-    depth = _affine(matrix[-1], points)
+        return [_affine(row, points) for row in across], None
+    axis, along = float(depth[-1]), _affine(depth, points)
     if scan.arc_radius is not None:
-        radius = scan.arc_radius / scan.bin_sizes[0]  # in bins
         # the matrix is that of a flat detector: from it the tangent of the fan angle, the arc
-        across = _affine((matrix[0] - scan.center_bin * matrix[-1]) / radius, points)
-        squared = across.square() + depth.square()
+        radius, center = scan.arc_radius / scan.bin_sizes[0], scan.center_bin + 1
+        aside = _affine((across[0] - center * depth) / radius, points)
+        squared = torch.addcmul(along.square(), aside, aside)
         near = squared <= (_SOURCE_MARGIN * axis) ** 2
-        position = torch.atan2(across, depth) * radius + scan.center_bin
-        return [position], (axis**2 / squared).masked_fill(near, 0)
-    inverse = torch.where(depth > _SOURCE_MARGIN * axis, 1 / depth, 0)
-    return [_affine(row, points) * inverse for row in matrix[:-1]], (inverse * axis).square()
+        position = torch.atan2(aside, along).mul_(radius).add_(center)
+        return [position], (axis**2 / squared).masked_fill_(near, 0)
+    inverse = torch.where(along > _SOURCE_MARGIN * axis, 1 / along, 0)
+    return [_affine(row, points) * inverse for row in across], (inverse * axis).square_()
 
 
 def _affine(row: np.ndarray, points: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -177,11 +174,19 @@ def _affine(row: np.ndarray, points: Sequence[torch.Tensor]) -> torch.Tensor:
     return sum(terms, start=points[0].new_full((), float(row[-1])))
 
 
-def _taps(position: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lower padded bin and the upper one's share at bins that are not whole.
+def _neighbours(position: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lower padded bin and the upper one's share at padded bins that are not whole.
 
-    Clamping leads positions beyond the ends to the zero bins.
+    Overwrites `position`. Clamping leads positions beyond the ends to the zero bins.
     """
-    index = (position + 1).clamp_(0, count + 1)
-    low = index.floor().clamp_(max=count)
-    return low.long(), index.sub_(low)
+    position.clamp_(0, count + 1)
+    low = position.floor().clamp_(max=count)
+    return low.long(), position.sub_(low)
+
+
+def _split(
+    shift: int, share: torch.Tensor | None, upper: torch.Tensor
+) -> list[tuple[int, torch.Tensor]]:
+    """Split a weight (None: one) between a bin and the next one along the last axis."""
+    above = upper if share is None else share * upper
+    return [(shift, 1 - upper if share is None else share - above), (shift + 1, above)]
