@@ -76,7 +76,7 @@ class SliceInfo:
         return str(self.path) if self.frame is None else f"{self.path}, frame {self.frame}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SeriesAttributes:
     """Attributes that the slices of a series share; empty where the file does not say.
 
