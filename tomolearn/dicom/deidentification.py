@@ -16,7 +16,7 @@ from pydicom.tag import BaseTag
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.optional import optional_import
-from tomolearn.dicom.element_copy import keep_raw_encoding, set_elements
+from tomolearn.dicom.element_copy import code_item, keep_raw_encoding, set_elements
 from tomolearn.dicom.elements import element_error, text, texts
 from tomolearn.dicom.uids import keyed_uid
 
@@ -149,9 +149,7 @@ class Deidentification:
         )
         codes = dataset.get("DeidentificationMethodCodeSequence") or []
         if not any(text(code, "CodeValue") == "113100" for code in codes):
-            code = Dataset()
-            code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
-            code.CodeMeaning = "Basic Application Confidentiality Profile"
+            code = code_item("113100", "Basic Application Confidentiality Profile")
             set_elements(dataset, DeidentificationMethodCodeSequence=[*codes, code])
 
     def _clean(self, dataset: Dataset) -> None:
@@ -169,7 +167,7 @@ class Deidentification:
                 self._replace_uids(dataset, tag)
             elif action is _Action.DUMMY:
                 dataset.add_new(tag, element.VR, None)
-                _package().replace_element(dataset[tag])
+                _anonymizer("simpledicomanonymizer").replace_element(dataset[tag])
             elif element.VR == "SQ":
                 for item in dataset[tag].value:
                     self._clean(item)
@@ -194,9 +192,9 @@ def _who(dataset: Dataset) -> str:
 _NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN"})
 
 
-def _package() -> ModuleType:
+def _anonymizer(module: str) -> ModuleType:
     return optional_import(
-        "dicomanonymizer.simpledicomanonymizer",
+        f"dicomanonymizer.{module}",
         purpose="De-identification",
         install="pip install 'tomolearn[dicom]'",
     )
@@ -205,11 +203,7 @@ def _package() -> ModuleType:
 @functools.cache
 def _actions() -> dict[tuple[int, int], _Action]:
     """Return what the profile does with which element, by group and element."""
-    selector = optional_import(
-        "dicomanonymizer.dicomfields_selector",
-        purpose="De-identification",
-        install="pip install 'tomolearn[dicom]'",
-    )
+    selector = _anonymizer("dicomfields_selector")
     table = selector.dicom_anonymization_database_selector(_TABLE)
     actions: dict[tuple[int, int], _Action] = {}
     for name, action in (

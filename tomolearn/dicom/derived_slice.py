@@ -29,7 +29,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_file
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
-from tomolearn.dicom.element_copy import copy_elements, keep_raw_encoding, set_elements
+from tomolearn.dicom.element_copy import code_item, copy_elements, keep_raw_encoding, set_elements
 from tomolearn.dicom.elements import DAMAGE, message, text, texts
 from tomolearn.dicom.enhanced import copy_frame_elements
 from tomolearn.dicom.headers import Header, opened_header
@@ -232,7 +232,7 @@ class DerivedSlice:
             item.ReferencedFrameNumber = one.frame + 1
         item.SpatialLocationsPreserved = "YES"
         item.PurposeOfReferenceCodeSequence = [
-            _code("121322", "Source image for image processing operation")
+            code_item("121322", "Source image for image processing operation")
         ]
         return item
 
@@ -330,13 +330,7 @@ def _equipment(how: Derivation) -> Dataset:
         item.ManufacturerModelName = how.method
     item.SoftwareVersions = how.version
     item.ContributionDescription = "Image processing"
-    item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
-    return item
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    item.PurposeOfReferenceCodeSequence = [code_item("109102", "Processing Equipment")]
     return item
 
 

@@ -14,7 +14,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STR_VR
 
 from tomolearn.dicom.elements import DAMAGE, text, texts
 
-__all__ = ["copy_element", "copy_elements", "keep_raw_encoding", "set_elements"]
+__all__ = ["code_item", "copy_element", "copy_elements", "keep_raw_encoding", "set_elements"]
 
 _WIDTHS: Final = {
     "AT": 2, "US": 2, "SS": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
@@ -82,6 +82,13 @@ def set_elements(dataset: Dataset, **elements: Any) -> None:
     for keyword, value in elements.items():
         tag = Tag(keyword)
         dataset.add_new(tag, dictionary_VR(tag), value)
+
+
+def code_item(value: str, meaning: str) -> Dataset:
+    """Return an item of a code sequence, of the terms of DICOM itself (PS3.16)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
 
 
 def keep_raw_encoding(dataset: Dataset) -> Dataset:
