@@ -8,7 +8,7 @@ from small_task import small_task
 
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.benchmarks import training as training_speed
-from tomolearn.benchmarks.peers import odl_torch
+from tomolearn.benchmarks.rivals import odl_torch
 from tomolearn.benchmarks.training import Recipe, measure_training, measure_training_memory
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.operators import OperatorLayer
@@ -102,14 +102,14 @@ def test_all_recipes_and_operators_are_measured():
     assert len(timings) == 6
 
 
-def test_without_peers_there_is_no_ratio():
+def test_without_rivals_there_is_no_ratio():
     timings = list(
         measure_training(
             task=small_task(),
             model=small_lpd(),
             batch=1,
             rounds=1,
-            peers=False,
+            rivals=False,
             recipes={"plain": Recipe()},
         )
     )
@@ -171,7 +171,7 @@ def test_the_share_counts_every_projection_of_both_passes():
 def test_compiled_blocks_train():
     timings = list(
         measure_training(
-            task=small_task(), model=small_lpd(iterations=1), batch=1, rounds=1, peers=False
+            task=small_task(), model=small_lpd(iterations=1), batch=1, rounds=1, rivals=False
         )
     )
     steps = [t.contender for t in timings if t.what == "training step"]

@@ -1,4 +1,4 @@
-"""``tomolearn bench``: its options, its JSON file, its errors."""
+"""``tomolearn bench``: its commands, its JSON file, its errors."""
 
 import json
 
@@ -6,81 +6,83 @@ import pytest
 from typer.testing import CliRunner
 
 from tomolearn import Grid, ParallelBeam
-from tomolearn.benchmarks import speed, training as training_speed
+from tomolearn.benchmarks import batch, equilibrium, methods, projectors, training
 from tomolearn.benchmarks.timing import Timing
 from tomolearn.cli import app
+
+STEP = Timing("ellipses", 5, "training step", "joseph, float32", 1234.5, "ms", 2.04)
 
 
 @pytest.fixture
 def tiny_cases(monkeypatch):
     grid = Grid((16, 16))
-    case = speed.Case("tiny", grid, ParallelBeam.covering(grid, 8), (1,))
-    monkeypatch.setattr(speed, "CASES", {"tiny": case})
+    case = projectors.Case("tiny", grid, ParallelBeam.covering(grid, 8), (1,))
+    monkeypatch.setattr(projectors, "CASES", {"tiny": case})
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["bench", *arguments])
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
 
 
 def test_figures_are_shown_and_written(tiny_cases, tmp_path):
     out = tmp_path / "bench.json"
-    result = run("--rounds", "1", "--no-methods", "--no-peers", "--out", str(out))
+    result = run("projectors", "--rounds", 1, "--no-rivals", "--out", out)
     assert result.exit_code == 0, result.output
     assert "joseph" in result.output
     found = json.loads(out.read_text())
     assert {t["contender"] for t in found["timings"]} >= {"joseph", "astra"}
     assert found["versions"]["torch"]
-    assert found["rounds"] == 1
+    assert (found["rounds"], found["device"]) == (1, "cpu")
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_training_and_memory_are_measured_on_request(tiny_cases, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "module", "function", "expected"),
+    [
+        (("methods", "--iterations", 7), methods, "measure_methods", {"iterations": 7}),
+        (
+            ("training", "--no-rivals"),
+            training,
+            "measure_training",
+            {"device": "cpu", "rivals": False},
+        ),
+        (("training", "--memory"), training, "measure_training_memory", {"device": "cpu"}),
+        (("equilibrium",), equilibrium, "measure_backward", {"device": "cpu"}),
+        (("equilibrium", "--memory"), equilibrium, "measure_equilibrium_memory", {"device": "cpu"}),
+        (("batch", "folder", "--no-tv"), batch, "measure_batch", {"tv": False}),
+    ],
+)
+def test_each_command_measures_one_thing(
+    arguments, module, function, expected, monkeypatch, tmp_path
+):
     given = {}
 
-    def times(**arguments):
-        given["training"] = arguments
-        yield Timing("ellipses", 5, "training step", "joseph, float32", 1234.5, "ms", None)
+    def measure(*_, **settings):
+        given.update(settings)
+        yield STEP
 
-    def memory(**arguments):
-        given["memory"] = arguments
-        yield Timing("parallel", 1, "training step, peak memory", "all", 2803.9, "MiB", None)
-
-    monkeypatch.setattr(training_speed, "measure_training", times)
-    monkeypatch.setattr(training_speed, "measure_training_memory", memory)
+    monkeypatch.setattr(module, function, measure)
     out = tmp_path / "bench.json"
-    only = ("--no-projectors", "--no-methods", "--rounds", "2", "--out", str(out), "--force")
-    result = run(*only, "--training", "--memory", "--no-peers")
+    result = run(*arguments, "--rounds", 2, "--out", out)
     assert result.exit_code == 0, result.output
-    assert given == {
-        "training": {"rounds": 2, "device": "cpu", "peers": False},
-        "memory": {"device": "cpu"},
-    }
-    assert [t["what"] for t in json.loads(out.read_text())["timings"]] == [
-        "training step",
-        "training step, peak memory",
-    ]
+    assert given == ({} if "--memory" in arguments else {"rounds": 2}) | expected
+    assert json.loads(out.read_text())["timings"] == [STEP.to_dict()]
     assert "1230 ms" in result.output
-    assert "2800 MiB" in result.output
-    for one in ("training", "memory"):
-        given.clear()
-        assert run(*only, f"--{one}").exit_code == 0
-        assert list(given) == [one]
-        assert len(json.loads(out.read_text())["timings"]) == 1
+    assert "2.0x" in result.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--no-projectors", "--no-methods"), "expected something to measure"),
-        (("--no-projectors", "--case", "tiny"), "--case: expected none with --no-projectors"),
-        (("--case", "no such"), "--case: expected one of tiny, got 'no such'"),
-        (("--device", "tpu"), "--device: expected cpu or cuda, got 'tpu'"),
-        (("--out", "figures.txt"), "expected a name that ends in .json"),
+        (("projectors", "--case", "no such"), "--case: expected one of tiny, got 'no such'"),
+        (("training", "--device", "tpu"), "--device: expected cpu, cuda or cuda:<number>, got"),
+        (("methods", "--out", "figures.txt"), "expected a name that ends in .json"),
+        (("batch", "no-such-folder"), "no-such-folder"),
     ],
 )
 def test_mistakes_are_one_line(tiny_cases, arguments, message):
-    result = run("--rounds", "1", *arguments)
+    result = run(*arguments, "--rounds", 1)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1

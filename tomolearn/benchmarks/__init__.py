@@ -1,1 +1,1 @@
-"""Speed: projectors, methods, training, deep equilibrium, batches of DICOM."""
+"""Speed and memory of projectors, methods, training, equilibrium networks and batches."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn.benchmarks.timing import Timing, now, with_ratios
+from tomolearn.benchmarks.timing import Timing, now, turns, with_ratios
 from tomolearn.benchmarks.training import memory_of_steps, training_batch
 from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
 from tomolearn.tasks import Task, get_task
@@ -69,18 +69,17 @@ def measure_backward(
         models[name] = copy.deepcopy(model).to(where).train()
         models[name].backward = replace(model.backward, **options)
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for turn in range(rounds + 1):
-        for name, contender in models.items():
-            contender.zero_grad()
-            times = [now(where)]
-            loss = (contender(sinogram, operator) - image).square().mean()
-            times.append(now(where))
-            loss.backward()
-            times.append(now(where))
-            if turn > 0:  # the first one fills caches
-                samples[name].append((times[2] - times[1], times[2] - times[0]))
+    for name in turns(models, rounds + 1):
+        models[name].zero_grad()
+        times = [now(where)]
+        loss = (models[name](sinogram, operator) - image).square().mean()
+        times.append(now(where))
+        loss.backward()
+        times.append(now(where))
+        samples[name].append((times[2] - times[1], times[2] - times[0]))
     whats = ("backward pass", "forward and backward pass")
-    medians = {name: np.median(np.array(found), axis=0) for name, found in samples.items()}
+    # without the first, which fills caches
+    medians = {name: np.median(np.array(found[1:]), axis=0) for name, found in samples.items()}
     for i, what in enumerate(whats):
         seconds = {name: float(found[i]) for name, found in medians.items()}
         yield from with_ratios(task.name, batch, what, seconds, next(iter(BACKWARD)))
@@ -101,7 +100,7 @@ def measure_equilibrium_memory(
     """Measure the peak memory of a training step with few and with many forward iterations.
 
     For implicit gradients, and for the same iteration unrolled. See
-    `training_speed.measure_training_memory` for what is counted.
+    `measure_training_memory` for what is counted.
 
     Parameters
     ----------

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Timing", "now", "race", "with_ratios"]
+__all__ = ["Timing", "now", "race", "turns", "with_ratios"]
 
 _SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
 _PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
@@ -61,21 +61,37 @@ def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> fl
     return (now(device) - start) / calls
 
 
+def turns(names: Collection[str], rounds: int) -> Iterator[str]:
+    """Yield all names once per round, so that a machine that slows down meets all alike."""
+    for _ in range(rounds):
+        yield from names
+
+
 def race(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, float]:
-    """Return each contender's median time; they take turns, so that drift meets all alike."""
+    """Return each contender's median time in seconds; they take `turns`.
+
+    Parameters
+    ----------
+    contenders : mapping of str to callable
+        What is measured, by name. Fast ones are called several times per sample.
+    rounds : int
+        Samples of each.
+    device : torch.device
+        Where they compute.
+    """
     calls = {}
     for name, function in contenders.items():
         _sample(function, 1, device)  # compiles, fills caches
         calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, device)))
     samples: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, function in contenders.items():
-            time.sleep(_PAUSE)
-            if calls[name] > 1:
-                _sample(function, 1, device)  # our own threads and caches are cold now
-            samples[name].append(_sample(function, calls[name], device))
+    for name in turns(contenders, rounds):
+        function = contenders[name]
+        time.sleep(_PAUSE)
+        if calls[name] > 1:
+            _sample(function, 1, device)  # our own threads and caches are cold now
+        samples[name].append(_sample(function, calls[name], device))
     return {name: float(np.median(times)) for name, times in samples.items()}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tomolearn._core.memory import resident_bytes
-from tomolearn.benchmarks.peers import odl_torch
+from tomolearn.benchmarks.rivals import odl_torch
 from tomolearn.benchmarks.timing import Timing, now, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
@@ -25,7 +25,7 @@ from tomolearn.tasks import Task, get_task
 
 __all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory", "memory_of_steps"]
 
-_PEER = "odl torch"
+_RIVAL = "odl torch"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def measure_training(
     batch: int = 5,
     rounds: int = 5,
     device: str = "cpu",
-    peers: bool = True,
+    rivals: bool = True,
     recipes: Mapping[str, Recipe] | None = None,
 ) -> Iterator[Timing]:
     """Measure optimiser steps with our operator and with ODL's torch layer in the same network.
@@ -133,7 +133,7 @@ def measure_training(
         How often each contender is measured; the median counts.
     device : str
         Where to train.
-    peers : bool
+    rivals : bool
         Whether to measure ODL's layer, too; it is there on a CPU only.
     recipes : mapping of str to Recipe, optional
         Default: `RECIPES`. Compiled blocks need a C++ compiler, or a GPU.
@@ -157,8 +157,8 @@ def measure_training(
     ours = task.operator()
     backend = ours.backend_on(where).name
     operators: dict[str, LinearOperator] = {backend: ours}
-    if peers and where.type == "cpu":
-        operators[_PEER] = odl_torch(task.grid, task.scan)
+    if rivals and where.type == "cpu":
+        operators[_RIVAL] = odl_torch(task.grid, task.scan)
     trainers = {
         f"{name}, {recipe}": _Trainer(model, recipes[recipe], operator, where)
         for recipe in recipes
@@ -166,7 +166,7 @@ def measure_training(
     }
     steps = {name: partial(trainer.step, sinogram, image) for name, trainer in trainers.items()}
     seconds = race(steps, rounds, where)
-    reference = f"{_PEER}, {next(iter(recipes))}"
+    reference = f"{_RIVAL}, {next(iter(recipes))}"
     yield from with_ratios(task.name, batch, "training step", seconds, reference)
     for recipe in recipes:
         name = f"{backend}, {recipe}"

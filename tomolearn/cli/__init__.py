@@ -30,7 +30,7 @@ from tomolearn.cli.train import train
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info, bench)
+COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info)
 
 # Those whose options are the settings of a method.
 METHOD_COMMANDS = (reconstruct,)
@@ -66,6 +66,7 @@ def _options(
 
 for _command in COMMANDS:
     app.command(cls=MethodCommand if _command in METHOD_COMMANDS else None)(_command)
+app.add_typer(bench, name="bench")
 app.add_typer(lidc, name="lidc")
 
 

@@ -1,14 +1,15 @@
-"""``tomolearn bench``: how fast the backends on this machine are, and training with them."""
+"""``tomolearn bench ...``: speed and memory on this machine, as ratios within one run."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.output import check_target, write_text
 
 if TYPE_CHECKING:
@@ -16,136 +17,172 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
+bench = typer.Typer(
+    cls=CleanErrors,
+    no_args_is_help=True,
+    help="Measure speed and memory on this machine, as ratios within one run.",
+)
 
-def bench(
+Rounds = Annotated[int, typer.Option(min=1, help="Measurements per figure; their median counts.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Rivals = Annotated[bool, typer.Option(help="Measure other libraries, too, if they are installed.")]
+Out = Annotated[Path | None, typer.Option(help="JSON file for the figures.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")]
+
+
+@bench.command()
+def projectors(
     case: Annotated[
         list[str] | None,
         typer.Option(help="A scan to measure, by name; may be given again. Default: all."),
     ] = None,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Measurements per figure; their median counts.")
-    ] = 5,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    peers: Annotated[
-        bool, typer.Option(help="Measure other libraries, too, if they are installed.")
-    ] = True,
-    projectors: Annotated[
-        bool, typer.Option(help="Measure projection and back-projection.")
-    ] = True,
-    methods: Annotated[
-        bool, typer.Option(help="Measure FBP and total variation, too (CPU only).")
-    ] = True,
-    training: Annotated[
-        bool,
-        typer.Option(
-            "--training",
-            help="Measure steps of training learned primal-dual, too; needs a C++ compiler.",
-        ),
-    ] = False,
+    rounds: Rounds = 5,
+    device: Device = "cpu",
+    rivals: Rivals = True,
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Measure projection and back-projection by all backends, as ratios to ASTRA."""
+    _check(out, force, device)
+    from tomolearn._core.checks import check_known
+    from tomolearn.benchmarks.projectors import CASES, measure_projectors
+
+    names = [check_known("case", name, tuple(CASES)) for name in case or CASES]
+    timings = (
+        timing
+        for name in names
+        for timing in measure_projectors(CASES[name], rounds=rounds, device=device, rivals=rivals)
+    )
+    _report(timings, "Medians; ratios to ASTRA", out, device=device, rounds=rounds)
+
+
+@bench.command()
+def methods(
+    rounds: Rounds = 5,
+    iterations: Annotated[int, typer.Option(min=1, help="Of total variation.")] = 1000,
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Measure FBP against ASTRA's and total variation against ODL's, on CPUs."""
+    _check(out, force)
+    from tomolearn.benchmarks.methods import measure_methods
+
+    timings = measure_methods(rounds=rounds, iterations=iterations)
+    _report(timings, "Medians; ratios to ASTRA (FBP) and ODL (TV)", out, rounds=rounds)
+
+
+@bench.command()
+def training(
+    rounds: Rounds = 5,
+    device: Device = "cpu",
+    rivals: Rivals = True,
     memory: Annotated[
         bool,
         typer.Option(
             "--memory",
-            help="Measure the memory of a training step at 512 x 512, too (on CPUs: Linux only).",
+            help="Measure memory at 512 x 512 in place of time (on CPUs: Linux only).",
         ),
     ] = False,
-    equilibrium: Annotated[
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Measure training steps of learned primal-dual, as ratios to ODL's torch layer in float32.
+
+    It compiles the network's blocks, too, which needs a C++ compiler.
+    """
+    _check(out, force, device)
+    from tomolearn.benchmarks.training import measure_training, measure_training_memory
+
+    if memory:
+        timings = measure_training_memory(device=device)
+    else:
+        timings = measure_training(rounds=rounds, device=device, rivals=rivals)
+    title = "Medians; ratios to ODL's torch layer in float32"
+    _report(timings, title, out, device=device, rounds=rounds)
+
+
+@bench.command()
+def equilibrium(
+    rounds: Rounds = 5,
+    device: Device = "cpu",
+    memory: Annotated[
         bool,
         typer.Option(
-            "--equilibrium",
-            help="Measure the backward modes of the deep-equilibrium network degrad-ellipses, and "
-            "with --memory the memory of its iterations, too.",
+            "--memory",
+            help="Measure the memory of few and many iterations in place of time (on CPUs: Linux "
+            "only).",
         ),
     ] = False,
-    batch: Annotated[
-        Path | None,
-        typer.Option(
-            help="Measure `tomolearn dicom` on this folder of CT series, too, and its memory."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
+    out: Out = None,
+    force: Force = False,
 ) -> None:
-    """Measure projection and back-projection of all backends, as ratios to ASTRA in one run.
-
-    On request it measures the training of a network, too, and how much memory that takes.
-    """
-    import torch
-
-    from tomolearn.benchmarks.equilibrium import (
-        measure_backward,
-        measure_equilibrium_memory,
-    )
-    from tomolearn.benchmarks.speed import CASES, measure_methods, measure_projectors
-    from tomolearn.benchmarks.training import measure_training, measure_training_memory
-    from tomolearn.cli.info import versions
+    """Measure the backward modes of the deep-equilibrium network degrad-ellipses."""
+    _check(out, force, device)
+    from tomolearn.benchmarks.equilibrium import measure_backward, measure_equilibrium_memory
     from tomolearn.training import load
 
-    names = list(CASES) if case is None else case
-    for name in names:
-        if name not in CASES:
-            raise TomolearnError(f"--case: expected one of {'; '.join(CASES)}, got {name!r}")
-    if device not in ("cpu", "cuda"):
-        raise TomolearnError(f"--device: expected cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TomolearnError("--device: expected a device of this machine, but torch sees no GPU")
-    if case is not None and not projectors:
-        raise TomolearnError("--case: expected none with --no-projectors, got " + "; ".join(case))
-    asked = (projectors, training, memory, equilibrium, batch, methods and device == "cpu")
-    if not any(asked):
-        raise TomolearnError(
-            "bench: expected something to measure, got --no-projectors without --training, "
-            "--memory, --equilibrium, --batch or, on a CPU, --methods"
-        )
+    if memory:
+        timings = measure_equilibrium_memory(device=device)
+    else:
+        model: Any = load("degrad-ellipses")
+        timings = measure_backward(model, rounds=rounds, device=device)
+    title = "Medians; ratios to implicit gradients by Anderson's iteration"
+    _report(timings, title, out, device=device, rounds=rounds)
+
+
+@bench.command()
+def batch(
+    source: Annotated[Path, typer.Argument(help="Folder of CT series.")],
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Runs of FBP; their median counts, of TV there is one.")
+    ] = 5,
+    tv: Annotated[bool, typer.Option(help="Measure total variation, too: minutes.")] = True,
+    out: Out = None,
+    force: Force = False,
+) -> None:
+    """Measure `tomolearn dicom` on a folder, and its memory; ratios to one worker on one core."""
+    _check(out, force)
+    from tomolearn.benchmarks.batch import measure_batch
+
+    timings = measure_batch(source, rounds=rounds, tv=tv)
+    _report(timings, "Medians; ratios to one worker on one core", out, rounds=rounds)
+
+
+def _check(out: Path | None, force: bool, device: str = "cpu") -> None:
+    from tomolearn._core.tensors import check_device
+
+    check_device("device", device)
     if out is not None:
         check_target(out, force=force, suffixes=(".json",))
-    memories = [measure_training_memory(device=device)] if memory else []
-    if memory and equilibrium:
-        memories.append(measure_equilibrium_memory(device=device))
-    timings: list[Timing] = []
-    for name in names if projectors else ():
-        typer.echo(f"measuring {name} ...", err=True)
-        timings += measure_projectors(CASES[name], rounds=rounds, device=device, peers=peers)
-    if methods and device == "cpu":
-        typer.echo("measuring FBP and total variation ...", err=True)
-        timings += measure_methods(rounds=rounds)
-    if training:
-        typer.echo("measuring training ...", err=True)
-        timings += measure_training(rounds=rounds, device=device, peers=peers)
-    if equilibrium:
-        typer.echo("measuring deep-equilibrium networks ...", err=True)
-        model: Any = load("degrad-ellipses")
-        timings += measure_backward(model, rounds=rounds, device=device)
-    if batch is not None:
-        from tomolearn.benchmarks.batch import measure_batch
 
-        typer.echo("measuring batches ...", err=True)
-        timings += measure_batch(batch, rounds=rounds)
-    for measured in memories:
-        typer.echo("measuring the memory of training ...", err=True)
-        timings += measured
-    _print_table(timings)
+
+def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings: Any) -> None:
+    """Measure, show the figures as a table, and write them with versions and settings."""
+    import torch
+
+    from tomolearn.cli.info import versions
+
+    found = []
+    for timing in timings:
+        typer.echo(f"measured {timing.case}, {timing.what}, {timing.contender}", err=True)
+        found.append(timing)
+    _print_table(found, title)
     if out is not None:
-        found = {
+        figures = {
             "versions": versions(),
-            "device": device,
             "threads": torch.get_num_threads(),
-            "rounds": rounds,
-            "timings": [timing.to_dict() for timing in timings],
+            **settings,
+            "timings": [timing.to_dict() for timing in found],
         }
-        write_text(out, json.dumps(found, indent=2) + "\n")
+        write_text(out, json.dumps(figures, indent=2) + "\n")
         typer.echo(f"wrote {out}", err=True)
 
 
-def _print_table(timings: list[Timing]) -> None:
+def _print_table(timings: list[Timing], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        *("scan", "batch", "what", "who"),
-        title="Medians; ratios to ASTRA (TV: ODL; training: ODL's torch layer in float32; "
-        "backward modes: implicit, anderson; batches: one worker on one core)",
-    )
+    table = Table("scan", "batch", "what", "who", title=title)
     table.add_column("figure", justify="right")
     table.add_column("ratio", justify="right")
     for timing in timings:

@@ -1,6 +1,6 @@
 """Other libraries' own ways to project and reconstruct, to measure ours against.
 
-Nothing here is used to compute results. A peer's geometry is as close to ours as its interface
+Nothing here is used to compute results. A rival's geometry is as close to ours as its interface
 allows; where it has another one, only its time says something.
 """
 
@@ -16,10 +16,10 @@ from tomolearn._core.optional import optional_import
 from tomolearn.geometry import Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["PEERS", "Peer", "astra_fbp", "odl_pdhg", "odl_torch"]
+__all__ = ["RIVALS", "Rival", "astra_fbp", "odl_pdhg", "odl_torch"]
 
 
-class Peer(NamedTuple):
+class Rival(NamedTuple):
     """Projection and its adjoint of another library, on tensors (batch, rows, columns)."""
 
     forward: Callable[[torch.Tensor], Any]
@@ -30,12 +30,12 @@ def _parallel_square(scan: Scan, grid: Grid) -> TypeGuard[RotationScan]:
     return isinstance(scan, RotationScan) and scan.is_parallel and grid.shape[0] == grid.shape[1]
 
 
-def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
+def scikit_image(grid: Grid, scan: Scan) -> Rival | None:
     """Return scikit-image's ``radon`` and unfiltered ``iradon``; its detector is its own choice."""
     if not _parallel_square(scan, grid):
         return None
     transform = optional_import(
-        "skimage.transform", purpose="the peer", install="pip install scikit-image"
+        "skimage.transform", purpose="the rival", install="pip install scikit-image"
     )
     degrees = np.rad2deg(scan.view_angles)
     size = grid.shape[0]
@@ -49,14 +49,14 @@ def scikit_image(grid: Grid, scan: Scan) -> Peer | None:
             for s in sinograms.numpy()
         ]
 
-    return Peer(forward, adjoint)
+    return Rival(forward, adjoint)
 
 
-def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
+def torchtomo(grid: Grid, scan: Scan) -> Rival | None:
     """Return torchtomo's parallel beam with its exact adjoint; its detector is its own choice."""
     if not _parallel_square(scan, grid):
         return None
-    module = optional_import("torchtomo", purpose="the peer", install="pip install torchtomo")
+    module = optional_import("torchtomo", purpose="the rival", install="pip install torchtomo")
     projector = module.ParallelBeam(
         grid.shape[0],
         scan.n_angles,
@@ -66,11 +66,11 @@ def torchtomo(grid: Grid, scan: Scan) -> Peer | None:
     return _on_own_detector(grid, projector, projector.adjoint)
 
 
-def deepinv(grid: Grid, scan: Scan) -> Peer | None:
+def deepinv(grid: Grid, scan: Scan) -> Rival | None:
     """Return deepinv's ``Tomography`` with its exact adjoint; its detector is its own choice."""
     if not _parallel_square(scan, grid):
         return None
-    physics = optional_import("deepinv.physics", purpose="the peer", install="pip install deepinv")
+    physics = optional_import("deepinv.physics", purpose="the rival", install="pip install deepinv")
     projector = physics.Tomography(
         angles=torch.from_numpy(np.rad2deg(scan.view_angles)).float(),
         img_width=grid.shape[0],
@@ -83,7 +83,7 @@ def deepinv(grid: Grid, scan: Scan) -> Peer | None:
 
 def _on_own_detector(
     grid: Grid, forward: Callable[[torch.Tensor], Any], adjoint: Callable[[torch.Tensor], Any]
-) -> Peer:
+) -> Rival:
     sinograms: dict[int, torch.Tensor] = {}
 
     def adjoint_of_own(given: torch.Tensor) -> Any:
@@ -91,15 +91,15 @@ def _on_own_detector(
             sinograms[len(given)] = forward(torch.rand(len(given), 1, *grid.shape))
         return adjoint(sinograms[len(given)])
 
-    return Peer(lambda images: forward(images[:, None]), adjoint_of_own)
+    return Rival(lambda images: forward(images[:, None]), adjoint_of_own)
 
 
-PEERS: dict[str, Callable[[Grid, Scan], Peer | None]] = {
+RIVALS: dict[str, Callable[[Grid, Scan], Rival | None]] = {
     "scikit-image": scikit_image,
     "torchtomo": torchtomo,
     "deepinv": deepinv,
 }
-"""Name -> maker; it returns None where the peer has no such scan, and raises ImportError."""
+"""Name -> maker; it returns None where the rival has no such scan, and raises ImportError."""
 
 
 def astra_fbp(grid: Grid, scan: ParallelBeam, sinogram: torch.Tensor) -> torch.Tensor:
