@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int, check_known
@@ -159,11 +160,16 @@ class Settings:
     @classmethod
     def settings(cls) -> tuple[Setting, ...]:
         """Return what is known of the settings, in the order of the fields."""
-        return tuple(
-            Setting(name=field.name, default=field.default, **_kind(field), **known)
-            for field in dataclasses.fields(cls)
-            if (known := field.metadata.get(_METADATA)) is not None
-        )
+        return _settings_of(cls)
+
+
+@cache
+def _settings_of(cls: type[Settings]) -> tuple[Setting, ...]:
+    return tuple(
+        Setting(name=field.name, default=field.default, **_kind(field), **known)
+        for field in dataclasses.fields(cls)
+        if (known := field.metadata.get(_METADATA)) is not None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
