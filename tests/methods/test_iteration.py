@@ -7,10 +7,11 @@ import warnings
 import pytest
 import torch
 
-from tomolearn import Grid, ParallelBeam, RayTransform
+from tomolearn import Grid, ParallelBeam, RayTransform, methods
 from tomolearn.methods import (
     ConvergenceWarning,
     History,
+    IterativeMethod,
     cgls,
     kaczmarz,
     landweber,
@@ -31,6 +32,11 @@ METHODS = {
     "tv": functools.partial(total_variation, weight=0.5),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def test_every_iterative_method_of_the_table_is_tested_here():
+    table = methods.METHODS.items()
+    assert set(METHODS) == {name for name, kind in table if issubclass(kind, IterativeMethod)}
 
 
 @pytest.fixture

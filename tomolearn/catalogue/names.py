@@ -9,7 +9,7 @@ from typing import Any
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue.trained import Trained
-from tomolearn.methods import METHODS, Method, Setting
+from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
 from tomolearn.training.files import shipped_files
 
@@ -106,12 +106,13 @@ def split_names(text: str) -> list[str]:
 
 
 def methods_table() -> str:
-    """Return the methods of the table and their settings in Markdown, for documentation."""
-    lines = ["| method | settings |", "|---|---|"]
+    """Return the methods of the table in Markdown, with the settings that are their own."""
+    shared = {one.name for one in Stopping.settings()} - {"iterations"}
+    lines = ["| method | is | settings and defaults |", "|---|---|---|"]
     for name, kind in METHODS.items():
-        about = (kind.__doc__ or "").partition("\n")[0].partition(" with its settings")[0]
-        settings = "; ".join(f"`{one.name}`: {one.help}{_default(one)}" for one in kind.settings())
-        lines.append(f"| `{name}`: {about.rstrip('.')} | {settings} |")
+        about = (kind.__doc__ or "").partition("\n")[0].partition("; see")[0].rstrip(".")
+        settings = (_with_default(one) for one in kind.settings() if one.name not in shared)
+        lines.append(f"| `{name}` | {about} | {', '.join(settings)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -129,10 +130,10 @@ def divided(name: str) -> tuple[str, str]:
     return (name, "") if found is None else (found[1].strip(), found[2])
 
 
-def _default(setting: Setting) -> str:
+def _with_default(setting: Setting) -> str:
     if setting.default is REQUIRED:
-        return " (required)"
-    return "" if setting.default is None else f" ({setting.default})"
+        return f"`{setting.name}` (required)"
+    return f"`{setting.name}`" if setting.default is None else f"`{setting.name}={setting.default}`"
 
 
 def parsed_settings(kind: type[Method], spec: str, text: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ __all__ = ["FBP", "fbp"]
 
 @dataclass(frozen=True, kw_only=True)
 class FBP(Method):
-    """Filtered back-projection with its settings; see `fbp`."""
+    """Filtered back-projection, for cone beams FDK; see `fbp`."""
 
     name: ClassVar[str] = "fbp"
 

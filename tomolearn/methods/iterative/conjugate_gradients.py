@@ -22,7 +22,7 @@ _REMEDY = "check that the operator's adjoint is its transpose and its values are
 
 @dataclass(frozen=True, kw_only=True)
 class CGLS(IterativeMethod):
-    """Conjugate gradients for the least-squares misfit, with their settings; see `cgls`."""
+    """Conjugate gradients for least squares; see `cgls`."""
 
     name: ClassVar[str] = "cgls"
     remedy: ClassVar[str] = _REMEDY
@@ -38,7 +38,7 @@ class CGLS(IterativeMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Tikhonov(IterativeMethod):
-    """Tikhonov's regularisation with its settings; see `tikhonov`.
+    """Tikhonov's regularisation, by conjugate gradients; see `tikhonov`.
 
     `regularizer` is no setting: a method that has one cannot be written down.
     """

@@ -24,7 +24,7 @@ __all__ = ["Kaczmarz", "kaczmarz", "subset_order"]
 
 @dataclass(frozen=True, kw_only=True)
 class Kaczmarz(IterativeMethod):
-    """Kaczmarz' method with blocks of views and its settings; see `kaczmarz`."""
+    """Kaczmarz' method over subsets of views, as OS-SART; see `kaczmarz`."""
 
     name: ClassVar[str] = "kaczmarz"
     remedy: ClassVar[str] = "choose a smaller relaxation or fewer subsets"

@@ -19,7 +19,7 @@ __all__ = ["Landweber", "landweber"]
 
 @dataclass(frozen=True, kw_only=True)
 class Landweber(IterativeMethod):
-    """Landweber's iteration with its settings; see `landweber`."""
+    """Landweber's iteration, gradient descent on the misfit; see `landweber`."""
 
     name: ClassVar[str] = "landweber"
     remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2"

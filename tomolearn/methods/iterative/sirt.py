@@ -22,7 +22,7 @@ _NEGLIGIBLE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class SIRT(IterativeMethod):
-    """The simultaneous iterative reconstruction technique with its settings; see `sirt`."""
+    """Simultaneous iterative reconstruction technique; see `sirt`."""
 
     name: ClassVar[str] = "sirt"
     remedy: ClassVar[str] = "choose a relaxation below 2"

@@ -21,7 +21,7 @@ __all__ = ["TotalVariation", "total_variation"]
 
 @dataclass(frozen=True, kw_only=True)
 class TotalVariation(IterativeMethod):
-    """Total-variation regularisation with its settings; see `total_variation`.
+    """Total-variation regularisation; see `total_variation`.
 
     Without a `weight` each sinogram gets one that suits its noise, see `photon_tv_weight`: the
     number of photons is set, or `informed` takes it from an acquisition. `start` is overruled by
