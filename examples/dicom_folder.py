@@ -6,17 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from data_sim import write_lidc
-from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
+from tomolearn.batch import BatchSettings, batch_method, run_batch
 from tomolearn.dicom import find_series
 from tomolearn.evaluation.figures import draw_images
+from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
 
 
 def main(figure: str = "dicom_folder.png") -> None:
     write_lidc("patients", 2, 4, shape=(256, 256), resume=True)
-    scan = SimulatedScan("fan", views=300, photons=10_000)
+    low_dose = Acquisition(
+        CoveringScan("fan", views=300), PhotonNoise(10_000), Refinement("constant", 2)
+    )
     settings = {
-        "FBP, Hann": BatchSettings("fbp", {"filter": "hann"}, scan),
-        "TV": BatchSettings("tv", {"iterations": 150}, scan),
+        "FBP, Hann": BatchSettings(batch_method("fbp", filter="hann"), low_dose),
+        "TV": BatchSettings(batch_method("tv", iterations=150), low_dose),
     }
     patient = find_series("patients").series[0]
     middle = len(patient) // 2

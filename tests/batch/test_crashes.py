@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 from batch_executors import FakeWorkers
+from batch_settings import settings_of
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
 import tomolearn.batch
 import tomolearn.batch.work
 import tomolearn.dicom.derived_slice
-from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger
+from tomolearn.batch import LEDGER, read_ledger
 from tomolearn.batch.chunks import file_name
 from tomolearn.batch.ledger import Ledger
 
-SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
+SETTINGS = settings_of("fbp", views=12)
 run_batch = partial(tomolearn.batch.run_batch, workers=0)
 
 

@@ -18,7 +18,7 @@ from tomolearn.batch import LEDGER, read_ledger
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
 # A few tenths of a second for a chunk on these images.
-OPTIONS = ("--method", "tv", "--iterations", "500", "--views", "90", "--dose", "100000")
+OPTIONS = ("--method", "tv", "--iterations", "500", "--views", "90", "--photons", "100000")
 
 
 def command(source: Path, out: Path, *options: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from batch_settings import settings_of
 from batch_trees import uid, write_series
 from dicom_mutations import KINDS, mutate
 from dicom_validation import errors_of
@@ -13,15 +14,13 @@ from dicom_validation import errors_of
 from tomolearn.batch import (
     LEDGER,
     BatchReport,
-    BatchSettings,
-    SimulatedScan,
     read_ledger,
     run_batch,
 )
 
 N_SPOILED = 200
 GOOD = {"a": 4, "b": 7, "c": 3}
-SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=12))
+SETTINGS = settings_of("fbp", views=12)
 
 
 @pytest.fixture(scope="module")

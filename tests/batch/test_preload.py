@@ -38,9 +38,11 @@ print(*(b - a for a, b in zip(compiled, after)), "kernels")
 DRIVER = """
 import sys
 
-from tomolearn.batch import BatchSettings, SimulatedScan, run_batch
+from tomolearn.batch import BatchSettings, run_batch
+from tomolearn.simulation import Acquisition, CoveringScan
 
-report = run_batch(*sys.argv[1:], BatchSettings("fbp", {}, SimulatedScan(views=8)), workers=1)
+settings = BatchSettings(acquisition=Acquisition(CoveringScan(views=8)))
+report = run_batch(*sys.argv[1:], settings, workers=1)
 print(report.n_written, "slices")
 print(*sorted({"torch", "numba", "scipy.ndimage"} & set(sys.modules)), "modules")
 """

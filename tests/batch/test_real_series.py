@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+from batch_settings import settings_of
 from dicom_validation import errors_of
 
-from tomolearn.batch import LEDGER, BatchSettings, SimulatedScan, read_ledger, run_batch
+from tomolearn.batch import LEDGER, BatchSettings, read_ledger, run_batch
 
 
 def test_noiseless_views_give_a_chest_back(real_data: Path, tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ def test_noiseless_views_give_a_chest_back(real_data: Path, tmp_path: Path) -> N
 
 
 def test_tilt_and_spacing_of_a_head_are_in_the_ledger(real_data: Path, tmp_path: Path) -> None:
-    settings = BatchSettings(scan=SimulatedScan(views=60, refinement=1))
+    settings = settings_of(views=60, refinement=1)
     run_batch(real_data / "head-ge", tmp_path / "out", settings, workers=0)
     (record,) = (r for r in read_ledger(tmp_path / "out" / LEDGER) if r["event"] == "series")
     assert (record["status"], record["written"]) == ("done", 28)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from batch_settings import settings_of
 from batch_trees import SPACING, body, results, slice_dataset, write_series
 from dicom_files import write
 from distributed import LocalCluster
@@ -18,7 +19,7 @@ from tomolearn.batch import (
     BatchReport,
     BatchSettings,
     InProcessExecutor,
-    SimulatedScan,
+    batch_method,
     read_ledger,
     run_batch,
 )
@@ -27,7 +28,7 @@ from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.batch.workspace import folder_name
 from tomolearn.dicom import body_mask, find_series
 
-SETTINGS = BatchSettings("fbp", {}, SimulatedScan(views=120, photons=1e6))
+SETTINGS = settings_of("fbp", views=120, photons=1e6)
 
 
 def cut_pixels(path: Path) -> None:
@@ -235,8 +236,8 @@ def test_nothing_is_made_where_there_is_no_input(tmp_path: Path) -> None:
 def test_the_kernel_is_that_of_the_reconstruction(tmp_path: Path) -> None:
     """An image that was processed as it is keeps the kernel of its source."""
     write_series(tmp_path / "in", "a", 1, ConvolutionKernel="B30f")
-    scanned = BatchSettings("fbp", {"filter": "hann"}, SimulatedScan(views=12))
-    as_it_is = BatchSettings("tv", {"weight": 1.0, "iterations": 2}, None)
+    scanned = settings_of("fbp(filter=hann)", views=12)
+    as_it_is = settings_of("tv(weight=1.0, iterations=2)", geometry=None)
     for settings, kernel in ((scanned, "FBP hann"), (as_it_is, "B30f")):
         (record,) = run_batch(tmp_path / "in", tmp_path / "out", settings, workers=0).records
         made = pydicom.dcmread(tmp_path / "out" / record["output"] / "00001.dcm")
@@ -275,7 +276,10 @@ def test_a_repaired_file_is_taken_up_on_request(tmp_path: Path) -> None:
 
 def test_other_settings_and_other_slices_are_other_series(tmp_path: Path) -> None:
     write_series(tmp_path / "in", "a", 2)
-    for settings in (SETTINGS, BatchSettings("tv", {"iterations": 5}, SETTINGS.scan)):
+    for settings in (
+        SETTINGS,
+        BatchSettings(batch_method("tv", iterations=5), SETTINGS.acquisition),
+    ):
         run_batch(tmp_path / "in", tmp_path / "out", settings, workers=0)
     write_series(tmp_path / "in", "a", 3)
     report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
@@ -326,7 +330,7 @@ def test_mistakes(tmp_path: Path) -> None:
         run_batch(tmp_path, tmp_path / "out", SETTINGS, scheduler="tcp://a:1", executor=here)
     (tmp_path / "in").mkdir()
     with pytest.raises((ValueError, OSError), match="no-such-weights"):
-        run_batch(tmp_path / "in", tmp_path / "out", BatchSettings("no-such-weights"))
+        run_batch(tmp_path / "in", tmp_path / "out", settings_of("no-such-weights"))
 
 
 def test_an_empty_folder_is_an_empty_batch(tmp_path: Path) -> None:

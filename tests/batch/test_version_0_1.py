@@ -10,20 +10,19 @@ from zipfile import ZipFile
 import numpy as np
 import pydicom
 import pytest
+from batch_settings import settings_of
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
 from tomolearn.batch import (
     LEDGER,
     BatchReport,
-    BatchSettings,
-    SimulatedScan,
     read_ledger,
     run_batch,
 )
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data_of_0_1" / "interrupted_batch.zip"
-SETTINGS = BatchSettings("fbp", {"filter": "hann"}, SimulatedScan(views=30, photons=1e5, seed=3))
+SETTINGS = settings_of("fbp(filter=hann)", views=30, photons=1e5, seed=3)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = dicom(source, out, "--views", 60, "--dose", 1e5)
+    result = dicom(source, out, "--views", 60, "--photons", 1e5)
     assert result.exit_code == 0, result.output
     assert "3 files: 1 series, 1 to do, 2 slices; skipped: 1 not DICOM" in result.stderr
     assert "done: patient-a ., 2 of 2 slices" in result.stderr
@@ -38,7 +38,7 @@ def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     assert str(out / SUMMARY) in result.stdout.replace("\n", "")
     (record,) = (r for r in read_ledger(out / LEDGER) if r["event"] == "series")
     assert f"{record['agreement']['psnr']:.2f}" in result.stdout
-    again = dicom(source, out, "--views", 60, "--dose", 1e5)
+    again = dicom(source, out, "--views", 60, "--photons", 1e5)
     assert again.exit_code == 0
     assert "1 series were there" in again.stdout
 
@@ -47,7 +47,7 @@ def test_settings_are_those_of_the_options(source: Path, tmp_path: Path) -> None
     scan = tmp_path / "scan.json"
     grid = Grid((32, 40), (10.0, 9.0))
     save_geometry(scan, grid, ParallelBeam.covering(grid, 40))
-    options = ("--scan", scan, "--dose", 1e4, "--electronic-std", 3, "--seed", 5, "--kev", 60)
+    options = ("--scan", scan, "--photons", 1e4, "--electronic-std", 3, "--seed", 5, "--kev", 60)
     method = ("--method", "tv", "--iterations", 4, "--weight", 0.5)
     assert dicom(source, tmp_path / "out", *options, *method).exit_code == 0
     settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
@@ -58,6 +58,27 @@ def test_settings_are_those_of_the_options(source: Path, tmp_path: Path) -> None
     assert settings["mu_water"] == pytest.approx(0.02059)
     assert settings["method"] == "tv"
     assert settings["options"] == {"iterations": 4, "weight": 0.5}
+
+
+@pytest.mark.parametrize("method", ["sirt", "cgls", "landweber", "kaczmarz"])
+def test_every_method_of_the_table_has_its_options(
+    method: str, source: Path, tmp_path: Path
+) -> None:
+    options = ("--views", 30, "--method", method, "--iterations", 2)
+    result = dicom(source, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
+    assert (settings["method"], settings["options"]) == (method, {"iterations": 2})
+
+
+def test_a_function_of_a_file_is_a_method(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own_of_dicom.py"
+    path.write_text("def half(y, A, *, scale: float = 0.5):\n    return scale * A.T(y)\n")
+    options = ("--views", 30, "--method", f"{path}:half", "--scale", 0.001)
+    result = dicom(source, tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    settings = read_ledger(tmp_path / "out" / LEDGER)[0]["settings"]
+    assert (settings["method"], settings["options"]) == ("own_of_dicom.py:half", {"scale": 0.001})
 
 
 def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
@@ -91,7 +112,7 @@ def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
 
 
 def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
-    result = dicom(source, tmp_path / "out", "--dry-run", "--dose", 1e4)
+    result = dicom(source, tmp_path / "out", "--dry-run", "--photons", 1e4)
     assert result.exit_code == 0
     assert "patient-a" in result.stdout
     assert "10,000 photons" in result.stdout
@@ -173,18 +194,18 @@ def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
     [
         (("--scan", "cone"), "--scan: expected fan, parallel or a .json file, got 'cone'"),
         (("--scan", "missing.json"), "missing.json"),
-        (("--seed", 3), "seed: expected 0 without photons, got 3"),
-        (("--dose", 0), "photons: expected a positive number, got 0.0"),
-        (("--electronic-std", 3), "--electronic-std: expected 0 without photons, got 3"),
-        (("--method", "tv"), "weight: expected a number for tv without photon noise"),
-        (("--method", "tv", "--filter", "hann"), "expected weight or iterations with tv, got filt"),
+        (("--seed", 3), "--seed: expected 0 without noise, got 3"),
+        (("--photons", 0), "--photons: expected a positive number, got 0.0"),
+        (("--electronic-std", 3), "--electronic-std: expected 0 without --photons, got 3"),
+        (("--method", "tv"), "--weight: expected a number for tv without photon noise"),
+        (("--method", "tv", "--filter", "hann"), "--filter: expected with fbp only, got it with"),
         (("--method", "no-such"), "no-such"),
-        (("--image-domain",), "method: expected tv or weights in the image domain, got fbp"),
+        (("--image-domain",), "--method: expected one that works on images, such as tv"),
         (("--image-domain", "--views", 3), "--views: expected none with --image-domain, got 3"),
         (("--kev", 5), "energy: expected 40 to 150 keV, got 5"),
         (("--workers", 2, "--scheduler", "tcp://x:1"), "workers: expected none beside a scheduler"),
         (("--deidentify", "missing.txt"), "missing.txt: No such file or directory"),
-        (("--filter", "box"), "filter: expected one of"),
+        (("--filter", "box"), "--filter: expected one of"),
     ],
 )
 def test_mistakes(options: tuple[Any, ...], message: str, source: Path, tmp_path: Path) -> None:

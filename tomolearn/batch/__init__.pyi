@@ -9,4 +9,4 @@ from .run import (
     check_batch as check_batch,
     run_batch as run_batch,
 )
-from .settings import BatchSettings as BatchSettings, SimulatedScan as SimulatedScan
+from .settings import BatchSettings as BatchSettings, batch_method as batch_method

@@ -8,19 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import DerivedSeries, DerivedSlice
 
-__all__ = ["THUMBNAIL", "Chunk", "WeightsChangedError", "chunks_of", "file_name"]
+__all__ = ["THUMBNAIL", "Chunk", "chunks_of", "file_name"]
 
 THUMBNAIL = "thumbnail.png"
 _PERMANENT = (ValueError, ArithmeticError)
-
-
-class WeightsChangedError(TomolearnError):
-    """A worker has other weights under the name that the run was begun with."""
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ def derivation_of(settings: BatchSettings, source: Series) -> Derivation:
     Its settings name the slices of the source, so that a series to which slices were added since
     becomes another one.
     """
-    method = settings.method.rpartition("/")[2]
-    if settings.scan is None:
+    method = settings.method_name
+    if settings.acquisition is None:
         what = "Processed in the image domain by tomolearn."
     else:
         what = (
             "Simulated CT scan of each slice of the source series, reconstructed by tomolearn; "
-            f"the slice lies with its middle on the rotation axis. Scan: {settings.scan}."
+            f"the slice lies with its middle on the rotation axis. Scan: {settings.acquisition}."
         )
     digest = settings.digest()
     return Derivation(
@@ -33,7 +33,7 @@ def derivation_of(settings: BatchSettings, source: Series) -> Derivation:
         method=_plain(method)[:_LO],
         series_description=_plain(_short(settings))[:_LO],
         # an image that was processed and not reconstructed keeps its kernel
-        kernel=None if settings.scan is None else _kernel(settings)[:_SH],
+        kernel=None if settings.acquisition is None else _kernel(settings)[:_SH],
         number=1 + int(digest, 16) % 999,
     )
 
@@ -44,22 +44,22 @@ def _slices(source: Series) -> str:
 
 
 def _method(settings: BatchSettings) -> str:
-    name = settings.method.rpartition("/")[2]
+    name = settings.method_name
     if settings.fingerprint:
-        name = f"{name} (weights, SHA-256 {settings.fingerprint[:16]})"
+        what = "weights" if hasattr(settings.method, "weights") else "source"
+        name = f"{name} ({what}, SHA-256 {settings.fingerprint[:16]})"
     options = ", ".join(f"{key} {value}" for key, value in settings.options.items())
     return _plain(f"{name}, {options}" if options else name)
 
 
 def _short(settings: BatchSettings) -> str:
-    name = settings.method.rpartition("/")[2].upper()
-    return f"{name}, image domain" if settings.scan is None else f"{name}, {settings.scan}"
+    return f"{settings.method_name.upper()}, {settings.acquisition or 'image domain'}"
 
 
 def _kernel(settings: BatchSettings) -> str:
-    if settings.method == "fbp":
-        return f"FBP {settings.options.get('filter', 'ram-lak')}"
-    return _plain(settings.method.rpartition("/")[2])
+    window = getattr(settings.method, "filter", None)
+    name = settings.method_name
+    return _plain(name if window is None else f"{name.upper()} {window}")
 
 
 def _plain(text: str) -> str:

@@ -15,11 +15,12 @@ import torch
 
 from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
-from tomolearn.batch.settings import BatchSettings, SimulatedScan
+from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.batch.work import run_chunk
 from tomolearn.batch.worker import run_on_worker
 from tomolearn.dicom import CTSlice
+from tomolearn.simulation import Acquisition, CoveringScan
 
 __all__ = ["run_chunk", "run_on_worker"]
 
@@ -29,7 +30,7 @@ def _process_a_slice() -> None:
     torch.set_num_threads(1)
     hounsfield = np.zeros((8, 8), np.float32)
     ct = CTSlice(hounsfield, (40.0, 40.0), hounsfield < 0)
-    (image,) = process([ct], BatchSettings("fbp", {}, SimulatedScan(views=8)))
+    (image,) = process([ct], BatchSettings(acquisition=Acquisition(CoveringScan(views=8))))
     measure_errors(image, ct.hounsfield, ct.padding)
     with tempfile.TemporaryDirectory() as folder:
         write_thumbnail(Path(folder, "thumbnail.png"), ct, image)

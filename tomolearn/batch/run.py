@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def run_batch(
             raise TomolearnError(f"workers: expected none beside {other}, got {workers}")
     elif scheduler is not None and executor is not None:
         raise TomolearnError(f"scheduler: expected none beside an executor, got {scheduler}")
-    settings = check_batch(root, target, settings)
+    check_batch(root, target)
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
     with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
@@ -183,17 +182,15 @@ def _begin_ledger(
     )
 
 
-def check_batch(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], settings: BatchSettings
-) -> BatchSettings:
-    """Check what can be checked before a run, and return its settings with the weights' digest.
+def check_batch(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Check the folders of a run.
 
     Raises
     ------
     OSError
         If there is no input.
     ValueError
-        If input and output are not apart, or weights do not exist or do not suit.
+        If input and output are not apart.
     """
     root, target = Path(source).absolute(), Path(out).absolute()
     root.stat()
@@ -203,17 +200,3 @@ def check_batch(
             f"out: expected a folder apart from the input {source}, got {out}: results would be "
             "taken for input"
         )
-    return _with_fingerprint(settings)
-
-
-def _with_fingerprint(settings: BatchSettings) -> BatchSettings:
-    if not settings.is_network:
-        return settings
-    from tomolearn.training import load
-
-    model = load(settings.method)
-    if settings.scan is None:
-        model.denoiser()  # or an error that says which networks have one
-    if model.card is None:
-        raise TomolearnError(f"method: expected weights with a card, got {settings.method}")
-    return replace(settings, fingerprint=model.card["sha256"])

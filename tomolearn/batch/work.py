@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,13 @@ from numpy.typing import NDArray
 
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import peak_mib
-from tomolearn.batch.chunks import (
-    THUMBNAIL,
-    Chunk,
-    WeightsChangedError,
-    file_name,
-)
+from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_name
 from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
-from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import CTSlice
 from tomolearn.geometry import CoverageWarning
-from tomolearn.models.base import ReconstructionModel
 
 __all__ = ["run_chunk"]
 
@@ -62,7 +54,9 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
     start = time.perf_counter()
     with _one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = _run(chunk, _model(chunk.settings))
+        # here and not with the slices, none of which is to be lost for want of weights
+        chunk.settings.method.prepare()
+        record = _run(chunk)
     # what DICOM files have that is odd is in the records of their slices
     record["warnings"] = sorted(
         {str(one.message) for one in caught if issubclass(one.category, CoverageWarning)}
@@ -86,7 +80,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run(chunk: Chunk, model: ReconstructionModel | None) -> dict[str, Any]:
+def _run(chunk: Chunk) -> dict[str, Any]:
     record: dict[str, Any] = {"slices": [], "lost": []}
     read: dict[int, CTSlice] = {}
     for index, one in chunk.slices.items():
@@ -98,7 +92,7 @@ def _run(chunk: Chunk, model: ReconstructionModel | None) -> dict[str, Any]:
     while groups:
         indices = groups.popleft()
         try:
-            found = process([read[i] for i in indices], chunk.settings, model)
+            found = process([read[i] for i in indices], chunk.settings)
         # torch's own errors, of memory for example, are RuntimeErrors
         except (*_LOSSES, RuntimeError) as error:
             if len(indices) > 1:
@@ -135,21 +129,3 @@ def _of_one_kind(slices: dict[int, CTSlice]) -> list[list[int]]:
     for index, ct in slices.items():
         kinds.setdefault((ct.hounsfield.shape, ct.spacing), []).append(index)
     return list(kinds.values())
-
-
-@lru_cache(maxsize=1)
-def _loaded(method: str, fingerprint: str) -> ReconstructionModel:
-    from tomolearn.training import load
-
-    model = load(method)
-    card = model.card or {}
-    if card.get("sha256") != fingerprint:
-        raise WeightsChangedError(
-            f"method: expected the weights {method} that the run was begun with, SHA-256 "
-            f"{fingerprint[:12]}..., got {str(card.get('sha256'))[:12]}..."
-        )
-    return model.eval()
-
-
-def _model(settings: BatchSettings) -> ReconstructionModel | None:
-    return _loaded(settings.method, settings.fingerprint) if settings.is_network else None

@@ -6,7 +6,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from tomolearn.batch.chunks import Chunk, WeightsChangedError
+from tomolearn.batch.chunks import Chunk
+from tomolearn.catalogue import WeightsChangedError
 
 __all__ = ["Outcome", "run_on_worker"]
 

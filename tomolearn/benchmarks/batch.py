@@ -23,7 +23,7 @@ __all__ = ["measure_batch"]
 
 _METHODS = {
     "FBP": ("--method", "fbp"),
-    "TV, 100 iterations": ("--method", "tv", "--iterations", "100", "--dose", "10000"),
+    "TV, 100 iterations": ("--method", "tv", "--iterations", "100", "--photons", "10000"),
 }
 # To ask for the memory takes time from those who work.
 _INTERVAL = 1.0

@@ -4,4 +4,8 @@ from .names import (
     method_names as method_names,
     methods_table as methods_table,
 )
-from .trained import Trained as Trained, TrainedElsewhereWarning as TrainedElsewhereWarning
+from .trained import (
+    Trained as Trained,
+    TrainedElsewhereWarning as TrainedElsewhereWarning,
+    WeightsChangedError as WeightsChangedError,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from tomolearn.models import ReconstructionModel
     from tomolearn.operators import LinearOperator
 
-__all__ = ["Trained", "TrainedElsewhereWarning"]
+__all__ = ["Trained", "TrainedElsewhereWarning", "WeightsChangedError"]
+
+
+class WeightsChangedError(TomolearnError):
+    """Weights are others than those of the same name that a method was made with."""
 
 
 class TrainedElsewhereWarning(UserWarning):
@@ -67,10 +72,7 @@ class Trained(Method):
             )
         digest = card["sha256"]
         if self.sha256 not in (None, digest):
-            raise TomolearnError(
-                f"{self.weights}: expected weights with SHA-256 {str(self.sha256)[:12]}..., "
-                f"got {digest[:12]}...; they have changed since the method was written down"
-            )
+            raise _changed(self.weights, self.sha256, digest)
         object.__setattr__(self, "sha256", digest)
 
     @property
@@ -91,6 +93,29 @@ class Trained(Method):
     def network(self, device: torch.device | str = "cpu") -> ReconstructionModel:
         """Return the network, in evaluation mode; the same at every call."""
         return _network(self.weights, self.sha256, str(device), self.model)
+
+    def prepare(self) -> None:
+        """Load the network.
+
+        Raises
+        ------
+        WeightsChangedError
+            If the weights have changed since the method was made, in another process perhaps.
+        """
+        self.network()
+
+    def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the network's part that works on images; `unit` does not matter."""
+        import torch
+
+        denoiser = self.network().denoiser()
+
+        def denoise(images: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                cleaned: torch.Tensor = denoiser(images * self.image_scale) / self.image_scale
+            return cleaned
+
+        return denoise
 
     def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct; it runs without gradients."""
@@ -129,4 +154,15 @@ def _network(
 ) -> ReconstructionModel:
     from tomolearn.training import load
 
-    return load(weights, device=device, model=model)
+    network = load(weights, device=device, model=model)
+    found = (network.card or {}).get("sha256")
+    if found != sha256:
+        raise _changed(weights, sha256, found)
+    return network
+
+
+def _changed(weights: str, expected: object, found: object) -> WeightsChangedError:
+    return WeightsChangedError(
+        f"{weights}: expected weights with SHA-256 {str(expected)[:12]}..., got "
+        f"{str(found)[:12]}...; they have changed since the method was made"
+    )

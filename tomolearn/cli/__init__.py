@@ -33,7 +33,7 @@ __all__ = ["app", "main"]
 COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info)
 
 # Those whose options are the settings of a method.
-METHOD_COMMANDS = (reconstruct,)
+METHOD_COMMANDS = (reconstruct, dicom)
 
 app = typer.Typer(
     cls=CleanErrors,

@@ -13,10 +13,12 @@ import typer
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.progress import progress_bars
+from tomolearn.cli.method_options import method_command
 
 if TYPE_CHECKING:
     from tomolearn.batch import BatchReport, BatchSettings
     from tomolearn.dicom import Deidentification, SeriesIndex
+    from tomolearn.simulation import Acquisition
 
 __all__ = ["dicom"]
 
@@ -25,6 +27,7 @@ _TERMINATED = 143
 _SHOWN = 5
 
 
+@method_command
 def dicom(
     source: Annotated[
         Path,
@@ -38,7 +41,7 @@ def dicom(
     views: Annotated[
         int | None, typer.Option(min=1, help="Views. Default: 1000.", show_default=False)
     ] = None,
-    dose: Annotated[
+    photons: Annotated[
         float | None,
         typer.Option(help="Photons per detector element without an object. Default: no noise."),
     ] = None,
@@ -51,34 +54,12 @@ def dicom(
         typer.Option(help="Photon energy that sets the attenuation of water. Default: 70 keV."),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="fbp, tv, or trained weights: a name of `models`, or a path.")
+        str,
+        typer.Option(
+            help="fbp, tv, sirt or another of the methods, trained weights (a name of `models`, or "
+            "a path), or a function, file.py:name."
+        ),
     ] = "fbp",
-    filter_name: Annotated[
-        str | None,
-        typer.Option(
-            "--filter", help="fbp: ram-lak (default), shepp-logan, cosine, hamming or hann."
-        ),
-    ] = None,
-    frequency_scaling: Annotated[
-        float | None, typer.Option(help="fbp: cut-off as a part of Nyquist's frequency.")
-    ] = None,
-    weight: Annotated[
-        float | None,
-        typer.Option(
-            help="tv: weight in mm, with --image-domain in HU. Default: one that suits the noise "
-            "of each slice."
-        ),
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="tv: number of iterations. Default: 100.")
-    ] = None,
-    image_scale: Annotated[
-        float | None,
-        typer.Option(
-            help="Weights: what attenuation in 1/mm is multiplied by to be like the images of "
-            "their training. Default: 1."
-        ),
-    ] = None,
     image_domain: Annotated[
         bool,
         typer.Option(
@@ -110,6 +91,7 @@ def dicom(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
+    **settings: Any,
 ) -> None:
     """Scan every CT series of a folder again, reconstruct it, and write it as a DICOM series.
 
@@ -117,13 +99,17 @@ def dicom(
     (ledger.jsonl) and a page (summary.html) say what became of every series and file. A run that
     was stopped or killed is continued by the same command. Exit code 1: a slice or a file was lost,
     or there was no series.
+
+    Each method has its settings as options. tv starts from a smooth fbp, has no negative values and
+    takes 100 iterations, unless told otherwise, and with --photons a weight that suits the noise of
+    each slice; with --image-domain its weight is in HU.
     """
     if workers != 0 and scheduler is None and not dry_run:
         from tomolearn.batch.forkserver import prepare_workers
 
         # they load torch while this process does
         prepare_workers()
-    from tomolearn.batch import BatchSettings, SimulatedScan, check_batch, run_batch
+    from tomolearn.batch import BatchSettings, batch_method, check_batch, run_batch
     from tomolearn.dicom import MU_WATER_PER_MM, find_series, mu_water_at
 
     if image_domain:
@@ -131,36 +117,27 @@ def dicom(
             {
                 "--scan": None if scan == "fan" else scan,
                 "--views": views,
-                "--dose": dose,
+                "--photons": photons,
                 "--electronic-std": electronic_std or None,
                 "--seed": seed or None,
             }
         )
-    options = {
-        "filter": filter_name,
-        "frequency_scaling": frequency_scaling,
-        "weight": weight,
-        "iterations": iterations,
-        "image_scale": image_scale,
-    }
-    settings = BatchSettings(
-        method,
-        {name: value for name, value in options.items() if value is not None},
-        None
-        if image_domain
-        else SimulatedScan(_geometry(scan, views), views or 1000, dose, electronic_std, seed),
+    chosen = BatchSettings(
+        batch_method(method, **settings),
+        None if image_domain else _acquisition(scan, views, photons, electronic_std),
+        seed,
         MU_WATER_PER_MM if kev is None else mu_water_at(kev),
     )
     key = None if deidentify is None else _key(deidentify)
     if dry_run:
-        check_batch(source, out, settings)
-        _show(find_series(source), settings)
+        check_batch(source, out)
+        _show(find_series(source), chosen)
         return
     with _terminable(), _Shown() as shown:
         report = run_batch(
             source,
             out,
-            settings,
+            chosen,
             workers=workers,
             scheduler=scheduler,
             deidentification=key,
@@ -181,16 +158,26 @@ def _without_scan(given: Mapping[str, Any]) -> None:
             raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
 
 
-def _geometry(scan: str, views: int | None) -> Any:
-    if scan in ("fan", "parallel"):
-        return scan
+def _acquisition(
+    scan: str, views: int | None, photons: float | None, electronic_std: float
+) -> Acquisition:
     from tomolearn.geometry import load_geometry
+    from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
 
-    if not Path(scan).suffix:
+    if photons is None and electronic_std:
+        raise TomolearnError(
+            f"--electronic-std: expected 0 without --photons, got {electronic_std:g}"
+        )
+    if scan in ("fan", "parallel"):
+        known: Any = CoveringScan(scan, 1000 if views is None else views)
+    elif not Path(scan).suffix:
         raise TomolearnError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
-    if views is not None:
+    elif views is not None:
         raise TomolearnError(f"--views: expected none with a scan from a file, got {views}")
-    return load_geometry(Path(scan))[1]
+    else:
+        known = load_geometry(Path(scan))[1]
+    noise = None if photons is None else PhotonNoise(photons, electronic_std=electronic_std)
+    return Acquisition(known, noise, Refinement("constant", 2))
 
 
 def _key(path: Path) -> Deidentification:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -223,8 +223,43 @@ class Method(Settings):
         ----------
         noise : object or None
             A noise model of `tomolearn.simulation`, None: no noise.
+
+        Raises
+        ------
+        ValueError
+            If a setting is missing that the noise does not tell.
         """
         return self
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether an image of a batch does not depend on the others, but for their number."""
+        return False
+
+    def prepare(self) -> None:
+        """Load what is needed before the first image, such as weights: here, nothing."""
+
+    def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the method as a map of images to images, for those that are there already.
+
+        Parameters
+        ----------
+        unit : float
+            Image value that settings have as unit: a Hounsfield unit in 1/mm, for example.
+
+        Returns
+        -------
+        callable
+            Maps images (batch, 1, *spatial axes) to such.
+
+        Raises
+        ------
+        ValueError
+            If the method makes images of sinograms only, or lacks a setting.
+        """
+        raise TomolearnError(
+            f"method: expected one that works on images, such as tv or weights, got {self.name}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return name and settings, ready for JSON.

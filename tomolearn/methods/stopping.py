@@ -184,6 +184,11 @@ class IterativeMethod(Method, Stopping):
     has_gap: ClassVar[bool] = False
     """Whether `tolerance` is that of the duality gap."""
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether an image of a batch does not depend on the others: no rule waits for all."""
+        return self.tolerance is None and self.noise_level is None
+
     def iterate(
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
     ) -> Iterator[Iterate]:

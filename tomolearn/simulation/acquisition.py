@@ -236,7 +236,10 @@ class Acquisition:
         return cls.from_dict(json.loads(text))
 
     def __str__(self) -> str:
-        return f"{self.scan}, {self.noise or 'no noise'}"
+        scan = str(self.scan)
+        if isinstance(self.scan, Scan):
+            scan = f"{type(self.scan).__name__}, {self.scan.shape[0]} views"
+        return f"{scan}, {self.noise or 'no noise'}"
 
 
 # Two of each, to simulate and to reconstruct with; a batch meets one grid after another.

@@ -33,6 +33,11 @@ class FBP(Method):
         None, help="values per bin between which is interpolated; default 2, 1 for cones", minimum=1
     )
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether an image of a batch does not depend on the others: it does not."""
+        return True
+
     def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct; see `fbp`."""
         from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
@@ -54,15 +54,30 @@ class TotalVariation(IterativeMethod):
 
     def informed(self, noise: Any) -> Self:
         """Return the method with the number of photons, unless it has weight or photons."""
-        photons = getattr(noise, "photons", None)
-        if photons is None or self.weight is not None or self.photons is not None:
+        if self.weight is not None or self.photons is not None:
             return self
+        photons = getattr(noise, "photons", None)
+        if photons is None:
+            self._given_weight()
         return dataclasses.replace(
             self,
             photons=photons,
             electronic_std=noise.electronic_std,
             attenuation=noise.attenuation,
         )
+
+    def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the model of Rudin, Osher and Fatemi, with the weight in this unit."""
+        self._given_weight()
+        method = dataclasses.replace(self, start="zero")
+
+        def denoise(images: torch.Tensor) -> torch.Tensor:
+            from tomolearn.operators import Identity
+
+            noisy = images / unit
+            return method(noisy, Identity(images.shape[2:]), x0=noisy) * unit
+
+        return denoise
 
     def iterate(
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
