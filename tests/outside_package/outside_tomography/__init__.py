@@ -1,0 +1,1 @@
+"""A package that knows tomolearn, and that tomolearn does not know."""
