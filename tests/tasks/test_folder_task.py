@@ -12,6 +12,7 @@ from tomolearn.geometry import save_geometry
 from tomolearn.simulation import GaussianNoise, PhotonNoise
 from tomolearn.tasks import folder_task, get_task
 from tomolearn.tasks.folder import SkippedImagesWarning, is_folder_task, split_groups, task_json
+from tomolearn.training.image_values import values_of_images
 
 GRID = Grid((12, 12), 2.0)
 
@@ -99,6 +100,9 @@ def test_patients_are_not_torn_apart(tmp_path, scan):
         for split in task.splits
     ]
     assert sum(map(len, patients)) == 4
+    known = values_of_images(task, task.pairs("validation"))
+    assert known["value_per_attenuation"] == known["image_scale"] == 50.0
+    assert known["image_range"][1] == pytest.approx(float(all_images(task, "validation").max()))
     with pytest.raises(ValueError, match="attenuation: expected none, DICOM files have their own"):
         folder_task(tmp_path / "images", scan, photons=1e4, attenuation=0.02)
 

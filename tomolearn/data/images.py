@@ -209,6 +209,11 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def is_dicom(self) -> bool:
+        """Whether values are made of Hounsfield units."""
+        return _is_dicom(self.files[0].name)
+
     def image(
         self, index: int, shape: tuple[int, ...], rng: np.random.Generator
     ) -> NDArray[np.float32]:
@@ -225,11 +230,11 @@ class ImageFolder:
             raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
         number, place = self._places[index]
         path = self.folder / self.files[number].name
-        if path.suffix.lower() in _SUFFIXES:
+        if self.is_dicom:
+            image = _attenuation(path, place, self.scale)
+        else:
             with _opened(path) as stack:
                 image = _values(path, stack[place], self.scale)
-        else:
-            image = _attenuation(path, place, self.scale)
         if image.shape == tuple(shape):
             return image
         if not self.resize:
@@ -277,6 +282,10 @@ def _file(values: Mapping[str, Any]) -> ImageFile:
         "spacing": values["spacing"] and tuple(values["spacing"]),
     }
     return ImageFile(**{**values, **fields})
+
+
+def _is_dicom(name: str) -> bool:
+    return not name.lower().endswith(_SUFFIXES)
 
 
 def _kind(path: Path) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tomolearn.data import Pair, n_pairs
 from tomolearn.data.images import ImageFolder
+from tomolearn.simulation import PhotonNoise
 from tomolearn.tasks import TASKS, Task
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.weights import read_card
@@ -26,11 +27,20 @@ class OtherValuesWarning(UserWarning):
 
 
 def values_of_images(task: Task, pairs: Dataset[Pair]) -> dict[str, Any]:
-    """Return what a card says of image values: their range, and what they were multiplied by."""
-    low, high = _range(pairs)
-    source = task.splits["train"].source
-    scale = source.scale if isinstance(source, ImageFolder) else None
-    return {"image_range": [low, high], **({} if scale is None else {"image_scale": scale})}
+    """Return what a card says of image values, as far as it is known.
+
+    ``image_range``: smallest and largest; ``image_scale``: what values in files were multiplied by;
+    ``value_per_attenuation``: what 1/mm has become.
+    """
+    found: dict[str, Any] = {"image_range": list(_range(pairs))}
+    source, noise = task.splits["train"].source, task.acquisition.noise
+    if isinstance(source, ImageFolder):
+        found["image_scale"] = 1.0 if source.scale is None else source.scale
+        if source.is_dicom:
+            found["value_per_attenuation"] = found["image_scale"]
+    if isinstance(noise, PhotonNoise):
+        found["value_per_attenuation"] = 1 / noise.attenuation
+    return found
 
 
 def warn_of_other_values(config: TrainingConfig, pairs: Dataset[Pair]) -> None:
