@@ -12,7 +12,7 @@ SEED = 20240613
 # A test that provokes one of these on purpose says so with `pytest.warns`.
 OUR_WARNINGS = (
     "tomolearn.geometry.CoverageWarning",
-    "tomolearn.methods.ConvergenceWarning",
+    "tomolearn._core.errors.ConvergenceWarning",
     "tomolearn.dicom.DicomWarning",
     "tomolearn.catalogue.TrainedElsewhereWarning",
 )

@@ -18,18 +18,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tables import Table
 from tomolearn._core.tensors import check_real_tensor
 
-__all__ = [
-    "CONVENTIONS",
-    "DataRange",
-    "Evaluation",
-    "MetricConvention",
-    "Summary",
-    "evaluate",
-    "psnr",
-    "regressed_snr",
-    "ssim",
-]
-
 DataRange = float | str
 
 _NAMED_RANGES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(

@@ -13,18 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = [
-    "check_choice",
-    "check_flag",
-    "check_float",
-    "check_floats",
-    "check_generator",
-    "check_image_shape",
-    "check_int",
-    "check_known",
-    "real_array",
-]
-
 
 def check_int(name: str, value: Any, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ConvergenceWarning", "DivergenceError", "TomolearnError", "TomolearnTypeError"]
-
 
 class TomolearnError(ValueError):
     """A user's mistake: a wrong argument, option or file. The message says what would do."""

@@ -10,8 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["complete_file", "complete_files", "is_partial", "locked"]
-
 _PARTIAL = ".partial"
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["peak_mib", "resident_bytes"]
-
 _STATUS = Path("/proc/self/status")
 
 

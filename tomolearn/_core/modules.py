@@ -12,8 +12,6 @@ import torch
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnTypeError
 
-__all__ = ["Compilable", "Configured", "built"]
-
 C = TypeVar("C", bound="Configured")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["optional_import"]
-
 
 def optional_import(module: str, *, purpose: str, install: str) -> ModuleType:
     """Import `module` or say what to install.

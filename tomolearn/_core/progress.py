@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["progress_bar", "progress_bars"]
-
 _SPEED_PERIOD = 120.0  # seconds over which a speed is averaged
 
 

@@ -17,8 +17,6 @@ from typing import Any, Generic, TypeVar
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["Origin", "Table", "absolute", "find_object", "location"]
-
 T = TypeVar("T")
 
 

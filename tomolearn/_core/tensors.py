@@ -8,8 +8,6 @@ import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["check_device", "check_real_tensor", "check_trailing_shape"]
-
 
 def check_device(name: str, device: Any) -> torch.device:
     """Return `device` as a torch device of this machine.

@@ -12,8 +12,6 @@ from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import DerivedSeries, DerivedSlice
 
-__all__ = ["THUMBNAIL", "Chunk", "chunks_of", "file_name"]
-
 THUMBNAIL = "thumbnail.png"
 _PERMANENT = (ValueError, ArithmeticError)
 

@@ -17,8 +17,6 @@ from tomolearn.batch.worker import Outcome, run_on_worker
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
-__all__ = ["DaskExecutor", "dask_executor", "n_cores"]
-
 _PURPOSE = "a batch of series"
 _INSTALL = "pip install 'tomolearn[dicom]'"
 _CONFIGURATION = {

@@ -7,8 +7,6 @@ import hashlib
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import Derivation, Series
 
-__all__ = ["derivation_of"]
-
 _SH, _LO = 16, 64  # longest texts of DICOM's value representations
 
 

@@ -14,8 +14,6 @@ from tomolearn.batch.report import Progress
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.workspace import Workspace
 
-__all__ = ["THUMBNAILS", "Batch"]
-
 THUMBNAILS = "thumbnails"
 
 

@@ -8,8 +8,6 @@ from typing import Protocol
 from tomolearn.batch.chunks import Chunk
 from tomolearn.batch.worker import Outcome, run_on_worker
 
-__all__ = ["Executor", "InProcessExecutor"]
-
 
 class Executor(Protocol):
     """Whatever runs chunks by `run_on_worker`."""

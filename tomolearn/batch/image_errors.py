@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from tomolearn.dicom import body_mask
 
-__all__ = ["DATA_RANGE", "ImageErrors", "measure_errors"]
-
 DATA_RANGE = 2000.0
 """Data range of PSNR and SSIM in HU, air to dense bone: scores of slices are comparable."""
 

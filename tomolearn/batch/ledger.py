@@ -10,8 +10,6 @@ from typing import Any, BinaryIO, Self
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["Ledger", "read_ledger"]
-
 
 class Ledger:
     """A file of JSON lines that a killed run leaves readable.

@@ -17,8 +17,6 @@ from tomolearn.batch.image_errors import ImageErrors
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
 
-__all__ = ["DONE", "FAILED", "INCOMPLETE", "run_record", "series_record", "skipped_record"]
-
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """Statuses of a series: all slices are there, some are lost, or none is and it has no output."""
 

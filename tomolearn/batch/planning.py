@@ -14,8 +14,6 @@ from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Deidentification, DerivedSeries, Series
 
-__all__ = ["PlannedSeries", "plan_series"]
-
 
 @dataclass(frozen=True)
 class PlannedSeries:

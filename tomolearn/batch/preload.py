@@ -17,12 +17,10 @@ from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.thumbnails import write_thumbnail
-from tomolearn.batch.work import run_chunk
-from tomolearn.batch.worker import run_on_worker
+from tomolearn.batch.work import run_chunk as run_chunk
+from tomolearn.batch.worker import run_on_worker as run_on_worker
 from tomolearn.dicom import CTSlice
 from tomolearn.simulation import Acquisition, CoveringScan
-
-__all__ = ["run_chunk", "run_on_worker"]
 
 
 def _process_a_slice() -> None:

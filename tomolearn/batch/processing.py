@@ -18,8 +18,6 @@ from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
 
-__all__ = ["process"]
-
 
 def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[np.float32]]:
     """Simulate and reconstruct slices of one shape and spacing.

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from tomolearn.batch.ledger_records import DONE
 from tomolearn.dicom import SeriesIndex
 
-__all__ = ["BatchReport", "Progress"]
-
 
 class Progress(Protocol):
     """Receiver of a batch's progress."""

@@ -26,8 +26,6 @@ from tomolearn.batch.summary import write_summary
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Deidentification, SeriesIndex, find_series
 
-__all__ = ["LEDGER", "SUMMARY", "check_batch", "run_batch"]
-
 LEDGER = "ledger.jsonl"
 SUMMARY = "summary.html"
 

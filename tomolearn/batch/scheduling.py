@@ -10,8 +10,6 @@ from typing import Any
 from tomolearn.batch.chunks import Chunk
 from tomolearn.batch.executors import Executor
 
-__all__ = ["run_chunks"]
-
 _KILLED = "killed its worker again and again: a crash, or out of memory"
 
 

@@ -18,8 +18,6 @@ from tomolearn.geometry import Scan
 from tomolearn.methods import FBP, METHODS, Method
 from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
 
-__all__ = ["SLICES_PER_CALL", "BatchSettings", "batch_method"]
-
 SLICES_PER_CALL = 2
 """Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
 another order in batches of another size, and a slice must not depend on its neighbours."""

@@ -14,8 +14,6 @@ from tomolearn.batch.ledger_records import relative
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import SeriesIndex
 
-__all__ = ["write_summary"]
-
 _TEMPLATE = "summary.html.jinja"
 # A page with more rows is slow to show; the ledger has them all.
 _MOST_FILES = 500

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from tomolearn._core.files import complete_file
 from tomolearn.dicom import CTSlice
 
-__all__ = ["write_thumbnail"]
-
 _WINDOW = (-1000.0, 600.0)
 _SIZE = 160
 

@@ -26,8 +26,6 @@ from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import CTSlice
 from tomolearn.geometry import CoverageWarning
 
-__all__ = ["run_chunk"]
-
 # What reading or reconstructing a slice may end with; the slice is lost then, and the run goes on.
 _LOSSES = (OSError, ValueError, ArithmeticError, MemoryError)
 

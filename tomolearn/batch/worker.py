@@ -9,8 +9,6 @@ from typing import Any
 from tomolearn.batch.chunks import Chunk
 from tomolearn.catalogue import WeightsChangedError
 
-__all__ = ["Outcome", "run_on_worker"]
-
 
 @dataclass(frozen=True)
 class Outcome:

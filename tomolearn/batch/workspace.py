@@ -20,8 +20,6 @@ from typing import Self
 
 from tomolearn._core.files import locked
 
-__all__ = ["HIDDEN", "Workspace", "files_of", "folder_name"]
-
 HIDDEN = ".tomolearn"
 _FILES = "files"
 _REPLACED = "replaced"

@@ -19,8 +19,6 @@ from tomolearn.batch.dask_executor import n_cores
 from tomolearn.benchmarks.timing import Timing
 from tomolearn.dicom import find_series
 
-__all__ = ["measure_batch"]
-
 _METHODS = {
     "FBP": ("--method", "fbp"),
     "TV, 100 iterations": ("--method", "tv", "--iterations", "100", "--photons", "10000"),

@@ -16,8 +16,6 @@ from tomolearn.benchmarks.training import memory_of_steps, training_batch
 from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
 from tomolearn.tasks import Task, get_task
 
-__all__ = ["BACKWARD", "measure_backward", "measure_equilibrium_memory"]
-
 BACKWARD: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "implicit, anderson": {"mode": "implicit", "solver": "anderson"},

@@ -15,8 +15,6 @@ from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.methods import fbp, total_variation
 from tomolearn.operators import FiniteDifferences, RayTransform
 
-__all__ = ["measure_methods", "tv_objective"]
-
 _CPU = torch.device("cpu")
 _TV_WEIGHT = 2.5  # that of the task "ellipses"
 

@@ -17,8 +17,6 @@ from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.operators.backends import BACKENDS, choose_backend
 
-__all__ = ["CASES", "Case", "measure_projectors"]
-
 
 @dataclass(frozen=True)
 class Case:

@@ -16,8 +16,6 @@ from tomolearn._core.optional import optional_import
 from tomolearn.geometry import Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["RIVALS", "Rival", "astra_fbp", "odl_pdhg", "odl_torch"]
-
 
 class Rival(NamedTuple):
     """Projection and its adjoint of another library, on tensors (batch, rows, columns)."""

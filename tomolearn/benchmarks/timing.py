@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Timing", "now", "race", "turns", "with_ratios"]
-
 _SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
 _PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
 

@@ -23,8 +23,6 @@ from tomolearn.models import LearnedPrimalDual, ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
 
-__all__ = ["RECIPES", "Recipe", "measure_training", "measure_training_memory", "memory_of_steps"]
-
 _RIVAL = "odl torch"
 
 

@@ -13,16 +13,6 @@ from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
 from tomolearn.training.files import shipped_files
 
-__all__ = [
-    "divided",
-    "get_method",
-    "method_kind",
-    "method_names",
-    "methods_table",
-    "parsed_settings",
-    "split_names",
-]
-
 _WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
 _COMMA = re.compile(r",(?![^(]*\))")
 

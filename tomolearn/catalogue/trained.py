@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tomolearn.models import ReconstructionModel
     from tomolearn.operators import LinearOperator
 
-__all__ = ["Trained", "TrainedElsewhereWarning", "WeightsChangedError"]
-
 
 class WeightsChangedError(TomolearnError):
     """Weights are others than those of the same name that a method was made with."""

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.data.arrays import opened_array
 
-__all__ = ["read_sinogram"]
-
 
 def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Read line integrals.

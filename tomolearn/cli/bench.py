@@ -15,8 +15,6 @@ from tomolearn.cli.output import check_target, write_text
 if TYPE_CHECKING:
     from tomolearn.benchmarks.timing import Timing
 
-__all__ = ["bench"]
-
 bench = typer.Typer(
     cls=CleanErrors,
     no_args_is_help=True,

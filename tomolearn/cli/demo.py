@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tomolearn.evaluation import Comparison
     from tomolearn.evaluation.low_dose import Experiment
 
-__all__ = ["demo"]
-
 _TASK = "ellipses"
 _PAIRS = 5
 

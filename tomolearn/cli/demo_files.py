@@ -9,15 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tomolearn._core.files import complete_file
 from tomolearn.cli.info import versions
-from tomolearn.cli.output import check_target, complete_file, write_array, write_text
+from tomolearn.cli.output import check_target, write_array, write_text
 from tomolearn.dicom import MU_WATER_PER_MM, CTSlice, attenuation_to_hounsfield
 from tomolearn.evaluation import Comparison
 from tomolearn.evaluation.figures import draw_images
 from tomolearn.evaluation.low_dose import CONVENTION, Experiment, within_border
 from tomolearn.geometry import save_geometry
-
-__all__ = ["check_folder", "write_comparison", "write_results"]
 
 _IMAGES = ("truth", "fbp", "tv")
 # Written last: where it lies, the others are complete.

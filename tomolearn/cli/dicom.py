@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tomolearn.dicom import Deidentification, SeriesIndex
     from tomolearn.simulation import Acquisition
 
-__all__ = ["dicom"]
-
 _INCOMPLETE = 1
 _TERMINATED = 143
 _SHOWN = 5

@@ -12,8 +12,6 @@ from typer.core import TyperGroup
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["CleanErrors"]
-
 _EXIT_CODE = 2
 
 

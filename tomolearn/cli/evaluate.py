@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import complete_file
 from tomolearn._core.progress import progress_bars
-from tomolearn.cli.output import check_target, complete_file, write_text
+from tomolearn.cli.output import check_target, write_text
 
 if TYPE_CHECKING:
     from tomolearn.evaluation import Comparison
     from tomolearn.tasks import Task
-
-__all__ = ["evaluate", "print_comparison"]
 
 _PAIRS = 10
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["info", "versions"]
-
 # What is imported or shown -> what it is called where it is installed from.
 _PACKAGES = {
     "torch": "torch",

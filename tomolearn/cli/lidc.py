@@ -17,8 +17,6 @@ from tomolearn.cli.output import check_target
 if TYPE_CHECKING:
     from tomolearn.data.lidc import LIDCIndex, PatientSplits
 
-__all__ = ["lidc"]
-
 lidc = typer.Typer(
     cls=CleanErrors,
     no_args_is_help=True,

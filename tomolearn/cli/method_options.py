@@ -29,8 +29,6 @@ from tomolearn._core.errors import TomolearnError
 if TYPE_CHECKING:
     from tomolearn.methods import Setting
 
-__all__ = ["MethodCommand", "method_command"]
-
 _WEIGHTS = "weights"
 _Function = TypeVar("_Function", bound=Callable[..., None])
 

@@ -11,8 +11,6 @@ from tomolearn._core.files import complete_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_target", "complete_file", "write_array", "write_text"]
-
 
 def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
     """Check that a file can be written, before the work whose result it is to hold.

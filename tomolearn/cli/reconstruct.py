@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tomolearn.geometry import Grid
 
-__all__ = ["reconstruct"]
-
 
 @method_command
 def reconstruct(
@@ -82,7 +80,7 @@ def reconstruct(
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:
     """Draw the first image of a batch, of a volume its middle slice."""
-    from tomolearn.cli.output import complete_file
+    from tomolearn._core.files import complete_file
     from tomolearn.evaluation.figures import draw_images
 
     first = image.reshape(-1, *grid.shape)[0]

@@ -11,8 +11,6 @@ import typer
 from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target
 
-__all__ = ["simulate"]
-
 
 def simulate(
     task: Annotated[str, typer.Option(help="Task, see `tomolearn tasks`.")],

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from tomolearn.metrics import MetricConvention
     from tomolearn.tasks import Task
 
-__all__ = ["tasks"]
-
 
 def tasks(
     name: Annotated[

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig
     from tomolearn.training.run import TrainingResult
 
-__all__ = ["train"]
-
 
 def train(
     model: Annotated[

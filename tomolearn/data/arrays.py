@@ -14,8 +14,6 @@ import numpy as np
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["ARRAY_SUFFIXES", "opened_array"]
-
 ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 
 # What numpy and h5py raised for files in which bytes were changed or cut off at random.

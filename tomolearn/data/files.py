@@ -14,8 +14,6 @@ from tomolearn.data.lodopab import LoDoPaBPairs
 from tomolearn.data.phantoms import ImageDataset
 from tomolearn.data.simulated import Pair
 
-__all__ = ["DataFiles", "LoDoPaBFiles", "SliceCache"]
-
 
 class DataFiles(Protocol):
     """A kind of files with images, whose measurements are simulated, or with pairs."""

@@ -9,8 +9,6 @@ from typing import Any
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["HDF5File"]
-
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENOENT)
 
 

@@ -26,8 +26,6 @@ from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array
 if TYPE_CHECKING:
     from tomolearn.dicom import SliceInfo
 
-__all__ = ["SPLIT_BY", "FoundImages", "ImageFile", "ImageFolder", "find_images"]
-
 SPLIT_BY = ("patient", "folder", "file")
 """What must not be torn apart by a split."""
 

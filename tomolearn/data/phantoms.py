@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 
-__all__ = ["ImageDataset", "PhantomSource", "RandomEllipses", "RandomThorax", "SheppLogan"]
-
 _EXTENTS = ("edges", "centres")
 
 

@@ -16,8 +16,6 @@ from tomolearn.data.phantoms import ImageDataset, PhantomSource
 from tomolearn.geometry import Grid
 from tomolearn.simulation import Acquisition, independent_streams
 
-__all__ = ["Pair", "SimulatedPairs", "n_pairs"]
-
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 

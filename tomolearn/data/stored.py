@@ -15,8 +15,6 @@ from tomolearn._core.files import complete_file
 from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.simulated import Pair
 
-__all__ = ["StoredPairs", "is_pairs_file", "store_pairs"]
-
 _NAMES = ("sinogram", "image")
 
 

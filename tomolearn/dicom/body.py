@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["body_mask"]
-
 
 def body_mask(hounsfield: NDArray[np.floating], *, threshold: float = -500.0) -> NDArray[np.bool_]:
     """Return a mask of the body: the largest connected part above a threshold, its holes filled.

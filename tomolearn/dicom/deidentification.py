@@ -20,8 +20,6 @@ from tomolearn.dicom.element_copy import code_item, keep_raw_encoding, set_eleme
 from tomolearn.dicom.elements import element_error, text, texts
 from tomolearn.dicom.uids import keyed_uid
 
-__all__ = ["Deidentification"]
-
 METHOD: Final = "DICOM PS3.15 Basic Application Confidentiality Profile"
 
 _TABLE: Final = "dicomfields_2026c"

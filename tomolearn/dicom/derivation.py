@@ -11,8 +11,6 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.version import __version__
 
-__all__ = ["Derivation"]
-
 # Longest texts: DerivationDescription is ST, SeriesDescription LO, ConvolutionKernel SH, the model
 # and version of an equipment LO.
 _LENGTHS = {

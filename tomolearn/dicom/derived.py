@@ -13,8 +13,6 @@ from tomolearn.dicom.elements import LARGEST_INTEGER
 from tomolearn.dicom.series import Series
 from tomolearn.dicom.uids import derived_uid
 
-__all__ = ["DerivedSeries"]
-
 
 class DerivedSeries:
     """A CT series with the geometry and the patient of another one, and pixels of its own.

@@ -38,8 +38,6 @@ from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import SliceInfo
 from tomolearn.dicom.uids import derived_uid
 
-__all__ = ["HOUNSFIELD_RANGE", "INTERCEPT", "PADDING", "DerivedSlice"]
-
 INTERCEPT: Final = -1024
 """Hounsfield units of a stored zero."""
 

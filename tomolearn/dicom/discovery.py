@@ -20,8 +20,6 @@ from tomolearn.dicom.skipping import NotASlice, SkipReason
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
 from tomolearn.dicom.stack_geometry import Finding, FindingKind
 
-__all__ = ["SeriesIndex", "SkippedFile", "find_series"]
-
 _TAGS: Final = tuple(
     Tag(keyword)
     for keyword in (

@@ -14,8 +14,6 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STR_VR
 
 from tomolearn.dicom.elements import DAMAGE, text, texts
 
-__all__ = ["code_item", "copy_element", "copy_elements", "keep_raw_encoding", "set_elements"]
-
 _WIDTHS: Final = {
     "AT": 2, "US": 2, "SS": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
     "FD": 8, "OD": 8, "UV": 8, "SV": 8, "OV": 8, "OB": 1, "UN": 1,

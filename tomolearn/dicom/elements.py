@@ -23,22 +23,6 @@ from pydicom.tag import BaseTag, Tag
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = [
-    "DAMAGE",
-    "LARGEST_INTEGER",
-    "DicomWarning",
-    "element_error",
-    "integer",
-    "message",
-    "number",
-    "numbers",
-    "reraise_io",
-    "sequence_items",
-    "tag_name",
-    "text",
-    "texts",
-]
-
 DAMAGE: Final = (
     AttributeError,
     BytesLengthException,

@@ -11,8 +11,6 @@ from tomolearn.dicom.element_copy import copy_element, set_elements
 from tomolearn.dicom.elements import LARGEST_INTEGER, number, text
 from tomolearn.dicom.headers import Header
 
-__all__ = ["copy_frame_elements"]
-
 # Functional groups, and what of them a classic CT image has too.
 _MACROS: Final = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from pydicom.data import get_testdata_file
 
-__all__ = ["example_slice_path"]
-
 _NAME = "CT_small.dcm"
 
 

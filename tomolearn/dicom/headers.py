@@ -34,8 +34,6 @@ from tomolearn.dicom.elements import (
 from tomolearn.dicom.opening import opened
 from tomolearn.dicom.skipping import NotASlice, SkipReason
 
-__all__ = ["ENHANCED", "Header", "header_of", "opened_header"]
-
 Value = TypeVar("Value")
 
 ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)

@@ -35,8 +35,6 @@ from tomolearn.dicom.elements import (
 from tomolearn.dicom.headers import Header
 from tomolearn.dicom.skipping import NotASlice, SkipReason
 
-__all__ = ["AIR", "HOUNSFIELD_LIMIT", "Pixels", "check_unit", "hounsfield_units", "pixels_of"]
-
 AIR: Final = -1000.0
 """Air in Hounsfield units, which stands for what a scanner did not measure."""
 

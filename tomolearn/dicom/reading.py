@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import DicomWarning, element_error, text
 from tomolearn.dicom.headers import Header, opened_header
-from tomolearn.dicom.pixels import AIR, hounsfield_units, pixels_of
+from tomolearn.dicom.pixels import hounsfield_units, pixels_of
 from tomolearn.dicom.slices import SliceInfo, instance_number, pixel_spacing
-
-__all__ = ["AIR", "CTSlice", "read_listed", "read_slice"]
 
 
 @dataclass(frozen=True, eq=False)

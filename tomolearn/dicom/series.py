@@ -20,8 +20,6 @@ from tomolearn.dicom.stack_geometry import (
     step_of,
 )
 
-__all__ = ["Series", "Volume", "make_series"]
-
 
 @dataclass(frozen=True, eq=False)
 class Volume:

@@ -6,8 +6,6 @@ from enum import StrEnum
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["NotASlice", "SkipReason"]
-
 
 class SkipReason(StrEnum):
     """Reasons for which a file belongs to no series."""

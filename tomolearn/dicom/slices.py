@@ -13,16 +13,6 @@ from tomolearn.dicom.headers import Header
 from tomolearn.dicom.pixels import Pixels
 from tomolearn.dicom.skipping import NotASlice, SkipReason
 
-__all__ = [
-    "FARTHEST",
-    "SeriesAttributes",
-    "SliceInfo",
-    "instance_number",
-    "pixel_spacing",
-    "series_attributes",
-    "slices_of",
-]
-
 FARTHEST: Final = 1e5
 """Largest coordinate in mm that is believed: a hundred metres."""
 

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo
 
-__all__ = ["IRREGULAR", "Finding", "FindingKind", "affine_of", "examine", "sort", "step_of"]
-
 POSITION_TOLERANCE: Final = 0.02
 """Two positions in mm that are as close are the same: each is rounded to a hundredth, and so is
 what they are compared with."""

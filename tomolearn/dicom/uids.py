@@ -8,8 +8,6 @@ import json
 import uuid
 from typing import Any
 
-__all__ = ["derived_uid", "keyed_uid"]
-
 
 def derived_uid(*parts: Any) -> str:
     """Return an identifier that depends on all `parts` and on nothing else.

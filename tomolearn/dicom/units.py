@@ -14,13 +14,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "MU_WATER_PER_MM",
-    "attenuation_to_hounsfield",
-    "hounsfield_to_attenuation",
-    "mu_water_at",
-]
-
 Values = TypeVar("Values", NDArray[Any], "torch.Tensor")
 
 MU_WATER_PER_MM = 0.01929

@@ -22,8 +22,6 @@ from tomolearn.metrics import Metric, MetricConvention, Summary
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task, get_task
 
-__all__ = ["Progress", "compare"]
-
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
 

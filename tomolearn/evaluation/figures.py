@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Region", "detailed_region", "draw_images"]
-
 Region = tuple[int, int, int, int]
 """First row, row after the last, first column, column after the last."""
 

@@ -19,17 +19,6 @@ from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
 
-__all__ = [
-    "CONVENTION",
-    "Experiment",
-    "Measurement",
-    "Result",
-    "Settings",
-    "run",
-    "simulate",
-    "within_border",
-]
-
 CONVENTION = MetricConvention("2000 HU", psnr_range=2000, ssim_range=2000)
 """A fixed range: -1000 to 1000 HU, air to dense bone. Scores of different slices are comparable."""
 

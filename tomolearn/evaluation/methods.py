@@ -14,8 +14,6 @@ from tomolearn.catalogue.names import divided, parsed_settings
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task
 
-__all__ = ["TRUTH", "Reconstruction", "choose_methods"]
-
 Reconstruction = Callable[[torch.Tensor, RayTransform], torch.Tensor]
 """``f(sinogram, operator) -> image``, both with leading dimensions (1, 1)."""
 

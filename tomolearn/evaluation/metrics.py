@@ -9,8 +9,6 @@ import torch
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.metrics import METRICS, Metric, MetricConvention, evaluate, regressed_snr
 
-__all__ = ["STANDARD", "choose_metrics", "measure"]
-
 STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
 """What is always measured: under the task's convention, with data range 1, after regression."""
 

@@ -18,8 +18,6 @@ from tomolearn.tasks import Task
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Comparison", "Row"]
-
 
 @dataclass(frozen=True, eq=False)
 class Row:

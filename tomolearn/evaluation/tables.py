@@ -10,8 +10,6 @@ from tomolearn.evaluation.metrics import STANDARD
 from tomolearn.evaluation.results import Comparison
 from tomolearn.metrics import DataRange, Summary
 
-__all__ = ["card_metrics", "csv_table", "headings", "markdown_table", "note", "text_rows"]
-
 _RANGES = {"reference": "max − min", "reference-max": "max"}
 
 

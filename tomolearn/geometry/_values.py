@@ -8,8 +8,6 @@ from typing import Any, Self
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["GeometryValue"]
-
 
 class GeometryValue:
     """Base of the frozen geometry dataclasses: dictionary and JSON round trip."""

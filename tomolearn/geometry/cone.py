@@ -22,8 +22,6 @@ from tomolearn.geometry.redundancy import (
 from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
-__all__ = ["ConeBeam"]
-
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
 class ConeBeam(RotationScan):

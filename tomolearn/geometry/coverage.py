@@ -9,8 +9,6 @@ import numpy as np
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.scan import Scan, check_scan
 
-__all__ = ["CoverageWarning", "coverage_gap", "field_of_view", "sources_inside"]
-
 
 class CoverageWarning(UserWarning):
     """The detector does not see all that lies in the circle that fits into the grid."""

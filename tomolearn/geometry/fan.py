@@ -22,8 +22,6 @@ from tomolearn.geometry.redundancy import (
 from tomolearn.geometry.rotation import LineDetector, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ProjectedPoints, ViewVectors
 
-__all__ = ["FanBeam"]
-
 
 def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> tuple[float, float]:
     """Return both distances as floats, the detector at the rotation axis or beyond."""

@@ -12,8 +12,6 @@ from tomolearn._core.checks import check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
-__all__ = ["Grid"]
-
 
 def check_counts(name: str, values: Any, lengths: Sequence[int]) -> tuple[int, ...]:
     """Return a sequence of positive integers as a tuple, of one of the lengths."""

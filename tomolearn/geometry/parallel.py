@@ -15,8 +15,6 @@ from tomolearn.geometry.redundancy import angular_cells, missing_bins, offset_we
 from tomolearn.geometry.rotation import LineDetector, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
-__all__ = ["ParallelBeam"]
-
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
 class ParallelBeam(LineDetector):

@@ -12,15 +12,6 @@ from tomolearn._core.errors import TomolearnError
 if TYPE_CHECKING:
     from tomolearn.geometry.rotation import RotationScan
 
-__all__ = [
-    "AngularCells",
-    "angular_cells",
-    "is_full_turn",
-    "missing_bins",
-    "offset_weights",
-    "parker_weights",
-]
-
 # Angles closer than this, in radians, are one direction that was measured several times.
 _SAME_ANGLE = 1e-9
 

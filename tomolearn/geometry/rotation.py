@@ -14,8 +14,6 @@ from tomolearn._core.checks import check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.scan import Scan
 
-__all__ = ["LineDetector", "RotationScan", "bin_positions", "plane_axes"]
-
 
 @dataclass(frozen=True, init=False, repr=False)
 class RotationScan(Scan):

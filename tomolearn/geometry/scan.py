@@ -11,8 +11,6 @@ import numpy as np
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
-__all__ = ["AnalyticInversion", "ProjectedPoints", "Scan", "ViewVectors", "check_scan"]
-
 
 class ViewVectors(NamedTuple):
     """Per view, where the rays come from and where the detector is, in mm.

@@ -14,8 +14,6 @@ from tomolearn.geometry._values import GeometryValue
 from tomolearn.geometry.grid import Grid
 from tomolearn.geometry.scan import Scan, check_scan
 
-__all__ = ["geometry_from_dict", "load_geometry", "save_geometry"]
-
 
 def _kinds(base: type[GeometryValue] = GeometryValue) -> dict[str, type[Any]]:
     """Return the grid and every scan that was defined so far, by the names of their classes."""

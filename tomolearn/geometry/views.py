@@ -13,8 +13,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.grid import check_counts
 from tomolearn.geometry.scan import Scan, ViewVectors, check_scan
 
-__all__ = ["Views"]
-
 _Vectors = tuple[tuple[float, ...], ...]
 
 # Vectors that span less than this part of a box of their lengths count as dependent.

@@ -26,8 +26,6 @@ from tomolearn.kernels.lanes import (
     zero,
 )
 
-__all__ = ["CURVED", "FLAT", "PADDING", "PARALLEL", "gather", "project", "scatter"]
-
 # Division by zero must not raise inside kernels; compiled code is kept on disk.
 OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 

@@ -13,8 +13,6 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["project", "scatter"]
-
 # Division by zero must not raise inside kernels; compiled code is kept on disk.
 OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 

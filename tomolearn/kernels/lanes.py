@@ -22,28 +22,6 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from tomolearn._core.errors import TomolearnTypeError
 
-__all__ = [
-    "BLOCK",
-    "aligned_empty",
-    "floor",
-    "iota",
-    "lane_dtype",
-    "load",
-    "load_block",
-    "load_eight",
-    "maximum",
-    "minimum",
-    "reverse_eight",
-    "splat",
-    "square_root",
-    "store",
-    "store_block",
-    "store_eight",
-    "to_int32",
-    "transpose_eight",
-    "zero",
-]
-
 BLOCK = 16
 """How many interpolation weights are computed at once."""
 

@@ -19,16 +19,6 @@ from tomolearn.kernels.lanes import (
     transpose_eight,
 )
 
-__all__ = [
-    "TILE_PIXELS",
-    "collapse",
-    "expand",
-    "expand_eights",
-    "pack_rays",
-    "pack_views",
-    "turn",
-]
-
 _TILE = 16  # pixels of a transposed copy lie far apart; a tile of them stays in the cache
 TILE_PIXELS = _TILE * _TILE
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-__all__ = ["run", "share_out"]
-
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 

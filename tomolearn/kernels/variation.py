@@ -29,8 +29,6 @@ from tomolearn.kernels.lanes import (
     store_block,
 )
 
-__all__ = ["BLOCK", "data_step", "gradient_step", "image_step"]
-
 
 def _larger(first, second):  # type: ignore[no-untyped-def]
     """Return the larger one; `second` if one of them is not a number."""

@@ -11,7 +11,6 @@ from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
 from .stopping import (
     Control as Control,
-    ConvergenceWarning as ConvergenceWarning,
     History as History,
     IterationState as IterationState,
     IterativeMethod as IterativeMethod,

@@ -10,15 +10,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.operators import LinearOperator, RayTransform
 
-__all__ = [
-    "check_finite",
-    "check_linear_operator",
-    "check_ray_transform",
-    "check_sinogram",
-    "positive_norm",
-    "prepare",
-]
-
 
 def check_ray_transform(operator: Any) -> RayTransform:
     """Return `operator` if it is a ray transform.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["FunctionMethod", "method_of"]
-
 _KINDS = (bool, int, float, str)
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod
     from tomolearn.operators import LinearOperator
 
-__all__ = ["dot", "per_image", "quotient", "run"]
-
 # Iterations between two looks for values that are not finite: each makes a GPU wait.
 _FINITE_EVERY = 25
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["REQUIRED", "Method", "Setting", "Settings", "make_method", "setting"]
-
 REQUIRED: Any = dataclasses.MISSING
 """Default of a setting that has to be given."""
 

@@ -8,25 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack
 
 from tomolearn._core.checks import check_int
-from tomolearn._core.errors import ConvergenceWarning, TomolearnTypeError
+from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.methods.method import Method, Settings, setting
 
 if TYPE_CHECKING:
     import torch
 
     from tomolearn.operators import LinearOperator
-
-__all__ = [
-    "Callback",
-    "Control",
-    "ConvergenceWarning",
-    "History",
-    "Iterate",
-    "IterationState",
-    "IterativeMethod",
-    "Stopping",
-    "controlled",
-]
 
 
 @dataclass(frozen=True, kw_only=True)

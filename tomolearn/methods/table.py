@@ -9,8 +9,6 @@ from tomolearn._core.tables import Table
 from tomolearn.methods.function import method_of
 from tomolearn.methods.method import Method
 
-__all__ = ["METHODS"]
-
 
 def _method(where: str, value: Any) -> type[Method]:
     if isinstance(value, type):

@@ -15,8 +15,6 @@ from tomolearn.methods.checks import check_linear_operator, check_sinogram, posi
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser
 
-__all__ = ["ReconstructionModel"]
-
 
 class ReconstructionModel(Configured, abc.ABC):
     """A network that maps a sinogram, and the operator that made it, to an image.

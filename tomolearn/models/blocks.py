@@ -7,8 +7,6 @@ from torch import nn
 
 from tomolearn._core.modules import Compilable
 
-__all__ = ["Update", "glorot", "to_channels_last"]
-
 
 def glorot(convolution: nn.Conv2d) -> nn.Conv2d:
     """Draw uniform weights after Glorot and Bengio, and set the biases to zero."""

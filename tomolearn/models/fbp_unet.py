@@ -22,8 +22,6 @@ from tomolearn.models.blocks import glorot, to_channels_last
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import NetworkDenoiser
 
-__all__ = ["FBPUNet"]
-
 NORMALISATIONS = ("batch", "group", "none")
 DOWN = ("max-pool", "strided")
 UP = ("transposed", "bilinear")

@@ -11,8 +11,6 @@ from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update
 from tomolearn.operators import FiniteDifferences, LinearOperator
 
-__all__ = ["LearnedGradient"]
-
 
 class LearnedGradient(ReconstructionModel):
     """Learned gradient descent of Adler and Öktem [1]_.

@@ -10,8 +10,6 @@ from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update
 from tomolearn.operators import LinearOperator
 
-__all__ = ["LearnedPrimalDual"]
-
 
 class LearnedPrimalDual(ReconstructionModel):
     """Learned primal-dual reconstruction of Adler and Öktem [1]_.

@@ -10,8 +10,6 @@ from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update
 from tomolearn.operators import LinearOperator
 
-__all__ = ["LearnedProximal"]
-
 
 class LearnedProximal(ReconstructionModel):
     """Learned proximal gradient method: steps down the misfit, each followed by a network.

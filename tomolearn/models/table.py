@@ -10,8 +10,6 @@ from tomolearn._core.modules import built
 from tomolearn._core.tables import Table
 from tomolearn.models.base import ReconstructionModel
 
-__all__ = ["MODELS", "build_model"]
-
 
 def _check(where: str, value: Any) -> type[ReconstructionModel]:
     if not (isinstance(value, type) and issubclass(value, ReconstructionModel)):

@@ -17,8 +17,6 @@ from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.numerics.gaussian_sums import GaussianSum
 from tomolearn.operators import LinearOperator
 
-__all__ = ["VariationalNetwork"]
-
 STARTS = ("fbp", "adjoint")
 
 

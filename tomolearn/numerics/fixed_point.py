@@ -12,8 +12,6 @@ from tomolearn._core.errors import DivergenceError, TomolearnError
 from tomolearn._core.tensors import check_real_tensor
 from tomolearn.numerics.solvers import Solver, as_solver
 
-__all__ = ["FixedPoint", "fixed_point", "relative_residual"]
-
 
 @dataclass(frozen=True)
 class FixedPoint:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["GaussianSum"]
-
 
 class GaussianSum(torch.autograd.Function):
     """Sums of equidistant Gaussians, which keep nothing but their input for the backward pass.

@@ -10,8 +10,6 @@ from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import DivergenceError
 from tomolearn.numerics.fixed_point import FixedPoint
 
-__all__ = ["gmres"]
-
 
 @torch.no_grad()
 def gmres(

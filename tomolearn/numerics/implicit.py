@@ -20,8 +20,6 @@ from tomolearn.numerics.fixed_point import (
 from tomolearn.numerics.gmres import gmres
 from tomolearn.numerics.solvers import SOLVERS, Solver, as_solver
 
-__all__ = ["BACKWARD_MODES", "BACKWARD_SOLVERS", "Backward", "equilibrium"]
-
 BACKWARD_MODES = ("implicit", "jfb", "phantom", "unrolled")
 """How gradients go through a fixed point."""
 BACKWARD_SOLVERS = (*SOLVERS, "gmres")

@@ -12,8 +12,6 @@ import torch
 from tomolearn._core.checks import check_float, check_int, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["SOLVERS", "Anderson", "Broyden", "Picard", "Solver", "as_solver"]
-
 
 class SolverState(Protocol):
     """The memory of one run of a solver; all tensors are (batch, values)."""

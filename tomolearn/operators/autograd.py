@@ -16,8 +16,6 @@ from torch.autograd import forward_ad
 if TYPE_CHECKING:
     from tomolearn.operators.base import LinearOperator
 
-__all__ = ["apply_linear", "is_followed", "register"]
-
 
 class _Apply(torch.autograd.Function):
     """Evaluation of an operator with reverse and forward derivatives."""

@@ -15,8 +15,6 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["backproject"]
-
 # Pixels handled at once: bounds the memory of indices and weights to a few hundred MB.
 _CHUNK_PIXELS = 2**22
 

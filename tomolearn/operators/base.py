@@ -16,8 +16,6 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.operators.autograd import apply_linear, register
 
-__all__ = ["ComposedOperator", "LinearOperator", "ScaledOperator", "SumOperator"]
-
 
 class LinearOperator(torch.nn.Module, abc.ABC):
     """A linear map between real tensors, usable as a torch layer.

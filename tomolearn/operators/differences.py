@@ -13,8 +13,6 @@ from tomolearn._core.checks import check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["FiniteDifferences"]
-
 
 class FiniteDifferences(LinearOperator):
     """Forward differences of an image along each of its axes.

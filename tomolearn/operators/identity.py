@@ -10,8 +10,6 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["Identity"]
-
 
 class Identity(LinearOperator):
     """The map of every image to itself.

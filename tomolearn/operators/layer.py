@@ -11,8 +11,6 @@ import torch
 from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
 
-__all__ = ["OperatorLayer"]
-
 
 class OperatorLayer(LinearOperator):
     """A linear operator of another package as a torch layer.

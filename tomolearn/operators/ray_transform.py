@@ -19,8 +19,6 @@ from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject
 from tomolearn.operators.base import LinearOperator, at_least_float32
 
-__all__ = ["RayTransform"]
-
 
 class RayTransform(LinearOperator):
     """Line integrals of an image along the rays of a scan.

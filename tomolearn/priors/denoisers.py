@@ -10,8 +10,6 @@ from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.priors.prior import Denoiser, Regulariser
 
-__all__ = ["NetworkDenoiser", "ProximalDenoiser"]
-
 
 class NetworkDenoiser(Denoiser):
     """A network from images to images as a blind denoiser, whose weights it shares.

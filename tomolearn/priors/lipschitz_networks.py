@@ -17,15 +17,6 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
 from tomolearn.priors.spectral import SpectralConv2d
 
-__all__ = [
-    "ACTIVATIONS",
-    "ARCHITECTURES",
-    "LipschitzNetwork",
-    "SpectralDnCNN",
-    "SpectralUNet",
-    "lipschitz_network",
-]
-
 
 def _maxmin(x: torch.Tensor) -> torch.Tensor:
     first, second = x.chunk(2, 1)

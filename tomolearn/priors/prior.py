@@ -11,8 +11,6 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Configured
 from tomolearn._core.tensors import check_real_tensor
 
-__all__ = ["Denoiser", "PerImage", "Prior", "Regulariser"]
-
 PerImage = float | torch.Tensor
 """One number for all images, or a tensor (...) with one for each."""
 

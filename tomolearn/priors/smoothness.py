@@ -11,8 +11,6 @@ from tomolearn._core.checks import check_int
 from tomolearn.operators import FiniteDifferences
 from tomolearn.priors.prior import PerImage, Regulariser
 
-__all__ = ["SquaredDifferences"]
-
 
 class SquaredDifferences(Regulariser):
     """Half the sum of the squared differences of neighbouring pixels, the Dirichlet energy.

@@ -12,8 +12,6 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import DivergenceError, TomolearnError
 
-__all__ = ["SpectralConv2d", "spectral_norm_bound"]
-
 # Relative residual at which a singular vector has converged, and the most iterations until then.
 _CONVERGED = {torch.float32: 1e-3, torch.float64: 1e-8}
 _MOST_ITERATIONS = 500

@@ -12,8 +12,6 @@ from tomolearn.priors.lipschitz_networks import LipschitzNetwork, lipschitz_netw
 from tomolearn.priors.prior import Denoiser
 from tomolearn.priors.spectral import spectral_norm_bound
 
-__all__ = ["SpectralDenoiser"]
-
 
 class SpectralDenoiser(Denoiser):
     """Blind denoiser ``-lipschitz * N(image)`` of a network of convolutions of spectral norm one.

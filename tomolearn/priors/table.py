@@ -8,8 +8,6 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tables import Table
 from tomolearn.priors.prior import Denoiser, Regulariser
 
-__all__ = ["PRIORS"]
-
 
 def _check(where: str, value: Any) -> type[Regulariser] | type[Denoiser]:
     if not (isinstance(value, type) and issubclass(value, (Regulariser, Denoiser))):

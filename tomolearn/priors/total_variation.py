@@ -11,8 +11,6 @@ from tomolearn._core.errors import ConvergenceWarning
 from tomolearn.operators import FiniteDifferences
 from tomolearn.priors.prior import PerImage, Regulariser
 
-__all__ = ["TotalVariation"]
-
 # The certificate costs as much as half an iteration.
 _CHECK_EVERY = 10
 

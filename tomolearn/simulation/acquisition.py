@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import RayTransform
 
-__all__ = ["Acquisition"]
-
 
 @dataclass(frozen=True)
 class Acquisition:

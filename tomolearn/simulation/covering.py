@@ -8,8 +8,6 @@ from typing import Any
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
-__all__ = ["CoveringScan"]
-
 # Distances in mm of a common clinical scanner.
 _SOURCE_TO_ISOCENTER = 595.0
 _SOURCE_TO_DETECTOR = 1086.0

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["GaussianNoise", "Noise", "PhotonNoise", "noise_from_dict"]
-
 # Poisson counts are drawn as 64-bit integers, and up to this many exactly as floats.
 _MOST_PHOTONS = 1e15
 # The count that stands for no photon, unless a fraction is given.

@@ -10,8 +10,6 @@ from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry import Grid
 
-__all__ = ["INTERPOLATIONS", "Refinement"]
-
 INTERPOLATIONS = ("average", "constant", "linear", "mirrored")
 
 

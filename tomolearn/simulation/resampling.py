@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, avg_pool3d, interpolate
 
-__all__ = ["average", "refine"]
-
 _POOLS = {2: avg_pool2d, 3: avg_pool3d}
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 

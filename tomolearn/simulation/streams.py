@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Streams", "independent_streams"]
-
 
 class Streams(NamedTuple):
     """Independent random generators of a simulated pair.

@@ -12,8 +12,6 @@ from tomolearn._core.tables import Table
 if TYPE_CHECKING:
     from tomolearn.tasks.task import Task
 
-__all__ = ["TASKS", "TASK_FILE", "get_task"]
-
 TASK_FILE = "task.json"
 """What a training leaves of a task that was made of a folder of images."""
 

@@ -24,15 +24,6 @@ from tomolearn.simulation.noise import Noise
 from tomolearn.tasks.catalogue import TASK_FILE
 from tomolearn.tasks.task import Split, Task
 
-__all__ = [
-    "SkippedImagesWarning",
-    "folder_task",
-    "is_folder_task",
-    "read_task",
-    "split_groups",
-    "task_json",
-]
-
 _FORMAT = "tomolearn task of a folder"
 _SPLITS = ("train", "validation", "test")
 _PART = 0.1  # of the groups, for validation and for testing

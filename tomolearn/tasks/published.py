@@ -14,19 +14,6 @@ from tomolearn.metrics import CONVENTIONS
 from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
 from tomolearn.tasks.task import Split, Task
 
-__all__ = [
-    "ELLIPSES",
-    "ELLIPSES_50",
-    "ELLIPSES_143",
-    "ELLIPSES_DIVAL",
-    "LIDC_50",
-    "LIDC_STYLE",
-    "LIDC_STYLE_50",
-    "LIDC_STYLE_50_SMALL",
-    "LODOPAB",
-    "LODOPAB_200",
-]
-
 _SMALL = Grid((128, 128))
 _LARGE = Grid((256, 256))
 _HANN = FBP(filter="hann")

@@ -24,8 +24,6 @@ from tomolearn.metrics import MetricConvention
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
 
-__all__ = ["Split", "Task", "data_of_others"]
-
 
 @dataclass(frozen=True)
 class Split:

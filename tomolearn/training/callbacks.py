@@ -9,8 +9,6 @@ from typing import Any
 import lightning
 import torch
 
-__all__ = ["KeepBest", "SampleImages", "TimeBudget"]
-
 
 class TimeBudget(lightning.Callback):
     """Ends a training after a time, fits the schedule to it, and counts the time over resumptions.

@@ -8,16 +8,6 @@ from typing import Any
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = [
-    "FORMAT",
-    "KINDS",
-    "VERSION",
-    "is_foreign",
-    "parse_card",
-    "plain_values",
-    "render_card",
-]
-
 FORMAT = "tomolearn weights"
 VERSION = 2
 KINDS = ("model", "denoiser", "regulariser")

@@ -14,8 +14,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tomolearn.training.files import write_together
 
-__all__ = ["CompleteFiles", "SaveRegularly"]
-
 
 class CompleteFiles(TorchCheckpointIO):
     """Writes a checkpoint next to the last one, which it replaces when it is on the disk.

@@ -35,8 +35,6 @@ from tomolearn.tasks.catalogue import TASK_FILE
 from tomolearn.tasks.folder import is_folder_task
 from tomolearn.training.objectives import OBJECTIVES, Network, Objective, make_objective
 
-__all__ = ["TrainingConfig", "changes_of_learning", "read_config", "with_overrides"]
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 

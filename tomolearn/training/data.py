@@ -13,8 +13,6 @@ from tomolearn.tasks import data_of_others
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.stream import StreamBatches
 
-__all__ = ["PairsModule"]
-
 
 class PairsModule(lightning.LightningDataModule):
     """Training pairs in a reproducible order, and validation pairs.

@@ -15,19 +15,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_files
 from tomolearn.training.cards import parse_card
 
-__all__ = [
-    "CARD",
-    "WEIGHTS",
-    "CheckpointFiles",
-    "check_content",
-    "find_files",
-    "read_card_file",
-    "read_weights_file",
-    "shipped_files",
-    "split_path",
-    "write_together",
-]
-
 WEIGHTS, CARD = ".safetensors", ".json"
 # As torch.save writes them: a zip archive, or in older versions a bare pickle.
 _PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))

@@ -24,17 +24,6 @@ from tomolearn.training.config import (
 )
 from tomolearn.training.files import write_together
 
-__all__ = [
-    "CHECKPOINT",
-    "COMMANDS",
-    "CONFIG",
-    "SourceChangedWarning",
-    "check_folder",
-    "enter_run",
-    "read_run",
-    "record",
-]
-
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.json"
 COMMANDS = "commands.txt"

@@ -16,8 +16,6 @@ from tomolearn.tasks import TASKS, Task
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.weights import read_card
 
-__all__ = ["OtherValuesWarning", "values_of_images", "warn_of_other_values"]
-
 _ENOUGH = 8  # images
 _ALIKE = 2.0  # factor between the largest values of two sets of images
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["read_log"]
-
 
 def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int, float]:
     """Return a logged quantity by step.

@@ -19,8 +19,6 @@ from tomolearn.training.muon import Muon
 from tomolearn.training.objectives import Batch, Network
 from tomolearn.training.weights import load, read_card
 
-__all__ = ["NonFiniteError", "ReconstructionModule", "cosine_factor"]
-
 _OPTIMIZERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["Muon"]
-
 # Coefficients of the quintic iteration that takes all singular values near 1; chosen by its
 # authors for speed: the values end in about [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)

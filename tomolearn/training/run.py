@@ -30,8 +30,6 @@ from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
 from tomolearn.training.weights import save
 
-__all__ = ["TrainingResult", "train"]
-
 _TERMINATED = 128 + 15
 
 

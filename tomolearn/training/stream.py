@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-__all__ = ["StreamBatches"]
-
 
 class StreamBatches(Sampler[list[int]]):
     """Endless batches of indices, from any step on and for any number of processes.

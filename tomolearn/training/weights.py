@@ -38,8 +38,6 @@ from tomolearn.training.files import (
     write_together,
 )
 
-__all__ = ["annotate", "load", "read_card", "save", "shipped"]
-
 _FOREIGN = (".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth")
 # So many are named where there may be many.
 _FEW = 3

@@ -9,8 +9,7 @@ import pytest
 import torch
 from networks import solved_exactly
 
-from tomolearn import DivergenceError, Grid, ParallelBeam, RayTransform
-from tomolearn.methods import ConvergenceWarning
+from tomolearn import ConvergenceWarning, DivergenceError, Grid, ParallelBeam, RayTransform
 from tomolearn.models import LearnedPrimal
 from tomolearn.models.equilibrium import (
     DEGradient,

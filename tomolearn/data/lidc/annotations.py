@@ -14,16 +14,6 @@ from xml.parsers import expat
 
 from tomolearn._core.errors import TomolearnError
 
-__all__ = [
-    "CHARACTERISTICS",
-    "Annotations",
-    "Contour",
-    "Nodule",
-    "NonNodule",
-    "annotated_series",
-    "read_annotations",
-]
-
 CHARACTERISTICS = (
     "subtlety",
     "internalStructure",

@@ -34,8 +34,6 @@ from tomolearn.data.lidc.splits import PatientSplits
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
 
-__all__ = ["CacheReport", "SliceSelection", "write_slices"]
-
 _SHOWN = 3
 
 

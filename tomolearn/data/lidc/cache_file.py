@@ -13,8 +13,6 @@ from tomolearn._core.files import complete_file
 from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.data.lidc.splits import SPLITS
 
-__all__ = ["append", "attribute", "create", "join", "resize"]
-
 # what each slice has besides its pixels
 _TEXTS = ("part", "patient", "series", "sop_instance_uid")
 _NUMBERS = {"z": (), "spacing": (2,)}

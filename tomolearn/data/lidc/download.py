@@ -12,8 +12,6 @@ from tomolearn._core.checks import check_int, check_known
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.optional import optional_import
 
-__all__ = ["COLLECTION", "Download", "select_series"]
-
 COLLECTION = "lidc_idri"
 
 # as The Cancer Imaging Archive publishes it

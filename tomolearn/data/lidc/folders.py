@@ -15,8 +15,6 @@ from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
 
-__all__ = ["AnnotationFiles", "PatientFolder", "find_patients", "state"]
-
 _PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 # manifest-<number>/LIDC-IDRI/LIDC-IDRI-0001 in downloads by NBIA's client
 _DEPTH = 3

@@ -19,8 +19,6 @@ from tomolearn.data.lidc.splits import PatientSplits
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
 
-__all__ = ["LIDCIndex", "SeriesRecord", "build_index"]
-
 Progress = Callable[[int, int], None]
 """Called with the number of patients' folders that are done, and of all."""
 

@@ -18,15 +18,6 @@ from tomolearn.data.lidc.annotations import Contour, Nodule
 if TYPE_CHECKING:
     from tomolearn.dicom import Series
 
-__all__ = [
-    "Consensus",
-    "SlicePositions",
-    "cluster_nodules",
-    "consensus",
-    "outline_mask",
-    "slice_mask",
-]
-
 # Positions in mm along the patient that are the same one: files have them with a few decimals.
 _SAME_Z = 0.05
 # Marks whose nearest pixels are as close as the slices are one nodule, unless that would put

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from tomolearn._core.checks import check_float, check_int
 from tomolearn.dicom import body_mask
 
-__all__ = ["Preparation"]
-
 _AIR = -1000.0
 # Below any noise in air: the -2000 outside of the scanner's circle, where the file does not say so.
 _LOWEST = -1500.0

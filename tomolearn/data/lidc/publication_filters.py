@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PUBLICATION_FILTERS", "celledoni"]
-
 _OFFSET, _RANGE = 1024.0, 4096.0
 
 

@@ -14,8 +14,6 @@ from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.hdf5 import HDF5File
 
-__all__ = ["FORMAT", "LIDCSlices"]
-
 FORMAT = "tomolearn lidc slices 1"
 """What a cache has in its attribute "format"."""
 

@@ -15,8 +15,6 @@ from typing import Any
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["FRACTIONS", "SPLITS", "PatientSplits", "read_patients"]
-
 SPLITS = ("train", "validation", "test")
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
 """How large the splits are by default."""

@@ -25,8 +25,6 @@ from tomolearn.data.lodopab.samples import (
     selection_settings,
 )
 
-__all__ = ["make_lodopab"]
-
 _KINDS = ("observation", "ground_truth")
 _LIST = "samples.json"
 _LOCK = ".lock"

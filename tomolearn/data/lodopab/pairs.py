@@ -19,8 +19,6 @@ from tomolearn.data.hdf5 import HDF5File
 from tomolearn.data.lidc.splits import SPLITS
 from tomolearn.data.simulated import Pair
 
-__all__ = ["SAMPLES_PER_FILE", "LoDoPaBPairs", "file_name"]
-
 SAMPLES_PER_FILE = 128
 """What all files of a split have but the last."""
 

@@ -22,8 +22,6 @@ from tomolearn.simulation import (
     independent_streams,
 )
 
-__all__ = ["MU_AIR_PER_M", "MU_MAX_PER_M", "MU_WATER_PER_M", "Recipe"]
-
 MU_WATER_PER_M = 20.0
 """Linear attenuation of water in 1/m, as the publication has it."""
 

@@ -19,8 +19,6 @@ from tomolearn.data.lidc.folders import PatientFolder, find_patients
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.recipe import Recipe
 
-__all__ = ["Sample", "SampleList", "read_series_list", "select_samples", "selection_settings"]
-
 Progress = Callable[[int, int], None]
 
 

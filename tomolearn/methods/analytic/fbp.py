@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["FBP", "fbp"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FBP(Method):

@@ -12,8 +12,6 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.methods.analytic.filters import apply_filter, ramp_response
 from tomolearn.operators import RayTransform
 
-__all__ = ["filtered_backprojection"]
-
 
 def filtered_backprojection(
     sinogram: torch.Tensor, operator: RayTransform, name: str, scaling: float, oversampling: int

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 
-__all__ = ["FILTERS", "apply_filter", "ramp_response", "window"]
-
 # name -> window over the frequency as a part of the cut-off, in [0, 1]
 FILTERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ram-lak": np.ones_like,

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["CGLS", "Tikhonov", "cgls", "tikhonov"]
-
 _REMEDY = "check that the operator's adjoint is its transpose and its values are of a sane size"
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator, RayTransform
 
-__all__ = ["Kaczmarz", "kaczmarz", "subset_order"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Kaczmarz(IterativeMethod):

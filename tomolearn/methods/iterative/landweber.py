@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["Landweber", "landweber"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Landweber(IterativeMethod):

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["SIRT", "inverse_sums", "sirt"]
-
 # Sums below this part of the largest are rays or pixels that the other side hardly sees.
 _NEGLIGIBLE = 1e-6
 

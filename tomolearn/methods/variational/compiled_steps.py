@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from tomolearn.kernels import variation as kernels
+from tomolearn.kernels.lanes import BLOCK
 from tomolearn.kernels.threads import run
 from tomolearn.methods.variational.tv_steps import VariationSteps
-
-__all__ = ["CompiledVariationSteps"]
 
 _SMALL_WORK = 2**19  # pixels of the batch below which starting threads does not pay
 
@@ -40,7 +39,7 @@ class CompiledVariationSteps(VariationSteps):
             self._flat(steps)
             for steps in (self.primal_step, self.data_step, self.data_shrink, self.gradient_step)
         )
-        inner = (np.arange(columns + kernels.BLOCK) + 1) % columns != 0
+        inner = (np.arange(columns + BLOCK) + 1) % columns != 0
         across = gradient[:, None] * inner.astype(number)
         image, ahead, relaxed = self._flat(self.image), self._ahead.numpy(), self._flat(x)
         q, q_new = self._q.numpy(), self._q_new.numpy()

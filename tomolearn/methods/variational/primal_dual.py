@@ -12,8 +12,6 @@ from tomolearn.methods.stopping import Iterate
 from tomolearn.methods.variational.tv_steps import variation_steps
 from tomolearn.operators import FiniteDifferences, LinearOperator
 
-__all__ = ["iterates"]
-
 # Found by trial on 64**2 to 192**2 images, 30 to 120 views and weights over two decades; anything
 # within a factor of three does about as well. The balance is between primal and dual step, the
 # share that of the gradient in their product's bound.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["TotalVariation", "total_variation"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TotalVariation(IterativeMethod):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["VariationSteps", "variation_steps"]
-
 
 class VariationSteps:
     """State of the method and its steps in torch, in place: at 128**2 an allocation costs a sum.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from tomolearn.operators import LinearOperator
 
-__all__ = ["photon_tv_weight"]
-
 # Found on slices of a vertebra (85 mm wide), a chest and a head, 30 to 180 views: between 2 and 4
 # all are within 1.3 dB of their best.
 _FACTOR = 3.0

@@ -16,8 +16,6 @@ from tomolearn.numerics.fixed_point import fixed_point
 from tomolearn.operators import LinearOperator
 from tomolearn.priors.spectral import spectral_norm_bound
 
-__all__ = ["ContractionReport", "contraction_report"]
-
 # `LinearOperator.norm` finds norms to this relative accuracy, from below.
 _NORM_ACCURACY = 1e-6
 

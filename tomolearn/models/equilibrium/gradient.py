@@ -8,8 +8,6 @@ import torch
 
 from tomolearn.models.equilibrium.model import DeepEquilibrium, Map
 
-__all__ = ["DEGradient"]
-
 
 class DEGradient(DeepEquilibrium):
     """Deep-equilibrium gradient descent, DE-Grad of Gilton et al. [1]_.

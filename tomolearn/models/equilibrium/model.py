@@ -32,8 +32,6 @@ from tomolearn.operators import LinearOperator
 from tomolearn.priors import SpectralDenoiser
 from tomolearn.priors.lipschitz_networks import ARCHITECTURES, lipschitz_network
 
-__all__ = ["STARTS", "DeepEquilibrium"]
-
 Map = Callable[[torch.Tensor], torch.Tensor]
 
 STARTS = ("adjoint", "fbp", "zero")

@@ -6,8 +6,6 @@ import torch
 
 from tomolearn.models.base import Scaled
 
-__all__ = ["Circulant"]
-
 
 class Circulant:
     """Approximate inverse of A^T A + w, for an operator A that is divided by its norm.

@@ -8,8 +8,6 @@ import torch
 
 from tomolearn.models.equilibrium.model import DeepEquilibrium, Map
 
-__all__ = ["DEProximal"]
-
 
 class DEProximal(DeepEquilibrium):
     """Deep-equilibrium proximal gradient method, DE-Prox of Gilton et al. [1]_.

@@ -14,8 +14,6 @@ from tomolearn.models.equivariant.groups import Group, get_group
 from tomolearn.models.equivariant.layers import GroupConv2d, NormActivation
 from tomolearn.operators import LinearOperator
 
-__all__ = ["EquivariantProximal"]
-
 ACTIVATIONS = ("leaky-relu", "norm")
 SMALL_GAIN = 0.1  # of convolutions whose output is added to something
 

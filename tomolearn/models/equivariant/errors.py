@@ -11,8 +11,6 @@ from tomolearn._core.tensors import check_real_tensor
 from tomolearn.models.equivariant.groups import Group
 from tomolearn.models.equivariant.layers import GroupConv2d
 
-__all__ = ["equivariance_errors"]
-
 
 def equivariance_errors(
     network: nn.Module, group: Group, images: torch.Tensor

@@ -12,8 +12,6 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.models.equivariant.groups import Group
 
-__all__ = ["check_kernel_size", "filter_action", "filter_basis"]
-
 
 def filter_basis(group: Group, kernel_size: int) -> np.ndarray:
     """Return the filters that a layer combines, moved by each element of the group.

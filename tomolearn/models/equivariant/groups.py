@@ -9,8 +9,6 @@ import torch
 from tomolearn._core.checks import check_choice, check_int, check_known
 from tomolearn._core.errors import TomolearnError
 
-__all__ = ["GROUPS", "REPRESENTATIONS", "Group", "get_group"]
-
 GROUPS = ("C1", "C4", "D4", "C8")
 """Names of the groups: the trivial one, quarter turns without and with flips, turns by 45°."""
 REPRESENTATIONS = ("trivial", "regular")

@@ -13,8 +13,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.equivariant.filters import check_kernel_size, filter_basis
 from tomolearn.models.equivariant.groups import REPRESENTATIONS, Group
 
-__all__ = ["GroupConv2d", "NormActivation"]
-
 
 class GroupConv2d(nn.Module):
     """Convolution that commutes with a group, between fields of two representations.

@@ -17,8 +17,6 @@ from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geom
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.precision import check_float32
 
-__all__ = ["AstraBackend", "astra_matrix"]
-
 
 class AstraBackend(Backend):
     """ASTRA's projectors [1]_ [2]_, in float32.

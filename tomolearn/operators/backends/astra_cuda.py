@@ -14,8 +14,6 @@ import torch
 from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_geometry import space_geometries
 
-__all__ = ["CudaProjectors"]
-
 # ASTRA keeps the views in constant memory of the device, one set for all projectors.
 _device_lock = threading.Lock()
 # Slices of one call: bounds ASTRA's own copy of its input, which torch's allocator cannot give.

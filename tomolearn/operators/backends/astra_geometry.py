@@ -13,14 +13,6 @@ import numpy as np
 
 from tomolearn.geometry import Grid, Scan
 
-__all__ = [
-    "is_isotropic",
-    "plane_geometries",
-    "plane_vectors",
-    "space_geometries",
-    "space_vectors",
-]
-
 
 def is_isotropic(grid: Grid) -> bool:
     """Return whether the grid's pixels are squares or cubes."""

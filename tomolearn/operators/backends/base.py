@@ -9,8 +9,6 @@ import torch
 
 from tomolearn.geometry import Grid, Scan
 
-__all__ = ["Backend", "Capabilities"]
-
 
 class Capabilities(NamedTuple):
     """What a backend can do, for users to read.

@@ -14,8 +14,6 @@ from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.odl_operator import OdlMap
 from tomolearn.operators.backends.precision import check_float32
 
-__all__ = ["OdlBackend"]
-
 
 class OdlBackend(Backend):
     """ODL's ``RayTransform``, in float32 on a CPU, with its inner-product weights removed.

@@ -10,8 +10,6 @@ import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
-__all__ = ["OdlMap"]
-
 
 class OdlMap:
     """A linear ODL operator and its transpose on batches of torch tensors.

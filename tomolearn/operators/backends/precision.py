@@ -6,8 +6,6 @@ import torch
 
 from tomolearn._core.errors import TomolearnTypeError
 
-__all__ = ["check_float32"]
-
 
 def check_float32(name: str, tensor: torch.Tensor) -> None:
     """Check that `tensor` has the precision that ASTRA computes in.

@@ -14,8 +14,6 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.precision import check_float32
 
-__all__ = ["TomosipoBackend", "tomosipo_geometries"]
-
 ts = optional_import(
     "tomosipo",
     purpose="backend 'tomosipo'",

@@ -14,8 +14,6 @@ from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser
 from tomolearn.training.objectives.objective import Batch, Network, Objective
 
-__all__ = ["Denoising"]
-
 
 @dataclass(frozen=True)
 class Denoising(Objective):

@@ -12,8 +12,6 @@ from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser
 
-__all__ = ["Batch", "Network", "Objective"]
-
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Sinograms (batch, 1, *scan.shape) and images (batch, 1, *grid.shape)."""
 

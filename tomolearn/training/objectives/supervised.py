@@ -12,8 +12,6 @@ from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator
 from tomolearn.training.objectives.objective import Batch, Network, Objective
 
-__all__ = ["Supervised"]
-
 
 @dataclass(frozen=True)
 class Supervised(Objective):

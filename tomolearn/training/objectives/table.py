@@ -11,8 +11,6 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tables import Table
 from tomolearn.training.objectives.objective import Objective
 
-__all__ = ["OBJECTIVES", "make_objective"]
-
 
 def _check(where: str, value: Any) -> type[Objective]:
     if not (isinstance(value, type) and issubclass(value, Objective)):

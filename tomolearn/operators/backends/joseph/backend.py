@@ -25,8 +25,6 @@ from tomolearn.operators.backends.joseph.workspaces import (
     Workspace,
 )
 
-__all__ = ["JosephBackend"]
-
 _VECTOR = 256  # bytes of all lanes of a pixel; more is not faster and outgrows the cache
 _MOST_ITEMS = 16  # images that are projected together, a power of two
 _WORKSPACE = 20 * 2**20  # bytes of one image of lanes at most, if the batch can be split

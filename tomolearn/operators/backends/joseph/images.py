@@ -9,8 +9,6 @@ from tomolearn.kernels.lanes import aligned_empty, lane_dtype
 from tomolearn.kernels.threads import run
 from tomolearn.operators.backends.joseph.symmetry import placement
 
-__all__ = ["ImageLanes"]
-
 
 class ImageLanes:
     """Memory for the lanes of a batch of images, and the ways into it and out of it.

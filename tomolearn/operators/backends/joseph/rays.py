@@ -14,8 +14,6 @@ from tomolearn.operators.backends.joseph.symmetry import (
     orbits,
 )
 
-__all__ = ["RayTable", "ray_tables"]
-
 # Work per canonical ray that does not grow with the lanes, in lanes: computing the weights
 # costs about as much as interpolating eight lanes.
 _WEIGHT_COST = 8

@@ -9,8 +9,6 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.kernels import joseph_space as kernels
 from tomolearn.kernels.threads import run
 
-__all__ = ["SpaceProjector"]
-
 _SMALL_WORK = 200_000  # crossings of planes below which starting threads does not pay
 
 

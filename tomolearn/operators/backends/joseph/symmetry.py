@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GROUPS", "Group", "Placement", "cluster", "orbits", "placement"]
-
 
 class Placement(NamedTuple):
     """Where pixel (i, j) lies in the padded image of a lane: ``offset + i * down + j * right``.

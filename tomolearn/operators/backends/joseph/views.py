@@ -15,8 +15,6 @@ from tomolearn.operators.backends.joseph.symmetry import (
     orbits,
 )
 
-__all__ = ["ViewTable", "view_table"]
-
 _WEIGHT_COST = 4  # as in `rays`; a view needs fewer weights per pixel than a ray
 _TOLERANCE = 1e-9
 

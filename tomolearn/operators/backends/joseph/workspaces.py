@@ -15,8 +15,6 @@ from tomolearn.operators.backends.joseph.images import ImageLanes
 from tomolearn.operators.backends.joseph.rays import RayTable
 from tomolearn.operators.backends.joseph.views import ViewTable
 
-__all__ = ["Gathering", "Projection", "Scattering", "Workspace"]
-
 _CACHE = 768 * 2**10  # bytes of an image's rows that many rays pass through
 _SCATTER_CACHE = 1152 * 2**10  # the same where the rows are also written
 _TILE_RAYS = 128  # rays that one thread follows through those rows
