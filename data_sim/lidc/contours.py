@@ -11,12 +11,7 @@ def whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a region's largest connected part without its holes and one pixel wide clefts.
 
     Of what is left, `outer_border` encloses exactly the pixels. Pixels are connected across their
-    edges.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray of bool
-        False along the border of the array, two pixels wide.
+    edges; those along the border of the array, two pixels wide, must be False.
     """
     labels, n = ndimage.label(mask)
     if n > 1:
@@ -26,18 +21,9 @@ def whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def outer_border(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the pixels that lie around a region, just outside of it.
+    """Return rows and columns of the pixels just outside of a region from `whole`, shape (n, 2).
 
-    Parameters
-    ----------
-    mask : numpy.ndarray of bool
-        One region as from `whole`, not empty.
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (n, 2)
-        Rows and columns of a chain in which each pixel touches the next one at an edge or a
-        corner; the last entry is the first one again.
+    Each touches the next one at an edge or a corner; the last entry is the first one again.
     """
     from skimage.measure import find_contours
 

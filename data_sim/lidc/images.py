@@ -16,22 +16,7 @@ _WATER = 0.019  # 1/mm, at about 70 keV
 
 
 def stored_slice(patient: SyntheticPatient, i: int) -> NDArray[np.integer]:
-    """Return a CT slice's stored values.
-
-    The noise has the spectrum of a filtered back-projection, a ramp that fades at the kernel's
-    cutoff, and is strongest in the middle of the field.
-
-    Parameters
-    ----------
-    patient : SyntheticPatient
-        Who.
-    i : int
-        Which slice.
-
-    Returns
-    -------
-    numpy.ndarray of int16 or uint16, shape ``patient.shape``
-    """
+    """Return the stored values of CT slice `i`, with noise that is strongest in the middle."""
     scanner, kernel = patient.protocol.scanner, patient.protocol.kernel
     x, y = ((np.arange(n) - (n - 1) / 2) * patient.spacing for n in patient.shape)
     radius = np.hypot(x[:, None], y).astype(np.float32)
@@ -47,18 +32,8 @@ def stored_slice(patient: SyntheticPatient, i: int) -> NDArray[np.integer]:
 def noise(rng: np.random.Generator, shape: tuple[int, int], cutoff: float) -> NDArray[np.float32]:
     """Return a periodic random field of standard deviation 1 with the spectrum of CT noise.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    shape : (int, int)
-        Rows and columns.
-    cutoff : float
-        Frequency in cycles per pixel at which a Gaussian has brought the ramp down to 1/e.
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape ``shape``
+    That is the ramp of a filtered back-projection times a Gaussian, which is down to 1/e at the
+    cutoff in cycles per pixel.
     """
     frequency = np.hypot(fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1]))
     transfer = frequency * np.exp(-((frequency / cutoff) ** 2))
@@ -69,12 +44,9 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cutoff: float) -> ND
 
 
 def radiograph(patient: SyntheticPatient) -> NDArray[np.uint16]:
-    """Return a coarse frontal radiograph, the patient's left at the viewer's right, the head up.
+    """Return a coarse frontal radiograph of 12 bits, which grows with the line integral as film.
 
-    Returns
-    -------
-    numpy.ndarray of uint16, shape (rows, columns)
-        Of 12 bits, and growing with the line integral as film does.
+    The patient's left is at the viewer's right, the head up.
     """
     low, high = patient.thorax.extent
     n, step = round(_WIDTH / RADIOGRAPH_SPACING), RADIOGRAPH_SPACING

@@ -13,15 +13,7 @@ _READ = "1 - Reading complete"
 
 
 def ct_message(patient: SyntheticPatient, readings: Sequence[Reading]) -> bytes:
-    """Return the file with the readings of a patient's CT series, an ``LidcReadMessage`` in UTF-8.
-
-    Parameters
-    ----------
-    patient : SyntheticPatient
-        Whose series it is.
-    readings : sequence of Reading
-        From `data_sim.lidc.reading.read`.
-    """
+    """Return the file with the readings of a patient's CT series, an ``LidcReadMessage``."""
     root = Element("LidcReadMessage", uid=patient.uid("reading"), xmlns="http://www.nih.gov")
     _fill(
         SubElement(root, "ResponseHeader"),
@@ -44,7 +36,7 @@ def ct_message(patient: SyntheticPatient, readings: Sequence[Reading]) -> bytes:
 
 
 def radiograph_message(patient: SyntheticPatient) -> bytes:
-    """Return the file with the reading of a patient's radiograph, an ``IdriReadMessage`` in UTF-8.
+    """Return the file with the reading of a patient's radiograph, an ``IdriReadMessage``.
 
     It has no marks: who reads CT series has to tell that it is about none.
     """

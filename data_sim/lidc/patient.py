@@ -32,15 +32,7 @@ _STREAMS = ("anatomy", "lesions", "scanner", "readers", "marks", "radiograph", "
 
 @dataclass(frozen=True)
 class Lesion:
-    """A nodule, and the cavity in it if it has one.
-
-    Parameters
-    ----------
-    nodule : Nodule
-        Its outline and its place in the thorax.
-    cavity : Nodule or None
-        Air within, which readers exclude.
-    """
+    """A nodule, and the cavity in it if it has one: air within, which readers exclude."""
 
     nodule: Nodule
     cavity: Nodule | None = None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 
 KINDS = ("solid", "part-solid", "ground-glass")
@@ -95,44 +94,6 @@ class Nodule:
     def scale(self, z: float) -> float:
         """Return the size of the section at a height relative to that through the centre."""
         return math.sqrt(max(1 - ((z - self.centre[2]) / self.semi_axes[2]) ** 2, 0.0))
-
-    def area(self, z: float) -> float:
-        """Return the area of the section at a height in mm^2."""
-        waves = 1 + sum(a * a for a, _ in self.irregularity) / 2
-        return math.pi * self.semi_axes[0] * self.semi_axes[1] * self.scale(z) ** 2 * waves
-
-    def outline(self, z: float, n: int = 64) -> NDArray[np.float64] | None:
-        """Return the outline of the section at a height.
-
-        Parameters
-        ----------
-        z : float
-            Height in mm.
-        n : int
-            Number of points, at least 3.
-
-        Returns
-        -------
-        numpy.ndarray of shape (n, 2), or None
-            Points (x, y) in mm from the isocentre, the last one next to the first; None where the
-            plane does not meet the nodule.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `n` is no integer or less than 3.
-        """
-        n = check_int("n", n, minimum=3)
-        size = self.scale(z)
-        if size == 0:
-            return None
-        phi = np.linspace(0, 2 * math.pi, n, endpoint=False)
-        radius = size * self._radius(phi)
-        u = self.semi_axes[0] * radius * np.cos(phi)
-        v = self.semi_axes[1] * radius * np.sin(phi)
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
-        x, y, _ = self.centre
-        return np.stack((x + u * cos - v * sin, y + u * sin + v * cos), axis=1)
 
     def distance(
         self, x: NDArray[np.float64], y: NDArray[np.float64], z: float
