@@ -15,15 +15,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
 def check_int(name: str, value: Any, *, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not an integer (booleans are not).
-    ValueError
-        If `value` is below `minimum`.
-    """
+    """Return `value` as an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TomolearnTypeError(
             f"{name}: expected an integer >= {minimum}, got {value!r} ({type(value).__name__})"
@@ -36,15 +28,7 @@ def check_int(name: str, value: Any, *, minimum: int) -> int:
 def check_float(
     name: str, value: Any, *, positive: bool = False, nonnegative: bool = False
 ) -> float:
-    """Return `value` as a finite float, positive or non-negative where asked.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not a real number.
-    ValueError
-        If `value` is not finite or has the wrong sign.
-    """
+    """Return `value` as a finite float, positive or non-negative where asked."""
     kind = "positive" if positive else "non-negative" if nonnegative else "finite"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TomolearnTypeError(
@@ -61,15 +45,7 @@ def check_float(
 
 
 def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[float, ...]:
-    """Return a non-empty 1-D sequence of finite numbers as a tuple of floats.
-
-    Raises
-    ------
-    TypeError
-        If `values` is not a sequence of real numbers.
-    ValueError
-        If `values` is empty, not 1-D, of another length than `length` or not finite.
-    """
+    """Return a non-empty 1-D sequence of finite numbers as a tuple of floats."""
     expected = f"{length} finite numbers" if length else "a non-empty sequence of finite numbers"
     # arrays and tensors of whatever library
     is_sequence = isinstance(values, Sequence) and not isinstance(values, str)
@@ -93,41 +69,21 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return `value` if it is a bool.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
+    """Return `value` if it is a bool."""
     if not isinstance(value, bool):
         raise TomolearnTypeError(f"{name}: expected a bool, got {value!r} ({type(value).__name__})")
     return value
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`.
-
-    Raises
-    ------
-    ValueError
-        If it is not; the message lists the choices.
-    """
+    """Return `value` if it is one of `choices`."""
     if value not in choices:
         raise TomolearnError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return str(value)
 
 
 def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`, a list of names that nobody knows by heart.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not a string.
-    ValueError
-        If it is not one of them; the message has the nearest names first, then all.
-    """
+    """Return `value` if it is one of `choices`, a list of names that nobody knows by heart."""
     if not isinstance(value, str):
         raise TomolearnTypeError(f"{name}: expected a name, got {value!r} ({type(value).__name__})")
     if value in choices:
@@ -142,13 +98,7 @@ def check_known(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def check_generator(rng: Any) -> None:
-    """Check that `rng` is a `numpy.random.Generator`.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
+    """Check that `rng` is a `numpy.random.Generator`."""
     if not isinstance(rng, np.random.Generator):
         raise TomolearnTypeError(
             "rng: expected a numpy.random.Generator, e.g. numpy.random.default_rng(0), "
@@ -157,15 +107,7 @@ def check_generator(rng: Any) -> None:
 
 
 def check_image_shape(shape: Any, *, minimum: int = 1) -> tuple[int, int]:
-    """Return `shape` as (rows, columns), both at least `minimum`.
-
-    Raises
-    ------
-    TypeError
-        If it is no sequence of integers.
-    ValueError
-        If it has not two entries, or one is below `minimum`.
-    """
+    """Return `shape` as (rows, columns), both at least `minimum`."""
     if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise TomolearnTypeError(
             f"shape: expected a pair (rows, columns), got {type(shape).__name__}"
@@ -177,15 +119,7 @@ def check_image_shape(shape: Any, *, minimum: int = 1) -> tuple[int, int]:
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Return `values` as a new float64 array of finite numbers.
-
-    Raises
-    ------
-    TypeError
-        If they are not real numbers.
-    ValueError
-        If some are not finite.
-    """
+    """Return `values` as a new float64 array of finite numbers."""
     raw = np.asarray(values)
     if raw.dtype.kind not in "iuf":
         raise TomolearnTypeError(f"{name}: expected real numbers, got dtype {raw.dtype}")

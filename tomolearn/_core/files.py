@@ -50,15 +50,7 @@ def is_partial(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, place: Path) -> Iterator[None]:
-    """Hold the lock of this file, which is made if it is missing.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process holds it; the message names `place`, which the lock is for.
-    OSError
-        If the file system knows no locks.
-    """
+    """Hold the lock of this file, which is made if it is missing."""
     from filelock import FileLock, Timeout
 
     try:

@@ -15,11 +15,6 @@ def resident_bytes(field: str) -> int:
 
     `resource.getrusage` would not do: its maximum is inherited from the process that started this
     one, and may be that one's.
-
-    Raises
-    ------
-    ValueError
-        If this system does not tell.
     """
     if _STATUS.exists():
         found = re.search(rf"^{field}:\s*(\d+) kB$", _STATUS.read_text(), re.MULTILINE)

@@ -70,13 +70,6 @@ def built(name: str, kind: type[C], arguments: Mapping[str, Any]) -> C:
         Its class.
     arguments : mapping
         The arguments by name.
-
-    Raises
-    ------
-    TypeError
-        If `arguments` is no mapping, or one of them of a wrong type.
-    ValueError
-        If there is no such argument, with the nearest names, or it is out of its range.
     """
     if not isinstance(arguments, Mapping):
         raise TomolearnTypeError(f"arguments: expected a mapping, got {type(arguments).__name__}")

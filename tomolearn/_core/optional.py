@@ -17,11 +17,6 @@ def optional_import(module: str, *, purpose: str, install: str) -> ModuleType:
         What it is needed for; starts the error message.
     install : str
         What makes it available, for example ``pip install h5py``.
-
-    Raises
-    ------
-    ImportError
-        If the module is not installed, or is but fails to import.
     """
     try:
         return importlib.import_module(module)

@@ -105,13 +105,6 @@ class Table(Mapping[str, T], Generic[T]):
         spec : str
             A name of the table, ``path/to/file.py:name``, or ``module:name`` of a module that
             Python can import.
-
-        Raises
-        ------
-        TomolearnError
-            If there is no such name; the message has the nearest ones.
-        FileNotFoundError, ImportError
-            If there is no such file or module, or it cannot be imported.
         """
         if isinstance(spec, str) and spec not in self and (":" in spec or spec.endswith(".py")):
             return self.check(spec, find_object(self.kind, spec))
@@ -133,13 +126,7 @@ class Table(Mapping[str, T], Generic[T]):
         return Origin(spec, _package(entry), version, **_source(entry.module))
 
     def spec_of(self, value: Any) -> str:
-        """Return what `find` takes for a class, function or value: its name, or where it stands.
-
-        Raises
-        ------
-        TomolearnError
-            If it can be found nowhere, as what was defined in a function or a notebook.
-        """
+        """Return what `find` takes for a class, function or value: its name, or where it stands."""
         targets = self._builtin | {name: entry.value for name, entry in self._added().items()}
         for name, target in targets.items():
             module, _, attribute = target.partition(":")
@@ -149,13 +136,7 @@ class Table(Mapping[str, T], Generic[T]):
         return location(self.kind, value)
 
     def check(self, where: str, value: Any) -> T:
-        """Return a value, that stands somewhere, as the table has it.
-
-        Raises
-        ------
-        TomolearnError
-            If it is nothing of the table's kind.
-        """
+        """Return a value, that stands somewhere, as the table has it."""
         if where not in self._loaded or self._loaded[where][0] is not value:
             made = value if self._check is None else self._check(where, value)
             self._loaded[where] = value, made
@@ -190,13 +171,6 @@ def find_object(name: str, spec: str) -> Any:
         What is looked for, for error messages.
     spec : str
         Where it stands.
-
-    Raises
-    ------
-    TomolearnError
-        If `spec` has another form, or nothing of this name stands there.
-    FileNotFoundError, ImportError
-        If there is no such file or module, or it cannot be imported.
     """
     if not isinstance(spec, str):
         raise TomolearnTypeError(f"{name}: expected a str, got {spec!r} ({type(spec).__name__})")
@@ -222,13 +196,7 @@ def absolute(spec: str) -> str:
 
 
 def location(name: str, value: Any) -> str:
-    """Return where `find_object` finds a class or function.
-
-    Raises
-    ------
-    TomolearnError
-        If it cannot: it was defined in a function, on a command line or in a notebook.
-    """
+    """Return where `find_object` finds a class or function."""
     module = sys.modules.get(getattr(value, "__module__", None) or "")
     attribute = getattr(value, "__qualname__", "")
     if module is None or _reached(module, attribute) is not value:

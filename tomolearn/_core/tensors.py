@@ -10,15 +10,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
 def check_device(name: str, device: Any) -> torch.device:
-    """Return `device` as a torch device of this machine.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a string nor a device.
-    ValueError
-        If torch has no such kind of device, or sees none of this number.
-    """
+    """Return `device` as a torch device of this machine."""
     if not isinstance(device, (str, torch.device)):
         raise TomolearnTypeError(
             f"{name}: expected a str or torch.device, got {type(device).__name__}"
@@ -38,13 +30,7 @@ def check_device(name: str, device: Any) -> torch.device:
 
 
 def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
-    """Return `tensor` if it is a real floating-point torch tensor.
-
-    Raises
-    ------
-    TypeError
-        If it is not a tensor, or integer, boolean or complex.
-    """
+    """Return `tensor` if it is a real floating-point torch tensor."""
     if not isinstance(tensor, torch.Tensor):
         raise TomolearnTypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     if not tensor.is_floating_point():
@@ -55,13 +41,7 @@ def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
 
 
 def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Check that the last dimensions of `tensor` are `shape`.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message has both shapes.
-    """
+    """Check that the last dimensions of `tensor` are `shape`."""
     if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
         wanted = ", ".join(str(n) for n in shape)
         raise TomolearnError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")

@@ -132,13 +132,6 @@ def dask_executor(workers: int | None, scheduler: str | None) -> Iterator[DaskEx
     scheduler : str, optional
         Address of a cluster's scheduler, ``tcp://host:port``. Its workers need this package, and
         input and output under the same paths.
-
-    Raises
-    ------
-    ImportError
-        If Dask is not installed.
-    ConnectionError
-        If nobody answers at the address.
     """
     distributed = optional_import("distributed", purpose=_PURPOSE, install=_INSTALL)
     if scheduler is not None:

@@ -33,11 +33,6 @@ def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[
     -------
     list of numpy.ndarray of float32, shape (rows, columns)
         Hounsfield units. Each depends on its own slice alone, bit by bit.
-
-    Raises
-    ------
-    ValueError
-        If the slices differ in shape or spacing, or are none or too many.
     """
     kinds = {(ct.hounsfield.shape, ct.spacing) for ct in slices}
     if len(kinds) != 1 or len(slices) > SLICES_PER_CALL:

@@ -28,11 +28,6 @@ def run_chunks(
         What runs them.
     chunks : iterator of Chunk
         Asked for the next ones when they can be run.
-
-    Raises
-    ------
-    OSError, ImportError, WeightsChangedError
-        If the workers are lost, cannot write, or are not equipped for the work.
     """
     suspects: deque[Chunk] = deque()
     in_flight, alone = 0, False

@@ -41,13 +41,6 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         The record of the chunk, which is also written next to the files: `slices` (index, source
         path, clipped pixels, agreement), `lost` (index, source path, reason), `seconds`,
         `peak_mib` (of the worker's process so far) and `worker`.
-
-    Raises
-    ------
-    OSError
-        If a result cannot be written. Nothing incomplete has a result's name then.
-    ImportError, WeightsChangedError
-        If this worker is not equipped for the work.
     """
     start = time.perf_counter()
     with _one_thread(), warnings.catch_warnings(record=True) as caught:

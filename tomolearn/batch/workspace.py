@@ -33,11 +33,6 @@ class Workspace:
     ----------
     out : Path
         Made if missing.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written to, or another run is at work in it.
     """
 
     def __init__(self, out: Path) -> None:

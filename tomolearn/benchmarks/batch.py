@@ -45,13 +45,6 @@ def measure_batch(source: Path, *, rounds: int = 1, tv: bool = True) -> Iterator
         Slices per second from the start of the process to its end; with one worker pinned to one
         core, and with one on each core, whose ratio is to the former. And the most memory that all
         its processes have together, in MiB.
-
-    Raises
-    ------
-    OSError
-        If a run fails; the message has what it said.
-    ImportError
-        If psutil is not installed.
     """
     check_int("rounds", rounds, minimum=1)
     slices = sum(len(series) for series in find_series(source).series)

@@ -115,11 +115,6 @@ def measure_equilibrium_memory(
     -------
     iterator of Timing
         In MiB; each is measured when it is asked for.
-
-    Raises
-    ------
-    ValueError
-        If this system does not tell the peak of a process: on CPUs only Linux does.
     """
     task = get_task("ellipses") if task is None else task
     steps = {}

@@ -230,11 +230,6 @@ def measure_training_memory(
     -------
     iterator of Timing
         In MiB; each is measured when it is asked for.
-
-    Raises
-    ------
-    ValueError
-        If this system does not tell the peak of a process: on CPUs only Linux does.
     """
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
@@ -270,11 +265,6 @@ def memory_of_steps(
     -------
     iterator of Timing
         In MiB; each is measured when it is asked for.
-
-    Raises
-    ------
-    ValueError
-        If this system does not tell the peak of a process: on CPUs only Linux does.
     """
     if torch.device(device).type == "cpu":
         resident_bytes("VmHWM")

@@ -82,13 +82,7 @@ def get_method(name: str, **settings: Any) -> Method:
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names of methods in a text with commas between them.
-
-    Raises
-    ------
-    ValueError
-        If a name is empty.
-    """
+    """Return the names of methods in a text with commas between them."""
     names = [name.strip() for name in _COMMA.split(text)]
     if not all(names):
         raise TomolearnError(f"methods: expected names with commas between them, got {text!r}")
@@ -107,13 +101,7 @@ def methods_table() -> str:
 
 
 def divided(name: str) -> tuple[str, str]:
-    """Return a name and the text of the settings in parentheses behind it.
-
-    Raises
-    ------
-    TypeError
-        If it is no string.
-    """
+    """Return a name and the text of the settings in parentheses behind it."""
     if not isinstance(name, str):
         raise TomolearnTypeError(f"method: expected a name, got {name!r} ({type(name).__name__})")
     found = _WITH_SETTINGS.fullmatch(name)
@@ -137,11 +125,6 @@ def parsed_settings(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
         For error messages.
     text : str
         The settings.
-
-    Raises
-    ------
-    ValueError
-        If one is unknown, or of a wrong kind.
     """
     known = {one.name: one for one in kind.settings()}
     parsed = {}

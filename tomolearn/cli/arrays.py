@@ -26,16 +26,6 @@ def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArr
     Returns
     -------
     numpy.ndarray of float32, shape (..., *shape)
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    TypeError
-        If the values are not real floating-point numbers.
-    ValueError
-        If the file is damaged or of an unknown kind, the array is not in it, has another shape,
-        or has values that are not finite as float32.
     """
     with opened_array(path, name, option="--dataset") as found:
         array = np.asarray(found[()])

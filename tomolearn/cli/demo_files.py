@@ -35,13 +35,7 @@ _DIFFERENCES = (-200.0, 200.0)
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Make the folder if it is missing, and check that the results can be written into it.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made, or holds earlier results and `force` is not set.
-    """
+    """Make the folder if it is missing, and check that the results can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
         check_target(folder / name, force=force)

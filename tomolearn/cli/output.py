@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
-    """Check that a file can be written, before the work whose result it is to hold.
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError
-        If its folder is missing.
-    FileExistsError
-        If it exists and `force` is not set, or is a folder.
-    ValueError
-        If its suffix is not among `suffixes`.
-    """
+    """Check that a file can be written, before the work whose result it is to hold."""
     if suffixes and path.suffix.lower() not in suffixes:
         raise TomolearnError(
             f"{path}: expected a name that ends in {', '.join(suffixes)}, got {path.suffix!r}"

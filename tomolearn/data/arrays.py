@@ -39,13 +39,6 @@ def opened_array(path: Path, name: str | None = None, *, option: str = "name") -
     Yields
     ------
     numpy.ndarray or h5py.Dataset
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If the file is damaged or of an unknown kind, or the array is not in it.
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:

@@ -27,15 +27,7 @@ class HDF5File:
         self._process = 0
 
     def open(self) -> Any:
-        """Return the open `h5py.File` of this process.
-
-        Raises
-        ------
-        OSError
-            If it cannot be opened.
-        ValueError
-            If it is no HDF5 file.
-        """
+        """Return the open `h5py.File` of this process."""
         if self._file is None or self._process != os.getpid():
             import h5py
 

@@ -125,14 +125,6 @@ def find_images(
         no integers.
     split_by : {"patient", "folder", "file"}, optional
         What the images of one file share. Default: the patient for DICOM, or else the file.
-
-    Raises
-    ------
-    OSError
-        If there is no such folder.
-    ValueError
-        If it has no images or those of several kinds, or if they are integers and there is no
-        scale.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
@@ -175,13 +167,6 @@ class ImageFolder:
         blur where pixels grow; otherwise they are an error.
     order : int
         Seed of the order.
-
-    Raises
-    ------
-    OSError
-        If a file is not there.
-    ValueError
-        If a file is not of the size that it had when it was found.
     """
 
     folder: Path
@@ -215,15 +200,7 @@ class ImageFolder:
     def image(
         self, index: int, shape: tuple[int, ...], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return one image in this shape; `rng` is left alone.
-
-        Raises
-        ------
-        IndexError
-            If there is no image of this number.
-        ValueError
-            If `shape` is not that of the image and `resize` is not set.
-        """
+        """Return one image in this shape; `rng` is left alone."""
         if not 0 <= index < len(self):
             raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
         number, place = self._places[index]
@@ -254,13 +231,7 @@ class ImageFolder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageFolder:
-        """Build what `to_dict` wrote down.
-
-        Raises
-        ------
-        OSError, ValueError
-            If a file has gone or changed since, or a field is unknown or missing.
-        """
+        """Build what `to_dict` wrote down."""
         fields = dict(values)
         if (kind := fields.pop("type", None)) != cls.__name__:
             raise TomolearnError(f"type: expected {cls.__name__}, got {kind!r}")
@@ -395,13 +366,7 @@ class _NeedsScale(TomolearnError):
 
 
 def _values(path: Path, stored: NDArray[Any], scale: float | None) -> NDArray[np.float32]:
-    """Return an image in float32.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or has values that are not finite.
-    """
+    """Return an image in float32."""
     if stored.ndim != 2 or stored.size == 0 or stored.dtype.kind not in "fiu":
         raise TomolearnError(
             f"{path}: expected grey values (rows, columns), got {stored.dtype} {stored.shape}"

@@ -95,13 +95,7 @@ def element_error(keyword: str, expected: str, found: Any) -> TomolearnError:
 
 
 def sequence_items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Return the items of a sequence, none where there is no such sequence.
-
-    Raises
-    ------
-    ValueError
-        If the element cannot be read as a sequence.
-    """
+    """Return the items of a sequence, none where there is no such sequence."""
     tag = _tag(keyword)
     if tag not in dataset:
         return ()
@@ -119,11 +113,6 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
 
     Numbers are read by the type that the file gives, which need not be the one that the standard
     wants: rows as 32 bits, a spacing in binary.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be read or are not finite. The message names tag and value.
     """
     found = _raw(dataset, keyword)
     if found is None:
@@ -138,13 +127,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the number of an element, or None where it is absent or empty.
-
-    Raises
-    ------
-    ValueError
-        If it is not a single finite number.
-    """
+    """Return the number of an element, or None where it is absent or empty."""
     values = numbers(dataset, keyword)
     if values is None:
         return None
@@ -154,13 +137,7 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the integer of an element, or None where it is absent or empty.
-
-    Raises
-    ------
-    ValueError
-        If it is not a single integer.
-    """
+    """Return the integer of an element, or None where it is absent or empty."""
     try:
         value = number(dataset, keyword)
     except ValueError as error:

@@ -49,13 +49,7 @@ _UNASSIGNED: Final = (
 
 
 def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
-    """Copy the functional groups of one frame into a data set, as far as a classic image has them.
-
-    Raises
-    ------
-    ValueError
-        If the functional groups cannot be read.
-    """
+    """Copy the functional groups of one frame, as far as a classic image has them."""
     for macro, keywords in _MACROS.items():
         for place in _places(header, frame, macro):
             for keyword in keywords:

@@ -101,11 +101,6 @@ class Header:
 
         In an enhanced file these are the frame's functional group `macro`, then the one shared by
         all frames, then the file itself; in any other the file alone.
-
-        Raises
-        ------
-        ValueError
-            If the functional groups cannot be read, or their number is not that of the frames.
         """
         own, shared = self._groups
         found = [
@@ -126,11 +121,6 @@ class Header:
             What reads it, such as `elements.number`: ``read(dataset, keyword)``.
         keyword, frame, macro
             The element, and as for `places`.
-
-        Raises
-        ------
-        ValueError
-            As for `places`, or if it cannot be read.
         """
         found = (read(place, keyword) for place in self.places(frame, macro))
         return next((value for value in found if value not in (None, "", ())), None)
@@ -145,11 +135,6 @@ def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
         The file, at its beginning; at the pixel data afterwards.
     tags : sequence of tags, optional
         The only ones to read.
-
-    Raises
-    ------
-    NotASlice
-        If it is no DICOM file, damaged, or no CT image.
     """
     dataset, deviations = _dataset(stream, tags)
     storage = text(dataset, "SOPClassUID")
@@ -186,13 +171,6 @@ def opened_header(path: str | os.PathLike[str]) -> Iterator[Header]:
 
     Frames are read one by one, and each would parse the functional groups of all. So the header of
     the last file with several is remembered, as long as the file stays what it was.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    NotASlice
-        If it is no DICOM file, damaged, or no CT image.
     """
     with opened(path) as stream:
         status = os.fstat(stream.fileno())

@@ -31,13 +31,7 @@ class _File(io.BufferedReader):
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for reading.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is a pipe or device, which could block for ever.
-    """
+    """Open a file for reading."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(f"{path}: expected a file, got a pipe, socket or device")

@@ -101,13 +101,7 @@ class Pixels:
     transfer_syntax: UID
 
     def stored(self, frame: int) -> NDArray[Any]:
-        """Return the stored values of one frame, shape (rows, columns).
-
-        Raises
-        ------
-        ValueError
-            If they cannot be decoded, or no decoder for them is installed.
-        """
+        """Return the stored values of one frame, shape (rows, columns)."""
         decoder = get_decoder(self.transfer_syntax)
         if not decoder.is_available:
             raise element_error(
@@ -164,14 +158,7 @@ class Pixels:
 
 
 def pixels_of(header: Header) -> Pixels:
-    """Find the pixels of a file and check that all are there, without decoding them.
-
-    Raises
-    ------
-    NotASlice
-        If there are none or too few, their description is no grey image, or nothing can decode
-        them.
-    """
+    """Find the pixels of a file and check that all are there, without decoding them."""
     syntax = header.transfer_syntax
     try:
         get_decoder(syntax)
@@ -299,11 +286,6 @@ def hounsfield_units(
         Hounsfield units; air where nothing was measured.
     padding : numpy.ndarray of bool, shape (rows, columns)
         Where nothing was measured.
-
-    Raises
-    ------
-    ValueError
-        If the pixels cannot be decoded, or their values are no Hounsfield units.
     """
     slope, intercept = _rescaling(header, frame)
     stored = pixels.stored(frame)
@@ -327,15 +309,7 @@ def hounsfield_units(
 
 
 def check_unit(header: Header, frame: int) -> None:
-    """Check that the values of a frame are Hounsfield units, as those without a unit are.
-
-    Raises
-    ------
-    NotASlice
-        If the file says that they are something else.
-    ValueError
-        If its functional groups cannot be read.
-    """
+    """Check that the values of a frame are Hounsfield units, as those without a unit are."""
     unit = header.first(text, "RescaleType", frame, _TRANSFORMATION) or "HU"
     if unit.upper() != "HU":
         raise NotASlice(

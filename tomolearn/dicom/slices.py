@@ -101,13 +101,7 @@ class SeriesAttributes:
 
 
 def series_attributes(header: Header) -> SeriesAttributes:
-    """Return the attributes of the series that a file belongs to.
-
-    Raises
-    ------
-    NotASlice
-        If the file does not say.
-    """
+    """Return the attributes of the series that a file belongs to."""
     dataset = header.dataset
     series = text(dataset, "SeriesInstanceUID")
     for keyword, found in (
@@ -140,13 +134,7 @@ def series_attributes(header: Header) -> SeriesAttributes:
 
 
 def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ...]:
-    """Return the slices in a file, without localizers among the frames of an enhanced one.
-
-    Raises
-    ------
-    NotASlice
-        If one of them has no position, orientation or spacing, or all are localizers.
-    """
+    """Return the slices in a file, without localizers among the frames of an enhanced one."""
     uid = text(header.dataset, "SOPInstanceUID")
     number_in_series = instance_number(header)
     found = []
@@ -176,13 +164,7 @@ def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ..
 
 
 def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
-    """Return the distances in mm of neighbouring rows and of neighbouring columns.
-
-    Raises
-    ------
-    ValueError
-        If the file does not say, or they are no plausible lengths.
-    """
+    """Return the distances in mm of neighbouring rows and of neighbouring columns."""
     found = header.first(numbers, "PixelSpacing", frame, "PixelMeasuresSequence")
     if found is None or len(found) != 2 or not all(_PIXELS[0] <= d <= _PIXELS[1] for d in found):
         raise element_error("PixelSpacing", "two positive lengths in mm", found)

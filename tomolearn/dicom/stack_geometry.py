@@ -128,11 +128,6 @@ def step_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
     """Return the mean vector in mm from one slice to the next.
 
     For a single slice it is its thickness along its normal.
-
-    Raises
-    ------
-    ValueError
-        If there is a single slice that does not say how thick it is.
     """
     positions = np.array([one.position for one in slices])
     if len(slices) > 1:

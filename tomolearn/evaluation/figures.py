@@ -66,15 +66,6 @@ def draw_images(
     -------
     matplotlib.figure.Figure
         Without a window and without pyplot's state; ``savefig`` writes it.
-
-    Raises
-    ------
-    TypeError
-        If a window or the spacing is not two numbers, or `zoom` not four integers.
-    ValueError
-        If there are no images, their shapes differ or are not two-dimensional, a window is not
-        increasing, a title is unknown, `difference_window` or `reference` is missing, or `zoom` is
-        not a part of the images.
     """
     arrays = _checked_images(images)
     limits = _checked_window("window", window)
@@ -161,12 +152,6 @@ def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
     (int, int, int, int)
         First row, row after the last, first column, column after the last. Of several regions
         with equally many edges the topmost one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the image has not two dimensions, each of at least two pixels, or `fraction` is out of
-        its range.
     """
     values = np.asarray(image, dtype=np.float64)
     if values.ndim != 2 or min(values.shape) < 2:

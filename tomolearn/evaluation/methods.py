@@ -22,18 +22,7 @@ TRUTH = "ground truth"
 
 
 def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, Reconstruction]:
-    """Return what is called for each of the methods that `evaluation.compare` is given.
-
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        As for `evaluation.compare`.
-
-    Warns
-    -----
-    TrainedElsewhereWarning
-        If weights were trained for another task, grid or scan.
-    """
+    """Return what is called for each of the methods that `evaluation.compare` is given."""
     if isinstance(methods, str) or not isinstance(methods, (Sequence, Mapping)):
         raise TomolearnTypeError(
             "methods: expected a list of names or a mapping of names to methods, "

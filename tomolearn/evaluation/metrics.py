@@ -14,13 +14,7 @@ STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
 
 
 def choose_metrics(metrics: Sequence[str] | Mapping[str, str | Metric]) -> dict[str, Metric]:
-    """Return the metrics that `evaluation.compare` is given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is unknown or no function, or has the name of a standard one.
-    """
+    """Return the metrics that `evaluation.compare` is given."""
     if isinstance(metrics, str) or not isinstance(metrics, (Sequence, Mapping)):
         raise TomolearnTypeError(
             "metrics: expected a list of names or a mapping of names to functions, "

@@ -23,15 +23,7 @@ class GeometryValue:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build the value from what `to_dict` returned.
-
-        Raises
-        ------
-        TypeError
-            If `values` is not a dictionary.
-        ValueError
-            If its ``type`` is another class, a field is unknown or a required one is missing.
-        """
+        """Build the value from what `to_dict` returned."""
         name = cls.__name__
         if not isinstance(values, dict):
             raise TomolearnTypeError(f"{name}: expected a dictionary, got {type(values).__name__}")
@@ -65,13 +57,7 @@ class GeometryValue:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Build the value from a JSON string written by `to_json`.
-
-        Raises
-        ------
-        ValueError
-            If `text` is not JSON, or as `from_dict`.
-        """
+        """Build the value from a JSON string written by `to_json`."""
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:

@@ -134,11 +134,6 @@ def missing_bins(scan: RotationScan) -> int:
     Zero unless the views go all around and the detector is off its middle by more than one bin
     (not just by the usual quarter bin). Positive if they are missing on the lower side, where
     positions are negative, and negative on the upper one.
-
-    Raises
-    ------
-    ValueError
-        If no bin is on one side of the central ray, so that the lines next to it are missing.
     """
     if not is_full_turn(scan):
         return 0

@@ -283,13 +283,7 @@ class Scan(GeometryValue, abc.ABC):
 
 
 def check_scan(scan: Any) -> None:
-    """Check that `scan` is a `Scan`.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
+    """Check that `scan` is a `Scan`."""
     if not isinstance(scan, Scan):
         raise TomolearnTypeError(
             f"scan: expected a scan such as ParallelBeam, FanBeam or ConeBeam, "

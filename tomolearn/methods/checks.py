@@ -12,13 +12,7 @@ from tomolearn.operators import LinearOperator, RayTransform
 
 
 def check_ray_transform(operator: Any) -> RayTransform:
-    """Return `operator` if it is a ray transform.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
+    """Return `operator` if it is a ray transform."""
     if not isinstance(operator, RayTransform):
         raise TomolearnTypeError(
             f"operator: expected a RayTransform, got {type(operator).__name__}"
@@ -27,13 +21,7 @@ def check_ray_transform(operator: Any) -> RayTransform:
 
 
 def check_linear_operator(name: str, operator: Any) -> LinearOperator:
-    """Return `operator` if it is a linear operator.
-
-    Raises
-    ------
-    TypeError
-        If it is not.
-    """
+    """Return `operator` if it is a linear operator."""
     if not isinstance(operator, LinearOperator):
         raise TomolearnTypeError(
             f"{name}: expected a LinearOperator, got {type(operator).__name__}"
@@ -42,16 +30,7 @@ def check_linear_operator(name: str, operator: Any) -> LinearOperator:
 
 
 def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
-    """Return `sinogram`, half precision as float32, if the operator could have made it.
-
-    Raises
-    ------
-    TypeError
-        If it is not a real floating-point tensor.
-    ValueError
-        If its last dimensions are not `operator.range_shape`, or values are not finite; the
-        message counts them and names the first.
-    """
+    """Return `sinogram`, half precision as float32, if the operator could have made it."""
     check_real_tensor("sinogram", sinogram)
     check_trailing_shape("sinogram", sinogram, operator.range_shape)
     # a branch on values cannot be compiled
@@ -61,13 +40,7 @@ def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
 
 
 def check_finite(name: str, tensor: torch.Tensor) -> None:
-    """Check that all values are finite.
-
-    Raises
-    ------
-    ValueError
-        If some are not; the message counts them and names the first.
-    """
+    """Check that all values are finite."""
     finite = torch.isfinite(tensor)
     if bool(finite.all()):
         return
@@ -80,13 +53,7 @@ def check_finite(name: str, tensor: torch.Tensor) -> None:
 
 
 def positive_norm(operator: LinearOperator) -> float:
-    """Return the operator's norm, which step sizes divide by.
-
-    Raises
-    ------
-    ValueError
-        If the operator is zero.
-    """
+    """Return the operator's norm, which step sizes divide by."""
     norm = operator.norm()
     if not norm > 0:
         raise TomolearnError(f"operator: expected one that is not zero, got norm {norm}")
@@ -111,13 +78,6 @@ def prepare(
         A fresh tensor like the sinogram: zero, or `x0`.
     leading : tuple of int
         The batch dimensions.
-
-    Raises
-    ------
-    TypeError
-        If `operator` is no linear operator, or a tensor not a real floating-point one.
-    ValueError
-        If shapes or devices do not fit or values are not finite.
     """
     check_linear_operator("operator", operator)
     sinogram = check_sinogram(sinogram, operator).detach()

@@ -51,11 +51,6 @@ def method_of(spec: str, function: Callable[..., Any]) -> type[Method]:
         What it is found by.
     function : callable
         Called as ``function(sinogram, operator, **settings)``.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be called so.
     """
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = list(inspect.signature(function).parameters.values()) if callable(function) else []

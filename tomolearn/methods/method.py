@@ -300,14 +300,7 @@ class Method(Settings):
 
 
 def make_method(kind: type[Method], settings: Mapping[str, Any]) -> Method:
-    """Return a method of a class with some settings.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a setting is unknown, the message has the nearest names; if one is missing, or a value
-        will not do.
-    """
+    """Return a method of a class with some settings."""
     known = kind.settings()
     for name in settings:
         check_known(f"settings of {kind.__name__}", name, [one.name for one in known])

@@ -211,19 +211,6 @@ class IterativeMethod(Method, Stopping):
         -------
         torch.Tensor, shape (..., *operator.domain_shape)
             In 1/mm for line integrals, in the sinogram's precision (half precision: float32).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If an argument is not of the kind named above, or the sinogram has values that are not
-            finite.
-        FloatingPointError
-            If the iteration diverges.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If a stopping rule was asked for and not met within `iterations`.
         """
         from tomolearn.methods.iteration import run
 

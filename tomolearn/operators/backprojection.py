@@ -50,13 +50,6 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
     -------
     torch.Tensor, shape (..., *grid.shape)
         The images, in the sinogram's unit.
-
-    Raises
-    ------
-    TypeError
-        If `sinograms` is not a real floating-point tensor, or `scan` is not a scan.
-    ValueError
-        If the shapes do not fit.
     """
     return _operator_of(grid, scan)(sinograms)
 

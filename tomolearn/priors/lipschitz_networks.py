@@ -210,11 +210,6 @@ def lipschitz_network(
         Whether convolutions have biases.
     activation : {"relu", "maxmin"}
         Between the convolutions. "maxmin" sorts pairs of channels and loses less of the norm.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
     check_choice("architecture", architecture, tuple(ARCHITECTURES))
     check_int("depth", depth, minimum=2)

@@ -144,11 +144,6 @@ def split_groups(groups: Iterable[str], *, seed: int = 0) -> dict[str, frozenset
 
     Their order by hash value decides: it depends on `seed` and names alone, not on the machine or
     the order of the files.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than three.
     """
     ordered = sorted(
         set(groups), key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest()
@@ -238,13 +233,6 @@ def read_task(path: str | os.PathLike[str]) -> Task:
     ----------
     path : path-like
         The ``task.json`` of a training, or the training's folder.
-
-    Raises
-    ------
-    OSError
-        If it, or one of the images, is not there.
-    ValueError
-        If it is something else, or an image file has changed.
     """
     file = Path(path)
     if file.is_dir():

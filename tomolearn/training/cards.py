@@ -55,13 +55,6 @@ def plain_values(name: str, values: Any) -> Any:
         Begins the error messages; a place inside is appended to it, as in ``metrics.psnr``.
     values : object
         Mappings with string keys, sequences, strings, finite numbers, booleans and None.
-
-    Raises
-    ------
-    TypeError
-        If a value is something else, for example a tensor or a number of numpy.
-    ValueError
-        If a number is not finite.
     """
     if isinstance(values, Mapping):
         for key in values:
@@ -89,12 +82,6 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
         The file's name, for the error messages.
     data : bytes
         Its content.
-
-    Raises
-    ------
-    ValueError
-        If it is not JSON, not a card, one of a newer version, or one with a key that is missing,
-        unknown or of another type.
     """
     card = _parse_json(where, data)
     if not isinstance(card, dict):

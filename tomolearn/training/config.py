@@ -322,15 +322,7 @@ def changes_of_learning(before: TrainingConfig, after: TrainingConfig) -> list[s
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the settings of a TOML or JSON file, unchecked.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is neither TOML nor JSON, or no table.
-    """
+    """Read the settings of a TOML or JSON file, unchecked."""
     text = path.read_text(encoding="utf-8")
     try:
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -364,11 +356,6 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
     overrides : sequence of str
         "name=value"; the value is JSON, or text if it is none. A dot reaches into the arguments of
         network or objective: "model_arguments.iterations=5".
-
-    Raises
-    ------
-    ValueError
-        If a setting is unknown, with the nearest names, or has a value that it cannot have.
     """
     merged = dict(values)
     for override in overrides:

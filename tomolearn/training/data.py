@@ -21,14 +21,6 @@ class PairsModule(lightning.LightningDataModule):
     ----------
     config : TrainingConfig
         Task, sizes and seed.
-
-    Raises
-    ------
-    ValueError
-        If the task needs data that is not given, or the data has pairs of another task or shape,
-        or fewer than asked for.
-    OSError
-        If the data is missing or cannot be read.
     """
 
     def __init__(self, config: TrainingConfig) -> None:

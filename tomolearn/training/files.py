@@ -33,15 +33,7 @@ def _files(folder: Traversable, name: str) -> CheckpointFiles:
 
 
 def split_path(path: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Return the folder of a path and its name without our suffixes; others belong to the name.
-
-    Raises
-    ------
-    TypeError
-        If `path` is neither a string nor a path.
-    ValueError
-        If it has no name.
-    """
+    """Return the folder of a path and its name without our suffixes; others belong to the name."""
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
         raise TomolearnTypeError(f"path: expected a str or a path, got {type(path).__name__}")
     name = Path(path).name.removesuffix(WEIGHTS).removesuffix(CARD)
@@ -60,17 +52,7 @@ def shipped_files() -> dict[str, CheckpointFiles]:
 
 
 def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
-    """Return the files that a user means; at least one of them is there.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are neither; the message has the nearest names of the package.
-    TypeError
-        If `name_or_path` is neither a string nor a path.
-    ValueError
-        If it is a file of another kind, or no name at all.
-    """
+    """Return the files that a user means; at least one of them is there."""
     names = shipped_files()
     if isinstance(name_or_path, str) and name_or_path in names:
         return names[name_or_path]
@@ -94,15 +76,7 @@ def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
 
 
 def read_card_file(files: CheckpointFiles) -> dict[str, Any]:
-    """Return the card.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are only weights.
-    ValueError
-        If the card is none, or the weights are a pickle.
-    """
+    """Return the card."""
     if files.card.is_file():
         return parse_card(str(files.card), files.card.read_bytes())
     _refuse_pickle(str(files.weights), read_weights_file(files.weights))
@@ -114,13 +88,7 @@ def read_card_file(files: CheckpointFiles) -> dict[str, Any]:
 
 
 def read_weights_file(file: Traversable) -> bytes:
-    """Return the content of a file of weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    """
+    """Return the content of a file of weights."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; the weights belong next to the JSON")
     return file.read_bytes()
@@ -136,13 +104,7 @@ def _refuse_pickle(where: str, content: bytes) -> None:
 
 
 def check_content(files: CheckpointFiles, card: Mapping[str, Any], content: bytes) -> None:
-    """Check that the weights are those that the card speaks of.
-
-    Raises
-    ------
-    ValueError
-        If they are not; the message says whose they are, if that can be found out.
-    """
+    """Check that the weights are those that the card speaks of."""
     _refuse_pickle(str(files.weights), content)
     digest = hashlib.sha256(content).hexdigest()
     if digest == card["sha256"] and len(content) == card["bytes"]:

@@ -35,17 +35,7 @@ class SourceChangedWarning(UserWarning):
 
 
 def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
-    """Check that a run can begin in a folder, or continue there.
-
-    Raises
-    ------
-    FileExistsError
-        If it has a run and `resume` is not set.
-    FileNotFoundError
-        If `resume` is set and it has no run.
-    ValueError
-        If the run to be resumed has other settings.
-    """
+    """Check that a run can begin in a folder, or continue there."""
     path = directory / CONFIG
     if not resume:
         if path.exists():
@@ -67,15 +57,7 @@ def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> No
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """Return the settings of the run in a folder, unchecked.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it has none.
-    ValueError
-        If the run had a task that was a value of Python.
-    """
+    """Return the settings of the run in a folder, unchecked."""
     path = directory / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")

@@ -42,13 +42,7 @@ def values_of_images(task: Task, pairs: Dataset[Pair]) -> dict[str, Any]:
 
 
 def warn_of_other_values(config: TrainingConfig, pairs: Dataset[Pair]) -> None:
-    """Compare image values with those that the initial weights were trained on, if known.
-
-    Warns
-    -----
-    OtherValuesWarning
-        If the largest ones differ by more than a factor of two.
-    """
+    """Compare image values with those that the initial weights were trained on, if known."""
     if config.initial_weights is None:
         return
     name, card = read_card(config.initial_weights)

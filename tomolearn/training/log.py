@@ -21,13 +21,6 @@ def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int,
         Folder of the run.
     name : str
         Column of the log, for example "loss" or "val_psnr".
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder has no log.
-    ValueError
-        If no part has such a column.
     """
     parts = sorted(
         Path(directory).glob("csv/part-*/metrics.csv"),

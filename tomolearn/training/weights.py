@@ -178,13 +178,6 @@ def annotate(
     -------
     dict
         The new card.
-
-    Raises
-    ------
-    TypeError
-        If a mapping has a value that JSON does not know.
-    FileNotFoundError, ValueError
-        As for `load`.
     """
     folder, stem = split_path(path)
     target = folder / f"{stem}{CARD}"
@@ -312,11 +305,6 @@ def read_card(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]
     ----------
     name_or_path : str or path
         As for `load`.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As for `load`, as far as the JSON is concerned.
     """
     files = find_files(name_or_path)
     return files.name, read_card_file(files)

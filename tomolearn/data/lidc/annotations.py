@@ -170,13 +170,7 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
 
 
 def annotated_series(path: str | os.PathLike[str]) -> str | None:
-    """Return the SeriesInstanceUID of an XML file; None if it is no message about a CT series.
-
-    Raises
-    ------
-    OSError, ValueError
-        As for `read_annotations`.
-    """
+    """Return the SeriesInstanceUID of an XML file; None if it is no message about a CT series."""
     path = Path(path)
     root = _root(path)
     if _name(root) != _ROOT:

@@ -57,11 +57,6 @@ def find_patients(root: Path) -> tuple[PatientFolder, ...]:
 
     They are those called ``LIDC-IDRI-0001`` and so on, at most three levels down. A tree without
     any is taken folder by folder, or as one if there is a file at its top.
-
-    Raises
-    ------
-    OSError
-        If `root` is no folder, or cannot be listed.
     """
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of LIDC-IDRI")
@@ -112,11 +107,6 @@ class AnnotationFiles:
     folder : Path, optional
         Tree of XML files, such as ``LIDC-XML-only``. Default: none; those next to the series are
         found all the same.
-
-    Raises
-    ------
-    OSError
-        If `folder` is no folder, or cannot be listed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -274,13 +274,7 @@ def consensus(
 
 
 def check_consensus_level(level: float) -> float:
-    """Return `level` if it is a number in (0, 1].
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not.
-    """
+    """Return `level` if it is a number in (0, 1]."""
     if check_float("consensus_level", level, positive=True) > 1:
         raise TomolearnError(f"consensus_level: expected a number in (0, 1], got {level}")
     return level

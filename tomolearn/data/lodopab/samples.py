@@ -213,15 +213,7 @@ def selection_settings(
     seed: int,
     recipe: Recipe,
 ) -> dict[str, Any]:
-    """Return what a set depends on besides the slices, ready for JSON.
-
-    Raises
-    ------
-    OSError
-        If the root is no folder.
-    TypeError, ValueError
-        As for `select_samples`.
-    """
+    """Return what a set depends on besides the slices, ready for JSON."""
     if not root.is_dir():
         raise NotADirectoryError(f"{root}: expected a folder of LIDC-IDRI")
     check_int("every", every, minimum=1)

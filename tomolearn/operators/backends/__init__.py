@@ -22,15 +22,7 @@ BACKENDS: dict[str, tuple[str, str]] = {
 
 
 def load_backend(name: str) -> type[Backend]:
-    """Import the backend `name`.
-
-    Raises
-    ------
-    ValueError
-        If there is no backend of that name.
-    ImportError
-        If a package that it needs is not installed; the message names it.
-    """
+    """Import the backend `name`."""
     if name not in BACKENDS:
         raise TomolearnError(
             f"backend: expected auto or one of {', '.join(BACKENDS)}, got {name!r}"
@@ -41,16 +33,7 @@ def load_backend(name: str) -> type[Backend]:
 
 
 def choose_backend(name: str, grid: Grid, scan: Scan, device: torch.device) -> type[Backend]:
-    """Return the backend `name`, or for "auto" the preferred one that can do it on `device`.
-
-    Raises
-    ------
-    ValueError
-        If the backend, or for "auto" every backend, cannot do it; the message says why and,
-        for a named backend, which ones can.
-    ImportError
-        If the package of a named backend is not installed.
-    """
+    """Return the backend `name`, or for "auto" the preferred one that can do it on `device`."""
     if name != "auto":
         backend = load_backend(name)
         reason = backend.unsupported(grid, scan, device)

@@ -79,13 +79,7 @@ class AstraBackend(Backend):
         return None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape).
-
-        Raises
-        ------
-        TypeError
-            If `images` is not float32.
-        """
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
         check_float32("images", images)
         if images.is_cuda:
             return self._on_cuda().forward(images)
@@ -96,13 +90,7 @@ class AstraBackend(Backend):
         return self._in_mm(sinograms)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """Return the images (batch, *grid.shape) of the transposed map.
-
-        Raises
-        ------
-        TypeError
-            If `sinograms` is not float32.
-        """
+        """Return the images (batch, *grid.shape) of the transposed map."""
         check_float32("sinograms", sinograms)
         if sinograms.is_cuda:
             return self._on_cuda().adjoint(sinograms)
@@ -148,11 +136,6 @@ def astra_matrix(grid: Grid, scan: Scan) -> scipy.sparse.csr_matrix:
     scipy.sparse.csr_matrix, shape (n_angles * n_detectors, rows * columns)
         Weights in mm, computed in float32 and stored in float64. Its rows are the rays, detector
         by detector and view by view; its columns the pixels, row by row.
-
-    Raises
-    ------
-    ValueError
-        If ASTRA cannot project it on a CPU.
     """
     reason = AstraBackend.unsupported(grid, scan, torch.device("cpu"))
     if reason is not None:

@@ -57,23 +57,11 @@ class OdlBackend(Backend):
         return None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape).
-
-        Raises
-        ------
-        TypeError
-            If `images` is not float32.
-        """
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
         check_float32("images", images)
         return self._map.forward(images)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """Return the images (batch, *grid.shape) of the transposed map.
-
-        Raises
-        ------
-        TypeError
-            If `sinograms` is not float32.
-        """
+        """Return the images (batch, *grid.shape) of the transposed map."""
         check_float32("sinograms", sinograms)
         return self._map.adjoint(sinograms)

@@ -32,15 +32,6 @@ class OdlMap:
         products' absolute values.
     adjoint_is_exact : bool
         Whether that is rounding.
-
-    Raises
-    ------
-    TypeError
-        If `operator` is not a linear ODL operator with an adjoint, or one of its spaces is not a
-        real floating-point one on numpy arrays.
-    ValueError
-        If the weighting of a space is not a number or an array, its exponent is not 2, or the
-        parts of a product space differ in shape.
     """
 
     def __init__(self, operator: Any) -> None:

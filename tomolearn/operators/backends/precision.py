@@ -8,13 +8,7 @@ from tomolearn._core.errors import TomolearnTypeError
 
 
 def check_float32(name: str, tensor: torch.Tensor) -> None:
-    """Check that `tensor` has the precision that ASTRA computes in.
-
-    Raises
-    ------
-    TypeError
-        If it is not float32; the message names who computes in float64.
-    """
+    """Check that `tensor` has the precision that ASTRA computes in."""
     if tensor.dtype != torch.float32:
         raise TomolearnTypeError(
             f"{name}: expected float32, as ASTRA computes in it, got {tensor.dtype}; convert it, "

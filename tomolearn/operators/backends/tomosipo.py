@@ -67,13 +67,7 @@ class TomosipoBackend(Backend):
         return None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape).
-
-        Raises
-        ------
-        TypeError
-            If `images` is not float32.
-        """
+        """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
         check_float32("images", images)
         sinograms = images.new_empty((images.shape[0], *self.scan.shape))
         for part in self._parts(images.shape[0]):
@@ -87,13 +81,7 @@ class TomosipoBackend(Backend):
         return sinograms
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """Return the back-projections (batch, *grid.shape) of sinograms (batch, *scan.shape).
-
-        Raises
-        ------
-        TypeError
-            If `sinograms` is not float32.
-        """
+        """Return the back-projections (batch, *grid.shape) of sinograms (batch, *scan.shape)."""
         check_float32("sinograms", sinograms)
         images = sinograms.new_empty((sinograms.shape[0], *self.grid.shape))
         for part in self._parts(sinograms.shape[0]):
