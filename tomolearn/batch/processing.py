@@ -1,4 +1,4 @@
-"""Slices in, slices out, both in Hounsfield units."""
+"""Processing of slices: simulated scan and reconstruction, in Hounsfield units."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _measured(
 
 @lru_cache(maxsize=2)
 def _coverage_warnings(grid: Grid, scan: Scan) -> tuple[Warning | str, ...]:
-    """Return what is to be said of each slice, and not of the first of its kind alone."""
+    """Return the warnings of a ray transform, which its cache would give to the first slice only."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         RayTransform(grid, scan)

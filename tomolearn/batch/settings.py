@@ -1,4 +1,4 @@
-"""What is done to each series of a batch, as values that can be written down."""
+"""Settings of a batch: method, acquisition, seed and attenuation of water, with a digest."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _CLINICAL = Acquisition(CoveringScan("fan", 1000), refinement=Refinement("consta
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What is done to each slice.
+    """Settings of a batch: what is done to each slice.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class BatchSettings:
         not at all, the method works on the image as it is ("image domain"), in which TV has its
         weight in HU.
     seed : int
-        Of the noise. That of a slice depends on this and on the slice's SOPInstanceUID alone.
+        Seed of the noise. That of a slice depends on this and on the slice's SOPInstanceUID alone.
     mu_water : float
         Linear attenuation of water in 1/mm, see `dicom.mu_water_at`.
 
