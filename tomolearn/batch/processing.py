@@ -84,7 +84,7 @@ def _measured(
 
 @lru_cache(maxsize=2)
 def _coverage_warnings(grid: Grid, scan: Scan) -> tuple[Warning | str, ...]:
-    """Return the warnings of a ray transform, which its cache would give to the first slice only."""
+    """Return the warnings of a ray transform: its own cache gives them to the first slice only."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         RayTransform(grid, scan)
