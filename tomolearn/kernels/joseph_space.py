@@ -82,17 +82,19 @@ def project(  # type: ignore[no-untyped-def]
         for column in range(columns):
             axis, first, last = _ray(views[view], row, column, parallel, spacing, box, line)
             b, c = (axis + 1) % 3, (axis + 2) % 3
+            start_b, start_c, slope_b, slope_c, length = line[:5]
+            (low_b, high_b), (low_c, high_c) = box[b], box[c]
+            step_a, step_b, step_c = strides[axis], strides[b], strides[c]
             for item in range(volumes.shape[0]):
                 total = 0.0
                 for k in range(first, last):
-                    b0, b1, v0, v1 = _pair(line[0] + line[2] * k, box[b, 0], box[b, 1])
-                    c0, c1, w0, w1 = _pair(line[1] + line[3] * k, box[c, 0], box[c, 1])
-                    at0 = k * strides[axis] + b0 * strides[b]
-                    at1 = k * strides[axis] + b1 * strides[b]
-                    c0, c1 = c0 * strides[c], c1 * strides[c]
+                    b0, b1, v0, v1 = _pair(start_b + slope_b * k, low_b, high_b)
+                    c0, c1, w0, w1 = _pair(start_c + slope_c * k, low_c, high_c)
+                    at0, at1 = k * step_a + b0 * step_b, k * step_a + b1 * step_b
+                    c0, c1 = c0 * step_c, c1 * step_c
                     total += v0 * (w0 * volumes[item, at0 + c0] + w1 * volumes[item, at0 + c1])
                     total += v1 * (w0 * volumes[item, at1 + c0] + w1 * volumes[item, at1 + c1])
-                sinograms[item, view, row, column] = total * line[4]
+                sinograms[item, view, row, column] = total * length
 
 
 @njit(**OPTIONS)
@@ -107,21 +109,23 @@ def scatter(  # type: ignore[no-untyped-def]
     n_views, rows, columns = sinograms.shape[1:]
     line = np.empty(11)
     longest = np.argmax(box[:, 1])
-    mine, length = box.copy(), box[longest, 1]
-    mine[longest, 0], mine[longest, 1] = length * part // parts, length * (part + 1) // parts
+    mine, planes = box.copy(), box[longest, 1]
+    mine[longest, 0], mine[longest, 1] = planes * part // parts, planes * (part + 1) // parts
     for number in range(n_views * rows):
         view, row = number // rows, number % rows
         for column in range(columns):
             axis, first, last = _ray(views[view], row, column, parallel, spacing, mine, line)
             b, c = (axis + 1) % 3, (axis + 2) % 3
+            start_b, start_c, slope_b, slope_c, length = line[:5]
+            (low_b, high_b), (low_c, high_c) = mine[b], mine[c]
+            step_a, step_b, step_c = strides[axis], strides[b], strides[c]
             for item in range(volumes.shape[0]):
-                value = sinograms[item, view, row, column] * line[4]
+                value = sinograms[item, view, row, column] * length
                 for k in range(first, last):
-                    b0, b1, v0, v1 = _pair(line[0] + line[2] * k, mine[b, 0], mine[b, 1])
-                    c0, c1, w0, w1 = _pair(line[1] + line[3] * k, mine[c, 0], mine[c, 1])
-                    at0 = k * strides[axis] + b0 * strides[b]
-                    at1 = k * strides[axis] + b1 * strides[b]
-                    c0, c1 = c0 * strides[c], c1 * strides[c]
+                    b0, b1, v0, v1 = _pair(start_b + slope_b * k, low_b, high_b)
+                    c0, c1, w0, w1 = _pair(start_c + slope_c * k, low_c, high_c)
+                    at0, at1 = k * step_a + b0 * step_b, k * step_a + b1 * step_b
+                    c0, c1 = c0 * step_c, c1 * step_c
                     volumes[item, at0 + c0] += v0 * w0 * value
                     volumes[item, at0 + c1] += v0 * w1 * value
                     volumes[item, at1 + c0] += v1 * w0 * value

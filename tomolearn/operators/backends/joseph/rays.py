@@ -11,6 +11,7 @@ from tomolearn.operators.backends.joseph.symmetry import (
     GROUPS,
     Group,
     cluster,
+    is_square,
     orbits,
 )
 
@@ -89,9 +90,6 @@ def _fold(
     group: Group, swapped: np.ndarray, start: np.ndarray, slope: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map every ray to its canonical one; return start, slope and the lane it went through."""
-    lane_numbers = np.full(8, -1, np.int64)
-    for number, (t, r, c) in enumerate(group.lanes):
-        lane_numbers[4 * t + 2 * r + c] = number
     transposed = swapped & (group.swap != "none")
     flip_rows = transposed & (group.swap == "turn")
     slope = np.where(flip_rows, -slope, slope)
@@ -103,8 +101,7 @@ def _fold(
         slope = np.where(flip_columns, -slope, slope)
         down = slope < -_TOLERANCE
         flip_rows, slope = flip_rows ^ down, np.where(down, -slope, slope)
-    code = 4 * transposed + 2 * flip_rows + flip_columns
-    return start, slope, lane_numbers[code.astype(np.int64)]
+    return start, slope, group.lane_of(transposed, flip_rows, flip_columns)
 
 
 def _visible_rows(
@@ -170,11 +167,10 @@ def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
     """
     lines = _lines(grid, scan)
     swapped, start, slope = lines[:3]
-    square = grid.shape[0] == grid.shape[1] and grid.spacing[0] == grid.spacing[1]
     best: list[RayTable] = []
     best_cost = np.inf
     for group in GROUPS:
-        if group.swap != "none" and not square:
+        if group.swap != "none" and not is_square(grid):
             continue
         floor_cost = len(start) / len(group.lanes) * (_WEIGHT_COST + len(group.lanes))
         if floor_cost >= best_cost:

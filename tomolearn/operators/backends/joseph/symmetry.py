@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tomolearn.geometry import Grid
+
 
 class Placement(NamedTuple):
     """Where pixel (i, j) lies in the padded image of a lane: ``offset + i * down + j * right``.
@@ -55,6 +57,14 @@ class Group(NamedTuple):
             elements += [(1, r ^ turned, c) for r, c in flips]
         return tuple(elements)
 
+    def lane_of(
+        self, transposed: np.ndarray, flip_rows: np.ndarray, flip_columns: np.ndarray
+    ) -> np.ndarray:
+        """Return the numbers in `lanes` of elements given by three arrays of booleans."""
+        numbers = np.full((2, 2, 2), -1, np.int64)
+        numbers[tuple(np.transpose(self.lanes))] = np.arange(len(self.lanes))
+        return numbers[tuple(a.astype(np.intp) for a in (transposed, flip_rows, flip_columns))]
+
 
 # the largest first; with both flips, transposition and quarter turn generate the same group
 GROUPS = (
@@ -65,6 +75,11 @@ GROUPS = (
     Group("turn", "none"),
     Group("none", "none"),
 )
+
+
+def is_square(grid: Grid) -> bool:
+    """Return whether rows and columns of the grid are exchangeable."""
+    return grid.shape[0] == grid.shape[1] and grid.spacing[0] == grid.spacing[1]
 
 
 def placement(shape: tuple[int, ...], element: tuple[int, int, int], padding: int) -> Placement:

@@ -12,6 +12,7 @@ from tomolearn.operators.backends.joseph.symmetry import (
     GROUPS,
     Group,
     cluster,
+    is_square,
     orbits,
 )
 
@@ -78,9 +79,6 @@ def _parts_of_views(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarra
 
 def _fold(group: Group, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map directions (angles to the row axis) to canonical ones; return the lane, and mirrored."""
-    lane_numbers = np.full(8, -1, np.int64)
-    for number, (t, r, c) in enumerate(group.lanes):
-        lane_numbers[4 * t + 2 * r + c] = number
     x, y = np.cos(direction), np.sin(direction)  # along rows' index and along columns' index
     none = np.zeros(direction.size, bool)
     transposed, flip_rows, flip_columns = none, none, none
@@ -99,15 +97,13 @@ def _fold(group: Group, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     if group.flips == "both":
         up = x < -_TOLERANCE
         flip_rows, x = flip_rows ^ up, np.where(up, -x, x)
-    code = 4 * transposed + 2 * flip_rows + flip_columns
     mirrored = (transposed + flip_rows.astype(np.int64) + flip_columns) % 2 == 1
-    return np.arctan2(y, x), lane_numbers[code.astype(np.int64)], mirrored
+    return np.arctan2(y, x), group.lane_of(transposed, flip_rows, flip_columns), mirrored
 
 
 def _choose(
     grid: Grid, scan: ParallelBeam | FanBeam, direction: np.ndarray
 ) -> tuple[Group, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    square = grid.shape[0] == grid.shape[1] and grid.spacing[0] == grid.spacing[1]
     centred = not any(grid.center)
     halved = direction.size == 2 * scan.n_angles
     best, best_cost = None, np.inf
@@ -115,7 +111,7 @@ def _choose(
         mirrors = group.flips == "both" or group.swap == "transpose"
         allowed = group == GROUPS[-1] or (
             centred
-            and (square or group.swap == "none")
+            and (is_square(grid) or group.swap == "none")
             # a mirrored view is the opposite view read backwards, if the detector is centred
             and (scan.detector_offset == 0 or not mirrors)
             and (halved or not scan.is_parallel or not mirrors)
