@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Views
 from tomolearn.operators.backends import astra_cuda
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 
@@ -26,6 +26,17 @@ CASES = {
     "cone": (SPACE, ConeBeam(6, (19, 23), (2.1, 1.7), 60.0, 110.0, detector_offset=(2.0, -3.0))),
     "helix": (SPACE, ConeBeam(6, (19, 23), 1.9, 60.0, 110.0, pitch=4.0, start_z=-2.0)),
 }
+_CONE = Views.of(CASES["cone"][1])
+CASES["views"] = SPACE, _CONE.with_detector_angles(slant=0.1, tilt=-0.2, rotation=0.3)
+CASES["views, parallel"] = (
+    SPACE,
+    Views(
+        _CONE.detector_shape,
+        _CONE.detector,
+        _CONE.steps,
+        direction=np.array(_CONE.detector) + np.array([9.0, -12.0, 5.0]),
+    ),
+)
 WIDTH = 4.0  # mm, of the Gaussians
 
 
