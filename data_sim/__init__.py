@@ -8,38 +8,6 @@ of tomolearn more than its argument checks, errors and files.
 ``python -m data_sim lidc OUT --patients N --slices M`` writes patients as LIDC-IDRI has them.
 """
 
-from data_sim.ellipses import Ellipses
-from data_sim.lidc import SyntheticPatient, lidc_patient, write_lidc
-from data_sim.noise import counts_to_line_integrals, gaussian_noise, low_dose, photon_counts
-from data_sim.phantoms import (
-    random_ellipse_parameters,
-    random_ellipses,
-    shepp_logan,
-    shepp_logan_ellipses,
-)
-from data_sim.rasterise import rasterise
-from data_sim.sinograms import fan_sinogram, line_integrals, parallel_sinogram
-from data_sim.thorax import Nodule, Thorax, random_thorax, random_thorax_slice
+import lazy_loader
 
-__all__ = [
-    "Ellipses",
-    "Nodule",
-    "SyntheticPatient",
-    "Thorax",
-    "counts_to_line_integrals",
-    "fan_sinogram",
-    "gaussian_noise",
-    "lidc_patient",
-    "line_integrals",
-    "low_dose",
-    "parallel_sinogram",
-    "photon_counts",
-    "random_ellipse_parameters",
-    "random_ellipses",
-    "random_thorax",
-    "random_thorax_slice",
-    "rasterise",
-    "shepp_logan",
-    "shepp_logan_ellipses",
-    "write_lidc",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_sim.ellipses import Ellipses
-from data_sim.rasterise import rasterise
+from data_sim.rasterisation import rasterise
 from tomolearn._core.checks import check_generator, check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 

@@ -20,20 +20,6 @@ References: S. G. Armato et al., Med. Phys. 38 (2011), doi 10.1118/1.3528204; th
 10.7937/K9/TCIA.2015.LO9QL9SX.
 """
 
-from data_sim.lidc.patient import Lesion, SyntheticPatient, lidc_patient
-from data_sim.lidc.reading import Contour, Mark, NonNodule, Reading, read
-from data_sim.lidc.writing import PatientFiles, patient_files, write_lidc
+import lazy_loader
 
-__all__ = [
-    "Contour",
-    "Lesion",
-    "Mark",
-    "NonNodule",
-    "PatientFiles",
-    "Reading",
-    "SyntheticPatient",
-    "lidc_patient",
-    "patient_files",
-    "read",
-    "write_lidc",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

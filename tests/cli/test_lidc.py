@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.lidc import lidc
-from tomolearn.data import LIDCSlices, LoDoPaBPairs, lodopab
+from tomolearn.data import LIDCSlices, LoDoPaBPairs
 from tomolearn.data.lidc import PatientSplits, build_index
+from tomolearn.data.lodopab import Recipe, generation
 
 app = typer.Typer(cls=CleanErrors)
 app.add_typer(lidc, name="lidc")
@@ -79,8 +80,8 @@ def test_left_out_series_are_listed(lidc_tree, tmp_path):
 
 
 def test_lodopab(lidc_tree, tmp_path, monkeypatch):
-    small = lodopab.Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
-    monkeypatch.setattr(lodopab.generation, "Recipe", lambda: small)
+    small = Recipe(slice_size=SHAPE[0], margin=19, simulated_size=150, n_angles=20)
+    monkeypatch.setattr(generation, "Recipe", lambda: small)
     out = tmp_path / "made"
     files = []
     for split, patients in (("train", (1, 2)), ("validation", (3,)), ("test", (4, 5))):
