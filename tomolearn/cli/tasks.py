@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(help="A task, to show all of it.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A task, to show all of it: a name, file.py:name, or the folder of a training.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
