@@ -20,10 +20,11 @@ from tomolearn._core.tensors import check_real_tensor
 
 DataRange = float | str
 
+# Of images whose pixels are the last axis.
 _NAMED_RANGES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
     {
-        "reference": lambda reference: reference.amax((-2, -1)) - reference.amin((-2, -1)),
-        "reference-max": lambda reference: reference.amax((-2, -1)),
+        "reference": lambda reference: reference.amax(-1) - reference.amin(-1),
+        "reference-max": lambda reference: reference.amax(-1),
     }
 )
 
@@ -34,17 +35,22 @@ def _checked_range(name: str, data_range: DataRange) -> DataRange:
     return check_float(name, data_range, positive=True)
 
 
-def psnr(image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange) -> torch.Tensor:
+def psnr(
+    image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange, ndim: int = 2
+) -> torch.Tensor:
     """Return the peak signal-to-noise ratio of each image in dB.
 
     10 log10(L^2 / mean squared error), L being the data range.
 
     Parameters
     ----------
-    image, reference : torch.Tensor, shape (..., rows, columns)
+    image, reference : torch.Tensor, shape (..., *spatial axes)
         Images and what they should be, of any floating type, on one device.
     data_range : float or {"reference", "reference-max"}
         L: a positive number, or maximum minus minimum, or maximum, of each reference.
+    ndim : int
+        Number of spatial axes: 2 for images (..., rows, columns), 3 for volumes (..., slices, rows,
+        columns), each of which is one image.
 
     Returns
     -------
@@ -52,14 +58,20 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange)
         One value per image, on the images' device, without gradient; infinite where image and
         reference are equal.
     """
-    x, y = _checked_images(image, reference, smallest=1)
+    x, y = _checked_images(image, reference, smallest=1, ndim=ndim)
+    x, y = x.flatten(-ndim), y.flatten(-ndim)
     peak = _peak(data_range, y)
-    error = (x - y).square().mean((-2, -1))
+    error = (x - y).square().mean(-1)
     return 20 * torch.log10(peak) - 10 * torch.log10(error)
 
 
 def ssim(
-    image: torch.Tensor, reference: torch.Tensor, *, data_range: DataRange, window: int = 7
+    image: torch.Tensor,
+    reference: torch.Tensor,
+    *,
+    data_range: DataRange,
+    window: int = 7,
+    ndim: int = 2,
 ) -> torch.Tensor:
     """Return the mean structural similarity of each image [1]_.
 
@@ -68,14 +80,16 @@ def ssim(
 
     Parameters
     ----------
-    image, reference : torch.Tensor, shape (..., rows, columns)
+    image, reference : torch.Tensor, shape (..., *spatial axes)
         Images and what they should be, of any floating type, on one device. Images on an
         accelerator are copied to the host.
     data_range : float or {"reference", "reference-max"}
         L in the constants (K1 L)^2 and (K2 L)^2: a positive number, or maximum minus minimum, or
         maximum, of each reference.
     window : int
-        Side of the window in pixels, odd and at least 3.
+        Side of the window in pixels, odd and at least 3; a square, of volumes a cube.
+    ndim : int
+        Number of spatial axes, as for `psnr`.
 
     Returns
     -------
@@ -91,25 +105,25 @@ def ssim(
     window = check_int("window", window, minimum=3)
     if window % 2 == 0:
         raise TomolearnError(f"window: expected an odd number of pixels, got {window}")
-    x, y = _checked_images(image, reference, smallest=window)
-    peaks = _peak(data_range, y)
+    x, y = _checked_images(image, reference, smallest=window, ndim=ndim)
+    peaks = _peak(data_range, y.flatten(-ndim))
 
     from skimage.metrics import structural_similarity
 
-    rows, columns = x.shape[-2:]
+    spatial = x.shape[-ndim:]
     values = [
         structural_similarity(one, other, win_size=window, data_range=peak)
         for one, other, peak in zip(
-            x.reshape(-1, rows, columns).cpu().numpy(),
-            y.reshape(-1, rows, columns).cpu().numpy(),
+            x.reshape(-1, *spatial).cpu().numpy(),
+            y.reshape(-1, *spatial).cpu().numpy(),
             peaks.reshape(-1).tolist(),
             strict=True,
         )
     ]
-    return torch.tensor(values, dtype=torch.float64, device=image.device).reshape(x.shape[:-2])
+    return torch.tensor(values, dtype=torch.float64, device=image.device).reshape(peaks.shape)
 
 
-def regressed_snr(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def regressed_snr(image: torch.Tensor, reference: torch.Tensor, *, ndim: int = 2) -> torch.Tensor:
     """Return the signal-to-noise ratio in dB of each image after its best affine fit [1]_.
 
     The maximum over a and b of 20 log10(||y|| / ||a x + b - y||) with the image x and the reference
@@ -117,8 +131,10 @@ def regressed_snr(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    image, reference : torch.Tensor, shape (..., rows, columns)
+    image, reference : torch.Tensor, shape (..., *spatial axes)
         Images and what they should be, of any floating type, on one device.
+    ndim : int
+        Number of spatial axes, as for `psnr`.
 
     Returns
     -------
@@ -132,15 +148,16 @@ def regressed_snr(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
        inverse problems in imaging", IEEE Trans. Image Process. 26 (2017),
        doi:10.1109/TIP.2017.2713099
     """
-    x, y = _checked_images(image, reference, smallest=1)
-    signal = y.square().sum((-2, -1))
+    x, y = _checked_images(image, reference, smallest=1, ndim=ndim)
+    x, y = x.flatten(-ndim), y.flatten(-ndim)
+    signal = y.square().sum(-1)
     if not bool((signal > 0).all()):
         raise TomolearnError("reference: expected no image of zeros only, got one")
-    x, y = (values - values.mean((-2, -1), keepdim=True) for values in (x, y))
-    energy = x.square().sum((-2, -1), keepdim=True)
+    x, y = (values - values.mean(-1, keepdim=True) for values in (x, y))
+    energy = x.square().sum(-1, keepdim=True)
     # A constant image tells nothing about the reference: its best fit is the reference's mean.
-    slope = torch.where(energy > 0, (x * y).sum((-2, -1), keepdim=True) / energy, 0.0)
-    error = (slope * x - y).square().sum((-2, -1))
+    slope = torch.where(energy > 0, (x * y).sum(-1, keepdim=True) / energy, 0.0)
+    error = (slope * x - y).square().sum(-1)
     return 10 * (torch.log10(signal) - torch.log10(error))
 
 
@@ -298,16 +315,22 @@ class Evaluation:
 
 
 def evaluate(
-    image: torch.Tensor, reference: torch.Tensor, convention: str | MetricConvention
+    image: torch.Tensor,
+    reference: torch.Tensor,
+    convention: str | MetricConvention,
+    *,
+    ndim: int = 2,
 ) -> Evaluation:
     """Measure images against their references under a convention.
 
     Parameters
     ----------
-    image, reference : torch.Tensor, shape (..., rows, columns)
+    image, reference : torch.Tensor, shape (..., *spatial axes)
         Images and what they should be, of any floating type, on one device.
     convention : str or MetricConvention
         One of `CONVENTIONS` by name, or one of your own.
+    ndim : int
+        Number of spatial axes, as for `psnr`.
 
     Returns
     -------
@@ -327,7 +350,7 @@ def evaluate(
         raise TomolearnTypeError(
             f"convention: expected a name or a MetricConvention, got {type(convention).__name__}"
         )
-    x, y = _checked_images(image, reference, smallest=1)
+    x, y = _checked_images(image, reference, smallest=1, ndim=ndim)
     if x.numel() == 0:
         raise TomolearnError(f"image: expected at least one image, got shape {tuple(x.shape)}")
     if convention.clip is not None:
@@ -336,15 +359,16 @@ def evaluate(
         x, y = x.abs(), y.abs()
     return Evaluation(
         convention,
-        Summary(psnr(x, y, data_range=convention.psnr_range)),
-        Summary(ssim(x, y, data_range=convention.ssim_range)),
+        Summary(psnr(x, y, data_range=convention.psnr_range, ndim=ndim)),
+        Summary(ssim(x, y, data_range=convention.ssim_range, ndim=ndim)),
     )
 
 
 def _checked_images(
-    image: torch.Tensor, reference: torch.Tensor, *, smallest: int
+    image: torch.Tensor, reference: torch.Tensor, *, smallest: int, ndim: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return both as float64 without graph, after all checks that do not need the data range."""
+    check_int("ndim", ndim, minimum=1)
     check_real_tensor("image", image)
     check_real_tensor("reference", reference)
     if image.shape != reference.shape:
@@ -356,10 +380,10 @@ def _checked_images(
         raise TomolearnError(
             f"image: expected the device of the reference, {reference.device}, got {image.device}"
         )
-    if image.ndim < 2 or min(image.shape[-2:]) < smallest:
+    if image.ndim < ndim or min(image.shape[-ndim:]) < smallest:
         raise TomolearnError(
-            f"image: expected shape (..., rows, columns) with at least {smallest} x {smallest} "
-            f"pixels, got {tuple(image.shape)}"
+            f"image: expected {ndim} spatial axes of at least {smallest} pixels each, "
+            f"got shape {tuple(image.shape)}"
         )
     for name, tensor in (("image", image), ("reference", reference)):
         n_bad = int((~torch.isfinite(tensor)).sum())
@@ -369,10 +393,10 @@ def _checked_images(
 
 
 def _peak(data_range: DataRange, reference: torch.Tensor) -> torch.Tensor:
-    """Return the data range of each image as a tensor."""
+    """Return the data range of each image (..., pixels) as a tensor."""
     data_range = _checked_range("data_range", data_range)
     if not isinstance(data_range, str):
-        return reference.new_full(reference.shape[:-2], data_range)
+        return reference.new_full(reference.shape[:-1], data_range)
     peak = _NAMED_RANGES[data_range](reference)
     if not bool((peak > 0).all()):
         raise TomolearnError(

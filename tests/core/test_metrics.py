@@ -113,6 +113,27 @@ def test_metrics_leave_their_input_and_its_graph_alone(pair, metric):
     assert torch.equal(image.detach(), before)
 
 
+@pytest.mark.parametrize("data_range", [1.5, "reference"])
+def test_volumes_are_measured_as_one_image(rng, data_range):
+    reference = torch.rand(2, 9, 8, 10, generator=rng)
+    image = reference + 0.1 * torch.randn(reference.shape, generator=rng)
+    for k in range(2):
+        x, y = image[k].double().numpy(), reference[k].double().numpy()
+        peak = peak_of(reference[k], data_range)
+        options = {"data_range": data_range, "ndim": 3}
+        assert psnr(image, reference, **options)[k].item() == pytest.approx(
+            peak_signal_noise_ratio(y, x, data_range=peak), rel=1e-12
+        )
+        assert ssim(image, reference, **options)[k].item() == pytest.approx(
+            structural_similarity(y, x, data_range=peak), rel=1e-12
+        )
+    # what has no neighbourhoods does not see how pixels are arranged
+    snr = regressed_snr(image, reference, ndim=3)
+    torch.testing.assert_close(snr, regressed_snr(image.flatten(1, 2), reference.flatten(1, 2)))
+    found = evaluate(image, reference, "range-1", ndim=3)
+    assert found.psnr.n == found.ssim.n == 2
+
+
 # What the publications say, once more: (PSNR range, SSIM range, clip, absolute values).
 PUBLISHED = {
     "range-1": (1, 1, None, False),
@@ -220,7 +241,12 @@ INVALID = [
     (IMAGE, IMAGE.to(torch.complex64), TypeError, "reference: expected a real floating-point"),
     (IMAGE.int(), IMAGE.int(), TypeError, "image: expected a real floating-point .* torch.int32"),
     (IMAGE[0], IMAGE, ValueError, r"image: expected the shape .* \(2, 8, 9\), got \(8, 9\)"),
-    (IMAGE[..., None][0, 0, 0], IMAGE[..., None][0, 0, 0], ValueError, r"image: .* got \(1,\)"),
+    (
+        IMAGE[..., None][0, 0, 0],
+        IMAGE[..., None][0, 0, 0],
+        ValueError,
+        r"image: expected 2 spatial axes .* got shape \(1,\)",
+    ),
     (IMAGE / 0, IMAGE, ValueError, "image: expected finite values, got 144 others"),
     (IMAGE, IMAGE * float("nan"), ValueError, "reference: expected finite values, got 144 others"),
     (IMAGE.to("meta"), IMAGE, ValueError, "image: expected the device of the reference, cpu"),
@@ -279,7 +305,7 @@ def test_the_data_range_cannot_be_left_out(metric):
 @pytest.mark.parametrize(
     ("window", "error", "message"),
     [
-        (9, ValueError, r"at least 9 x 9 pixels, got \(2, 8, 9\)"),
+        (9, ValueError, r"at least 9 pixels each, got shape \(2, 8, 9\)"),
         (4, ValueError, "window: expected an odd number of pixels, got 4"),
         (1, ValueError, "window: expected an integer >= 3, got 1"),
         (7.0, TypeError, "window: expected an integer >= 3, got 7.0"),

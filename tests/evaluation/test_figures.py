@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from tomolearn.evaluation.figures import detailed_region, draw_images
+from tomolearn.evaluation.figures import detailed_region, draw_images, middle_slice
 
 ROOT = Path(__file__).resolve().parents[2]
 RAMP = np.linspace(0.0, 1.0, 24).reshape(4, 6)
@@ -110,6 +110,15 @@ def test_details_are_framed_and_drawn_on_the_images_scale() -> None:
     assert bars == ["HU", "difference, HU"]
 
 
+def test_of_volumes_the_middle_slice_is_shown() -> None:
+    volumes = {title: np.stack([image * 0, image, image + 9]) for title, image in IMAGES.items()}
+    shown, expected = panels(draw(images=volumes)), panels(draw())
+    for title in expected:
+        np.testing.assert_array_equal(shown[title].get_array(), expected[title].get_array())
+    assert detailed_region(np.stack([RAMP.T @ RAMP, np.eye(6)])) == detailed_region(np.eye(6))
+    np.testing.assert_array_equal(middle_slice(RAMP), RAMP)
+
+
 def test_many_panels_are_smaller() -> None:
     width = draw_images({"x": RAMP}, window=(0.0, 1.0), unit="1").get_size_inches()[0]
     many = draw_images({str(n): RAMP for n in range(8)}, window=(0.0, 1.0), unit="1")
@@ -153,8 +162,8 @@ def test_detailed_region_of_a_flat_image_is_inside() -> None:
 @pytest.mark.parametrize(
     ("image", "fraction", "message"),
     [
-        (np.zeros(3), 0.3, r"image: expected shape \(rows, columns\), at least 2 x 2, got \(3,\)"),
-        (np.zeros((1, 9)), 0.3, r"at least 2 x 2, got \(1, 9\)"),
+        (np.zeros(3), 0.3, r"image: expected shape \(rows, columns\) or \(slices, .*, got \(3,\)"),
+        (np.zeros((1, 9)), 0.3, r"at least 2 x 2 pixels, got \(1, 9\)"),
         (RAMP, 0.0, "fraction: expected a positive number"),
         (RAMP, 1.5, r"fraction: expected a number in \(0, 1\], got 1.5"),
     ],
@@ -190,9 +199,9 @@ def test_drawing_leaves_pyplot_alone() -> None:
         ({"images": {}}, "images: expected at least one image, got none"),
         (
             {"images": {"Truth": RAMP, "A": RAMP.T}},
-            r"expected all of one shape \(rows, columns\), got \(6, 4\) for 'A' and \(4, 6\)",
+            r"expected all of one shape, got \(6, 4\) for 'A' and \(4, 6\)",
         ),
-        ({"images": {"Truth": np.zeros(3)}}, r"images: expected all of one shape .* got \(3,\)"),
+        ({"images": {"Truth": np.zeros(3)}}, r"image: expected shape \(rows, .* got \(3,\)"),
         ({"window": (1.0, 1.0)}, r"window: expected an increasing pair, got \(1.0, 1.0\)"),
         ({"window": (0.0, np.inf)}, "window: expected 2 finite numbers"),
         ({"difference_window": (1, 0)}, "difference_window: expected an increasing pair"),

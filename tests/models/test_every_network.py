@@ -43,7 +43,9 @@ def test_the_list_has_every_network():
 
 @each_case
 def test_leading_dimensions_are_a_batch(case, rng):
-    model = small_network(case).eval()
+    # The solver stops each entry by itself: where rounding makes it stop an iteration earlier, the
+    # image differs by about the tolerance over one minus the rate, for 1e-5 by up to 8e-5.
+    model = with_tolerance(small_network(case).eval(), 1e-6)
     y = sinograms(rng, 2, 3)
     together = model(y, RAYS)
     assert together.shape == (2, 3, 12, 12)
@@ -186,7 +188,7 @@ def test_copies_are_independent(case, rng):
 
 @each_case
 def test_entries_of_a_batch_do_not_meet(case, rng):
-    model = small_network(case).eval()
+    model = with_tolerance(small_network(case).eval(), 1e-6)
     y = sinograms(rng, 4, 1)
     order = torch.tensor([2, 0, 3, 1])
     assert relative(model(y[order], RAYS), model(y, RAYS)[order]) < 1000 * FLOAT32

@@ -60,8 +60,10 @@ def test_operator():
     with pytest.raises(TypeError, match="operator: expected a LinearOperator, got Grid"):
         MODEL(y, GRID)
     cone = RayTransform(Grid((4, 5, 6)), ConeBeam(6, (8, 12), 1.5, 40.0, 70.0))
-    with pytest.raises(ValueError, match=r"operator: expected one from images .* got \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"got \(4, 5, 6\) -> .*; LearnedPrimalDual has ndim=2"):
         MODEL(torch.zeros(cone.range_shape), cone)
+    with pytest.raises(ValueError, match=r"FBPUNet is a network of the plane only"):
+        small_network("fbp-unet")(torch.zeros(cone.range_shape), cone)
     with pytest.raises(ValueError, match="operator: expected one that is not zero"):
         MODEL(y, ScaledOperator(RAYS, 0.0))
 
@@ -74,6 +76,8 @@ def test_operator():
         (LearnedPrimalDual, {"n_dual": 1.0}, TypeError, "n_dual: expected an integer"),
         (LearnedPrimalDual, {"channels": True}, TypeError, "channels: expected an integer"),
         (LearnedPrimal, {"n_primal": 1}, ValueError, "n_primal: expected an integer >= 2"),
+        (LearnedPrimal, {"ndim": 1}, ValueError, "ndim: expected an integer >= 2, got 1"),
+        (LearnedPrimal, {"ndim": 4}, ValueError, "ndim: expected 2 or 3, got 4"),
         (LearnedPDHG, {"channels": 0}, ValueError, "channels: expected an integer >= 1"),
         (LearnedProximal, {"iterations": -1}, ValueError, "iterations: expected an integer >= 1"),
         (LearnedGradient, {"memory": 0}, ValueError, "memory: expected an integer >= 1"),

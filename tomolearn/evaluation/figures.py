@@ -41,8 +41,9 @@ def draw_images(
 
     Parameters
     ----------
-    images : mapping of str to numpy.ndarray, shape (rows, columns)
-        Images by title, drawn from left to right with row 0 at the top.
+    images : mapping of str to numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
+        Images by title, drawn from left to right with row 0 at the top; of volumes the middle
+        slice.
     window : (float, float)
         Values shown black and white, in `unit`; what lies beyond is shown as these are.
     unit : str
@@ -135,6 +136,26 @@ def draw_images(
     return figure
 
 
+def middle_slice(image: NDArray[Any]) -> NDArray[Any]:
+    """Return what is shown of an image: a volume's middle slice, a plane image itself.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
+        Of an even number of slices, the latter of the two middle ones is taken.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+    """
+    values = np.asarray(image)
+    if values.ndim not in (2, 3) or values.size == 0:
+        raise TomolearnError(
+            f"image: expected shape (rows, columns) or (slices, rows, columns), got {values.shape}"
+        )
+    return values if values.ndim == 2 else values[len(values) // 2]
+
+
 def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
     """Return the part of an image that has the most edges, which is a good one to look at closely.
 
@@ -142,8 +163,8 @@ def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
 
     Parameters
     ----------
-    image : numpy.ndarray, shape (rows, columns)
-        For a comparison the ground truth, whose edges are no noise.
+    image : numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
+        For a comparison the ground truth, whose edges are no noise; of a volume the middle slice.
     fraction : float
         Side of the region as a part of the image's shorter side, in (0, 1].
 
@@ -153,11 +174,9 @@ def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
         First row, row after the last, first column, column after the last. Of several regions
         with equally many edges the topmost one.
     """
-    values = np.asarray(image, dtype=np.float64)
-    if values.ndim != 2 or min(values.shape) < 2:
-        raise TomolearnError(
-            f"image: expected shape (rows, columns), at least 2 x 2, got {values.shape}"
-        )
+    values = middle_slice(image).astype(np.float64)
+    if min(values.shape) < 2:
+        raise TomolearnError(f"image: expected at least 2 x 2 pixels, got {values.shape}")
     if check_float("fraction", fraction, positive=True) > 1:
         raise TomolearnError(f"fraction: expected a number in (0, 1], got {fraction}")
     side = max(1, round(fraction * min(values.shape)))
@@ -242,15 +261,14 @@ def _checked_region(zoom: Any, rows: int, columns: int) -> Region:
 def _checked_images(images: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     if not images:
         raise TomolearnError("images: expected at least one image, got none")
-    arrays = {title: np.asarray(image) for title, image in images.items()}
-    shape = next(iter(arrays.values())).shape
-    for title, image in arrays.items():
-        if image.ndim != 2 or image.size == 0 or image.shape != shape:
+    whole = {title: np.asarray(image) for title, image in images.items()}
+    shape = next(iter(whole.values())).shape
+    for title, image in whole.items():
+        if image.shape != shape:
             raise TomolearnError(
-                f"images: expected all of one shape (rows, columns), got {image.shape} for "
-                f"{title!r}" + (f" and {shape}" if image.shape != shape else "")
+                f"images: expected all of one shape, got {image.shape} for {title!r} and {shape}"
             )
-    return arrays
+    return {title: middle_slice(image) for title, image in whole.items()}
 
 
 def _checked_window(name: str, window: Any) -> tuple[float, float]:

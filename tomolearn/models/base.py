@@ -20,7 +20,7 @@ class ReconstructionModel(Configured, abc.ABC):
     """A network that maps a sinogram, and the operator that made it, to an image.
 
     The operator is an argument of the call and not a part of the network, so that the same weights
-    serve every two-dimensional scan. Networks see the operator divided by its norm and the
+    serve every scan of their dimension. Networks see the operator divided by its norm and the
     sinogram divided by the same number, so that their step sizes fit every scan; this scaling is
     part of each model's definition and leaves the image's scale alone. Image values themselves are
     not scaled: a network that was trained on images in [0, 1] wants images of that range.
@@ -32,6 +32,9 @@ class ReconstructionModel(Configured, abc.ABC):
         same network with fresh weights.
     """
 
+    ndim: int = 2
+    """Number of spatial axes of images and of sinograms. Networks that are not of the plane only
+    have it as an argument."""
     checkpoint_activations: bool = False
     """Whether training keeps the activations of one iteration at a time only, and computes those
     of the others again in the backward pass. It saves memory and does not change the result."""
@@ -40,7 +43,7 @@ class ReconstructionModel(Configured, abc.ABC):
 
     @abc.abstractmethod
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-        """Map a checked sinogram (batch, 1, angles, bins) to an image (batch, 1, rows, columns)."""
+        """Map checked sinograms (batch, 1, *range_shape) to images (batch, 1, *domain_shape)."""
 
     def forward(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct.
@@ -51,7 +54,8 @@ class ReconstructionModel(Configured, abc.ABC):
             Line integrals, on the device of the model's weights. Computed in the precision of the
             weights.
         operator : LinearOperator
-            The scanner, from images (rows, columns) to sinograms (angles, bins).
+            The scanner, from images (rows, columns) to sinograms (angles, bins), or from volumes to
+            stacks of projections if the network is one of space.
 
         Returns
         -------
@@ -63,24 +67,28 @@ class ReconstructionModel(Configured, abc.ABC):
         TypeError
             If `operator` is no linear operator or `sinogram` not a real floating-point tensor.
         ValueError
-            If the operator is not one of two-dimensional images and sinograms, or is zero; if the
-            sinogram is of another shape than the operator's, on another device than the weights,
-            or has values that are not finite; if the weights are in half precision.
+            If the operator is not one of the network's dimension, or is zero; if the sinogram is of
+            another shape than the operator's, on another device than the weights, or has values
+            that are not finite; if the weights are in half precision.
         """
         flat = self._checked(sinogram, operator)
-        shape = (*sinogram.shape[:-2], *operator.domain_shape)
+        shape = (*sinogram.shape[: -self.ndim], *operator.domain_shape)
         if flat.shape[0] == 0:
             return flat.new_zeros(shape)
         return self.reconstruct(flat, operator).reshape(shape)
 
     def _checked(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-        """Return the sinograms in the precision of the weights, (batch, 1, angles, bins)."""
+        """Return the sinograms in the precision of the weights, (batch, 1, *range_shape)."""
         check_linear_operator("operator", operator)
         domain, range_ = operator.domain_shape, operator.range_shape
-        if len(domain) != 2 or len(range_) != 2:
+        if len(domain) != self.ndim or len(range_) != self.ndim:
+            name = type(self).__name__
+            remedy = f"{name} is a network of the plane only"
+            if "ndim" in self.arguments:
+                remedy = f"{name} has ndim={self.ndim}, which is for such images only"
             raise TomolearnError(
-                "operator: expected one from images (rows, columns) to sinograms (angles, bins), "
-                f"got {domain} -> {range_}"
+                f"operator: expected one from images to sinograms of {self.ndim} axes each, got "
+                f"{domain} -> {range_}; {remedy}"
             )
         sinogram = check_sinogram(sinogram, operator)
         weights = next(self.parameters())

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 from torch import nn
 
+from tomolearn._core.checks import check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
 
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+# by the number of axes of a tensor, with batch and channels
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
-def glorot(convolution: nn.Conv2d) -> nn.Conv2d:
+
+def check_ndim(ndim: Any) -> int:
+    """Return `ndim` if networks can be made for images of so many axes."""
+    if check_int("ndim", ndim, minimum=2) not in _CONVOLUTIONS:
+        raise TomolearnError(f"ndim: expected 2 or 3, got {ndim}")
+    return int(ndim)
+
+
+def glorot(convolution: Convolution) -> Convolution:
     """Draw uniform weights after Glorot and Bengio, and set the biases to zero."""
     nn.init.xavier_uniform_(convolution.weight)
     if convolution.bias is not None:
@@ -19,12 +35,12 @@ def glorot(convolution: nn.Conv2d) -> nn.Conv2d:
 def to_channels_last(module: nn.Module) -> None:
     """Store the weights of convolutions in the format "channels last", in place."""
     for weights in module.parameters():
-        if weights.ndim == 4:
-            weights.data = weights.data.contiguous(memory_format=torch.channels_last)
+        if weights.ndim in _CHANNELS_LAST:
+            weights.data = weights.data.contiguous(memory_format=_CHANNELS_LAST[weights.ndim])
 
 
 class Update(Compilable):
-    """Three 3x3 convolutions that map the channels of all inputs to a change of the state.
+    """Three convolutions, 3 pixels wide, that map the channels of all inputs to a change.
 
     Parameters
     ----------
@@ -34,6 +50,8 @@ class Update(Compilable):
         Channels in between.
     activation : {"prelu", "relu"}
         Between the convolutions; "prelu" has a learned slope per channel that starts at zero.
+    ndim : {2, 3}
+        Number of spatial axes.
 
     Notes
     -----
@@ -41,22 +59,26 @@ class Update(Compilable):
     which is faster on CPUs and with mixed precision.
     """
 
-    def __init__(self, n_in: int, n_out: int, channels: int, activation: str = "prelu") -> None:
+    def __init__(
+        self, n_in: int, n_out: int, channels: int, *, activation: str = "prelu", ndim: int = 2
+    ) -> None:
         super().__init__()
+        convolution = _CONVOLUTIONS[ndim]
 
         def activate() -> nn.Module:
             return nn.PReLU(channels, init=0.0) if activation == "prelu" else nn.ReLU()
 
         self.layers = nn.Sequential(
-            glorot(nn.Conv2d(n_in, channels, 3, padding=1)),
+            glorot(convolution(n_in, channels, 3, padding=1)),
             activate(),
-            glorot(nn.Conv2d(channels, channels, 3, padding=1)),
+            glorot(convolution(channels, channels, 3, padding=1)),
             activate(),
-            glorot(nn.Conv2d(channels, n_out, 3, padding=1)),
+            glorot(convolution(channels, n_out, 3, padding=1)),
         )
         to_channels_last(self.layers)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the change, (batch, n_out, rows, columns), in the precision of the first input."""
-        joined = torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last)
+        """Return the change, (batch, n_out, *spatial), in the precision of the first input."""
+        joined = torch.cat(inputs, 1)
+        joined = joined.contiguous(memory_format=_CHANNELS_LAST[joined.ndim])
         return self.layers(joined).to(inputs[0].dtype)

@@ -8,7 +8,7 @@ from tomolearn._core.checks import check_int
 from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Update
+from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import FiniteDifferences, LinearOperator
 
 
@@ -35,6 +35,8 @@ class LearnedGradient(ReconstructionModel):
         Number of images that an iteration hands to the next besides the reconstruction.
     channels : int
         Channels between the three convolutions.
+    ndim : {2, 3}
+        Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
 
     Notes
     -----
@@ -53,13 +55,18 @@ class LearnedGradient(ReconstructionModel):
     >>> image = model(A(x), A)
     """
 
-    def __init__(self, *, iterations: int = 10, memory: int = 5, channels: int = 32) -> None:
+    def __init__(
+        self, *, iterations: int = 10, memory: int = 5, channels: int = 32, ndim: int = 2
+    ) -> None:
         iterations = check_int("iterations", iterations, minimum=1)
         memory = check_int("memory", memory, minimum=1)
         channels = check_int("channels", channels, minimum=1)
-        super().__init__({"iterations": iterations, "memory": memory, "channels": channels})
-        self.iterations, self.memory = iterations, memory
-        self.update = Update(memory + 3, memory + 1, channels, activation="relu")
+        ndim = check_ndim(ndim)
+        super().__init__(
+            {"iterations": iterations, "memory": memory, "channels": channels, "ndim": ndim}
+        )
+        self.iterations, self.memory, self.ndim = iterations, memory, ndim
+        self.update = Update(memory + 3, memory + 1, channels, activation="relu", ndim=ndim)
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Run the iterations from the filtered back-projection."""

@@ -7,7 +7,7 @@ from torch import nn
 
 from tomolearn._core.checks import check_int
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Update
+from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
 
 
@@ -31,6 +31,8 @@ class LearnedPDHG(ReconstructionModel):
         Number of iterations, unrolled.
     channels : int
         Channels between the three convolutions of each network.
+    ndim : {2, 3}
+        Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
 
     References
     ----------
@@ -44,16 +46,17 @@ class LearnedPDHG(ReconstructionModel):
     >>> image = model(A(x), A)
     """
 
-    def __init__(self, *, iterations: int = 10, channels: int = 32) -> None:
+    def __init__(self, *, iterations: int = 10, channels: int = 32, ndim: int = 2) -> None:
         iterations = check_int("iterations", iterations, minimum=1)
         channels = check_int("channels", channels, minimum=1)
-        super().__init__({"iterations": iterations, "channels": channels})
-        self.iterations = iterations
+        ndim = check_ndim(ndim)
+        super().__init__({"iterations": iterations, "channels": channels, "ndim": ndim})
+        self.iterations, self.ndim = iterations, ndim
         self.sigma = nn.Parameter(torch.tensor(0.5))
         self.tau = nn.Parameter(torch.tensor(0.5))
         self.theta = nn.Parameter(torch.tensor(1.0))
-        self.dual_update = Update(2, 1, channels)
-        self.primal_update = Update(1, 1, channels)
+        self.dual_update = Update(2, 1, channels, ndim=ndim)
+        self.primal_update = Update(1, 1, channels, ndim=ndim)
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Run the iterations from zero."""

@@ -7,7 +7,7 @@ from torch import nn
 
 from tomolearn._core.checks import check_int
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Update
+from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
 
 
@@ -30,6 +30,8 @@ class LearnedPrimal(ReconstructionModel):
         Number of images that an iteration hands to the next; at least 2.
     channels : int
         Channels between the three convolutions of each network.
+    ndim : {2, 3}
+        Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
 
     References
     ----------
@@ -43,14 +45,19 @@ class LearnedPrimal(ReconstructionModel):
     >>> image = model(A(x), A)
     """
 
-    def __init__(self, *, iterations: int = 10, n_primal: int = 5, channels: int = 32) -> None:
+    def __init__(
+        self, *, iterations: int = 10, n_primal: int = 5, channels: int = 32, ndim: int = 2
+    ) -> None:
         iterations = check_int("iterations", iterations, minimum=1)
         n_primal = check_int("n_primal", n_primal, minimum=2)
         channels = check_int("channels", channels, minimum=1)
-        super().__init__({"iterations": iterations, "n_primal": n_primal, "channels": channels})
-        self.n_primal = n_primal
+        ndim = check_ndim(ndim)
+        super().__init__(
+            {"iterations": iterations, "n_primal": n_primal, "channels": channels, "ndim": ndim}
+        )
+        self.n_primal, self.ndim = n_primal, ndim
         self.updates = nn.ModuleList(
-            Update(n_primal + 1, n_primal, channels) for _ in range(iterations)
+            Update(n_primal + 1, n_primal, channels, ndim=ndim) for _ in range(iterations)
         )
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

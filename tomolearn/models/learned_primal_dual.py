@@ -7,7 +7,7 @@ from torch import nn
 
 from tomolearn._core.checks import check_int
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Update
+from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
 
 
@@ -32,6 +32,8 @@ class LearnedPrimalDual(ReconstructionModel):
         least 2.
     channels : int
         Channels between the three convolutions of each network.
+    ndim : {2, 3}
+        Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
 
     References
     ----------
@@ -46,26 +48,34 @@ class LearnedPrimalDual(ReconstructionModel):
     """
 
     def __init__(
-        self, *, iterations: int = 10, n_primal: int = 5, n_dual: int = 5, channels: int = 32
+        self,
+        *,
+        iterations: int = 10,
+        n_primal: int = 5,
+        n_dual: int = 5,
+        channels: int = 32,
+        ndim: int = 2,
     ) -> None:
         iterations = check_int("iterations", iterations, minimum=1)
         n_primal = check_int("n_primal", n_primal, minimum=2)
         n_dual = check_int("n_dual", n_dual, minimum=1)
         channels = check_int("channels", channels, minimum=1)
+        ndim = check_ndim(ndim)
         super().__init__(
             {
                 "iterations": iterations,
                 "n_primal": n_primal,
                 "n_dual": n_dual,
                 "channels": channels,
+                "ndim": ndim,
             }
         )
-        self.n_primal, self.n_dual = n_primal, n_dual
+        self.n_primal, self.n_dual, self.ndim = n_primal, n_dual, ndim
         self.dual_updates = nn.ModuleList(
-            Update(n_dual + 2, n_dual, channels) for _ in range(iterations)
+            Update(n_dual + 2, n_dual, channels, ndim=ndim) for _ in range(iterations)
         )
         self.primal_updates = nn.ModuleList(
-            Update(n_primal + 1, n_primal, channels) for _ in range(iterations)
+            Update(n_primal + 1, n_primal, channels, ndim=ndim) for _ in range(iterations)
         )
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 
 from tomolearn._core.checks import check_int
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import Update
+from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
 
 
@@ -29,6 +29,8 @@ class LearnedProximal(ReconstructionModel):
         Number of iterations, unrolled.
     channels : int
         Channels between the three convolutions of each network.
+    ndim : {2, 3}
+        Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
 
     Notes
     -----
@@ -50,13 +52,15 @@ class LearnedProximal(ReconstructionModel):
     >>> image = model(A(x), A)
     """
 
-    def __init__(self, *, iterations: int = 10, channels: int = 32) -> None:
+    def __init__(self, *, iterations: int = 10, channels: int = 32, ndim: int = 2) -> None:
         iterations = check_int("iterations", iterations, minimum=1)
         channels = check_int("channels", channels, minimum=1)
-        super().__init__({"iterations": iterations, "channels": channels})
+        ndim = check_ndim(ndim)
+        super().__init__({"iterations": iterations, "channels": channels, "ndim": ndim})
+        self.ndim = ndim
         self.steps = nn.Parameter(torch.ones(iterations))
         self.proximals = nn.ModuleList(
-            Update(1, 1, channels, activation="relu") for _ in range(iterations)
+            Update(1, 1, channels, activation="relu", ndim=ndim) for _ in range(iterations)
         )
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

@@ -1,0 +1,93 @@
+"""Networks of volumes, and those of the plane that are their special case."""
+
+import numpy as np
+import pytest
+import torch
+from builders import DenseOperator
+from networks import SMALL, small_network
+
+from tomolearn import ConeBeam, Grid, LinearOperator, ParallelBeam, RayTransform
+from tomolearn.models import build_model
+
+GRID = Grid((9, 10))
+RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
+VOLUME = Grid((5, 8, 8), 1.5)
+SPATIAL = [
+    "learned-gradient",
+    "learned-primal",
+    "learned-primal-dual",
+    "learned-pdhg",
+    "learned-proximal",
+]
+ANY_OPERATOR = SPATIAL[1:]
+_MATRIX = np.random.default_rng(0).standard_normal((84, 120))
+DENSE = DenseOperator(_MATRIX, (5, 4, 6), (3, 4, 7))
+
+
+class OneSlice(LinearOperator):
+    """An operator of the plane, on volumes of one slice."""
+
+    def __init__(self, operator):
+        super().__init__((1, *operator.domain_shape), (1, *operator.range_shape))
+        self.plane = operator
+
+    def _evaluate(self, x):
+        return self.plane(x)
+
+    def _evaluate_adjoint(self, y):
+        return self.plane.T(y)
+
+
+def of_space(case):
+    name, arguments = SMALL[case]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(name, {**arguments, "ndim": 3})
+
+
+def test_the_list_has_every_network_of_space():
+    assert {case for case in SMALL if "ndim" in small_network(case).arguments} == set(SPATIAL)
+
+
+@pytest.mark.parametrize("case", ANY_OPERATOR)
+def test_one_slice_is_the_plane(case, rng):
+    # of a filter in space, only the middle slice meets the slice that there is
+    plane, space = small_network(case).eval(), of_space(case).eval()
+    weights = {name: w[:, :, 1] if w.ndim == 5 else w for name, w in space.state_dict().items()}
+    plane.load_state_dict(weights)
+    y = RAYS(torch.rand(2, 1, 9, 10, generator=rng))
+    expected = plane(y, RAYS).detach()
+    found = space(y[:, :, None], OneSlice(RAYS))
+    assert found.shape == (2, 1, 1, 9, 10)
+    # the sums of a convolution have another order
+    assert float((found[:, :, 0] - expected).norm().detach()) < 1e-4 * float(expected.norm())
+
+
+@pytest.mark.parametrize("case", ANY_OPERATOR)
+def test_gradient_reaches_every_weight_and_slice(case, rng):
+    model = of_space(case)
+    x = torch.rand(2, 3, *DENSE.domain_shape, generator=rng)
+    y = DENSE(x).requires_grad_()
+    image = model(y, DENSE)
+    assert image.shape == x.shape
+    image[..., 0, :, :].square().mean().backward()
+    assert [name for name, w in model.named_parameters() if not w.grad.any()] == []
+    assert all(bool(part.any()) for part in y.grad.unbind(-3))
+    assert model(y[0, 0], DENSE).shape == DENSE.domain_shape
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", SPATIAL)
+def test_cone_beams(case, rng):
+    model = of_space(case).cuda()
+    cone = RayTransform(VOLUME, ConeBeam(9, (7, 13), (2.0, 2.0), 60.0, 100.0))
+    y = cone(torch.rand(2, *VOLUME.shape, generator=rng).cuda())
+    image = model(y, cone)
+    assert image.shape == (2, 5, 8, 8)
+    image.square().mean().backward()
+    assert [name for name, w in model.named_parameters() if not w.grad.any()] == []
+
+
+def test_plane_and_space_do_not_mix():
+    with pytest.raises(ValueError, match=r"of 3 axes each, .*; LearnedPDHG has ndim=3, which is"):
+        of_space("learned-pdhg")(torch.zeros(RAYS.range_shape), RAYS)
