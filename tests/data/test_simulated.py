@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from data_sim import shepp_logan
-from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
+from tomolearn import ConeBeam, FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.data import RandomEllipses, SheppLogan, SimulatedPairs
 from tomolearn.simulation import Acquisition, GaussianNoise, Refinement
 
@@ -161,3 +161,30 @@ def test_other_scans():
     scan = FanBeam.covering(GRID, 8, source_to_isocenter=90.0, source_to_detector=150.0)
     sinogram, _ = SimulatedPairs(RandomEllipses(), GRID, Acquisition(scan))[0]
     assert sinogram.shape == (1, *scan.shape)
+
+
+class Boxes:
+    """A source of volumes."""
+
+    def __call__(self, shape, rng):
+        volume = np.zeros(shape, np.float32)
+        volume[tuple(slice(0, rng.integers(1, n + 1)) for n in shape)] = rng.uniform(0.5, 1)
+        return volume
+
+
+@pytest.mark.parametrize("interpolation", [None, "average", "linear"])
+def test_pairs_of_volumes(interpolation):
+    grid = Grid((4, 6, 8), 3.0)
+    scan = ConeBeam.covering(grid, 5, source_to_isocenter=60.0, source_to_detector=100.0)
+    refinement = None if interpolation is None else Refinement(interpolation, 2)
+    acquisition = Acquisition(scan, GaussianNoise(0.02), refinement)
+    data = SimulatedPairs(Boxes(), grid, acquisition, seed=3)
+    sinogram, image = data[7]
+    assert sinogram.shape == (1, *scan.shape)
+    assert image.shape == (1, *grid.shape)
+    # seen from far away, the mean over the pixels is what counts; edges blur between the centres
+    clean = RayTransform(grid, scan)(image)
+    assert (sinogram - clean).norm() < 0.25 * clean.norm()
+    if interpolation is None:
+        level = (sinogram - clean).std() / clean.abs().mean()
+        assert level.item() == pytest.approx(0.02, rel=0.2)

@@ -96,7 +96,3 @@ class Refinement:
         else:
             size = {"shape": list(self.shape or ())}
         return {"interpolation": self.interpolation, **size}
-
-    def __str__(self) -> str:
-        size = f"{self.factor} times" if self.factor else " x ".join(map(str, self.shape or ()))
-        return f"{size} ({self.interpolation})"
