@@ -2,17 +2,21 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dicom_series import write_series
 
+import tomolearn as tl
 from tomolearn.batch import BatchSettings
 from tomolearn.batch.chunks import Chunk, chunks_of
 from tomolearn.batch.derivation_text import derivation_of
 from tomolearn.batch.scheduling import run_chunks
-from tomolearn.batch.worker import Outcome
+from tomolearn.batch.worker import Outcome, run_on_worker
+from tomolearn.catalogue import WeightsChangedError, get_method
 from tomolearn.dicom import DerivedSeries, find_series
+from tomolearn.models import FBPUNet
 
 
 class Executor:
@@ -89,3 +93,14 @@ def test_an_error_of_the_run_ends_it(chunks: Callable[[], Iterator[Chunk]]) -> N
 
     with pytest.raises(OSError, match="No space left"):
         list(run_chunks(Full(2, set(), []), chunks()))
+
+
+def test_a_worker_with_other_weights_ends_the_run(
+    tmp_path: Path, chunks: Callable[[], Iterator[Chunk]]
+) -> None:
+    tl.save(FBPUNet.small(), tmp_path / "net")
+    settings = BatchSettings(get_method(str(tmp_path / "net")))
+    tl.save(FBPUNet.small(), tmp_path / "net", overwrite=True)
+    outcome = run_on_worker(replace(next(chunks()), settings=settings))
+    assert isinstance(outcome.fatal, WeightsChangedError)
+    assert "have changed since the method was made" in str(outcome.fatal)

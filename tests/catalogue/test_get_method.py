@@ -13,6 +13,7 @@ import tomolearn as tl
 from tomolearn.catalogue import (
     Trained,
     TrainedElsewhereWarning,
+    WeightsChangedError,
     get_method,
     method_names,
     methods_table,
@@ -81,6 +82,15 @@ def test_trained_weights(tmp_path, sinogram):
     assert not torch.equal(other(sinogram, OPERATOR), expected)
     with pytest.raises(ValueError, match=r"expected weights with SHA-256 .* they have changed"):
         get_method(**method.to_dict())
+
+
+def test_weights_that_changed_on_the_way_to_a_worker(tmp_path):
+    model = tiny()
+    tl.save(model, tmp_path / "net", grid=GRID, scan=SCAN)
+    sent = pickle.dumps(get_method(str(tmp_path / "net")))
+    put(tmp_path / "net", {name: 2 * t for name, t in model.state_dict().items()})
+    with pytest.raises(WeightsChangedError, match="they have changed since the method was made"):
+        pickle.loads(sent).prepare()
 
 
 def test_weights_used_elsewhere(tmp_path):
