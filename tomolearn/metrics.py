@@ -57,6 +57,14 @@ def psnr(
     torch.Tensor of float64, shape (...)
         One value per image, on the images' device, without gradient; infinite where image and
         reference are equal.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor, or ``data_range`` no number.
+    ValueError
+        If shapes or devices differ, a value is not finite, or a data range is unknown or not
+        positive.
     """
     x, y = _checked_images(image, reference, smallest=1, ndim=ndim)
     x, y = x.flatten(-ndim), y.flatten(-ndim)
@@ -95,6 +103,15 @@ def ssim(
     -------
     torch.Tensor of float64, shape (...)
         One value per image, on the images' device, without gradient.
+
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor, ``data_range`` no number or ``window`` no
+        integer.
+    ValueError
+        If shapes or devices differ, a value is not finite, a data range is unknown or not
+        positive, ``window`` is even or below 3, or the images are smaller than the window.
 
     References
     ----------
@@ -142,6 +159,13 @@ def regressed_snr(image: torch.Tensor, reference: torch.Tensor, *, ndim: int = 2
         One value per image, on the images' device, without gradient. It changes when a constant
         is added to the reference. Infinite, or limited by rounding, for a perfect fit.
 
+    Raises
+    ------
+    TypeError
+        If an image is not a real floating-point tensor.
+    ValueError
+        If shapes or devices differ, a value is not finite, or a reference is zero.
+
     References
     ----------
     .. [1] K. H. Jin, M. T. McCann, E. Froustey, M. Unser, "Deep convolutional neural network for
@@ -175,6 +199,12 @@ class MetricConvention:
         Interval that image and reference are clipped to beforehand.
     absolute : bool
         Whether image and reference are replaced by their absolute values beforehand.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a range is neither a positive number nor a known name, or ``clip`` not an increasing
+        pair.
     """
 
     name: str

@@ -139,7 +139,13 @@ _KINDS = {kind.__name__: kind for kind in (GaussianNoise, PhotonNoise)}
 
 
 def noise_from_dict(values: Mapping[str, Any]) -> Noise:
-    """Build noise from what its `to_dict` returned."""
+    """Build noise from what its `to_dict` returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If its type or a field is unknown, or a field is missing or wrong.
+    """
     fields = dict(values)
     kind = fields.pop("type", None)
     if kind not in _KINDS:
