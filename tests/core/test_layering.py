@@ -2,16 +2,19 @@
 
 Each rule is a function from `Sources` to the violations it found, as lines `file:line what`. It is
 tried twice: on this project, and on small planted sources that it must object to, or must not.
+import-linter knows layers and forbidden imports, but neither names in strings and stubs, nor which
+imports wait for a call.
 """
 
 import ast
 import subprocess
 import sys
 from collections.abc import Callable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from sources import Import, Sources, is_within
+from sources import IN_A_STRING, LAZILY, Import, Sources, is_within
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,9 +81,25 @@ def arrows_point_upwards(sources: Sources) -> list[str]:
             if LAYERS.index(target) > LAYERS.index(importer):
                 violations.append(f"{found}, a later layer")
         # `import tomolearn` would open every layer; the command line stands on all of them.
-        elif importer != "cli":
+        elif importer != "cli" and IN_A_STRING not in found.functions:
             violations.append(f"{found}, not from the layer that has it")
     return violations
+
+
+def no_circles(sources: Sources) -> list[str]:
+    """Imports of whatever kind, types and strings aside; through a package, those of its module."""
+    graph = {name: set[str]() for name in sources.modules}
+    for found in sources.imports():
+        if found.for_types_only or {LAZILY, IN_A_STRING} & set(found.functions):
+            continue
+        home = sources.home(found.target)
+        if home is not None and home != found.importer:
+            graph[found.importer].add(home)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return ["circle: " + " <- ".join(error.args[1])]
+    return []
 
 
 def every_module_has_a_layer(sources: Sources) -> list[str]:
@@ -230,6 +249,14 @@ LAZY_TRAINING = {
     TRAINER: "import lightning",
 }
 
+OTHER = "tomolearn/models/planted2.py"
+CIRCLE = {MODEL: "from .planted2 import b", OTHER: "from .planted import a"}
+FACE = {"tomolearn/models/__init__.py": "from .planted import Planted\nfrom .third import Third"}
+LAZY_FACE = {
+    "tomolearn/models/__init__.py": "import lazy_loader",
+    "tomolearn/models/__init__.pyi": "from .planted import Planted as Planted",
+}
+
 VIOLATIONS: dict[Rule, list[Files]] = {
     arrows_point_upwards: [
         {MODEL: "from tomolearn.tasks import ellipses"},
@@ -244,6 +271,23 @@ VIOLATIONS: dict[Rule, list[Files]] = {
         {"tomolearn/training/planted.py": "from ..evaluation import compare"},
         {"tomolearn/metrics.py": "from .models import blocks"},
         {"tomolearn/dicom/planted.py": "from ..data import lidc"},
+        {MODEL: "LOADED = ['distributed', 'tomolearn.batch.work']"},
+        {METHOD: "TABLE = {'own': 'tomolearn.models.own:Own'}"},
+        {
+            "tomolearn/methods/__init__.py": "",
+            "tomolearn/methods/__init__.pyi": "from ..data import a",
+        },
+    ],
+    no_circles: [
+        CIRCLE,
+        CIRCLE | {OTHER: "def f():\n    from .planted import a"},
+        CIRCLE | {OTHER: "from tomolearn.models import Planted", **FACE},
+        CIRCLE | {OTHER: "from . import Planted", **LAZY_FACE},
+        {
+            MODEL: "from .planted2 import b",
+            OTHER: "from . import planted3",
+            "tomolearn/models/planted3.py": "import tomolearn.models.planted",
+        },
     ],
     every_module_has_a_layer: [
         {"tomolearn/utils/__init__.py": ""},
@@ -311,6 +355,21 @@ INNOCENT: dict[Rule, list[Files]] = {
         {MODEL: "from ..operators import RayTransform\nfrom tomolearn._core import checks"},
         {"tomolearn/data/a.py": "import data_sim\nfrom ..dicom import find_series"},
         {"tomolearn/tasks/a.py": "from ..metrics import psnr"},
+        {MODEL: "'Like tomolearn.batch.work, but.'\nGROUP = 'tomolearn.objectives'"},
+    ],
+    no_circles: [
+        FACE
+        | {
+            MODEL: "from .planted2 import b",
+            OTHER: "from tomolearn.models import Third",
+            "tomolearn/models/third.py": "",
+        },
+        LAZY_FACE | {OTHER: ""},
+        CIRCLE
+        | {
+            OTHER: "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .planted import a"
+        },
+        CIRCLE | {OTHER: "TABLE = {'a': 'tomolearn.models.planted:a'}"},
     ],
     only_backends_import_projectors: [
         {GEOMETRY: "class Grid:\n    def to_odl(self):\n        import odl"},
@@ -392,5 +451,5 @@ def test_importing_the_package_loads_no_slow_package() -> None:
 
 def test_series_are_found_and_batches_planned_without_torch() -> None:
     """Workers load it, while the command line looks for series."""
-    assert loaded_by("import tomolearn.batch, tomolearn.cli", ("torch", "scipy", *SLOW)) == []
+    assert loaded_by("import tomolearn.batch.run, tomolearn.cli", ("torch", "scipy", *SLOW)) == []
     assert loaded_by("import torch", ("torch",)) == ["torch"]

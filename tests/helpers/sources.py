@@ -1,12 +1,16 @@
 """The project's modules and what they import, read from the sources without running them."""
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+# where an import stands that is not at the level of the module, if in no function
+LAZILY, IN_A_STRING = "names loaded when they are used", "name in a string"
+NAME = re.compile(r"(tomolearn|data_sim)(\.\w+)+(:\w+)?")
 
 
 def is_within(module: str, package: str) -> bool:
@@ -37,23 +41,43 @@ class Import:
 
 @dataclass(frozen=True)
 class Source:
-    """One parsed module."""
+    """One parsed module; that of a package with the names that its stub has for it."""
 
     name: str
     path: str
     is_package: bool
     tree: ast.Module
+    stub: ast.Module | None
 
     @cached_property
     def imports(self) -> tuple[Import, ...]:
-        return tuple(self._imports(self.tree, (), False))
+        found = [*self._imports(self.tree, (), False)]
+        if self.stub is not None:
+            found += self._imports(self.stub, (LAZILY,), False)
+        return tuple(found)
+
+    @cached_property
+    def offers(self) -> dict[str, str]:
+        """What a package takes from its modules: full names by those that users import."""
+        found = {}
+        for tree in (self.tree, self.stub) if self.is_package else ():
+            for node in tree.body if tree is not None else ():
+                if isinstance(node, ast.ImportFrom):
+                    for alias, target in zip(node.names, self._targets(node), strict=True):
+                        found[alias.asname or alias.name] = target
+        return found
 
     def _imports(
         self, node: ast.AST, functions: tuple[str, ...], for_types_only: bool
     ) -> Iterator[Import]:
+        where = f"{self.path}:{getattr(node, 'lineno', 1)}"
         for target in self._targets(node):
-            where = f"{self.path}:{node.lineno}"
             yield Import(self.name, target, where, functions, for_types_only)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if NAME.fullmatch(node.value):
+                target = node.value.replace(":", ".")
+                yield Import(self.name, target, where, (*functions, IN_A_STRING), for_types_only)
+            return
         if isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ONLY:
             for child in node.body:
                 yield from self._imports(child, functions, True)
@@ -104,12 +128,15 @@ class Sources:
         modules = {}
         for package in ("tomolearn", "data_sim"):
             for path in sorted((root / package).rglob("*.py")):
-                relative = path.relative_to(root)
+                relative, stub = path.relative_to(root), path.with_suffix(".pyi")
                 is_package = path.name == "__init__.py"
                 parts = relative.parent.parts if is_package else relative.with_suffix("").parts
-                tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+                trees = [
+                    ast.parse(one.read_text(encoding="utf-8"), str(one)) if one.exists() else None
+                    for one in (path, stub)
+                ]
                 name = ".".join(parts)
-                modules[name] = Source(name, relative.as_posix(), is_package, tree)
+                modules[name] = Source(name, relative.as_posix(), is_package, *trees)
         return cls(modules)
 
     def imports(self, package: str = "") -> Iterator[Import]:
@@ -122,3 +149,15 @@ class Sources:
         parts = target.split(".")
         prefixes = (".".join(parts[: n + 1]) for n in range(len(parts)))
         return [prefix for prefix in prefixes if prefix in self.modules]
+
+    def home(self, target: str) -> str | None:
+        """Name of our module that has what is imported as `target`, seen through packages."""
+        while target not in self.modules:
+            parent, _, name = target.rpartition(".")
+            if parent not in self.modules:
+                return None
+            further = self.modules[parent].offers.get(name, parent)
+            if further in (parent, target):
+                return parent
+            target = further
+        return target

@@ -7,9 +7,8 @@ import warnings
 import pytest
 import torch
 
-from tomolearn import Grid, ParallelBeam, RayTransform, methods
+from tomolearn import ConvergenceWarning, Grid, ParallelBeam, RayTransform, methods
 from tomolearn.methods import (
-    ConvergenceWarning,
     History,
     IterativeMethod,
     cgls,

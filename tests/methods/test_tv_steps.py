@@ -11,7 +11,8 @@ from builders import DenseOperator
 from tomolearn.methods import total_variation
 from tomolearn.methods.variational import compiled_steps as compiled, primal_dual
 from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
-from tomolearn.methods.variational.tv_steps import VariationSteps, variation_steps
+from tomolearn.methods.variational.primal_dual import variation_steps
+from tomolearn.methods.variational.tv_steps import VariationSteps
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-13}
 STATE = ("x", "image", "ahead", "p", "p_new", "q", "q_new")

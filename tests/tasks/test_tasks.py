@@ -12,7 +12,7 @@ import torch
 
 from data_sim import shepp_logan
 from tomolearn.geometry import geometry_from_dict
-from tomolearn.methods import FBP, Method
+from tomolearn.methods import FBP, method_from_dict
 from tomolearn.metrics import psnr
 from tomolearn.simulation import Acquisition
 from tomolearn.tasks import TASKS, get_task
@@ -52,7 +52,7 @@ def test_definition_fits_into_json(task):
     assert values["name"] == task.name
     assert Acquisition.from_dict(values["acquisition"]) == task.acquisition
     assert geometry_from_dict(values["grid"]) == task.grid
-    baselines = {name: Method.from_dict(settings) for name, settings in values["baselines"].items()}
+    baselines = {name: method_from_dict(settings) for name, settings in values["baselines"].items()}
     assert baselines == task.baselines
 
 

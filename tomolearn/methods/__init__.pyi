@@ -9,14 +9,14 @@ from .iterative.kaczmarz import Kaczmarz as Kaczmarz, kaczmarz as kaczmarz
 from .iterative.landweber import Landweber as Landweber, landweber as landweber
 from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
+from .state import IterationState as IterationState
 from .stopping import (
     Control as Control,
     History as History,
-    IterationState as IterationState,
     IterativeMethod as IterativeMethod,
     Stopping as Stopping,
 )
-from .table import METHODS as METHODS
+from .table import METHODS as METHODS, method_from_dict as method_from_dict
 from .variational.total_variation import (
     TotalVariation as TotalVariation,
     total_variation as total_variation,

@@ -15,6 +15,7 @@ from tomolearn._core.checks import check_flag, check_int
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnTypeError
 from tomolearn._core.progress import progress_bar
 from tomolearn.methods.checks import prepare
+from tomolearn.methods.state import IterationState
 
 if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod
@@ -151,8 +152,6 @@ class _Watch:
     def _report(self, image: torch.Tensor, misfit: Any, *values: torch.Tensor | None) -> None:
         if self.callback is None:
             return
-        from tomolearn.methods.stopping import IterationState
-
         numbers = [None if v is None else v.reshape(self.leading) for v in (misfit, *values)]
         copy = image.clone().reshape(*self.leading, *image.shape[1:])
         if self.callback(IterationState(self.iteration, copy, *numbers)) is True:  # type: ignore[arg-type]

@@ -276,20 +276,6 @@ class Method(Settings):
                 )
         return {"name": self.name, **known}
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Method:
-        """Return the method that `to_dict` wrote down, as `tomolearn.methods.METHODS` finds it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If name or settings are unknown, or a value will not do.
-        """
-        from tomolearn.methods.table import METHODS
-
-        settings = dict(values)
-        return make_method(METHODS.find(settings.pop("name", None)), settings)
-
     def __str__(self) -> str:
         given = [
             f"{one.name} {value:g}" if isinstance(value, float) else f"{one.name} {value}"

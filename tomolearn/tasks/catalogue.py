@@ -12,9 +12,6 @@ from tomolearn._core.tables import Table
 if TYPE_CHECKING:
     from tomolearn.tasks.task import Task
 
-TASK_FILE = "task.json"
-"""What a training leaves of a task that was made of a folder of images."""
-
 
 def _task(where: str, value: Any) -> Task:
     from tomolearn.tasks.task import Task
@@ -65,9 +62,9 @@ def get_task(name: str | os.PathLike[str]) -> Task:
         If there is no such file or module, or it cannot be imported.
     """
     if isinstance(name, (str, os.PathLike)) and name not in TASKS:
+        from tomolearn.tasks.folder import TASK_FILE, read_task
+
         path = Path(name)
         if path.name == TASK_FILE or (path / TASK_FILE).is_file():
-            from tomolearn.tasks.folder import read_task
-
             return read_task(path)
     return TASKS.find(os.fspath(name) if isinstance(name, os.PathLike) else name)

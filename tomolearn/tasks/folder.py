@@ -17,13 +17,14 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.images import FoundImages, ImageFile, ImageFolder, find_images
 from tomolearn.geometry import Grid, load_geometry
-from tomolearn.methods import FBP, Method
+from tomolearn.methods import FBP, method_from_dict
 from tomolearn.metrics import MetricConvention
 from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
 from tomolearn.simulation.noise import Noise
-from tomolearn.tasks.catalogue import TASK_FILE
 from tomolearn.tasks.task import Split, Task
 
+TASK_FILE = "task.json"
+"""What a training leaves of such a task."""
 _FORMAT = "tomolearn task of a folder"
 _SPLITS = ("train", "validation", "test")
 _PART = 0.1  # of the groups, for validation and for testing
@@ -259,7 +260,7 @@ def _task(values: Mapping[str, Any]) -> Task:
             for name, split in values["splits"].items()
         },
         "baselines": {
-            name: Method.from_dict(method) for name, method in values["baselines"].items()
+            name: method_from_dict(method) for name, method in values["baselines"].items()
         },
     }
     return Task(**fields)

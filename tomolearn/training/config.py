@@ -31,8 +31,7 @@ from tomolearn.metrics import METRICS
 from tomolearn.models import MODELS, ReconstructionModel
 from tomolearn.priors import PRIORS, Denoiser
 from tomolearn.tasks import TASKS, Task, get_task
-from tomolearn.tasks.catalogue import TASK_FILE
-from tomolearn.tasks.folder import is_folder_task
+from tomolearn.tasks.folder import TASK_FILE, is_folder_task
 from tomolearn.training.objectives import OBJECTIVES, Network, Objective, make_objective
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -14,8 +14,7 @@ import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.tasks import Task
-from tomolearn.tasks.catalogue import TASK_FILE
-from tomolearn.tasks.folder import is_folder_task, task_json
+from tomolearn.tasks.folder import TASK_FILE, is_folder_task, task_json
 from tomolearn.training.config import (
     TrainingConfig,
     changes_of_learning,

@@ -9,7 +9,7 @@ import torch
 
 from tomolearn.methods.checks import positive_norm
 from tomolearn.methods.stopping import Iterate
-from tomolearn.methods.variational.tv_steps import variation_steps
+from tomolearn.methods.variational.tv_steps import VariationSteps
 from tomolearn.operators import FiniteDifferences, LinearOperator
 
 # Found by trial on 64**2 to 192**2 images, 30 to 120 views and weights over two decades; anything
@@ -92,3 +92,25 @@ class _Problem:
         dual = p * (self.y + p / 4)
         norms = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (image, slope)]
         return objective, objective + dual.flatten(1).sum(1) + norms[0] * norms[1]
+
+
+def variation_steps(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: float,
+    nonnegative: bool,
+    primal_step: torch.Tensor,
+    data_step: torch.Tensor,
+    gradient_step: torch.Tensor,
+    relaxation: float,
+) -> VariationSteps:
+    """Return the fastest steps for `x`: compiled ones for plane images on a CPU.
+
+    The parameters are those of `VariationSteps`.
+    """
+    kind: type[VariationSteps] = VariationSteps
+    if x.device.type == "cpu" and x.ndim == 3:
+        from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
+
+        kind = CompiledVariationSteps
+    return kind(x, y, weight, nonnegative, primal_step, data_step, gradient_step, relaxation)

@@ -104,28 +104,6 @@ class VariationSteps:
         return _square(gradient, torch.empty_like(self.image)).sqrt_().flatten(1).sum(1)
 
 
-def variation_steps(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    weight: float,
-    nonnegative: bool,
-    primal_step: torch.Tensor,
-    data_step: torch.Tensor,
-    gradient_step: torch.Tensor,
-    relaxation: float,
-) -> VariationSteps:
-    """Return the fastest steps for `x`: compiled ones for plane images on a CPU.
-
-    The parameters are those of `VariationSteps`.
-    """
-    kind: type[VariationSteps] = VariationSteps
-    if x.device.type == "cpu" and x.ndim == 3:
-        from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
-
-        kind = CompiledVariationSteps
-    return kind(x, y, weight, nonnegative, primal_step, data_step, gradient_step, relaxation)
-
-
 def _per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return numbers (batch,) in a shape that multiplies the images of `like` (batch, ...)."""
     return numbers.reshape(-1, *(1,) * (like.ndim - 1))
