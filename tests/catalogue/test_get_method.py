@@ -14,6 +14,7 @@ from tomolearn.catalogue import (
     Trained,
     TrainedElsewhereWarning,
     WeightsChangedError,
+    get_clinical_method,
     get_method,
     method_names,
     methods_table,
@@ -35,6 +36,17 @@ def test_names_are_those_of_the_table_and_of_the_weights():
     assert {"lpd-ellipses", "unet-ellipses"} <= set(names)
     for name in names:
         assert get_method(name, **({"weight": 1.0} if name == "tikhonov" else {})).name == name
+
+
+def test_the_scale_of_attenuation_comes_with_the_weights(tmp_path):
+    tl.save(tiny(), tmp_path / "known", training={"value_per_attenuation": 50.0})
+    known, unknown = str(tmp_path / "known.json"), "lpd-ellipses"
+    assert get_clinical_method(known).image_scale == 50.0
+    assert get_clinical_method(f"{known}(image_scale=2)").image_scale == 2.0
+    assert get_clinical_method(known, image_scale=1.0).image_scale == 1.0
+    assert get_clinical_method(unknown).image_scale == 1.0
+    assert get_method(known).image_scale == 1.0
+    assert get_clinical_method("fbp", filter="hann") == FBP(filter="hann")
 
 
 @pytest.mark.parametrize(

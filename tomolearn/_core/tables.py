@@ -195,6 +195,11 @@ def absolute(spec: str) -> str:
     return f"{Path(where).resolve()}:{name}" if colon and where.endswith(".py") else spec
 
 
+def short_name(spec: str) -> str:
+    """Return a name without the file or module that it stands in."""
+    return spec.rpartition(":")[2]
+
+
 def location(name: str, value: Any) -> str:
     """Return where `find_object` finds a class or function."""
     module = sys.modules.get(getattr(value, "__module__", None) or "")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.catalogue import get_method
+from tomolearn.catalogue import get_clinical_method
 from tomolearn.catalogue.names import divided
 from tomolearn.dicom import MU_WATER_PER_MM
 from tomolearn.geometry import Scan
@@ -39,14 +39,14 @@ def batch_method(name: str, **settings: Any) -> Method:
     Parameters
     ----------
     name, **settings
-        As for `catalogue.get_method`.
+        As for `catalogue.get_clinical_method`.
 
     Raises
     ------
     TypeError, ValueError, OSError, ImportError
-        As for `catalogue.get_method`.
+        As for `catalogue.get_clinical_method`.
     """
-    return get_method(name, **{**_DEFAULTS.get(divided(name)[0], {}), **settings})
+    return get_clinical_method(name, **{**_DEFAULTS.get(divided(name)[0], {}), **settings})
 
 
 _FBP = FBP()

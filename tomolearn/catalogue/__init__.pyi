@@ -1,4 +1,5 @@
 from .names import (
+    get_clinical_method as get_clinical_method,
     get_method as get_method,
     method_kind as method_kind,
     method_names as method_names,

@@ -11,7 +11,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue.trained import Trained
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
-from tomolearn.training.files import shipped_files
+from tomolearn.training.files import find_files, read_card_file, shipped_files
 
 _WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
 _COMMA = re.compile(r",(?![^(]*\))")
@@ -79,6 +79,19 @@ def get_method(name: str, **settings: Any) -> Method:
             check_known(f"settings of {bare}", setting, [one.name for one in kind.settings()])
         return kind(weights=bare, sha256=digest, **settings)
     return make_method(kind, settings)
+
+
+def get_clinical_method(name: str, **settings: Any) -> Method:
+    """Return a method for images of attenuation in 1/mm.
+
+    As `get_method`, but that weights whose `image_scale` is not given have the one of their card,
+    if it knows what attenuation was in the images that they were trained on.
+    """
+    bare = divided(name)[0]
+    if "image_scale" not in settings and issubclass(method_kind(bare), Trained):
+        known = read_card_file(find_files(bare))["training"].get("value_per_attenuation")
+        settings |= {} if known is None else {"image_scale": known}
+    return get_method(name, **settings)
 
 
 def split_names(text: str) -> list[str]:

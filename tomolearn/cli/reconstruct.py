@@ -43,14 +43,14 @@ def reconstruct(
     **settings: Any,
 ) -> None:
     """Reconstruct an image from line integrals."""
-    from tomolearn.catalogue import Trained, get_method
+    from tomolearn.catalogue import Trained, get_clinical_method
     from tomolearn.cli.output import check_target, write_array
     from tomolearn.data.arrays import ARRAY_SUFFIXES
 
     check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
     if preview is not None:
         check_target(preview, force=force, suffixes=(".png",))
-    chosen = get_method(method, **settings)
+    chosen = get_clinical_method(method, **settings)
 
     import torch
 

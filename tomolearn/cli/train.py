@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.tables import short_name
 
 if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig
@@ -182,7 +183,7 @@ def train(
         raise typer.Exit(stop.code if isinstance(stop.code, int) else 1) from stop
     if not result.is_first:
         return
-    shown = "PSNR" if settings.metric == "psnr" else _short(settings.metric)
+    shown = "PSNR" if settings.metric == "psnr" else short_name(settings.metric)
     unit = " dB" if settings.metric == "psnr" else ""
     typer.echo(
         f"{result.steps} steps in {result.hours:.2f} h, "
@@ -210,13 +211,9 @@ def _begin_with(weights: str) -> dict[str, Any]:
     return found if is_foreign(card["model"]) else {**found, "model": card["model"]}
 
 
-def _short(spec: str) -> str:
-    return spec.rpartition(":")[2]
-
-
 def _default_folder(values: dict[str, Any]) -> Path:
     task, model = (values.get(name, "?") for name in ("task", "model"))
-    names = [_short(task) if isinstance(task, str) else task.name, _short(model)]
+    names = [short_name(task) if isinstance(task, str) else task.name, short_name(model)]
     if "?" in names:
         raise TomolearnError(
             "--out: expected the folder of the run, or a task and a model to find it by"

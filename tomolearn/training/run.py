@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from tomolearn._core.errors import DivergenceError, TomolearnError
+from tomolearn._core.tables import short_name
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig
@@ -276,16 +277,13 @@ def _finish(
             task=module.task.name,
             grid=module.task.grid,
             scan=module.task.scan,
-            metrics={f"validation_{_short(config.metric)}": round(found, 3)},
+            metrics={f"validation_{short_name(config.metric)}": round(found, 3)},
             training=training,
-            about={"description": f"{_short(config.model)}, trained on {module.task.description}"},
+            about={
+                "description": f"{short_name(config.model)}, trained on {module.task.description}"
+            },
             overwrite=True,
         )
     return TrainingResult(
         model, directory / "weights.json", trainer.global_step, hours, found, trainer.is_global_zero
     )
-
-
-def _short(spec: str) -> str:
-    """Return a name without the file or module that it stands in."""
-    return spec.rpartition(":")[2]
