@@ -129,7 +129,7 @@ def small_network(case: str, seed: int = 0) -> ReconstructionModel:
 def with_tolerance(model: ReconstructionModel, tolerance: float) -> ReconstructionModel:
     """Let a network's equations, if it has any, be solved to this tolerance."""
     if isinstance(model, DeepEquilibrium):
-        model.tolerance = tolerance
+        model.tolerance, model.max_iterations = tolerance, max(1000, model.max_iterations)
     return model
 
 
