@@ -1,6 +1,13 @@
 """Fixtures and marks that every test may use."""
 
+import os
 from pathlib import Path
+
+# Of several processes, as pytest-xdist starts them, each has a core. Torch and BLAS look for this
+# when they are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import numpy as np
 import pytest
