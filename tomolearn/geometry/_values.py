@@ -10,7 +10,16 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
 class GeometryValue:
-    """Base of the frozen geometry dataclasses: dictionary and JSON round trip."""
+    """Base of the frozen geometry dataclasses: dictionary and JSON round trip.
+
+    They have constructors of their own where an argument may be of more types than the field that
+    is made of it, as one number for the spacings along all axes.
+    """
+
+    def _set(self, **values: Any) -> None:
+        """Set fields in the constructor, the only place where they may be set."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary of plain Python values; fields at ``None`` are left out."""

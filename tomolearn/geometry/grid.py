@@ -82,9 +82,7 @@ class Grid(GeometryValue):
         # "+ 0.0" turns -0.0 into 0.0, which compares equal but prints and serialises differently
         origin = (0.0,) * len(counts) if center is None else center
         middle = tuple(c + 0.0 for c in check_floats("center", origin, length=len(counts)))
-        object.__setattr__(self, "shape", counts)
-        object.__setattr__(self, "spacing", lengths)
-        object.__setattr__(self, "center", middle)
+        self._set(shape=counts, spacing=lengths, center=middle)
 
     @property
     def ndim(self) -> int:

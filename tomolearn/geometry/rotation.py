@@ -54,10 +54,6 @@ class RotationScan(Scan):
             values = {"n_angles": None, **values}
         return super().from_dict(values)
 
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
     def _set_angles(
         self,
         n_angles: int | None,

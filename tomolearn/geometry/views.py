@@ -88,15 +88,13 @@ class Views(Scan):
         _check_independent("steps", "linearly independent steps that are not zero", spans)
         towards = rays if source is None else middle - rays
         _check_independent(name, "rays that do not run along the detector", [*spans, towards])
-        values = {
-            "detector_shape": counts,
-            "detector": _frozen(middle),
-            "steps": tuple(map(_frozen, spans)),
-            "source": None if source is None else _frozen(rays),
-            "direction": None if direction is None else _frozen(rays),
-        }
-        for field, value in values.items():
-            object.__setattr__(self, field, value)
+        self._set(
+            detector_shape=counts,
+            detector=_frozen(middle),
+            steps=tuple(map(_frozen, spans)),
+            source=None if source is None else _frozen(rays),
+            direction=None if direction is None else _frozen(rays),
+        )
 
     @classmethod
     def of(cls, scan: Scan) -> Self:
