@@ -74,6 +74,8 @@ def test_patients_are_varied(many):
     assert {(scan.position, scan.descending) for scan in scans} == {
         (position, descending) for position in ("HFS", "FFS") for descending in (False, True)
     }
+    # z is counted from the middle, or from far below
+    assert {scan.origin[2] > 1000 for scan in scans} == {False, True}
     assert all(0.5 <= patient.spacing <= 0.9 for patient in many)
     assert all(0.6 <= scan.interval <= scan.thickness <= 3 for scan in scans)
     # 60 draws of probability 1/3 have a standard deviation of 3.7
