@@ -1,5 +1,6 @@
 """Readings against the true outlines, and their XML against what was read."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from lidc_trees import SEED, enclosed
 from scipy import ndimage
 
-from data_sim import lidc_patient
-from data_sim.lidc import read
+from data_sim import Nodule, lidc_patient
+from data_sim.lidc import Lesion, read
 from data_sim.lidc.messages import ct_message
+from data_sim.lidc.reading import _other_places as other_places
 
 RATINGS = {"internalStructure": 4, "calcification": 6}  # of all others the highest is 5
 EIGHT = np.ones((3, 3), dtype=bool)
@@ -130,7 +132,24 @@ def test_other_marks_lie_in_the_lungs(readings):
     assert tried > 3
 
 
-def test_coarse_pixels_that_miss_a_nodule_leave_it_unseen():
+def test_other_marks_lie_in_the_image_and_apart_from_nodules(readings):
+    tried = 0
+    for patient, _ in readings:
+        centre = patient.thorax.lung_points(np.random.default_rng(0), 1)[0]
+        large = Nodule(tuple(centre), (40.0, 40.0, 40.0), 0.0, "solid", 0.0, 0.0)
+        # an image of the middle of the chest
+        narrow = replace(patient, lesions=(Lesion(large),), spacing=patient.spacing / 3)
+        for i, *pixel in other_places(narrow):
+            # a margin of two, since readers differ by one
+            assert 2 <= min(pixel) <= max(pixel) < 510
+            place = (np.array(pixel) - 255.5) * narrow.spacing
+            # 64 mm, less half a pixel and half of the distance of slices
+            assert np.linalg.norm([*(place - centre[:2]), narrow.heights[i] - centre[2]]) > 60
+            tried += 1
+    assert tried > 3
+
+
+def test_coarse_pixels_hold_no_nodule_that_they_miss_and_no_hole_beyond_it():
     for index in range(1, 30):
         patient = lidc_patient(index, SEED, slices=3, shape=(32, 32))
         for mark in (mark for reading in read(patient) for mark in reading.marks):
@@ -138,6 +157,9 @@ def test_coarse_pixels_that_miss_a_nodule_leave_it_unseen():
             for contour in mark.contours:
                 assert len(contour.points) == 1 if small else len(contour.points) >= 5
                 assert 0 <= contour.points.min() <= contour.points.max() < 32
+            drawn = {c.slice: enclosed(c.points, (32, 32)) for c in mark.contours if c.inclusion}
+            for hole in (contour for contour in mark.contours if not contour.inclusion):
+                assert drawn[hole.slice][tuple(hole.points.T)].all()
 
 
 def test_xml_has_all_that_was_read(readings):
