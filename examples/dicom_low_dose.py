@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 import tomolearn as tl
-from data_sim import low_dose
 from tomolearn.dicom import (
     attenuation_to_hounsfield,
     example_slice_path,
@@ -12,16 +11,17 @@ from tomolearn.dicom import (
     read_slice,
 )
 from tomolearn.methods import total_variation
+from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise
 
 ct = read_slice(example_slice_path())  # or the path of your own
 truth = torch.from_numpy(hounsfield_to_attenuation(ct.hounsfield))  # 1/mm
 
 grid = tl.Grid(ct.hounsfield.shape, ct.spacing)
-scan = tl.FanBeam.covering(grid, 90, source_to_isocenter=595.0, source_to_detector=1086.0)
-A = tl.RayTransform(grid, scan)
-y = low_dose(A(truth).numpy(), np.random.default_rng(0), photons=20000, electronic_std=5.0)
+acquisition = Acquisition(CoveringScan("fan", views=90), PhotonNoise(20000, electronic_std=5.0))
+y = acquisition.measure(truth, grid, np.random.default_rng(0))
+A = acquisition.operator(grid)
 
-image = total_variation(torch.from_numpy(y), A, weight=0.2, nonnegative=True)
+image = total_variation(y, A, weight=0.2, nonnegative=True)
 error = attenuation_to_hounsfield(image) - attenuation_to_hounsfield(truth)
 print(f"{ct.sop_instance_uid}: error {error.square().mean().sqrt():.1f} HU")
 np.save("hounsfield.npy", attenuation_to_hounsfield(image).numpy())
