@@ -91,6 +91,7 @@ def test_weights_are_tuned_with_their_network(folder):
     begin = ("--weights", "first/weights.json", "--config", "any.toml")
     result = on_images(*begin, *rate, "--out", "second", scale=None)
     assert result.exit_code == 0, result.output
+    assert "image scale 0.00392157, that of first/weights.json" in result.stderr
     assert "warning" not in result.stderr
     before, after = (load_file(f"{name}/weights.safetensors") for name in ("first", "second"))
     assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)

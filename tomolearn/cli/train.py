@@ -138,11 +138,11 @@ def train(
     values: dict[str, Any] = {} if config is None else read_config(config)
     values |= {name: value for name, value in given.items() if value is not None}
     if weights is not None:
-        trained = _begin_with(weights)
-        if image_scale is None and images is not None:
-            image_scale = trained.pop("image_scale")
-        trained.pop("image_scale", None)
-        values = trained | values
+        of_weights, known_scale = _begin_with(weights)
+        values = of_weights | values
+        if image_scale is None and images is not None and known_scale is not None:
+            image_scale = known_scale
+            typer.echo(f"image scale {image_scale:g}, that of {weights}", err=True)
     of_images: dict[str, Any] = {
         "photons": photons,
         "noise": noise,
@@ -194,21 +194,19 @@ def train(
     typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
 
 
-def _begin_with(weights: str) -> dict[str, Any]:
-    """Return the settings that go with weights, and the scale of their images."""
+def _begin_with(weights: str) -> tuple[dict[str, Any], float | None]:
+    """Return the settings that go with weights, and the scale of their images if it is known."""
     from tomolearn.training.cards import is_foreign
     from tomolearn.training.weights import read_card
 
     _, card = read_card(weights)
-    found = {
-        "initial_weights": weights,
-        "model_arguments": card["arguments"],
-        "image_scale": card["training"].get("image_scale"),
-    }
+    found = {"initial_weights": weights, "model_arguments": card["arguments"]}
+    # where a class of a user's own stands is not taken from a file of weights
+    if not is_foreign(card["model"]):
+        found["model"] = card["model"]
     if card["kind"] == "denoiser":
         found["objective"] = "denoising"
-    # where a class of a user's own stands is not taken from a file of weights
-    return found if is_foreign(card["model"]) else {**found, "model": card["model"]}
+    return found, card["training"].get("image_scale")
 
 
 def _default_folder(values: dict[str, Any]) -> Path:
