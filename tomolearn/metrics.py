@@ -1,4 +1,4 @@
-"""PSNR and SSIM, always with the data range that they refer to, and the regressed SNR.
+"""Image metrics: PSNR and SSIM with an explicit data range, and the regressed SNR.
 
 The same images score 3 dB or 0.17 SSIM better or worse under another convention, so a number is
 comparable with a published one only under the convention of that publication: see `CONVENTIONS`.

@@ -4,7 +4,8 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from tomolearn import ConvergenceWarning, FiniteDifferences
+from tomolearn import ConvergenceWarning, FiniteDifferences, total_variation
+from tomolearn.operators import Identity
 from tomolearn.priors import PRIORS, Regulariser, SquaredDifferences, TotalVariation
 
 REGULARISERS = {
@@ -98,6 +99,15 @@ def test_total_variation_against_another_library(shape, rng):
     found = regulariser.proximal(z, 0.3)
     expected = denoise_tv_chambolle(z.numpy(), weight=0.3, eps=1e-14, max_num_iter=20_000)
     assert float((found - torch.from_numpy(expected)).norm() / z.norm()) < 2e-4
+
+
+@pytest.mark.parametrize("shape", [(7, 8), (4, 5, 6)])
+def test_total_variation_is_that_of_the_method(shape, rng):
+    # the method minimises ||x - z||^2 + weight TV(x), without the half
+    z = images(rng, 2, *shape)
+    found = TotalVariation(ndim=len(shape), tolerance=1e-4, max_iterations=10_000).proximal(z, 0.2)
+    expected = total_variation(z, Identity(shape), weight=0.4, iterations=3000)
+    assert float((found - expected).norm() / z.norm()) < 2e-4
 
 
 def test_tolerance_bounds_the_distance(rng):

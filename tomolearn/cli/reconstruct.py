@@ -84,8 +84,6 @@ def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> N
     from tomolearn.evaluation.figures import draw_images
 
     first = image.reshape(-1, *grid.shape)[0]
-    if first.ndim == 3:
-        first = first[len(first) // 2]
     low, high = float(first.min()), float(first.max())
     figure = draw_images(
         {title: first.numpy()},

@@ -1,4 +1,4 @@
-"""What all reconstruction networks share: ``model(sinogram, operator) -> image``."""
+"""Base class of reconstruction networks: ``model(sinogram, operator) -> image``."""
 
 from __future__ import annotations
 

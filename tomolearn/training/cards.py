@@ -1,4 +1,4 @@
-"""Cards: what is written down about weights, as JSON for programs and as Markdown for people."""
+"""Model cards of weights, as JSON for programs and as Markdown for people."""
 
 from __future__ import annotations
 

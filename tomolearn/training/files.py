@@ -1,4 +1,4 @@
-"""The two files of a network: how they are named, found, checked and written."""
+"""Checkpoint files: names, search, integrity, writing."""
 
 from __future__ import annotations
 

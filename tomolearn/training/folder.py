@@ -1,4 +1,4 @@
-"""The folder of a run, and what is written down about it."""
+"""Run folders of trainings: settings, commands, provenance."""
 
 from __future__ import annotations
 

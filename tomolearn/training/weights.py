@@ -1,4 +1,4 @@
-"""Networks and priors as files: weights in safetensors, the rest in JSON. Nothing is unpickled."""
+"""Saving and loading of networks and priors: safetensors and JSON, nothing is unpickled."""
 
 from __future__ import annotations
 

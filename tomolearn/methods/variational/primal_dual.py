@@ -109,7 +109,8 @@ def variation_steps(
     The parameters are those of `VariationSteps`.
     """
     kind: type[VariationSteps] = VariationSteps
-    if x.device.type == "cpu" and x.ndim == 3:
+    is_plane = x.ndim - 1 == 2  # the first axis is the batch
+    if x.device.type == "cpu" and is_plane:
         from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
 
         kind = CompiledVariationSteps

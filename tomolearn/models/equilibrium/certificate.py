@@ -1,4 +1,4 @@
-"""Whether a deep-equilibrium network is proven to converge, and how it does."""
+"""Certificates of convergence of deep-equilibrium networks, and measured rates."""
 
 from __future__ import annotations
 

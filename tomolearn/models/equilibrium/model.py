@@ -1,4 +1,4 @@
-"""What the deep-equilibrium networks share."""
+"""Base class of deep-equilibrium networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a network is from being equivariant."""
+"""Equivariance errors of networks."""
 
 from __future__ import annotations
 

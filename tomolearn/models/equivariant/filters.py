@@ -1,4 +1,4 @@
-"""How the elements of a group act on square filters."""
+"""Actions of a group on square filters."""
 
 from __future__ import annotations
 
