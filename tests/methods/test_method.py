@@ -98,6 +98,7 @@ class Example(Method):
         ({"flag": 1}, "flag: expected a bool, got 1"),
         ({"number": 1}, "number: expected an integer >= 2, got 1"),
         ({"number": 2.5}, "number: expected an integer"),
+        ({"number": None}, "number: expected an integer"),
         ({"share": -0.5}, "share: expected a non-negative number, got -0.5"),
         ({"share": 1.5}, r"share: expected a number in \[0, 1\], got 1.5"),
         ({"inside": 2}, r"inside: expected a number in \(0, 2\), got 2"),

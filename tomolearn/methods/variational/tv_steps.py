@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from tomolearn.methods.iteration import per_image
+
 
 class VariationSteps:
     """State of the method and its steps in torch, in place: at 128**2 an allocation costs a sum.
@@ -51,9 +53,9 @@ class VariationSteps:
         self.x, self.y, self.nonnegative, self.relaxation = x, y, nonnegative, relaxation
         # a weight that rounds to zero would be divided by zero
         self.weight = max(weight, torch.finfo(x.dtype).tiny) if weight > 0 else 0.0
-        self.primal_step, self.data_step = _per_image(primal_step, x), _per_image(data_step, y)
+        self.primal_step, self.data_step = per_image(primal_step, x), per_image(data_step, y)
         self.data_shrink = 1 / (1 + self.data_step / 2)
-        self.gradient_step = _per_image(gradient_step, x)
+        self.gradient_step = per_image(gradient_step, x)
         self.image = x.clone()
         self.p, self.p_new = torch.zeros_like(y), torch.zeros_like(y)
         self.ahead, self.q, self.q_new = self._allocate()
@@ -102,11 +104,6 @@ class VariationSteps:
         gradient = self.image.new_zeros((self.image.ndim - 1, *self.image.shape))
         differences(self.image, gradient)
         return _square(gradient, torch.empty_like(self.image)).sqrt_().flatten(1).sum(1)
-
-
-def _per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Return numbers (batch,) in a shape that multiplies the images of `like` (batch, ...)."""
-    return numbers.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def differences(x: torch.Tensor, out: torch.Tensor) -> None:
