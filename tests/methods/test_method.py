@@ -61,6 +61,9 @@ def test_function_has_the_defaults_of_the_value(name):
             assert default == expected, one.name
     if name != "fbp":
         assert {"x0", "tolerance", "noise_level", "tau", "progress", "callback"} <= set(parameters)
+    documented = inspect.getdoc(FUNCTIONS[name])
+    for words in (*(f"\n{one} : " for one in parameters), "\nReturns\n---", "\nReferences\n---"):
+        assert documented.count(words) == 1, words
 
 
 @every_method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack
@@ -26,14 +27,8 @@ class Stopping(Settings):
     ----------
     iterations : int
         Largest number of iterations.
-    tolerance : float, optional
-        Stop once ``||x - previous x|| <= tolerance * ||x||`` for all images of the batch, or, of
-        methods that know their duality gap, ``gap <= tolerance * objective``.
-    noise_level : float, optional
-        Standard deviation of the noise in a bin. Stop once ``||A x - y|| <= tau * noise_level *
-        sqrt(number of bins)`` for all images of the batch, the discrepancy principle.
-    tau : float
-        Factor of that principle, usually 1 or a little more.
+    tolerance, noise_level, tau
+        See `Control`.
     """
 
     iterations: int = setting(100, help="largest number of iterations", minimum=1)
@@ -50,16 +45,20 @@ Callback = Callable[[IterationState], bool | None]
 
 
 class Control(TypedDict, total=False):
-    """What the function of every iterative method takes besides the method's own settings.
+    """What every iterative method takes besides its own settings.
 
     Parameters
     ----------
     x0 : torch.Tensor, shape (..., *operator.domain_shape), optional
         Start, one for each sinogram or one for all. Default: zero.
-    tolerance, noise_level : float, optional
-        See `Stopping`.
+    tolerance : float, optional
+        Stop once ``||x - previous x|| <= tolerance * ||x||`` for all images of the batch, or, of
+        methods that know their duality gap, ``gap <= tolerance * objective``.
+    noise_level : float, optional
+        Standard deviation of the noise in a bin. Stop once ``||A x - y|| <= tau * noise_level *
+        sqrt(number of bins)`` for all images of the batch, the discrepancy principle.
     tau : float
-        See `Stopping`.
+        Factor of that principle, usually 1 or a little more.
     progress : bool
         Whether to show a progress bar.
     callback : callable, optional
@@ -195,9 +194,10 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def controlled(function: _Function) -> _Function:
-    """Show the keywords of `Control` one by one in a function's signature.
+    """Show the keywords of `Control` one by one in a function's signature and documentation.
 
-    Type checkers read them from ``**control: Unpack[Control]``.
+    Type checkers read them from ``**control: Unpack[Control]``. What is returned, raised and warned
+    about is documented as for `IterativeMethod`.
     """
     signature = inspect.signature(function)
     *own, last = signature.parameters.values()
@@ -207,9 +207,19 @@ def controlled(function: _Function) -> _Function:
             name=name,
             kind=inspect.Parameter.KEYWORD_ONLY,
             default=defaults.get(name),
-            annotation=hint,
+            annotation=hint.__forward_arg__,
         )
         for name, hint in Control.__annotations__.items()
     ]
-    function.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+    signature = signature.replace(parameters=[*own, *common])
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    if function.__doc__:  # not with python -OO
+        before, heading, after = _LAST_SECTIONS.split(inspect.getdoc(function) or "", maxsplit=1)
+        _, keywords = (inspect.getdoc(Control) or "").split("----------\n")
+        call = inspect.getdoc(IterativeMethod.__call__) or ""
+        results = call[call.index("Returns\n") :]
+        function.__doc__ = f"{before.rstrip()}\n{keywords}\n\n{results}\n\n{heading}{after}"
     return function
+
+
+_LAST_SECTIONS = re.compile(r"^((?:Notes|References)\n)", re.MULTILINE)

@@ -77,7 +77,7 @@ def cgls(
     ``||A x - y||**2`` over the Krylov space of ``A.T A``. It tends to the least-squares solution
     closest to `x0`; with noisy data it has to be stopped after a few iterations. Non-negativity
     cannot be had: see `landweber` or `total_variation`. It runs without gradients; the result does
-    not depend differentiably on `sinogram`.
+    not depend differentiably on `sinogram`. The reported residual is the recursively updated one.
 
     Parameters
     ----------
@@ -87,24 +87,6 @@ def cgls(
         The ray transform, or any other linear operator with an exact adjoint.
     iterations : int
         Largest number of iterations.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`. The residual that is reported is the
-        recursively updated one.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals.
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     References
     ----------
@@ -128,7 +110,7 @@ def tikhonov(
 
     Minimises ``||A x - y||**2 + weight * ||L x||**2`` (no one half) by conjugate gradients on the
     stacked least-squares problem. It runs without gradients; the result does not depend
-    differentiably on `sinogram`.
+    differentiably on `sinogram`. The objective is reported too.
 
     Parameters
     ----------
@@ -143,23 +125,6 @@ def tikhonov(
         Default: the identity.
     iterations : int
         Largest number of iterations.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`. The objective is reported too.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals.
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says, and ValueError if `regularizer` has another domain.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     References
     ----------

@@ -81,7 +81,8 @@ def kaczmarz(
     With one view in a subset this is SART [1]_, with one subset it is SIRT. The first iterations
     are worth many of SIRT; with inconsistent data and a fixed relaxation it ends in a cycle near
     the solution, the closer the smaller the relaxation. It runs without gradients; the result does
-    not depend differentiably on `sinogram`.
+    not depend differentiably on `sinogram`. `noise_level` and `callback` cost one more projection
+    per iteration.
 
     Parameters
     ----------
@@ -100,24 +101,6 @@ def kaczmarz(
         Factor of the steps, in (0, 2).
     nonnegative : bool
         Whether to set negative values to zero after each step.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`. `noise_level` and `callback` cost one
-        more projection per iteration.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals.
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says, and TypeError if `operator` is not a RayTransform.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     References
     ----------

@@ -71,23 +71,6 @@ def landweber(
         Step in (0, 2 / operator.norm()**2). Default: 1 / operator.norm()**2.
     nonnegative : bool
         Whether to set negative values to zero after each step.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals, in the sinogram's precision (half precision: float32).
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     References
     ----------

@@ -58,7 +58,8 @@ def sirt(
     ``x <- x + relaxation * C A.T R (y - A x)`` with the inverse row sums ``R`` and column sums
     ``C`` of ``A``. It tends to the least-squares solution in the norm weighted by ``R`` [1]_, and
     stopped early it is a regularisation. It needs no norm of the operator. It runs without
-    gradients; the result does not depend differentiably on `sinogram`.
+    gradients; the result does not depend differentiably on `sinogram`. Pixels that no ray crosses
+    stay as they were in `x0`.
 
     Parameters
     ----------
@@ -72,23 +73,6 @@ def sirt(
         Factor of the step, in (0, 2).
     nonnegative : bool
         Whether to set negative values to zero after each step.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals. Pixels that no ray crosses stay as they were in `x0`.
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     References
     ----------

@@ -180,29 +180,12 @@ def total_variation(
         Largest number of iterations.
     nonnegative : bool
         Whether to minimise over images without negative values.
-    x0, tolerance, noise_level, tau, progress, callback
-        Start, stopping rules and reports: see `Control`. The tolerance is that of ``gap /
-        objective``, both explained below, and is looked at every 10 iterations, as is the noise
-        level. Objective and gap are reported. What is reported or looked at costs one more
-        projection and back-projection each time.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
-        In 1/mm for line integrals.
-
-    Raises
-    ------
-    TypeError, ValueError, FloatingPointError
-        As `IterativeMethod` says.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If a stopping rule was asked for and not met within `iterations`.
 
     Notes
     -----
+    Stopping rules are looked at every 10 iterations; objective and gap are reported. What is looked
+    at or reported costs one more projection and back-projection each time.
+
     With the dual variables ``p`` and ``q`` of data and gradient, the gap is ``objective + <p, y> +
     ||p||**2 / 4 + ||x|| ||r||`` where ``r = A.T p + D.T q`` (its negative part, if `nonnegative`)
     vanishes at the solution. The objective exceeds its minimum by no more than the gap, if the
