@@ -1,5 +1,6 @@
 from . import (
     batch as batch,
+    catalogue as catalogue,
     data as data,
     dicom as dicom,
     evaluation as evaluation,
