@@ -36,6 +36,7 @@ def test_options_of_another_method_are_refused(files: list[str]) -> None:
     refused = "--factor: expected with backprojection only, got it with fbp"
     assert refused in reconstruct(*files, "--factor", "2")
     assert refused in reconstruct(*files, "--method=fbp", "--factor=2")
+    assert "got it with sirt" in reconstruct(*files, "--method=sirt", "--factor=2")
     assert "--no-nonnegative: expected with tv, sirt" in reconstruct(*files, "--no-nonnegative")
     given = ("--method", "backprojection", "--factor", "two")
     assert "--factor" in reconstruct(*files, *given)
