@@ -51,7 +51,8 @@ def test_value_and_function_are_one(name, sinogram):
 def test_function_has_the_defaults_of_the_value(name):
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     shared = [one for one in METHODS[name].settings() if one.name in parameters]
-    assert len(shared) >= (3 if name == "fbp" else 4)
+    # TV's value also takes what it makes a start and a weight of
+    assert len(shared) == len(METHODS[name].settings()) - (4 if name == "tv" else 0)
     for one in shared:
         default = parameters[one.name].default
         if (name, one.name) == ("tv", "weight"):  # a value can do without, see `photons`
