@@ -132,6 +132,8 @@ def test_volumes_are_measured_as_one_image(rng, data_range):
     torch.testing.assert_close(snr, regressed_snr(image.flatten(1, 2), reference.flatten(1, 2)))
     found = evaluate(image, reference, "range-1", ndim=3)
     assert found.psnr.n == found.ssim.n == 2
+    with pytest.raises(ValueError, match=r"3 spatial axes of at least 7 pixels each, .* \(2, 6, 8"):
+        ssim(image[:, :6], reference[:, :6], data_range=1, ndim=3)
 
 
 # What the publications say, once more: (PSNR range, SSIM range, clip, absolute values).
