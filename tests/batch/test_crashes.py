@@ -84,8 +84,10 @@ def begin(folder: Path, story: str) -> tuple[Path, Path, dict[str, Any]]:
     return source, out, {}
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("story", ["first", "again", "retry"])
+# Between two steps nothing but partial files changes: before each one is enough, but once.
+@pytest.mark.parametrize(
+    ("story", "after"), [("first", False), ("again", False), ("retry", False), ("retry", True)]
+)
 def test_death_at_any_step(story: str, after: bool, tmp_path: Path) -> None:
     source, out, options = begin(tmp_path / "undisturbed", story)
     run_batch(source, out, SETTINGS, **options)
@@ -108,13 +110,12 @@ def test_death_at_any_step(story: str, after: bool, tmp_path: Path) -> None:
     assert step > 30
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_what_was_put_right_is_not_kept_wrong(after: bool, tmp_path: Path) -> None:
+def test_what_was_put_right_is_not_kept_wrong(tmp_path: Path) -> None:
     """Killed during a retry and then run plainly: the ledger says what is there."""
     for step in range(1, 500):
         source, out, options = begin(tmp_path / str(step), "retry")
         try:
-            with death(step, after=after):
+            with death(step, after=False):
                 run_batch(source, out, SETTINGS, **options)
         except Killed:
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -41,13 +42,6 @@ def write_summary(
     thumbnails : str
         Folder of the thumbnails, next to the page.
     """
-    jinja2 = optional_import(
-        "jinja2", purpose="the summary of a batch", install="pip install 'tomolearn[dicom]'"
-    )
-    source = resources.files("tomolearn.batch").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     rows = [
         {**record, "thumbnail": _thumbnail(path.parent, thumbnails, record["derived"])}
         for record in records
@@ -60,7 +54,7 @@ def write_summary(
         }
         for one in series_index.skipped[:_MOST_FILES]
     ]
-    text = environment.from_string(source).render(
+    text = _template().render(
         settings=str(settings),
         version=__version__,
         source=str(series_index.root),
@@ -73,6 +67,18 @@ def write_summary(
     )
     with complete_file(path) as stream:
         stream.write(text.encode(errors="backslashreplace"))
+
+
+@functools.cache
+def _template() -> Any:
+    jinja2 = optional_import(
+        "jinja2", purpose="the summary of a batch", install="pip install 'tomolearn[dicom]'"
+    )
+    source = resources.files("tomolearn.batch").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
 
 
 def _thumbnail(folder: Path, thumbnails: str, uid: str) -> str | None:
