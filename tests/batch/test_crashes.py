@@ -19,7 +19,7 @@ import tomolearn.batch
 import tomolearn.batch.work
 import tomolearn.dicom.derived_slice
 from tomolearn.batch import LEDGER, read_ledger
-from tomolearn.batch.chunks import file_name
+from tomolearn.batch.chunks import Chunk, file_name
 from tomolearn.batch.ledger import Ledger
 
 SETTINGS = settings_of("fbp", views=12)
@@ -28,6 +28,15 @@ run_batch = partial(tomolearn.batch.run_batch, workers=0)
 
 class Killed(BaseException):
     """Like SIGKILL: nobody expects it."""
+
+
+class Dying(FakeWorkers):
+    """Workers with which the whole run dies after the first chunk."""
+
+    def submit(self, chunk: Chunk) -> None:
+        if self.most:
+            raise Killed
+        super().submit(chunk)
 
 
 STEPS = [
@@ -73,6 +82,10 @@ def begin(folder: Path, story: str) -> tuple[Path, Path, dict[str, Any]]:
     """Return input, output and options of a run; what was before it depends on the story."""
     source, out = folder / "in", folder / "out"
     paths = write_series(source, "a", 3)
+    if story == "anew":
+        with pytest.raises(Killed):
+            run_batch(source, out, SETTINGS, workers=None, executor=Dying())
+        return source, out, {"resume": False}
     if story == "again":
         run_batch(source, out, SETTINGS)
         return source, out, {"resume": False}
@@ -86,7 +99,8 @@ def begin(folder: Path, story: str) -> tuple[Path, Path, dict[str, Any]]:
 
 # Between two steps nothing but partial files changes: before each one is enough, but once.
 @pytest.mark.parametrize(
-    ("story", "after"), [("first", False), ("again", False), ("retry", False), ("retry", True)]
+    ("story", "after"),
+    [("first", False), ("again", False), ("anew", False), ("retry", False), ("retry", True)],
 )
 def test_death_at_any_step(story: str, after: bool, tmp_path: Path) -> None:
     source, out, options = begin(tmp_path / "undisturbed", story)
@@ -126,6 +140,18 @@ def test_what_was_put_right_is_not_kept_wrong(tmp_path: Path) -> None:
         wanted = [0, 1, 2] if record["status"] == "done" else [0, 2]
         assert names == [file_name(index) for index in wanted], step
         assert record["written"] == len(wanted)
+
+
+def test_a_record_without_its_files_counts_for_nothing(tmp_path: Path) -> None:
+    """A run that dies while it removes a series may leave one, in whatever order it removes."""
+    write_series(tmp_path / "in", "a", 3)
+    run_batch(tmp_path / "in", tmp_path / "undisturbed", SETTINGS)
+    with pytest.raises(Killed):
+        run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=None, executor=Dying())
+    (first,) = (tmp_path / "out").glob(f".tomolearn/run-*/*/files/{file_name(0)}")
+    first.unlink()
+    assert run_batch(tmp_path / "in", tmp_path / "out", SETTINGS).n_written == 3
+    assert results(tmp_path / "out") == results(tmp_path / "undisturbed")
 
 
 def test_a_retry_that_loses_everything_is_tried_again(tmp_path: Path) -> None:

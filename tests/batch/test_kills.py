@@ -141,10 +141,10 @@ from tomolearn.batch import work
 
 real = getattr(work.process, "real", work.process)
 
-def process(slices, settings, model=None):
+def process(slices, settings):
     if any(ct.sop_instance_uid == {poison!r} for ct in slices):
         os.kill(os.getpid(), 9)
-    return real(slices, settings, model)
+    return real(slices, settings)
 
 process.real = real
 work.process = process
