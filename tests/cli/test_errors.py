@@ -158,6 +158,24 @@ def test_warning_is_one_line() -> None:
     assert warnings.showwarning is before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dicom", ".", "out", "--kev", "-5"), "error: --kev: expected a positive number, got"),
+        (("dicom", ".", "out", "--method", "none"), "error: --method: expected one of fbp, tv"),
+        (("evaluate", "--task", "ellipses", "--methods", "none"), "error: --methods: expected one"),
+        (("evaluate", "--task", "ellipse"), "error: --task: expected one of ellipses"),
+    ],
+)
+def test_arguments_of_other_names_are_options_too(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+
+
 def python_m_tomolearn(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tomolearn", *arguments],

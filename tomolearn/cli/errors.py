@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from tomolearn._core.errors import TomolearnError
 
 _EXIT_CODE = 2
+# Arguments in Python whose option has another name, where a command has no option of theirs.
+_OPTION_OF = {"energy": "kev", "method": "methods"}
 
 
 class CleanErrors(TyperGroup):
@@ -54,6 +56,9 @@ def _options(command: Any) -> Mapping[str, str]:
             continue
         flag = next(name for name in parameter.opts if name.startswith("--"))
         found[parameter.name] = found[flag[2:].replace("-", "_")] = flag
+    for argument, option in _OPTION_OF.items():
+        if option in found:
+            found.setdefault(argument, found[option])
     return found
 
 
