@@ -20,6 +20,7 @@ from ._core.errors import (
     TomolearnError as TomolearnError,
 )
 from ._core.version import __version__ as __version__
+from .catalogue import get_method as get_method
 from .geometry import (
     ConeBeam as ConeBeam,
     CoverageWarning as CoverageWarning,
@@ -46,4 +47,5 @@ from .operators import (
     OperatorLayer as OperatorLayer,
     RayTransform as RayTransform,
 )
+from .simulation import Acquisition as Acquisition
 from .training import load as load, save as save
