@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.tables import short_name
 
 if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig
@@ -115,6 +114,7 @@ def train(
     It leaves logs, checkpoints and weights in a folder, from which it can be resumed.
     """
     from tomolearn._core.optional import optional_import
+    from tomolearn._core.tables import short_name
 
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
@@ -210,6 +210,8 @@ def _begin_with(weights: str) -> tuple[dict[str, Any], float | None]:
 
 
 def _default_folder(values: dict[str, Any]) -> Path:
+    from tomolearn._core.tables import short_name
+
     task, model = (values.get(name, "?") for name in ("task", "model"))
     names = [short_name(task) if isinstance(task, str) else task.name, short_name(model)]
     if "?" in names:
