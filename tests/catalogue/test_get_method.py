@@ -67,13 +67,13 @@ def test_settings_in_parentheses(spec, method):
 
 
 def test_a_list_is_split_outside_of_parentheses():
-    assert split_names("fbp, tv(weight=1, start=fbp),a.py:f") == [
+    assert split_names("methods", "fbp, tv(weight=1, start=fbp),a.py:f") == [
         "fbp",
         "tv(weight=1, start=fbp)",
         "a.py:f",
     ]
     with pytest.raises(ValueError, match="methods: expected names with commas"):
-        split_names("fbp,,tv")
+        split_names("methods", "fbp,,tv")
 
 
 def test_trained_weights(tmp_path, sinogram):

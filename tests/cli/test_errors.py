@@ -158,6 +158,10 @@ def test_warning_is_one_line() -> None:
     assert warnings.showwarning is before
 
 
+EVALUATE = ("evaluate", "--task", "ellipses", "--methods")
+TRAIN = ("train", "fbp-unet", "--task", "ellipses")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -165,6 +169,12 @@ def test_warning_is_one_line() -> None:
         (("dicom", ".", "out", "--method", "none"), "error: --method: expected one of fbp, tv"),
         (("evaluate", "--task", "ellipses", "--methods", "none"), "error: --methods: expected one"),
         (("evaluate", "--task", "ellipse"), "error: --task: expected one of ellipses"),
+        ((*EVALUATE, "cgls(iterations=0)"), "error: --methods: cgls(iterations=0): iterations: ex"),
+        ((*EVALUATE, "sirt(iters=1)"), "error: --methods: sirt(iters=1): settings of sirt: expec"),
+        ((*EVALUATE, "fbp(filter=1)"), "error: --methods: fbp(filter=1): filter: expected one of"),
+        ((*EVALUATE, "fbp", "--metrics", "rms"), "error: --metrics: expected one of rmse"),
+        ((*EVALUATE, "fbp", "--metrics", "rmse,"), "error: --metrics: expected names with commas"),
+        ((*TRAIN, "--set", "lr=1"), "error: --set: expected one of model"),
     ],
 )
 def test_arguments_of_other_names_are_options_too(

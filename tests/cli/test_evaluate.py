@@ -72,7 +72,7 @@ def test_functions_and_settings_and_metrics_of_a_user(tmp_path):
     assert rows[0] == "sirt(iterations=3, relaxation=0.5)"
     assert rows[1].startswith(str(mine)[:20])
     lines = list(csv.DictReader(table.read_text().splitlines()))
-    assert [line["method"] for line in lines] == split_names(methods)
+    assert [line["method"] for line in lines] == split_names("methods", methods)
     assert {"rmse_mean", f"{mine}:bias_mean"} <= set(lines[0])
 
 
@@ -120,7 +120,7 @@ def test_picture_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--methods", "fbb"), "method: expected one of fbp, tv"),
+        (("--methods", "fbb"), "--methods: expected one of fbp, tv"),
         (("--methods", "fbb"), "did you mean fbp?"),
         (("--methods", "fbp,,tv"), "--methods: expected names with commas between them"),
         (("--methods", "no/such.json"), "no/such"),

@@ -72,7 +72,7 @@ def get_method(name: str, **settings: Any) -> Method:
     """
     bare, written = divided(name)
     kind = method_kind(bare)
-    settings |= parsed_settings(kind, name, written)
+    settings |= parsed_settings(kind, bare, written)
     if issubclass(kind, Trained):
         digest = settings.pop("sha256", None)
         for setting in settings:
@@ -94,11 +94,11 @@ def get_clinical_method(name: str, **settings: Any) -> Method:
     return get_method(name, **settings)
 
 
-def split_names(text: str) -> list[str]:
-    """Return the names of methods in a text with commas between them."""
+def split_names(argument: str, text: str) -> list[str]:
+    """Return the names in the text of an argument, with commas between them."""
     names = [name.strip() for name in _COMMA.split(text)]
     if not all(names):
-        raise TomolearnError(f"methods: expected names with commas between them, got {text!r}")
+        raise TomolearnError(f"{argument}: expected names with commas between them, got {text!r}")
     return names
 
 

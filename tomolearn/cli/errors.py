@@ -14,7 +14,7 @@ from tomolearn._core.errors import TomolearnError
 
 _EXIT_CODE = 2
 # Arguments in Python whose option has another name, where a command has no option of theirs.
-_OPTION_OF = {"energy": "kev", "method": "methods"}
+_OPTION_OF = {"energy": "kev", "method": "methods", "metric": "metrics"}
 
 
 class CleanErrors(TyperGroup):

@@ -97,8 +97,8 @@ def evaluate(
     from tomolearn.tasks import get_task
 
     chosen = get_task(task)
-    names = _default_methods(chosen) if methods is None else split_names(methods)
-    more = [] if metrics is None else split_names(metrics)
+    names = _default_methods(chosen) if methods is None else split_names("methods", methods)
+    more = [] if metrics is None else split_names("metrics", metrics)
     comparison = _compared(chosen, names, more, split, data, images, seed, device)
     if figure is not None:
         # before the table, so that a wrong --zoom leaves no file

@@ -53,11 +53,16 @@ def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, R
 
 def _resolved(task: Task, spec: str, place: torch.device) -> Reconstruction:
     name, text = divided(spec)
-    if name in task.baselines:
-        baseline = task.baselines[name]
-        method = dataclasses.replace(baseline, **parsed_settings(type(baseline), spec, text))
-    else:
-        method = get_method(spec)
+    try:
+        if name in task.baselines:
+            baseline = task.baselines[name]
+            method = dataclasses.replace(baseline, **parsed_settings(type(baseline), name, text))
+        else:
+            method = get_method(spec)
+    except TomolearnError as error:
+        if not text:
+            raise
+        raise type(error)(f"methods: {spec}: {error}") from error
     if isinstance(method, Trained):
         method.warn_elsewhere(task.grid, task.scan, task.name)
         method.network(place)  # a damaged file is told before any work

@@ -356,7 +356,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         "name=value"; the value is JSON, or text if it is none. A dot reaches into the arguments of
         network or objective: "model_arguments.iterations=5".
     """
-    merged = dict(values)
+    merged, known = dict(values), tuple(TrainingConfig.model_fields)
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -366,6 +366,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         except json.JSONDecodeError:
             value = text
         name, dot, argument = name.strip().partition(".")
+        check_known("override", name, known)
         if dot:
             before = merged.get(name, {})
             if name not in _NESTED or not isinstance(before, Mapping):
@@ -375,7 +376,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         else:
             merged[name] = value
     for name in merged:
-        check_known("setting", name, tuple(TrainingConfig.model_fields))
+        check_known("setting", name, known)
     try:
         return TrainingConfig(**merged)
     except ValidationError as error:
