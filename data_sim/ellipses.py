@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,11 +35,9 @@ class Ellipses:
 
     Raises
     ------
-    ValueError
-        If shapes do not fit, a number is not finite, a semi-axis is not positive, or ``counts``
-        does not add up to n.
-    TypeError
-        If an array does not hold real numbers or ``counts`` does not hold integers.
+    TypeError, ValueError
+        If shapes do not fit, a number is not real and finite, a semi-axis is not positive, or
+        ``counts`` are no integers that add up to n.
 
     Notes
     -----
@@ -111,32 +109,13 @@ class Ellipses:
         return np.repeat(np.arange(self.counts.size), self.counts)
 
     def scaled(self, factor: float) -> Ellipses:
-        """Return the ellipses made larger or smaller about the middle of the square.
-
-        Parameters
-        ----------
-        factor : float
-            Positive.
-
-        Raises
-        ------
-        ValueError
-            If `factor` is not positive and finite.
-        """
+        """Return the ellipses made larger by a positive factor about the middle of the square."""
         if not 0 < factor < float("inf"):
             raise TomolearnError(f"factor: expected a positive number, got {factor!r}")
-        return Ellipses(
-            self.value, self.semi_axes * factor, self.centre * factor, self.rotation, self.counts
-        )
+        return replace(self, semi_axes=self.semi_axes * factor, centre=self.centre * factor)
 
     def images(self, start: int, stop: int) -> Ellipses:
-        """Return the phantoms ``start`` to ``stop`` (exclusive) of a batch, as a batch.
-
-        Raises
-        ------
-        ValueError
-            If this is one phantom and no batch, or the range does not lie in it.
-        """
+        """Return the phantoms ``start`` to ``stop`` (exclusive) of a batch, as a batch."""
         if self.counts is None:
             raise TomolearnError("counts: expected a batch of phantoms to take some from, got None")
         start, stop = check_int("start", start, minimum=0), check_int("stop", stop, minimum=0)

@@ -47,11 +47,9 @@ def gaussian_noise(
 
     Raises
     ------
-    TypeError
-        If ``rng`` is no generator, ``sinogram`` not float32 or float64, a level not a number, or
-        not exactly one of ``relative`` and ``sigma`` is given.
-    ValueError
-        If ``sinogram`` is not finite or lacks an axis, or a level is negative.
+    TypeError, ValueError
+        If ``sinogram`` is not finite, lacks an axis or is of another type; if a level is negative,
+        or not exactly one of ``relative`` and ``sigma`` is given.
 
     References
     ----------
@@ -108,11 +106,10 @@ def photon_counts(
 
     Raises
     ------
-    TypeError
-        If ``rng`` is no generator, ``sinogram`` not float32 or float64, or a number none.
-    ValueError
-        If ``sinogram`` is not finite or lacks an axis, ``photons`` is not positive, finite and of
-        a fitting shape, ``electronic_std`` is negative, or more than 9.2e18 counts are expected.
+    TypeError, ValueError
+        If ``sinogram`` is not finite, lacks an axis or is of another type; ``photons`` is not
+        positive, finite and of a fitting shape; ``electronic_std`` is negative; or more than
+        9.2e18 counts are expected.
     """
     check_generator(rng)
     clean = _sinogram("sinogram", sinogram)
@@ -152,18 +149,14 @@ def counts_to_line_integrals(
 
     Raises
     ------
-    TypeError
-        If ``counts`` is not float32 or float64, or a number none.
-    ValueError
-        If ``counts`` is not finite or lacks an axis, ``photons`` is not positive, finite and of a
-        fitting shape, or ``floor`` is not positive.
+    TypeError, ValueError
+        As for `photon_counts`, and if ``floor`` is not positive.
     """
     measured = _sinogram("counts", counts)
     blank = _photons(photons, measured.shape)
     lowest = check_float("floor", floor, positive=True)
-    return (np.log(blank) - np.log(np.maximum(measured, lowest, dtype=np.float64))).astype(
-        measured.dtype
-    )
+    integrals = np.log(blank) - np.log(np.maximum(measured, lowest, dtype=np.float64))
+    return integrals.astype(measured.dtype)
 
 
 def low_dose(
@@ -182,14 +175,8 @@ def low_dose(
 
     Parameters
     ----------
-    sinogram : numpy.ndarray of float32 or float64, shape (..., angles, detectors)
-        Line integrals of the attenuation, dimensionless (1/mm times mm), noise-free.
-    rng : numpy.random.Generator
-        Source of randomness.
-    photons : float or array_like
-        Mean counts without an object, see `photon_counts`.
-    electronic_std : float
-        Standard deviation of the electronic noise, in counts.
+    sinogram, rng, photons, electronic_std
+        As for `photon_counts`.
     floor : float
         Smallest count, see `counts_to_line_integrals`.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_sim.ellipses import Ellipses
 from data_sim.rasterisation import rasterise
-from tomolearn._core.checks import check_generator, check_image_shape, check_int
+from tomolearn._core.checks import check_choice, check_generator, check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 CONVENTIONS = ("adler", "dival")
@@ -131,10 +131,8 @@ def random_ellipse_parameters(
 
     Raises
     ------
-    TypeError
-        If ``rng`` is no generator or ``n_images`` no integer.
-    ValueError
-        If ``n_images`` is less than 1 or ``convention`` unknown.
+    TypeError, ValueError
+        If ``rng`` is no generator, ``n_images`` no positive integer or ``convention`` unknown.
 
     References
     ----------
@@ -146,7 +144,7 @@ def random_ellipse_parameters(
     """
     n_images = check_int("n_images", n_images, minimum=1)
     check_generator(rng)
-    _check_convention(convention)
+    check_choice("convention", convention, CONVENTIONS)
     if convention == "adler":
         counts = rng.poisson(50, n_images)
         total = int(counts.sum())
@@ -177,12 +175,10 @@ def random_ellipses(
 
     Parameters
     ----------
-    n_images : int
-        Number of phantoms, at least 1.
+    n_images, rng
+        As for `random_ellipse_parameters`.
     shape : (int, int)
         Rows and columns of each.
-    rng : numpy.random.Generator
-        Source of randomness.
     convention : {"adler", "dival"}
         Law of the ellipses, see `random_ellipse_parameters`. "adler" sums are neither clipped nor
         normalised. "dival" images are in [0, 1]: the image's minimum is subtracted from all pixels
@@ -200,11 +196,8 @@ def random_ellipses(
 
     Raises
     ------
-    TypeError
-        If ``rng`` is no generator or an integer argument none.
-    ValueError
-        If a count is less than 1, ``convention`` or ``extent`` unknown or not possible with that
-        shape.
+    TypeError, ValueError
+        As for `random_ellipse_parameters` and `shepp_logan`.
     """
     shape = check_image_shape(shape)
     check_int("oversampling", oversampling, minimum=1)
@@ -220,9 +213,7 @@ def _sampled(
     ellipses: Ellipses, shape: Sequence[int], oversampling: int, extent: str, dtype: type
 ) -> NDArray:
     rows, columns = check_image_shape(shape)
-    if extent not in EXTENTS:
-        raise TomolearnError(f"extent: expected one of {', '.join(EXTENTS)}, got {extent!r}")
-    if extent == "centres":
+    if check_choice("extent", extent, EXTENTS) == "centres":
         if rows != columns:
             raise TomolearnError(
                 f"extent: expected 'edges' for an image of {rows} x {columns} pixels"
@@ -236,10 +227,3 @@ def _normalise_foreground(image: NDArray[np.float32]) -> None:
     maximum = image.max()
     if maximum > 0:
         image /= maximum
-
-
-def _check_convention(convention: str) -> None:
-    if convention not in CONVENTIONS:
-        raise TomolearnError(
-            f"convention: expected one of {', '.join(CONVENTIONS)}, got {convention!r}"
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,9 @@ def rasterise(
 
     Raises
     ------
-    TypeError
-        If an argument is of the wrong type, or ``dtype`` neither float32 nor float64.
-    ValueError
-        If ``shape`` is not two positive numbers or ``oversampling`` is less than 1.
+    TypeError, ValueError
+        If ``shape`` is not two positive integers, ``oversampling`` not a positive one, or
+        ``dtype`` neither float32 nor float64.
     """
     if not isinstance(ellipses, Ellipses):
         raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
@@ -69,16 +69,9 @@ def rasterise(
     if kind not in (np.float32, np.float64):
         raise TomolearnTypeError(f"dtype: expected float32 or float64, got {kind}")
 
+    batch = ellipses
     if ellipses.counts is None:
-        batch = Ellipses(
-            ellipses.value,
-            ellipses.semi_axes,
-            ellipses.centre,
-            ellipses.rotation,
-            np.array([ellipses.n_ellipses]),
-        )
-    else:
-        batch = ellipses
+        batch = replace(ellipses, counts=np.array([ellipses.n_ellipses]))
     (n_images,) = batch.batch_shape
     images = np.empty((n_images, rows, columns), dtype=kind)
     step = max(1, _CHUNK_PIXELS // (rows * columns * factor**2))
@@ -174,9 +167,4 @@ def _runs(
     first = np.clip(first, 0, columns)
     last = np.clip(last, -1, columns - 1)
     keep = first <= last
-    return (
-        which[keep],
-        row[keep],
-        first[keep].astype(np.int64),
-        last[keep].astype(np.int64),
-    )
+    return which[keep], row[keep], first[keep].astype(np.int64), last[keep].astype(np.int64)

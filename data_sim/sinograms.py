@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_sim.ellipses import Ellipses
-from tomolearn._core.checks import check_float, real_array
+from tomolearn._core.checks import check_flag, check_float, real_array
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
 
@@ -46,9 +46,7 @@ def line_integrals(
 
     Raises
     ------
-    TypeError
-        If an argument is of the wrong type.
-    ValueError
+    TypeError, ValueError
         If a shape does not fit, a number is not finite, a direction is zero or ``half_extent`` not
         positive.
     """
@@ -69,9 +67,8 @@ def line_integrals(
         ) from None
     length = np.hypot(direction[..., 0], direction[..., 1])
     if not (length > 0).all():
-        raise TomolearnError(
-            f"directions: expected non-zero vectors, got {np.sum(length == 0)} zeros"
-        )
+        zeros = np.sum(length == 0)
+        raise TomolearnError(f"directions: expected non-zero vectors, got {zeros} zeros")
 
     # Unit steps in mm along the line remain unit steps of its parameter under the (possibly
     # anisotropic) map to normalised lengths, so chords come out in mm.
@@ -156,18 +153,14 @@ def fan_sinogram(
 
     Parameters
     ----------
-    ellipses : Ellipses
-        One phantom or a batch.
-    angles : array_like, shape (n_angles,)
-        Angles t in radians.
+    ellipses, angles, half_extent
+        As for `parallel_sinogram`.
     detector_positions : array_like, shape (n_detectors,)
         Positions u in mm along the detector, the arc length where it is curved.
     source_to_isocenter, source_to_detector : float
         Distances in mm, positive.
     curved : bool
         Whether the detector is an arc around the source.
-    half_extent : float or (float, float)
-        Half of the image's extent in mm, see `line_integrals`.
 
     Returns
     -------
@@ -176,9 +169,7 @@ def fan_sinogram(
 
     Raises
     ------
-    TypeError
-        If an argument is of the wrong type.
-    ValueError
+    TypeError, ValueError
         As for `line_integrals`; if a distance is not positive; if an ellipse reaches the circle
         of the source, so that whole lines are not what the scanner sees; if a curved detector
         reaches a quarter turn from its middle.
@@ -187,8 +178,7 @@ def fan_sinogram(
     u = _vector("detector_positions", detector_positions)
     radius = check_float("source_to_isocenter", source_to_isocenter, positive=True)
     distance = check_float("source_to_detector", source_to_detector, positive=True)
-    if not isinstance(curved, bool):
-        raise TomolearnTypeError(f"curved: expected a bool, got {type(curved).__name__}")
+    check_flag("curved", curved)
     if not isinstance(ellipses, Ellipses):
         raise TomolearnTypeError(f"ellipses: expected Ellipses, got {type(ellipses).__name__}")
     scale = _half_extents(half_extent)

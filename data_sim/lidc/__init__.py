@@ -1,20 +1,13 @@
 """Synthetic patients in the form in which LIDC-IDRI is published: DICOM series and XML readings.
 
-What is reproduced, because readers of the collection stumble over it:
+What readers of the collection stumble over is reproduced: both layouts of folders, XML files with
+the images or apart; stored values of four makers, with and without a scan circle of -2000 that the
+header may not declare; head or feet first, instance numbers in either direction; chest radiographs
+among the CT series, with XML in a schema of their own; four readers who do not all see the same,
+contours on the pixels just outside, holes, single points for nodules under 3 mm and non-nodules.
 
-- both layouts of folders, and XML files with the images or apart from them;
-- scanners of four makers: stored values are signed or unsigned, of 12 or 16 bits, with intercept
-  -1024 or 0; outside of the scan circle lies -2000, which one maker declares as Pixel Padding
-  Value, one does not, and two have no such circle;
-- head first and feet first, instance numbers that grow upwards or downwards, pixels of 0.5 to
-  0.9 mm, slices 0.6 to 3 mm apart, z of any sign and size;
-- chest radiographs among the CT series, and XML files in a schema of their own beside them;
-- four readers who do not all see the same, contours that run around the nodules on the pixels just
-  outside, regions excluded from nodules, single points for nodules under 3 mm and for what is no
-  nodule.
-
-What is not: two CT series of one patient, patients on the belly, contrast agent, slices of a finite
-thickness (a slice is drawn at its middle), and readings by fewer than four readers.
+What is not: two CT series of one patient, patients on the belly, slices of a finite thickness, and
+readings by fewer than four readers.
 
 References: S. G. Armato et al., Med. Phys. 38 (2011), doi 10.1118/1.3528204; the collection, doi
 10.7937/K9/TCIA.2015.LO9QL9SX.

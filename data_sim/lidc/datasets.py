@@ -8,8 +8,6 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, CTImageStorage
 
@@ -20,6 +18,10 @@ DATE = date(2000, 1, 1)
 """The day on which, as published, everything happened."""
 
 _DAY = f"{DATE:%Y%m%d}"
+_EMPTY = (
+    *("StudyTime", "SeriesTime", "ContentTime", "StudyID", "ReferringPhysicianName"),
+    *("PatientName", "PatientBirthDate", "PatientSex"),
+)
 
 
 def ct_dataset(patient: SyntheticPatient, i: int) -> Dataset:
@@ -68,7 +70,8 @@ def ct_dataset(patient: SyntheticPatient, i: int) -> Dataset:
     )
     if scanner.declares_padding:
         data.add_new("PixelPaddingValue", "SS" if scanner.signed else "US", scanner.padding)
-    _set_pixels(data, stored_slice(patient, i), 16 if scanner.signed else 12)
+    bits = 16 if scanner.signed else 12
+    data.set_pixel_data(stored_slice(patient, i), "MONOCHROME2", bits, generate_instance_uid=False)
     return data
 
 
@@ -88,7 +91,7 @@ def radiograph_dataset(patient: SyntheticPatient) -> Dataset:
         SeriesInstanceUID=patient.uid("radiograph series"),
         InstanceNumber=1,
     )
-    _set_pixels(data, radiograph(patient), 12)
+    data.set_pixel_data(radiograph(patient), "MONOCHROME2", 12, generate_instance_uid=False)
     return data
 
 
@@ -99,33 +102,20 @@ def series_number(uid: str) -> int:
 
 def _dataset(patient: SyntheticPatient, storage: UID, instance: str, **values: Any) -> Dataset:
     """Return a dataset without pixels, with what all images of a patient have."""
+    dates = dict.fromkeys(("StudyDate", "SeriesDate", "ContentDate"), _DAY)
+    empty = dict.fromkeys(_EMPTY, "")
     common = {
         "SpecificCharacterSet": "ISO_IR 100",
         "SOPClassUID": storage,
         "SOPInstanceUID": instance,
-        "StudyDate": _DAY,
-        "SeriesDate": _DAY,
-        "ContentDate": _DAY,
-        "StudyTime": "",
-        "SeriesTime": "",
-        "ContentTime": "",
-        "StudyID": "",
         "AccessionNumber": values["StudyInstanceUID"][-16:],
-        "ReferringPhysicianName": "",
-        "PatientName": "",
         "PatientID": patient.patient_id,
-        "PatientBirthDate": "",
-        "PatientSex": "",
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "synthetic, nobody was scanned",
         "BodyPartExamined": "CHEST",
         "SeriesNumber": series_number(values["SeriesInstanceUID"]),
     }
     data = Dataset()
-    for keyword, value in (common | values).items():
+    for keyword, value in (dates | empty | common | values).items():
         setattr(data, keyword, value)
     return data
-
-
-def _set_pixels(data: Dataset, stored: NDArray[np.integer], bits: int) -> None:
-    data.set_pixel_data(stored, "MONOCHROME2", bits, generate_instance_uid=False)

@@ -52,10 +52,8 @@ class SyntheticPatient:
 
     Parameters
     ----------
-    index : int
-        Patient number, from 1.
-    seed : int
-        Of the tree.
+    index, seed : int
+        Patient number, from 1, and the tree's seed.
     thorax : Thorax
         The anatomy, with all nodules and, as nodules of air, their cavities.
     lesions : tuple of Lesion
@@ -64,10 +62,8 @@ class SyntheticPatient:
         How the patient was scanned.
     heights : tuple of float
         z of the slices in the thorax's own coordinates, in mm.
-    shape : (int, int)
-        Rows and columns.
-    spacing : float
-        Of rows and columns, in mm.
+    shape, spacing : (int, int), float
+        Rows and columns, and the distance in mm of both.
     has_radiograph : bool
         Whether there is a chest radiograph too.
     """
@@ -95,11 +91,7 @@ class SyntheticPatient:
         return _stream(self.seed, self.index, subject, *more)
 
     def uid(self, kind: str, *more: int) -> str:
-        """Return the UID, under the root 2.25, of something that belongs to this patient's images.
-
-        It depends on the seed, the patient, and the number and size of slices, so that other
-        images have another one.
-        """
+        """Return the UID of something; images of another seed, number or size have another one."""
         parts = (self.seed, self.index, len(self), *self.shape, kind, *more)
         return f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts))).int}"
 
@@ -123,13 +115,9 @@ class SyntheticPatient:
 
     def position(self, i: int) -> tuple[float, float, float]:
         """Return the patient coordinates in mm of the first pixel's centre of slice `i`."""
-        x, y, z = self.protocol.origin
-        rows, columns = self.shape
-        return (
-            round(x - (columns - 1) / 2 * self.spacing, 6),
-            round(y - (rows - 1) / 2 * self.spacing, 6),
-            round(z + self.heights[i], 6),
-        )
+        (x, y, z), (rows, columns) = self.protocol.origin, self.shape
+        left, front = x - (columns - 1) / 2 * self.spacing, y - (rows - 1) / 2 * self.spacing
+        return round(left, 6), round(front, 6), round(z + self.heights[i], 6)
 
     def pixel(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return row and column, not rounded, of a place (x, y) in the thorax in mm."""
@@ -154,29 +142,19 @@ def lidc_patient(
 
     Parameters
     ----------
-    index : int
-        Patient number, from 1 to 9999.
-    seed : int
-        Of the tree, at least 0.
-    slices : int
-        Number of CT slices, from 1 to 300.
+    index, seed, slices : int
+        Patient number, from 1 to 9999; of the tree, at least 0; number of CT slices, from 1 to 300.
     shape : (int, int)
         Rows and columns, at least 32 of each; the published images have 512.
 
-    Returns
-    -------
-    SyntheticPatient
-
     Raises
     ------
-    TypeError
-        If a number is no integer, or `shape` no pair.
-    ValueError
-        If a number is not in the range named above.
+    TypeError, ValueError
+        If an argument is not of the kind and in the range named above.
     """
-    index = _check_range("index", index, LAST_PATIENT)
+    index = check_range("index", index, LAST_PATIENT)
     seed = check_int("seed", seed, minimum=0)
-    slices = _check_range("slices", slices, _MAX_SLICES)
+    slices = check_range("slices", slices, _MAX_SLICES)
     shape = check_image_shape(shape, minimum=_SMALLEST_IMAGE)
     thorax = random_thorax(_stream(seed, index, "anatomy"))
     lesions = _lesions(_stream(seed, index, "lesions"), thorax)
@@ -202,7 +180,8 @@ def lidc_patient(
     )
 
 
-def _check_range(name: str, value: object, last: int) -> int:
+def check_range(name: str, value: object, last: int) -> int:
+    """Return `value` if it is an integer from 1 to `last`."""
     number = check_int(name, value, minimum=1)
     if number > last:
         raise TomolearnError(f"{name}: expected 1 to {last}, got {number}")
@@ -228,15 +207,8 @@ def _lesions(rng: np.random.Generator, thorax: Thorax) -> tuple[Lesion, ...]:
         lesions.append(Lesion(nodule, cavity))
     for x, y, z in thorax.lung_points(rng, min(int(rng.poisson(1.2)), 4)).tolist():
         a, b, c = (rng.uniform(0.85, 1.0, 3) * rng.uniform(1.6, 2.95) / 2).tolist()
-        small = Nodule(
-            centre=(x, y, z),
-            semi_axes=(a, b, c),
-            angle=float(rng.uniform(0, math.pi)),
-            kind="solid",
-            hu=float(rng.uniform(0, 150)),
-            core=0.0,
-        )
-        lesions.append(Lesion(small))
+        angle, hu = float(rng.uniform(0, math.pi)), float(rng.uniform(0, 150))
+        lesions.append(Lesion(Nodule((x, y, z), (a, b, c), angle, "solid", hu, core=0.0)))
     return tuple(lesions)
 
 

@@ -108,7 +108,12 @@ def _contours(
     patient: SyntheticPatient, lesion: Lesion, size: float, shift: NDArray[np.float64]
 ) -> tuple[Contour, ...]:
     if lesion.is_small:
-        return _point(patient, lesion.nodule, shift)
+        # the approximate centre, in the nearest slice, if that shows the nodule
+        centre = lesion.nodule.centre
+        i = int(np.argmin(np.abs(np.array(patient.heights) - centre[2])))
+        point = np.rint(patient.pixel(np.array(centre[:2]) + shift)).astype(np.intp)
+        is_shown = lesion.nodule.scale(patient.heights[i]) > 0
+        return (Contour(i, True, point[None]),) if is_shown else ()
     nodule = _as_seen(lesion.nodule, size, shift)
     cavity = None if lesion.cavity is None else _as_seen(lesion.cavity, size, shift)
     contours = []
@@ -125,35 +130,18 @@ def _contours(
     return tuple(contours)
 
 
-def _point(
-    patient: SyntheticPatient, nodule: Nodule, shift: NDArray[np.float64]
-) -> tuple[Contour, ...]:
-    """Mark the approximate centre in the nearest slice, if that shows the nodule."""
-    i = int(np.argmin(np.abs(np.array(patient.heights) - nodule.centre[2])))
-    if nodule.scale(patient.heights[i]) == 0:
-        return ()
-    point = np.rint(patient.pixel(np.array(nodule.centre[:2]) + shift)).astype(np.intp)
-    return (Contour(i, True, point[None]),)
-
-
 def _as_seen(part: Nodule, size: float, shift: NDArray[np.float64]) -> Nodule:
     """Return a nodule or its cavity, which have one centre, scaled about that and shifted."""
     x, y, z = part.centre
     a, b, c = part.semi_axes
-    return replace(
-        part,
-        centre=(x + float(shift[0]), y + float(shift[1]), z),
-        semi_axes=(size * a, size * b, size * c),
-    )
+    centre = (x + float(shift[0]), y + float(shift[1]), z)
+    return replace(part, centre=centre, semi_axes=(size * a, size * b, size * c))
 
 
 def _section(
     patient: SyntheticPatient, nodule: Nodule, around: Nodule, z: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Return which pixels of a window hold a nodule, and the row and column of its corner.
-
-    The window holds all of `around`, with a margin.
-    """
+    """Return which pixels of a window about all of `around` hold a nodule, and its corner."""
     middle = patient.pixel(np.array(around.centre[:2]))
     half = math.ceil(1.6 * max(around.semi_axes[:2]) / patient.spacing) + 3
     corner = np.rint(middle).astype(np.intp) - half
@@ -196,8 +184,6 @@ def _ratings(rng: np.random.Generator, nodule: Nodule) -> dict[str, int]:
         "malignancy": 1.5 + 0.8 * size,
     }
     differ = rng.normal(0, 0.6, len(usual))
-    fixed = ("internalStructure", "calcification")
-    return {
-        name: int(value) if name in fixed else int(np.clip(round(value + d), 1, 5))
-        for (name, value), d in zip(usual.items(), differ, strict=True)
-    }
+    ratings = np.clip(np.rint(np.array(list(usual.values())) + differ), 1, 5).astype(int).tolist()
+    fixed = {"internalStructure": 1, "calcification": 6}
+    return dict(zip(usual, ratings, strict=True)) | fixed

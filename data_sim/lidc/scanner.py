@@ -113,8 +113,8 @@ class ScanProtocol:
     ) -> ScanProtocol:
         """Draw a protocol, with the same number of draws whatever the arguments are.
 
-        Slices move closer together where so many do not fit the `length` of the chest; `reach` is
-        the least radius of the scanned circle, both in mm.
+        `length` of the chest bounds the slices' distance; the scanned circle has at least the
+        radius `reach`; both in mm.
         """
         scanners, shares = list(SCANNERS), list(SCANNERS.values())
         scanner = scanners[int(rng.choice(len(scanners), p=shares))]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from data_sim.lidc.patient import LAST_PATIENT, SyntheticPatient, lidc_patient
-from tomolearn._core.checks import check_choice, check_int
-from tomolearn._core.errors import TomolearnError
+from data_sim.lidc.patient import LAST_PATIENT, SyntheticPatient, check_range, lidc_patient
+from tomolearn._core.checks import check_choice
 from tomolearn._core.files import complete_file
 
 if TYPE_CHECKING:
@@ -22,24 +22,12 @@ Annotations = Literal["series", "tree"]
 
 @dataclass(frozen=True)
 class PatientFiles:
-    """Where the files of one patient lie.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the patient.
-    slices : tuple of Path
-        CT slices from the feet to the head, as the patient counts them.
-    annotation : Path
-        XML file of the CT series.
-    radiograph, radiograph_annotation : Path or None
-        Of the radiograph, if there is one.
-    """
+    """Where the files of one patient lie."""
 
     folder: Path
-    slices: tuple[Path, ...]
-    annotation: Path
-    radiograph: Path | None
+    slices: tuple[Path, ...]  # from the feet to the head, as the patient counts them
+    annotation: Path  # of the CT series
+    radiograph: Path | None  # if there is one
     radiograph_annotation: Path | None
 
     @property
@@ -63,14 +51,12 @@ def write_lidc(
 ) -> tuple[PatientFiles, ...]:
     """Write synthetic patients in the form in which LIDC-IDRI is published.
 
-    Each patient has one CT series, and a third of them a chest radiograph in a study of its own.
-    The readings of four radiologists lie in an XML file in the folder of each series, as in the
-    publication. `lidc_patient` returns the truth behind the files.
+    Each patient has one CT series, and a third of them a chest radiograph in a study of its own,
+    with the readings of four radiologists as XML. `lidc_patient` returns the truth behind them.
 
     The same arguments give the same files, byte by byte on one machine, and a patient is the same
-    however many there are. UIDs are derived from seed, patient, number and size of the slices.
-    Files appear under their names only when they are complete, so a run that was killed leaves
-    no half file, and can be continued.
+    however many there are. Files appear under their names when they are complete, so a run that
+    was killed can be continued.
 
     Layout ``"classic"``: ``LIDC-IDRI-0001/<StudyInstanceUID>/<SeriesInstanceUID>/1-001.dcm``, the
     last number being the instance number. Layout ``"nbia"``, as the NBIA data retriever names
@@ -81,11 +67,9 @@ def write_lidc(
     ----------
     out : path
         Folder to write into; made if it is missing.
-    patients : int
-        Number of patients, from 1 to 9999.
-    slices : int
-        Number of CT slices of each patient, from 1 to 300. They lie where they meet nodules, see
-        `lidc_patient`.
+    patients, slices : int
+        Number of patients, from 1 to 9999, and of CT slices of each, from 1 to 300; for where they
+        lie see `lidc_patient`.
     seed : int
         Which patients, at least 0.
     layout : {"classic", "nbia"}
@@ -96,31 +80,22 @@ def write_lidc(
     shape : (int, int)
         Rows and columns, at least 32 of each. The field of view stays, the pixels become larger.
     resume : bool
-        Whether `out` may hold files already. Those of this request are kept as they are, the
-        missing ones are added, and what a killed run has left half done is removed. So a tree can
-        also be given more patients.
+        Whether `out` may hold files already: those of this request are kept, missing ones added. So
+        a tree can also be given more patients.
     progress : callable, optional
         Called with the number of patients done and of all.
 
-    Returns
-    -------
-    tuple of PatientFiles
-        The files of each patient.
-
     Raises
     ------
-    TypeError
-        If a number is no integer, or `shape` no pair.
-    ValueError
-        If an argument is not in the range named above.
+    TypeError, ValueError
+        If an argument is not of the kind and in the range named above.
     FileExistsError
         If `out` holds something and `resume` is not set, or a patient's folder holds what does
         not belong to this request.
     OSError
         If a file cannot be written.
     """
-    if check_int("patients", patients, minimum=1) > LAST_PATIENT:
-        raise TomolearnError(f"patients: expected 1 to {LAST_PATIENT}, got {patients}")
+    check_range("patients", patients, LAST_PATIENT)
     check_choice("layout", layout, get_args(Layout))
     check_choice("annotations", annotations, get_args(Annotations))
     root = Path(out)
@@ -145,17 +120,7 @@ def patient_files(
     layout: Layout = "classic",
     annotations: Annotations = "series",
 ) -> PatientFiles:
-    """Return the names that `write_lidc` gives to a patient's files.
-
-    Parameters
-    ----------
-    patient : SyntheticPatient
-        Who.
-    root : path
-        Folder of the tree.
-    layout, annotations
-        As for `write_lidc`.
-    """
+    """Return the names that `write_lidc` gives to a patient's files in the folder `root`."""
     top = Path(root)
     folder = (top / "LIDC-IDRI" if layout == "nbia" else top) / patient.patient_id
     series = _series_folder(folder, layout, patient.study_instance_uid, patient.series_instance_uid)
@@ -196,24 +161,22 @@ def _write_patient(patient: SyntheticPatient, files: PatientFiles) -> None:
     from data_sim.lidc.reading import read
 
     _tidy(files)
-    for folder in {path.parent for path in files.all}:
-        folder.mkdir(parents=True, exist_ok=True)
-    for i, path in enumerate(files.slices):
-        if not path.exists():
-            _save(ct_dataset(patient, i), path)
-    if not files.annotation.exists():
-        with complete_file(files.annotation) as stream:
-            stream.write(ct_message(patient, read(patient)))
-    if files.radiograph is not None and not files.radiograph.exists():
-        _save(radiograph_dataset(patient), files.radiograph)
-    if files.radiograph_annotation is not None and not files.radiograph_annotation.exists():
-        with complete_file(files.radiograph_annotation) as stream:
-            stream.write(radiograph_message(patient))
-
-
-def _save(data: Dataset, path: Path) -> None:
-    with complete_file(path) as stream:
-        data.save_as(stream, enforce_file_format=True)
+    contents: dict[Path | None, Callable[[], Dataset | bytes]] = {
+        path: partial(ct_dataset, patient, i) for i, path in enumerate(files.slices)
+    }
+    contents[files.annotation] = lambda: ct_message(patient, read(patient))
+    contents[files.radiograph] = partial(radiograph_dataset, patient)
+    contents[files.radiograph_annotation] = partial(radiograph_message, patient)
+    for path, make in contents.items():
+        if path is None or path.exists():
+            continue
+        content = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with complete_file(path) as stream:
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                content.save_as(stream, enforce_file_format=True)
 
 
 def _tidy(files: PatientFiles) -> None:

@@ -38,20 +38,15 @@ class Thorax:
 
     Parameters
     ----------
-    size : (float, float, float)
-        How much larger than a standard patient this one is along x, y and z.
-    tilt : float
-        By which the patient is rolled from x towards y, in radians.
-    offset : (float, float)
-        x and y of the standard patient's middle.
+    size, tilt, offset : (float, float, float), float, (float, float)
+        How much larger than a standard patient this one is along x, y and z; by how many radians
+        rolled from x towards y; x and y of the middle.
     wall, skeleton, mediastinum, lungs
         The parts, in coordinates of the standard patient.
     nodules : tuple of Nodule
         In coordinates of the scanner.
-    bend : (Waves, Waves)
-        Displacements along x and y that make outlines irregular.
-    grain, coarse : Waves
-        Textures of standard deviation 1.
+    bend, grain, coarse : (Waves, Waves), Waves, Waves
+        Displacements along x and y that make outlines irregular; textures of standard deviation 1.
     """
 
     size: tuple[float, float, float]
@@ -83,17 +78,14 @@ class Thorax:
     ) -> NDArray[np.float32]:
         """Draw one axial slice.
 
-        Edges are smooth over a pixel, vessels thinner than one are fainter, and textures are
-        means over the pixel, so a coarse slice is nearly the mean of a fine one.
+        Edges and textures are smooth over a pixel: a coarse slice is nearly the mean of a fine one.
 
         Parameters
         ----------
         z : float
             Height in mm, see `extent`.
-        shape : (int, int)
-            Rows and columns; the isocentre is in the middle of the image.
-        spacing : float or (float, float)
-            Of the pixels in mm.
+        shape, spacing : (int, int), float or (float, float)
+            Rows and columns, about the isocentre, and their distances in mm.
         rotation : float
             Angle in radians by which the patient, and the table, are turned about the isocentre
             from x towards y. A quarter turn is `numpy.rot90`.
@@ -109,9 +101,7 @@ class Thorax:
 
         Raises
         ------
-        TypeError
-            If a number is none, or `shape` and `oversampling` no integers.
-        ValueError
+        TypeError, ValueError
             If `z` is not within `extent`, or a size not positive and finite.
         """
         rows, columns = check_image_shape(shape)
@@ -138,19 +128,12 @@ class Thorax:
         *,
         rotation: float = 0.0,
     ) -> NDArray[np.bool_]:
-        """Return which pixel centres of a slice lie in a nodule; see `slice` for the arguments.
-
-        Parameters
-        ----------
-        index : int
-            Which of `nodules`.
-        z, shape, spacing, rotation
-            As for `slice`.
+        """Return which pixel centres of a slice lie in the nodule of this index.
 
         Returns
         -------
         numpy.ndarray of bool, shape ``shape``
-            The nodule's section.
+            The nodule's section; other arguments are those of `slice`.
 
         Raises
         ------

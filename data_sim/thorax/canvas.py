@@ -19,21 +19,11 @@ DIRECTIONS = np.linspace(-math.pi, math.pi, N_DIRECTIONS, endpoint=False)
 
 @dataclass(frozen=True, eq=False)
 class Waves:
-    """A smooth random field in space: a sum of plane waves.
+    """A smooth random field in space: a sum of plane waves."""
 
-    Parameters
-    ----------
-    vectors : numpy.ndarray, shape (n, 3)
-        Wave vectors in 1/mm.
-    phases : numpy.ndarray, shape (n,)
-        In radians.
-    amplitude : float
-        Amplitude of each wave; the field's standard deviation is this times sqrt(n / 2).
-    """
-
-    vectors: NDArray[np.float64]
-    phases: NDArray[np.float64]
-    amplitude: float
+    vectors: NDArray[np.float64]  # (n, 3), in 1/mm
+    phases: NDArray[np.float64]  # (n,), in radians
+    amplitude: float  # of each; the field's standard deviation is this times sqrt(n / 2)
 
     @classmethod
     def random(
@@ -57,20 +47,8 @@ class Canvas:
     """One slice in the making, with coordinates of the anatomy at each pixel centre.
 
     The map from pixels to the anatomy is affine, so that rotation, tilt and size of a patient
-    cost no interpolation; `warp` bends it a little afterwards.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns.
-    origin : numpy.ndarray, shape (2,)
-        Anatomy coordinates (x, y) in mm of pixel (0, 0).
-    steps : numpy.ndarray, shape (2, 2)
-        Column 0: what one row adds to (x, y); column 1: what one column adds.
-    z : float
-        Height of the slice in the anatomy, in mm.
-    air : float
-        HU that the slice is filled with.
+    cost no interpolation; `warp` bends it a little afterwards. `origin` is (x, y) in mm of pixel
+    (0, 0); column 0 of `steps` is what one row adds to it, column 1 what one column adds.
     """
 
     def __init__(
@@ -125,13 +103,7 @@ class Canvas:
         return slice(low[0], high[0]), slice(low[1], high[1])
 
     def coverage(self, distance: Array) -> Array:
-        """Return the fraction of each pixel that lies inside, from the distance to an outline.
-
-        Parameters
-        ----------
-        distance : numpy.ndarray
-            In mm, negative inside.
-        """
+        """Return the fraction of each pixel inside an outline, from distances, negative inside."""
         covered = distance * np.float32(-1 / self.pixel)
         covered += np.float32(0.5)
         return np.clip(covered, 0, 1, out=covered)
@@ -195,16 +167,9 @@ class Canvas:
 
 
 class Polar:
-    """Polar coordinates of a part of a canvas, for outlines that are tables over the direction.
+    """Polar coordinates about (x, 0) of a part of a canvas, for outlines as tables of directions.
 
-    Parameters
-    ----------
-    canvas : Canvas
-        Where to draw.
-    part : (slice, slice)
-        Which part.
-    x : float
-        The centre is (x, 0). Direction 0 points to larger x, pi / 2 to larger y.
+    Direction 0 points to larger x, pi / 2 to larger y.
     """
 
     def __init__(self, canvas: Canvas, part: Part, x: float) -> None:

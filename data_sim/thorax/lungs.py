@@ -21,19 +21,11 @@ _LOW, _HIGH = -145.0, 104.0
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Tapered pieces of vessels.
+    """Tapered pieces of vessels, in mm."""
 
-    Parameters
-    ----------
-    start, stop : numpy.ndarray, shape (n, 3)
-        Ends in mm.
-    radius : numpy.ndarray, shape (n, 2)
-        Radii at both ends in mm.
-    """
-
-    start: NDArray[np.float64]
-    stop: NDArray[np.float64]
-    radius: NDArray[np.float64]
+    start: NDArray[np.float64]  # (n, 3)
+    stop: NDArray[np.float64]  # (n, 3)
+    radius: NDArray[np.float64]  # (n, 2), at both ends
 
     def near(self, z: float, margin: float) -> Segments:
         """Return those that come within `margin` of a height."""
@@ -130,13 +122,8 @@ class Lungs:
         bronchi = Segments(
             vessels.start[first] + beside, vessels.stop[first] + beside, 0.8 * radius
         )
-        return cls(
-            density=rng.uniform(-885, -820),
-            gradient=rng.uniform(0.15, 0.6),
-            texture=rng.uniform(14, 26),
-            vessels=vessels,
-            bronchi=bronchi,
-        )
+        density, gradient = rng.uniform(-885, -820), rng.uniform(0.15, 0.6)
+        return cls(density, gradient, rng.uniform(14, 26), vessels, bronchi)
 
     def draw(
         self,
@@ -147,20 +134,9 @@ class Lungs:
         coarse: Array,
         blood: float,
     ) -> None:
-        """Paint lungs with all that lies in them.
+        """Paint lungs with all that lies in them, with vessels of `blood` HU.
 
-        Parameters
-        ----------
-        canvas : Canvas
-            Where to draw.
-        part : (slice, slice)
-            The part that `distance` and the textures are given in.
-        distance : numpy.ndarray
-            To the lungs' outline, in mm, negative inside.
-        grain, coarse : numpy.ndarray
-            Fine and coarse texture, of standard deviation 1.
-        blood : float
-            HU in the vessels.
+        Distances to the outline, negative inside, and textures are those of `part`.
         """
         lungs = canvas.coverage(distance)
         tissue = self.density + self.gradient * canvas.x[part]

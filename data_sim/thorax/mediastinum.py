@@ -152,13 +152,13 @@ class Mediastinum:
         near = canvas.window(x - 6, 0.0, 95.0)
         if near is None:
             return found
-        near = (
-            slice(max(near[0].start, part[0].start), min(near[0].stop, part[0].stop)),
-            slice(max(near[1].start, part[1].start), min(near[1].stop, part[1].stop)),
+        rows, columns = (
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(near, part, strict=True)
         )
+        near, (top, left) = (rows, columns), (part[0].start, part[1].start)
         inner = found[
-            near[0].start - part[0].start : near[0].stop - part[0].start,
-            near[1].start - part[1].start : near[1].stop - part[1].start,
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
         tubes = [(nodes, 0.4) for nodes in _LUNG_ARTERIES.values()]
         for nodes in (*_ARTERIES.values(), *_VEINS.values(), *_AIRWAYS.values(), _GULLET):

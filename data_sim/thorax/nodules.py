@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tomolearn._core.checks import check_choice
 from tomolearn._core.errors import TomolearnError
 
 KINDS = ("solid", "part-solid", "ground-glass")
@@ -26,16 +27,12 @@ class Nodule:
     centre : (float, float, float)
         x (to the back), y (to the patient's left) and z (to the head) in mm, x and y from the
         isocentre.
-    semi_axes : (float, float, float)
-        In mm, positive; the third one lies along z.
-    angle : float
-        By which the first axis is turned from x towards y, in radians.
+    semi_axes, angle : (float, float, float), float
+        In mm, the third one along z; by how many radians the first is turned from x towards y.
     kind : {"solid", "part-solid", "ground-glass"}
         What it looks like.
-    hu : float
-        Hounsfield units of the nodule, of its outer part if it is part-solid.
-    core : float
-        Hounsfield units of the inner half of a part-solid nodule.
+    hu, core : float
+        Hounsfield units of the nodule, or of its outer part and inner half if it is part-solid.
     irregularity : tuple of (float, float)
         Amplitude a_k and phase p_k for k = 2, 3, ...
 
@@ -57,8 +54,7 @@ class Nodule:
     def __post_init__(self) -> None:
         if min(self.semi_axes) <= 0:
             raise TomolearnError(f"semi_axes: expected positive lengths, got {self.semi_axes}")
-        if self.kind not in KINDS:
-            raise TomolearnError(f"kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
+        check_choice("kind", self.kind, KINDS)
         if sum(abs(a) for a, _ in self.irregularity) >= 0.5:
             raise TomolearnError(
                 "irregularity: expected amplitudes that add up to less than 0.5, "

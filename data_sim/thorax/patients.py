@@ -21,16 +21,8 @@ from tomolearn._core.checks import check_float, check_generator, check_image_sha
 def random_thorax(rng: np.random.Generator) -> Thorax:
     """Draw a patient: size, proportions, position, organs, vessels and nodules.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Thorax
-        A patient who fits into a circle of 175 mm radius about the isocentre, with 0 to 5 nodules
-        in the lungs; a few of these touch a large vessel or the wall.
+    A patient fits into a circle of 175 mm radius about the isocentre and has 0 to 5 nodules in the
+    lungs, of which a few touch a large vessel or the wall.
 
     Raises
     ------
@@ -41,10 +33,7 @@ def random_thorax(rng: np.random.Generator) -> Thorax:
     wall, skeleton = Wall.random(rng), Skeleton.random(rng)
     mediastinum = Mediastinum.random(rng)
     lungs = Lungs.random(rng, wall, skeleton, mediastinum)
-    bend = (
-        Waves.random(rng, 24, (45, 160), 1.1),
-        Waves.random(rng, 24, (45, 160), 1.1),
-    )
+    bend = Waves.random(rng, 24, (45, 160), 1.1), Waves.random(rng, 24, (45, 160), 1.1)
     tilt = math.radians(rng.normal(0, 2.5))
     offset = rng.normal(0, (4.0, 4.0))
     proportions = np.array((rng.uniform(0.92, 1.08), rng.uniform(0.96, 1.06)))
@@ -55,12 +44,9 @@ def random_thorax(rng: np.random.Generator) -> Thorax:
     nodules = []
     rolled = turn(tilt)
     if n_nodules:
-        points = np.concatenate(
-            [
-                sample(rng, n_nodules, side, wall, skeleton, mediastinum, 5.0)
-                for side in rng.permutation((-1, 1))
-            ]
-        )
+        parts = wall, skeleton, mediastinum
+        sides = rng.permutation((-1, 1))
+        points = np.concatenate([sample(rng, n_nodules, side, *parts, 5.0) for side in sides])
         for point in rng.permutation(points)[:n_nodules]:
             place = middle + rolled @ (size * point[:2])
             nodules.append(Nodule.random(rng, np.append(place, height * point[2])))

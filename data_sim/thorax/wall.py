@@ -106,12 +106,8 @@ class Wall:
         fat = fat + self.breast * around * np.exp(-(((_FROM_FRONT - 0.62) / 0.42) ** 4))
         outer = gaussian_filter1d(cage + np.maximum(muscle, 2), 4, mode="wrap")
         body = gaussian_filter1d(outer + fat + 2, 7, mode="wrap")
-        return {
-            "pleura": cage - 10,
-            "cage": cage,
-            "muscle": np.minimum(outer, body - 4),
-            "body": body,
-        }
+        muscle = np.minimum(outer, body - 4)
+        return {"pleura": cage - 10, "cage": cage, "muscle": muscle, "body": body}
 
     def body(self, z: float) -> NDArray[np.float64]:
         """Return the skin's outline at a height, (x, y) over `DIRECTIONS`, shape (n, 2)."""
@@ -124,18 +120,7 @@ class Wall:
     ) -> None:
         """Paint the body from the skin to the inside of the cage, which is filled with fat.
 
-        Parameters
-        ----------
-        canvas : Canvas
-            Where to draw.
-        part : (slice, slice)
-            The part that holds the whole body.
-        polar : Polar
-            Coordinates of that part about the middle of the cage.
-        outlines : dict
-            See `outlines`.
-        streaks : numpy.ndarray
-            A texture over `part` of standard deviation 1.
+        `part` holds the whole body; `polar` is about the middle of the cage, `streaks` a texture.
         """
         z = canvas.z
         distance = polar.outside(outlines["body"])

@@ -155,7 +155,7 @@ DISC = from_rows([[1, 0.5, 0.5, 0, 0, 0]])
         ({"source_to_isocenter": 4.9}, ValueError, "expected more than the phantom's reach of 5"),
         ({"source_to_detector": "9"}, TypeError, "source_to_detector: expected a positive number"),
         ({"source_to_detector": np.nan}, ValueError, "source_to_detector: .* positive .* got nan"),
-        ({"curved": 1}, TypeError, "curved: expected a bool, got int"),
+        ({"curved": 1}, TypeError, "curved: expected a bool, got 1"),
         ({"half_extent": -1}, ValueError, "half_extent: expected positive numbers, got -1"),
         ({"half_extent": (1, 2, 3)}, ValueError, "half_extent: expected a number or a pair"),
         (

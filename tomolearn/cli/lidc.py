@@ -160,17 +160,14 @@ def download(
     What is there already is not downloaded again. The annotations are not among it: The Cancer
     Imaging Archive has them as LIDC-XML-only (doi:10.7937/K9/TCIA.2015.LO9QL9SX).
     """
-    from tomolearn._core.optional import optional_import
     from tomolearn.data.lidc import read_patients, select_series
+    from tomolearn.data.lidc.download import idc_client
 
-    package = optional_import(
-        "idc_index", purpose="downloading LIDC-IDRI", install="pip install 'tomolearn[lidc]'"
-    )
+    client = idc_client()
     ids: list[str] | None = None
     if patients is not None:
         is_file = Path(patients).is_file()
         ids = list(read_patients(Path(patients))) if is_file else _listed(patients)
-    client = package.IDCClient()
     chosen = select_series(patients=ids, n_patients=n, modality=modality, client=client)
     typer.echo(
         f"{len(chosen.series_uids):,} {modality} series of {len(chosen.patients):,} patients, "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 
@@ -23,22 +24,21 @@ _DAMAGE = (
 )
 
 
+def resized(image: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Return an image in another shape: linearly interpolated, after a blur where pixels grow."""
+    if image.shape == tuple(shape):
+        return image
+    from skimage.transform import resize
+
+    return resize(image, shape, order=1, anti_aliasing=True).astype(np.float32)
+
+
 @contextmanager
 def opened_array(path: Path, name: str | None = None, *, option: str = "name") -> Iterator[Any]:
-    """Open the array of a file; what is indexed of it is read.
+    """Open the array of a numpy or HDF5 file; what is indexed of it is read.
 
-    Parameters
-    ----------
-    path : Path
-        A file whose name ends in one of `ARRAY_SUFFIXES`.
-    name : str, optional
-        Which array of a ``.npz`` or HDF5 file. Default: the only one in it.
-    option : str
-        What the user has for `name`, for error messages.
-
-    Yields
-    ------
-    numpy.ndarray or h5py.Dataset
+    `name` says which array of a ``.npz`` or HDF5 file, by default the only one; `option` is what
+    error messages call it.
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.values import KindAndFields
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
 from tomolearn.data.phantoms import ImageDataset
@@ -23,33 +24,17 @@ class DataFiles(Protocol):
         """What the path has to be, and how to get it."""
 
     def open(self, path: Path, split: str, shape: tuple[int, ...]) -> ImageDataset | Dataset[Pair]:
-        """Return the images, or the pairs, of a split.
-
-        Parameters
-        ----------
-        path : Path
-            What the user has; it exists.
-        split : str
-            Which of a task's splits.
-        shape : tuple of int
-            Of the images.
-        """
+        """Return the images, of this shape, or the pairs of a task's split; the path exists."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""
 
 
 @dataclass(frozen=True)
-class LoDoPaBFiles:
-    """The files of LoDoPaB-CT: pairs.
+class LoDoPaBFiles(KindAndFields):
+    """The files of LoDoPaB-CT: pairs."""
 
-    Parameters
-    ----------
-    n_angles : int, optional
-        So many of their angles. Default: all.
-    """
-
-    n_angles: int | None = None
+    n_angles: int | None = None  # so many of their angles; None: all
 
     @property
     def hint(self) -> str:
@@ -63,22 +48,12 @@ class LoDoPaBFiles:
         """Return the stored pairs of a split."""
         return LoDoPaBPairs(path, split, n_angles=self.n_angles)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class SliceCache:
-    """A cache of slices of LIDC-IDRI: images.
+class SliceCache(KindAndFields):
+    """A cache of slices of LIDC-IDRI: images."""
 
-    Parameters
-    ----------
-    resize : bool
-        Whether slices of another shape are interpolated to the task's.
-    """
-
-    resize: bool = False
+    resize: bool = False  # whether slices of another shape are interpolated to the task's
 
     @property
     def hint(self) -> str:
@@ -97,7 +72,3 @@ class SliceCache:
                 f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
             )
         return slices
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}

@@ -13,16 +13,10 @@ _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENO
 
 
 class HDF5File:
-    """A file to read from, opened when it is first read; a handle does not survive a fork.
+    """A file to read from, opened when it is first read; a handle does not survive a fork."""
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: str = "an HDF5 file") -> None:
+        self.path, self._kind = path, kind
         self._file: Any = None
         self._process = 0
 
@@ -31,6 +25,10 @@ class HDF5File:
         if self._file is None or self._process != os.getpid():
             import h5py
 
+            if self.path.is_dir():
+                raise IsADirectoryError(f"{self.path}: expected {self._kind}, got a folder")
+            if not self.path.exists():
+                raise FileNotFoundError(f"{self.path}: there is no such file")
             try:
                 self._file = h5py.File(self.path, "r")
             except OSError as error:
@@ -47,4 +45,4 @@ class HDF5File:
         self._file, self._process = None, 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_process": 0}
+        return vars(self) | {"_file": None, "_process": 0}

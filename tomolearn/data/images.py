@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array
+from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array, resized
 
 if TYPE_CHECKING:
     from tomolearn.dicom import SliceInfo
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SPLIT_BY = ("patient", "folder", "file")
 """What must not be torn apart by a split."""
 
+_FEW = 5  # skipped files that are named
 _TIFF = (".tif", ".tiff")
 _SUFFIXES = (*ARRAY_SUFFIXES, ".png", *_TIFF)
 # What PIL and tifffile raised for files in which bytes were changed or cut off at random.
@@ -40,55 +41,25 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file with images of one shape.
+    """A file with images of one shape."""
 
-    Parameters
-    ----------
-    name : str
-        Its path within the folder, with ``/``.
-    shape : (int, int, int)
-        Number of images, rows, columns.
-    size : int
-        In bytes.
-    group : str
-        Patient, folder or file that stays together.
-    spacing : (float, float), optional
-        Distances in mm of rows and of columns, where the file says it.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    size: int
-    group: str
-    spacing: tuple[float, float] | None = None
+    name: str  # path within the folder, with "/"
+    shape: tuple[int, int, int]  # number of images, rows, columns
+    size: int  # in bytes
+    group: str  # patient, folder or file that stays together
+    spacing: tuple[float, float] | None = None  # in mm, of rows and columns, where the file says it
 
 
 @dataclass(frozen=True)
 class FoundImages:
-    """What `find_images` found.
-
-    Parameters
-    ----------
-    folder : Path
-        Where it looked.
-    files : tuple of ImageFile
-        In the order of their names.
-    skipped : mapping of str to str
-        Why other files are left out, by name.
-    split_by : str
-        What the groups are, one of `SPLIT_BY`.
-    is_dicom : bool
-        Whether values are attenuation in 1/mm.
-    values : (float, float)
-        Smallest and largest value.
-    """
+    """What `find_images` found."""
 
     folder: Path
-    files: tuple[ImageFile, ...]
-    skipped: Mapping[str, str]
-    split_by: str
-    is_dicom: bool
-    values: tuple[float, float]
+    files: tuple[ImageFile, ...]  # in the order of their names
+    skipped: Mapping[str, str]  # why other files are left out, by name
+    split_by: str  # one of `SPLIT_BY`
+    is_dicom: bool  # whether values are attenuation in 1/mm
+    values: tuple[float, float]  # smallest and largest
 
     @property
     def n_images(self) -> int:
@@ -107,24 +78,14 @@ class FoundImages:
         return f"{len(self.skipped)} skipped: {', '.join(named)}{more}"
 
 
-_FEW = 5
-
-
 def find_images(
     folder: Path, *, scale: float | None = None, split_by: str | None = None
 ) -> FoundImages:
     """Read all images of a folder, and of those in it, once, to know what there is.
 
-    Parameters
-    ----------
-    folder : Path
-        With ``.npy``, ``.npz``, HDF5, PNG or TIFF files of images (rows, columns) or (n, rows,
-        columns), or with CT series as DICOM files.
-    scale : float, optional
-        What stored values, or attenuation in 1/mm, are multiplied by. Default: one, if they are
-        no integers.
-    split_by : {"patient", "folder", "file"}, optional
-        What the images of one file share. Default: the patient for DICOM, or else the file.
+    They are arrays or pictures (rows, columns) or (n, rows, columns), or CT series as DICOM files.
+    `scale` multiplies stored values, or attenuation in 1/mm; integers need it. The groups are what
+    `split_by` says, of `SPLIT_BY`; by default the patient for DICOM, or else the file.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
@@ -137,11 +98,10 @@ def find_images(
     if len(kinds) > 1:
         counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         raise TomolearnError(f"{folder}: expected images of one kind, got {counts}")
-    found = (
-        _find_arrays(folder, paths, scale, split_by)
-        if kinds
-        else _find_dicom(folder, scale, split_by)
-    )
+    if kinds:
+        found = _find_arrays(folder, paths, scale, split_by)
+    else:
+        found = _find_dicom(folder, scale, split_by)
     if not found.files:
         raise TomolearnError(
             f"{folder}: expected images as {', '.join(_SUFFIXES)} or DICOM files, got "
@@ -154,26 +114,15 @@ def find_images(
 class ImageFolder:
     """Images of some files in a folder, numbered in a random order.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    files : sequence of ImageFile
-        Which of its files, as they were found.
-    scale : float, optional
-        As for `find_images`.
-    resize : bool
-        Whether images of another shape than asked for are interpolated linearly, after a Gaussian
-        blur where pixels grow; otherwise they are an error.
-    order : int
-        Seed of the order.
+    With `resize` images of another shape than asked for are interpolated linearly, after a Gaussian
+    blur where pixels grow; otherwise they are an error.
     """
 
     folder: Path
-    files: tuple[ImageFile, ...]
-    scale: float | None = None
+    files: tuple[ImageFile, ...]  # as they were found
+    scale: float | None = None  # as for `find_images`
     resize: bool = False
-    order: int = 0
+    order: int = 0  # seed of the order
     _places: list[tuple[int, int]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -210,13 +159,9 @@ class ImageFolder:
         else:
             with _opened(path) as stack:
                 image = _values(path, stack[place], self.scale)
-        if image.shape == tuple(shape):
-            return image
-        if not self.resize:
+        if image.shape != tuple(shape) and not self.resize:
             raise TomolearnError(f"{path}: expected shape {tuple(shape)}, got {image.shape}")
-        from skimage.transform import resize
-
-        return resize(image, shape, order=1, anti_aliasing=True).astype(np.float32)
+        return resized(image, shape)
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""
@@ -246,11 +191,8 @@ class ImageFolder:
 
 
 def _file(values: Mapping[str, Any]) -> ImageFile:
-    fields = {
-        "shape": tuple(values["shape"]),
-        "spacing": values["spacing"] and tuple(values["spacing"]),
-    }
-    return ImageFile(**{**values, **fields})
+    spacing = values["spacing"] and tuple(values["spacing"])
+    return ImageFile(**{**values, "shape": tuple(values["shape"]), "spacing": spacing})
 
 
 def _is_dicom(name: str) -> bool:
@@ -267,9 +209,7 @@ def _find_arrays(
 ) -> FoundImages:
     split_by = split_by or "file"
     if split_by == "patient":
-        raise TomolearnError(
-            "split_by: expected folder or file, since only DICOM files name a patient"
-        )
+        raise TomolearnError("split_by: expected folder or file; only DICOM files name a patient")
     files: list[ImageFile] = []
     skipped: dict[str, str] = {}
     values: list[float] = []
@@ -280,9 +220,8 @@ def _find_arrays(
             continue
         try:
             with _opened(path) as stack:
-                shape, found = _survey(
-                    _values(path, stack[k], scale) for k in range(stack.shape[0])
-                )
+                stored = (stack[k] for k in range(stack.shape[0]))
+                shape, found = _survey(_values(path, one, scale) for one in stored)
         except _NeedsScale:
             raise
         except _DAMAGE as error:
@@ -314,9 +253,7 @@ def _find_dicom(folder: Path, scale: float | None, split_by: str | None) -> Foun
             try:
                 if {one.frame or 0 for one in slices} != set(range(len(slices))):
                     raise TomolearnError("only some of its images are slices of the series")
-                shape, found = _survey(
-                    _attenuation(path, frame, scale) for frame in range(len(slices))
-                )
+                shape, found = _survey(_attenuation(path, k, scale) for k in range(len(slices)))
             except (OSError, TomolearnError) as error:
                 skipped[name] = _reason(error, path)
                 continue
@@ -325,9 +262,8 @@ def _find_dicom(folder: Path, scale: float | None, split_by: str | None) -> Foun
                 "folder": path.parent.relative_to(folder).as_posix(),
                 "file": name,
             }
-            files.append(
-                ImageFile(name, shape, path.stat().st_size, groups[split_by], slices[0].spacing)
-            )
+            size, spacing = path.stat().st_size, slices[0].spacing
+            files.append(ImageFile(name, shape, size, groups[split_by], spacing))
             values += found
     files.sort(key=lambda file: file.name)
     return FoundImages(folder, tuple(files), skipped, split_by, True, _ends(values))
@@ -396,7 +332,7 @@ def _opened(path: Path) -> Iterator[Any]:
         from tifffile import TiffFile
 
         with _complaints("tifffile") as complaints, TiffFile(path) as file:
-            pages = _Pages(file.pages, len(file.pages))
+            pages = _Pages(file.pages)
             if complaints:
                 raise TomolearnError(f"{path}: {complaints[0]}")
             yield pages
@@ -407,10 +343,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _complaints(logger: str) -> Iterator[list[str]]:
-    """Collect what a library logs as an error instead of raising one.
-
-    tifffile does so with files that are cut off between two pages.
-    """
+    """Collect errors that a library only logs, as tifffile those of files cut off after a page."""
     found: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
@@ -424,8 +357,8 @@ def _complaints(logger: str) -> Iterator[list[str]]:
 class _Pages:
     """Pages of a TIFF file, read one by one."""
 
-    def __init__(self, pages: Any, n: int) -> None:
-        self._pages, self.shape = pages, (n,)
+    def __init__(self, pages: Any) -> None:
+        self._pages, self.shape = pages, (len(pages),)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         page: NDArray[Any] = self._pages[index].asarray()

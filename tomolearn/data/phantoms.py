@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
+from tomolearn._core.values import KindAndFields
 
 _EXTENTS = ("edges", "centres")
 
@@ -41,7 +42,7 @@ class ImageDataset(Protocol):
 
 
 @dataclass(frozen=True)
-class RandomEllipses:
+class RandomEllipses(KindAndFields):
     """Random sums of ellipses, see `data_sim.random_ellipses`.
 
     Parameters
@@ -70,16 +71,12 @@ class RandomEllipses:
 
         return random_ellipses(1, shape, rng, self.convention, extent=self.extent)[0]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
-
     def __str__(self) -> str:
         return f"random ellipses ({self.convention})"
 
 
 @dataclass(frozen=True)
-class RandomThorax:
+class RandomThorax(KindAndFields):
     """Axial slices of random chests at random heights, see `data_sim.random_thorax_slice`.
 
     Values are (HU + 1024) / 4096, clipped to [0, 1]: the scaling of [1]_, whose images are slices
@@ -120,16 +117,12 @@ class RandomThorax:
         hounsfield = random_thorax_slice(shape, rng, field=self.field, rotation=rotation)
         return np.clip((hounsfield + 1024) / 4096, 0, 1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
-
     def __str__(self) -> str:
         return f"random chest slices ({self.orientation})"
 
 
 @dataclass(frozen=True)
-class SheppLogan:
+class SheppLogan(KindAndFields):
     """The modified Shepp-Logan phantom, the same image at each draw.
 
     Parameters
@@ -153,10 +146,6 @@ class SheppLogan:
         from data_sim import shepp_logan
 
         return shepp_logan(shape, extent=self.extent)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
 
     def __str__(self) -> str:
         return "Shepp-Logan phantom"

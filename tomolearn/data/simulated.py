@@ -29,11 +29,9 @@ class SimulatedPairs(Dataset[Pair]):
     ----------
     source : PhantomSource or ImageDataset
         Draws the images, or has them: then pair `i` shows its image `i`.
-    grid : Grid
-        Grid of the images, in the plane or in space.
-    acquisition : Acquisition
-        How they are measured. If its refinement is "average", phantoms are drawn on the finer
-        grid, and images are means of them.
+    grid, acquisition : Grid, Acquisition
+        Grid of the images, in the plane or in space, and how they are measured. If the refinement
+        is "average", phantoms are drawn on the finer grid, and images are means of them.
     seed : int
         Not negative.
     size : int, optional
@@ -82,9 +80,8 @@ class SimulatedPairs(Dataset[Pair]):
     def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
         """Return several pairs, which are projected together."""
         streams = [independent_streams(self.seed, self._checked(index)) for index in indices]
-        phantoms = np.stack(
-            [self._draw(k, one.image) for k, one in zip(indices, streams, strict=True)]
-        )
+        drawn_with = zip(indices, streams, strict=True)
+        phantoms = np.stack([self._draw(k, one.image) for k, one in drawn_with])
         images = drawn = torch.from_numpy(phantoms)[:, None]
         if self._drawing_grid != self.grid:
             images = self.acquisition.average(drawn, self.grid)

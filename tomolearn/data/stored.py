@@ -32,19 +32,14 @@ class StoredPairs(Dataset[Pair]):
 
     Raises
     ------
-    OSError
-        If there is no such file, or it is a folder.
-    ValueError
-        If it is no HDF5 file, lacks a data set, or their shapes do not fit together.
+    OSError, ValueError
+        If there is no such file, it is no HDF5 file, lacks a data set, or their shapes do not fit
+        together.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
-            raise IsADirectoryError(f"{self.path}: expected a file of pairs, got a folder")
-        if not self.path.exists():
-            raise FileNotFoundError(f"{self.path}: there is no such file")
-        self._file = HDF5File(self.path)
+        self._file = HDF5File(self.path, "a file of pairs")
         file = self._file.open()
         shapes = {name: file[name].shape for name in _NAMES if name in file}
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
@@ -96,12 +91,10 @@ def store_pairs(
         Of (sinogram, image), with ``__getitems__``, for example `SimulatedPairs`.
     path : path-like
         The file; it gets its name when it is complete and replaces one of that name.
-    n_pairs : int
-        How many.
+    n_pairs, batch_size : int
+        How many, and how many are drawn at a time.
     attributes : dict of str, optional
         Stored with the file.
-    batch_size : int
-        Pairs that are drawn at a time.
     progress : callable, optional
         Gets the number of pairs that were just written.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,15 +93,15 @@ class Acquisition:
         Parameters
         ----------
         images : torch.Tensor, shape (..., *grid.shape) or (..., *simulation_grid.shape)
-            The latter are returned as they are.
+            The latter are returned as they are; with "average" no others are possible, for there
+            is no way from means to what they are means of.
         grid : Grid
             Of the images.
 
         Raises
         ------
         TypeError, ValueError
-            If the images are no tensor or of another shape. With "average" they have to be fine:
-            there is no way from means to what they are means of.
+            If the images are no tensor or of another shape.
         """
         from tomolearn._core.tensors import check_real_tensor
         from tomolearn.simulation.resampling import refine
@@ -120,14 +119,7 @@ class Acquisition:
         return refined.reshape(*images.shape[: -grid.ndim], *fine)
 
     def average(self, fine: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """Return the means over each pixel of images on the grid that is projected from.
-
-        Parameters
-        ----------
-        fine : torch.Tensor, shape (..., *simulation_grid.shape)
-            Fine images.
-        grid : Grid
-            Of the means.
+        """Return the means over each pixel of `grid` of images (..., *simulation_grid.shape).
 
         Raises
         ------
@@ -207,8 +199,7 @@ class Acquisition:
         TypeError, ValueError
             If a part is missing, unknown or wrong. Noise has to be of this package.
         """
-        unknown = set(values) ^ {"scan", "noise", "refinement"}
-        if unknown:
+        if set(values) != {"scan", "noise", "refinement"}:
             raise TomolearnError(
                 "acquisition: expected exactly scan, noise and refinement, got "
                 f"{', '.join(values) or 'none'}"
@@ -223,15 +214,6 @@ class Acquisition:
             None if noise is None else noise_from_dict(noise),
             None if refinement is None else Refinement(**refinement),
         )
-
-    def to_json(self) -> str:
-        """Return `to_dict` as a JSON string."""
-        return json.dumps(self.to_dict())
-
-    @classmethod
-    def from_json(cls, text: str) -> Acquisition:
-        """Build the acquisition from a JSON string written by `to_json`."""
-        return cls.from_dict(json.loads(text))
 
     def __str__(self) -> str:
         scan = str(self.scan)

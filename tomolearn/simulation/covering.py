@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.values import KindAndFields
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
 # Distances in mm of a common clinical scanner.
-_SOURCE_TO_ISOCENTER = 595.0
-_SOURCE_TO_DETECTOR = 1086.0
+_DISTANCES = {"source_to_isocenter": 595.0, "source_to_detector": 1086.0}
 
 
 @dataclass(frozen=True)
-class CoveringScan:
+class CoveringScan(KindAndFields):
     """A scan that sees the whole of whatever grid it is asked about.
 
     Parameters
@@ -39,25 +38,10 @@ class CoveringScan:
         check_int("views", self.views, minimum=1)
 
     def on(self, grid: Grid) -> Scan:
-        """Return the scan that covers a grid.
-
-        Raises
-        ------
-        ValueError
-            If the grid is none of two dimensions, or reaches out to the fan beam's source.
-        """
+        """Return the scan that covers a grid of two dimensions, short of the fan beam's source."""
         if self.kind == "parallel":
             return ParallelBeam.covering(grid, self.views)
-        return FanBeam.covering(
-            grid,
-            self.views,
-            source_to_isocenter=_SOURCE_TO_ISOCENTER,
-            source_to_detector=_SOURCE_TO_DETECTOR,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
+        return FanBeam.covering(grid, self.views, **_DISTANCES)
 
     def __str__(self) -> str:
         return f"{self.kind} beam, {self.views} views"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.values import KindAndFields
 
 # Poisson counts are drawn as 64-bit integers, and up to this many exactly as floats.
 _MOST_PHOTONS = 1e15
@@ -29,7 +30,7 @@ class Noise(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(KindAndFields):
     """White Gaussian noise.
 
     Parameters
@@ -55,16 +56,12 @@ class GaussianNoise:
         mean = float(np.mean(np.abs(sinogram), dtype=np.float64))
         return gaussian_noise(sinogram, rng, sigma=self.relative * mean)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
-
     def __str__(self) -> str:
         return f"Gaussian, {100 * self.relative:g} % of the mean of each sinogram"
 
 
 @dataclass(frozen=True)
-class PhotonNoise:
+class PhotonNoise(KindAndFields):
     """Photons that are counted behind the object, turned back into line integrals.
 
     N ~ Poisson(photons exp(-attenuation sinogram)) + Normal(0, electronic_std^2), of which
@@ -121,10 +118,6 @@ class PhotonNoise:
             floor=_FLOOR if self.floor is None else self.floor * self.photons,
         )
         return measured / self.attenuation
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and parameters, ready for JSON."""
-        return {"type": type(self).__name__, **asdict(self)}
 
     def __str__(self) -> str:
         text = f"{self.photons:,g} photons"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +58,8 @@ class Refinement:
     def grid(self, grid: Grid) -> Grid:
         """Return the finer grid over the same region.
 
-        Raises
-        ------
-        ValueError
-            If its shape has another number of axes, or "average" and "constant" meet one whose
-            pixels do not fill those of the grid.
+        A ValueError if its shape has another number of axes, or if with "average" or "constant" its
+        pixels do not fill those of the grid.
         """
         if self.factor is not None:
             return grid.refined([self.factor * n for n in grid.shape])
@@ -74,13 +70,7 @@ class Refinement:
 
     @staticmethod
     def factors(grid: Grid, fine: Grid) -> tuple[int, ...]:
-        """Return how many pixels of a finer grid lie along each axis of a pixel.
-
-        Raises
-        ------
-        ValueError
-            If they are no whole numbers.
-        """
+        """Return how many pixels of a finer grid, a whole number, lie along a pixel's axes."""
         if any(n % m for n, m in zip(fine.shape, grid.shape, strict=True)):
             raise TomolearnError(
                 f"grid: expected a shape that divides the finer grid's, {fine.shape}, "
@@ -90,9 +80,6 @@ class Refinement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are given, ready for JSON."""
-        size: dict[str, int | Sequence[int]]
-        if self.factor is not None:
-            size = {"factor": self.factor}
-        else:
-            size = {"shape": list(self.shape or ())}
+        has_factor = self.factor is not None
+        size = {"factor": self.factor} if has_factor else {"shape": list(self.shape or ())}
         return {"interpolation": self.interpolation, **size}

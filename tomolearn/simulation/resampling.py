@@ -14,16 +14,9 @@ _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 def refine(images: torch.Tensor, shape: Sequence[int], interpolation: str) -> torch.Tensor:
-    """Interpolate images to a finer grid.
+    """Interpolate images (images, channels, ..., rows, columns) to a finer grid of this shape.
 
-    Parameters
-    ----------
-    images : torch.Tensor, shape (images, channels, rows, columns) or with slices before the rows
-        On the coarser grid.
-    shape : sequence of int
-        Of the finer grid; with "constant" whole multiples.
-    interpolation : {"constant", "linear", "mirrored"}
-        See `Refinement`.
+    For "constant" it has to be whole multiples; see `Refinement`.
     """
     axes = range(-len(shape), 0)
     if interpolation == "linear":
@@ -39,15 +32,7 @@ def refine(images: torch.Tensor, shape: Sequence[int], interpolation: str) -> to
 
 
 def average(images: torch.Tensor, factors: Sequence[int]) -> torch.Tensor:
-    """Return the means over blocks of pixels.
-
-    Parameters
-    ----------
-    images : torch.Tensor, shape (images, channels, rows, columns) or with slices before the rows
-        On the finer grid.
-    factors : sequence of int
-        Pixels of a block along each axis.
-    """
+    """Return the means of images (images, channels, ..., rows, columns) over blocks of pixels."""
     return _POOLS[len(factors)](images, tuple(factors))
 
 

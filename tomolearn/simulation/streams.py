@@ -8,29 +8,16 @@ import numpy as np
 
 
 class Streams(NamedTuple):
-    """Independent random generators of a simulated pair.
+    """Independent random generators of a simulated pair."""
 
-    Attributes
-    ----------
-    image : numpy.random.Generator
-        For the phantom, or what is random about an image.
-    noise : numpy.random.Generator
-        For the noise of its measurement.
-    """
-
-    image: np.random.Generator
-    noise: np.random.Generator
+    image: np.random.Generator  # for the phantom, or what is random about an image
+    noise: np.random.Generator  # for the noise of its measurement
 
 
 def independent_streams(seed: int, key: int) -> Streams:
-    """Return the generators of a pair, which depend on its seed and key alone.
+    """Return the generators of a pair, which depend on two numbers alone, not negative.
 
-    Parameters
-    ----------
-    seed : int
-        Of the data set; not negative.
-    key : int
-        Of the pair within it: an index, or a digest of an identifier. Not negative.
+    They are the data set's seed, and the pair's key in it: an index, or an identifier's digest.
     """
     image, noise = (np.random.default_rng((seed, key, purpose)) for purpose in range(2))
     return Streams(image, noise)

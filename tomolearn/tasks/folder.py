@@ -55,14 +55,12 @@ def folder_task(
 
     Parameters
     ----------
-    folder : path-like
-        Images, as for `data.find_images`.
-    scan : path-like
-        File of grid and scan, see `geometry.save_geometry`.
-    photons : float, optional
-        Photons per detector element, of which noise is made. Default: no photon noise.
-    noise : float, optional
-        Standard deviation of Gaussian noise in multiples of each sinogram's mean. Default: none.
+    folder, scan : path-like
+        Arrays (rows, columns) or (n, rows, columns), pictures or CT series as DICOM files; and a
+        file of grid and scan, see `geometry.save_geometry`.
+    photons, noise : float, optional
+        Photons per detector element, or the standard deviation of Gaussian noise in multiples of
+        each sinogram's mean. Default: no noise.
     attenuation : float, optional
         What an image value of one stands for, in 1/mm. `photons` needs it, unless the images are
         DICOM files.
@@ -82,11 +80,9 @@ def folder_task(
 
     Raises
     ------
-    OSError
-        If folder or file are not there.
-    ValueError
-        If there are no images, or too few of one kind to split; if they do not suit the grid; if
-        an argument is out of range or missing.
+    OSError, ValueError
+        If folder or file are not there; if there are no images, or too few of one kind to split; if
+        they do not suit the grid; if an argument is out of range or missing.
 
     Warns
     -----
@@ -102,19 +98,12 @@ def folder_task(
         warnings.warn(f"{folder}: {found.skipped_in_words}", SkippedImagesWarning, stacklevel=2)
     if not resize:
         _check_fit(found, grid, scan)
-    parts = split_groups(
-        (file.group for file in found.files), seed=check_int("seed", seed, minimum=0)
-    )
-    sources = {
-        name: ImageFolder(
-            found.folder,
-            tuple(file for file in found.files if file.group in groups),
-            scale=image_scale,
-            resize=resize,
-            order=seed,
-        )
-        for name, groups in parts.items()
-    }
+    check_int("seed", seed, minimum=0)
+    parts = split_groups((file.group for file in found.files), seed=seed)
+    sources = {}
+    for name, groups in parts.items():
+        files = tuple(file for file in found.files if file.group in groups)
+        sources[name] = ImageFolder(found.folder, files, image_scale, resize, seed)
     counts = ", ".join(f"{len(parts[name])} for {name}" for name in _SPLITS)
     low, high = found.values
     if low == high:
@@ -141,13 +130,9 @@ def folder_task(
 
 
 def split_groups(groups: Iterable[str], *, seed: int = 0) -> dict[str, frozenset[str]]:
-    """Divide patients, folders or files among training, validation and test.
-
-    Their order by hash value decides: it depends on `seed` and names alone, not on the machine or
-    the order of the files.
-    """
+    """Divide patients, folders or files by hash values of the seed and their names alone."""
     ordered = sorted(
-        set(groups), key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest()
+        set(groups), key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()
     )
     if len(ordered) < len(_SPLITS):
         raise TomolearnError(
@@ -155,10 +140,8 @@ def split_groups(groups: Iterable[str], *, seed: int = 0) -> dict[str, frozenset
             f"got {len(ordered)}: {', '.join(ordered)}"
         )
     n = max(1, round(_PART * len(ordered)))
-    test, validation, train = ordered[:n], ordered[n : 2 * n], ordered[2 * n :]
-    return {
-        "train": frozenset(train), "validation": frozenset(validation), "test": frozenset(test)
-    }  # fmt: skip
+    parts = ordered[2 * n :], ordered[n : 2 * n], ordered[:n]
+    return dict(zip(_SPLITS, map(frozenset, parts), strict=True))
 
 
 def _noise(
@@ -228,13 +211,7 @@ def task_json(task: Task) -> str:
 
 
 def read_task(path: str | os.PathLike[str]) -> Task:
-    """Read a task of a folder.
-
-    Parameters
-    ----------
-    path : path-like
-        The ``task.json`` of a training, or the training's folder.
-    """
+    """Read a task from the ``task.json`` of a training, or from the training's folder."""
     file = Path(path)
     if file.is_dir():
         file /= TASK_FILE
@@ -250,17 +227,15 @@ def read_task(path: str | os.PathLike[str]) -> Task:
 
 
 def _task(values: Mapping[str, Any]) -> Task:
+    splits, baselines = values["splits"].items(), values["baselines"].items()
     fields = {
-        **values,
         "grid": Grid.from_dict(values["grid"]),
         "acquisition": Acquisition.from_dict(values["acquisition"]),
         "convention": MetricConvention(**values["convention"]),
         "splits": {
-            name: Split(ImageFolder.from_dict(split["source"]), split["seed"], split["size"])
-            for name, split in values["splits"].items()
+            name: Split(**{**split, "source": ImageFolder.from_dict(split["source"])})
+            for name, split in splits
         },
-        "baselines": {
-            name: method_from_dict(method) for name, method in values["baselines"].items()
-        },
+        "baselines": {name: method_from_dict(method) for name, method in baselines},
     }
-    return Task(**fields)
+    return Task(**{**values, **fields})

@@ -59,22 +59,16 @@ class Task:
     ----------
     name : str
         What it is called on the command line and in model cards.
-    grid : Grid
-        The images' grid, in the plane or in space.
-    acquisition : Acquisition
-        How sinograms are measured.
+    grid, acquisition : Grid, Acquisition
+        The images' grid, in the plane or in space, and how sinograms are measured.
     splits : mapping of str to Split
         "train", "validation" and "test"; some tasks have more, to test under other conditions.
-    convention : MetricConvention
-        How metrics are computed.
-    baselines : mapping of str to Method
-        What results are compared with, by name.
+    convention, baselines : MetricConvention, mapping of str to Method
+        How metrics are computed, and what results are compared with, by name.
     files : DataFiles, optional
         What a data path of the task has to be. Default: a file of stored pairs.
-    description : str
-        One line.
-    reference : str
-        The publication that it follows, with DOI or arXiv number.
+    description, reference : str
+        One line; and the publication that it follows, with DOI or arXiv number.
 
     Examples
     --------
@@ -130,7 +124,7 @@ class Task:
         size: int | None = None,
         seed: int | None = None,
     ) -> Dataset[Pair]:
-        """Return the pairs (sinogram, image) of a split.
+        """Return the pairs (sinogram, image) of a split; `data.n_pairs` tells how many there are.
 
         Parameters
         ----------
@@ -144,18 +138,11 @@ class Task:
         seed : int, optional
             Draw other pairs, or other noise, than those of the split's own seed.
 
-        Returns
-        -------
-        Dataset of (sinogram, image)
-            With ``__getitems__``; `data.n_pairs` tells how many there are.
-
         Raises
         ------
-        TypeError, ValueError
+        OSError, TypeError, ValueError
             If the split is unknown, `size` not from 1 to the number that there are, data needed
-            and not given, not what is needed, or given with a seed although all is stored.
-        OSError
-            If there is no such path, or it cannot be read.
+            and not given, not there, not what is needed, or given with a seed although stored.
         """
         part = self.splits[check_choice("split", split, tuple(self.splits))]
         if size is not None:
@@ -181,13 +168,8 @@ class Task:
                 f"size: expected at most the {part.size} pairs of {self.name}'s {split} "
                 f"split, got {size}"
             )
-        return SimulatedPairs(
-            part.source,
-            self.grid,
-            self.acquisition,
-            seed=seed_of_all,
-            size=part.size if size is None else size,
-        )
+        size = part.size if size is None else size
+        return SimulatedPairs(part.source, self.grid, self.acquisition, seed=seed_of_all, size=size)
 
     def _opened(self, data: Path, split: str) -> ImageDataset | Dataset[Pair]:
         if not data.exists():

@@ -15,15 +15,8 @@ from xml.parsers import expat
 from tomolearn._core.errors import TomolearnError
 
 CHARACTERISTICS = (
-    "subtlety",
-    "internalStructure",
-    "calcification",
-    "sphericity",
-    "margin",
-    "lobulation",
-    "spiculation",
-    "texture",
-    "malignancy",
+    *("subtlety", "internalStructure", "calcification", "sphericity", "margin"),
+    *("lobulation", "spiculation", "texture", "malignancy"),
 )
 """What readers rate of a nodule of 3 mm or more, most from 1 to 5."""
 
@@ -38,10 +31,8 @@ class Contour:
 
     Parameters
     ----------
-    sop_instance_uid : str
-        The slice.
-    z : float
-        Its position in mm along the patient, as the file has it.
+    sop_instance_uid, z : str, float
+        The slice, and its position in mm along the patient, as the file has it.
     points : tuple of (int, int)
         Row and column of the outline's pixels, in order. They are the first pixels *outside* of
         what is outlined. A single point is the centre of a nodule below 3 mm.
@@ -61,10 +52,9 @@ class Nodule:
 
     Parameters
     ----------
-    reader : int
-        Number of the reading session in the file, from 0 on.
-    id : str
-        The reader's own name for it: other readers have other names for the same nodule.
+    reader, id : int, str
+        Number of the reading session in the file, from 0 on, and the reader's own name for it:
+        other readers have other names for the same nodule.
     contours : tuple of Contour
         In the order of the file.
     characteristics : mapping of str to int
@@ -91,14 +81,8 @@ class NonNodule:
 
     Parameters
     ----------
-    reader : int
-        Number of the reading session in the file, from 0 on.
-    id : str
-        The reader's name for it.
-    sop_instance_uid : str
-        The slice.
-    z : float
-        Its position in mm along the patient.
+    reader, id, sop_instance_uid, z
+        As for `Nodule` and `Contour`.
     point : (int, int)
         Row and column.
     """
@@ -116,16 +100,12 @@ class Annotations:
 
     Parameters
     ----------
-    path : Path
-        The file.
-    series_uid, study_uid : str
-        What was read.
+    path, series_uid, study_uid : Path, str, str
+        The file, and what was read.
     n_readers : int
         Number of reading sessions, usually four.
-    nodules : tuple of Nodule
-        Nodules of all readers.
-    non_nodules : tuple of NonNodule
-        Other lesions.
+    nodules, non_nodules : tuple of Nodule, tuple of NonNodule
+        Nodules of all readers, and other lesions.
     """
 
     path: Path
@@ -142,24 +122,13 @@ class Annotations:
 
 
 def read_annotations(path: str | os.PathLike[str]) -> Annotations:
-    """Read the marks of one series.
-
-    Parameters
-    ----------
-    path : path-like
-        XML file as published with LIDC-IDRI.
-
-    Returns
-    -------
-    Annotations
+    """Read the marks of one series from an XML file as published with LIDC-IDRI.
 
     Raises
     ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no XML, defines entities, or is no complete message of this kind. The message
-        names file and element.
+    OSError, ValueError
+        If the file cannot be read, is no XML, defines entities, or is no complete message of this
+        kind. The message names file and element.
     """
     path = Path(path)
     root = _root(path)
@@ -196,32 +165,21 @@ def _root(path: Path) -> ElementTree.Element:
     try:
         checker.Parse(data, True)
         return ElementTree.fromstring(data)
-    except (expat.ExpatError, ElementTree.ParseError) as error:
-        raise TomolearnError(f"{path}: expected XML, got {error}") from error
-    except LookupError as error:  # of the encoding that the file claims to have
+    # a LookupError is about the encoding that the file claims to have
+    except (expat.ExpatError, ElementTree.ParseError, LookupError) as error:
         raise TomolearnError(f"{path}: expected XML, got {error}") from error
 
 
 def _annotations(path: Path, root: ElementTree.Element) -> Annotations:
-    sessions = list(enumerate(root.iterfind("{*}readingSession")))
-    nodules = [
-        _nodule(element, reader)
-        for reader, session in sessions
-        for element in session.iterfind("{*}unblindedReadNodule")
-    ]
-    others = [
-        _non_nodule(element, reader)
-        for reader, session in sessions
-        for element in session.iterfind("{*}nonNodule")
-    ]
-    return Annotations(
-        path,
-        _text(root, "ResponseHeader", "SeriesInstanceUid"),
-        _text(root, "ResponseHeader", "StudyInstanceUID"),
-        len(sessions),
-        tuple(nodules),
-        tuple(others),
-    )
+    sessions = root.findall("{*}readingSession")
+    nodules: list[Nodule] = []
+    others: list[NonNodule] = []
+    for reader, session in enumerate(sessions):
+        nodules += [_nodule(mark, reader) for mark in session.iterfind("{*}unblindedReadNodule")]
+        others += [_non_nodule(mark, reader) for mark in session.iterfind("{*}nonNodule")]
+    names = ("SeriesInstanceUid", "StudyInstanceUID")
+    series_uid, study_uid = (_text(root, "ResponseHeader", name) for name in names)
+    return Annotations(path, series_uid, study_uid, len(sessions), tuple(nodules), tuple(others))
 
 
 def _nodule(element: ElementTree.Element, reader: int) -> Nodule:

@@ -17,7 +17,13 @@ from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, locked
 from tomolearn.data.lidc import cache_file
-from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients, state
+from tomolearn.data.lidc.folders import (
+    AnnotationFiles,
+    PatientFolder,
+    check_folders,
+    find_patients,
+    state,
+)
 from tomolearn.data.lidc.masks import (
     Consensus,
     SlicePositions,
@@ -47,14 +53,12 @@ class SliceSelection:
         Every so many-th of each series, from the first on.
     per_patient : int, optional
         At most so many of a patient, evenly spread over those of `every`.
-    nodules : bool
-        Whether to store nodule masks.
-    nodules_only : bool
-        Whether slices without a nodule are left out.
+    nodules, nodules_only : bool
+        Whether to store nodule masks; whether slices without a nodule are left out.
     consensus_level : float
         Share of a nodule's readers who must agree on a voxel, see `consensus`.
     min_readers : int
-        Number of readers, of four, who must have marked a nodule.
+        Readers, of four, who must have marked a nodule.
     like : {"celledoni"}, optional
         Leave out what a publication left out, of the slices that are chosen otherwise, see
         `publication_filters`.
@@ -96,10 +100,8 @@ class CacheReport:
     ----------
     path : Path
         The cache.
-    n_slices, n_patients : mapping of str to int
-        In the cache, by split.
-    n_without_split : int
-        Patients in no split.
+    n_slices, n_patients, n_without_split : mapping of str to int, int
+        In the cache, by split; patients in no split.
     left_out : tuple of str
         Series that could not be used, and annotations that could not be read, with the reason.
     """
@@ -146,10 +148,9 @@ def write_slices(
 
     Parameters
     ----------
-    root : path-like
-        Folder of patients' folders, in either published layout.
-    path : path-like
-        The file; it gets its name when it is complete and replaces one of that name.
+    root, path : path-like
+        Folder of patients' folders, in either published layout; and the file, which gets its name
+        when it is complete and replaces one of that name.
     preparation : Preparation, optional
         What is done with each slice. Default: 512 x 512 pixels as they are.
     selection : SliceSelection, optional
@@ -161,16 +162,11 @@ def write_slices(
     progress : callable, optional
         Told how many patients' folders are done, and of how many.
 
-    Returns
-    -------
-    CacheReport
-
     Raises
     ------
-    OSError
-        If a folder is missing, or the result cannot be written.
-    ValueError
-        If there is no slice to write, or the lists of `splits` name patients that are not there.
+    OSError, ValueError
+        If a folder is missing, there is no slice to write or it cannot be written, or the lists of
+        `splits` name patients that are not there.
     """
     root, path = Path(root), Path(path)
     preparation = preparation or Preparation()
@@ -183,9 +179,7 @@ def write_slices(
         "split": splits.to_dict(),
     }
     folders = find_patients(root)
-    named = [folder.patient for folder in folders]
-    if None not in named:
-        splits.check_known(name for name in named if name is not None)
+    check_folders(folders, splits)
     annotations = AnnotationFiles(None if xml is None else Path(xml))
     problems = list(annotations.problems.values())
     # a patient's file of another tree would do as little as one of other settings
@@ -259,8 +253,9 @@ class _Writer:
         for one in series:
             try:
                 nodules = self._nodules(one, catalogue)
-                indices = range(0, len(one), self.selection.every)
-                wanted = [k for k in indices if self._is_wanted(one, nodules, k)]
+                wanted = list(range(0, len(one), self.selection.every))
+                if self.selection.nodules_only:
+                    wanted = [k for k in wanted if self._mask(one, nodules, k).any()]
             except ValueError as error:
                 notes.left_out.append(f"series {one.uid}: {error}")
                 continue
@@ -301,18 +296,9 @@ class _Writer:
             for marks in cluster_nodules(annotations.nodules, positions)
         ]
 
-    def _is_wanted(self, series: Series, nodules: list[Consensus], index: int) -> bool:
-        if not self.selection.nodules_only:
-            return True
-        return bool(self._mask(series, nodules, index).any())
-
     def _mask(self, series: Series, nodules: list[Consensus], index: int) -> Any:
-        return slice_mask(
-            nodules,
-            index,
-            series.slices[index].shape,
-            min_readers=self.selection.min_readers,
-        )
+        shape = series.slices[index].shape
+        return slice_mask(nodules, index, shape, min_readers=self.selection.min_readers)
 
     def _values(
         self, split: str, series: Series, nodules: list[Consensus], index: int

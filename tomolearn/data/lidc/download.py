@@ -11,6 +11,7 @@ from typing import Any
 from tomolearn._core.checks import check_int, check_known
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.optional import optional_import
+from tomolearn.data.lidc.splits import first_of
 
 COLLECTION = "lidc_idri"
 
@@ -24,14 +25,10 @@ class Download:
 
     Parameters
     ----------
-    series_uids : tuple of str
-        Which.
-    patients : tuple of str
-        Their patients, each once.
-    files_per_series : tuple of int
-        Number of files of each series.
-    megabytes : float
-        Their size, in 10^6 bytes.
+    series_uids, patients : tuple of str
+        Which, and their patients, each once.
+    files_per_series, megabytes : tuple of int, float
+        Number of files of each series; their size, in 10^6 bytes.
     """
 
     series_uids: tuple[str, ...]
@@ -56,18 +53,14 @@ class Download:
 
         Raises
         ------
-        ImportError
-            If idc-index is not installed.
-        OSError
-            If some did not arrive, for which the client has its reasons in the log; the same call
-            goes on where it was.
+        ImportError, OSError
+            If idc-index is not installed; if some did not arrive, for which the client has its
+            reasons in the log; the same call goes on where it was.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (_client() if client is None else client).download_from_selection(
-            str(folder),
-            seriesInstanceUID=list(self.series_uids),
-            dirTemplate=_LAYOUT,
-            use_s5cmd_sync=True,
+        options = {"dirTemplate": _LAYOUT, "use_s5cmd_sync": True}
+        (client or idc_client()).download_from_selection(
+            str(folder), seriesInstanceUID=list(self.series_uids), **options
         )
         # the client reports what went wrong to the log alone
         there = {path.name: path for path in Path(folder).glob("*/*/*")}
@@ -75,13 +68,8 @@ class Download:
             sum(path.is_file() for path in there[uid].iterdir()) if uid in there else 0
             for uid in self.series_uids
         ]
-        missing = [
-            (uid, found, wanted)
-            for uid, found, wanted in zip(
-                self.series_uids, counts, self.files_per_series, strict=True
-            )
-            if found < wanted
-        ]
+        numbers = zip(self.series_uids, counts, self.files_per_series, strict=True)
+        missing = [(uid, found, wanted) for uid, found, wanted in numbers if found < wanted]
         if missing:
             uid, found, wanted = missing[0]
             raise OSError(
@@ -110,18 +98,13 @@ def select_series(
     client : idc_index.IDCClient, optional
         Has the index. Default: a new one.
 
-    Returns
-    -------
-    Download
-
     Raises
     ------
-    ImportError
-        If idc-index is not installed.
-    TypeError, ValueError
-        If a patient or the modality is not in the collection, or `n_patients` not positive.
+    ImportError, TypeError, ValueError
+        If idc-index is not installed, a patient or the modality is not in the collection, or
+        `n_patients` not positive.
     """
-    index = (_client() if client is None else client).index
+    index = (client or idc_client()).index
     index = index[index.collection_id == COLLECTION]
     check_known("modality", modality, sorted(set(index.Modality)))
     index = index[index.Modality == modality]
@@ -129,10 +112,9 @@ def select_series(
         known = set(index.PatientID)
         unknown = [patient for patient in patients if patient not in known]
         if unknown:
-            listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
             raise TomolearnError(
                 f"patients: expected ones with {modality} in the collection, got "
-                f"{len(unknown)} without: {listed}"
+                f"{len(unknown)} without: {first_of(unknown)}"
             )
         index = index[index.PatientID.isin(list(patients))]
     index = index.sort_values(["PatientID", "SeriesInstanceUID"])
@@ -147,7 +129,8 @@ def select_series(
     )
 
 
-def _client() -> Any:
+def idc_client() -> Any:
+    """Return a new client of the Imaging Data Commons."""
     package = optional_import(
         "idc_index", purpose="downloading LIDC-IDRI", install="pip install 'tomolearn[lidc]'"
     )

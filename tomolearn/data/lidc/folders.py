@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_annotations
+from tomolearn.data.lidc.splits import PatientSplits
 
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
@@ -22,18 +23,10 @@ _DEPTH = 3
 
 @dataclass(frozen=True)
 class PatientFolder:
-    """One folder of a tree, usually of one patient.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    root : Path
-        The tree.
-    """
+    """One folder of a tree, usually of one patient."""
 
     path: Path
-    root: Path
+    root: Path  # of the tree
 
     @property
     def name(self) -> str:
@@ -65,6 +58,13 @@ def find_patients(root: Path) -> tuple[PatientFolder, ...]:
         entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
         found = entries if entries and all(path.is_dir() for path in entries) else [root]
     return tuple(PatientFolder(path, root) for path in found)
+
+
+def check_folders(folders: Sequence[PatientFolder], splits: PatientSplits) -> None:
+    """Check that patients in lists are there, if all folders are called after patients."""
+    named = [folder.patient for folder in folders]
+    if None not in named:
+        splits.check_known(name for name in named if name is not None)
 
 
 def _named(folder: Path, depth: int) -> Iterator[Path]:
@@ -100,14 +100,7 @@ def state(folder: str | os.PathLike[str]) -> str:
 
 
 class AnnotationFiles:
-    """XML files by the series that they are about.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Tree of XML files, such as ``LIDC-XML-only``. Default: none; those next to the series are
-        found all the same.
-    """
+    """XML files by the series that they are about: those next to it, and in a tree of their own."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.problems: dict[Path, str] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
-from tomolearn.data.lidc.folders import AnnotationFiles, PatientFolder, find_patients
+from tomolearn.data.lidc.folders import AnnotationFiles, find_patients
 from tomolearn.data.lidc.masks import SlicePositions, cluster_nodules
 from tomolearn.data.lidc.splits import PatientSplits
 
@@ -29,28 +29,20 @@ class SeriesRecord:
 
     Parameters
     ----------
-    patient, study_uid, series_uid : str
-        Who and what.
-    folder : str
-        Where its slices lie, from the root, with slashes.
-    n_slices : int
-        Number of slices.
-    shape : (int, int)
-        Rows and columns of most slices.
-    spacing : (float, float, float)
-        Distances in mm of slices (the median), rows and columns.
-    slice_thickness : float or None
-        In mm; None where the files do not say.
-    manufacturer, kernel : str
-        Of the scanner, and its reconstruction; empty where the files do not say.
+    patient, study_uid, series_uid, folder : str
+        Who and what; where its slices lie, from the root, with slashes.
+    n_slices, shape, spacing : int, (int, int), (float, float, float)
+        Number of slices; rows and columns of most; distances in mm of slices (the median), rows and
+        columns.
+    slice_thickness, manufacturer, kernel : float or None, str, str
+        In mm; of the scanner, and its reconstruction; None or empty where the files do not say.
     findings : tuple of str
         What is irregular, as `dicom.Series.findings`.
     xml : str or None
         File of annotations, from the root if it is below; None if there is none.
-    n_nodules : int or None
-        Nodules of 3 mm or more that at least one reader marked; None without annotations.
-    n_small, n_other : int or None
-        Marks of nodules below 3 mm, and of other lesions, of all readers together.
+    n_nodules, n_small, n_other : int or None
+        Nodules of 3 mm or more that at least one reader marked; marks of smaller ones, and of other
+        lesions, of all readers together. None without annotations.
     split : str or None
         Name of the split.
     """
@@ -79,10 +71,8 @@ class LIDCIndex:
 
     Parameters
     ----------
-    root : Path
-        The folder.
-    records : tuple of SeriesRecord
-        By patient.
+    root, records : Path, tuple of SeriesRecord
+        The folder, and what is in it by patient.
     left_out : mapping of str to int
         Numbers of files that are no CT slices, by reason, radiographs among them.
     problems : tuple of str
@@ -139,16 +129,11 @@ def build_index(
     progress : callable, optional
         Told about each patient's folder.
 
-    Returns
-    -------
-    LIDCIndex
-
     Raises
     ------
-    OSError
-        If a folder is missing, or cannot be listed.
-    ValueError
-        If there is no CT series, or the lists of `splits` name patients that are not there.
+    OSError, ValueError
+        If a folder is missing or cannot be listed, there is no CT series, or the lists of `splits`
+        name patients that are not there.
     """
     root = Path(root)
     splits = PatientSplits() if splits is None else splits
@@ -158,9 +143,7 @@ def build_index(
     left_out: Counter[str] = Counter()
     for done, folder in enumerate(folders, 1):
         catalogue = folder.catalogue()
-        records += [
-            _record(series, catalogue, folder, files, splits) for series in catalogue.series
-        ]
+        records += [_record(one, catalogue, root, files, splits) for one in catalogue.series]
         annotations = set(files.in_folder(catalogue).values())
         left_out.update(
             str(left.reason) for left in catalogue.skipped if left.path not in annotations
@@ -171,15 +154,14 @@ def build_index(
         found = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "nothing"
         raise TomolearnError(f"{root}: expected CT series, got none ({found})")
     splits.check_known(record.patient for record in records)
-    return LIDCIndex(
-        root, tuple(records), dict(sorted(left_out.items())), tuple(files.problems.values()), splits
-    )
+    reasons, problems = dict(sorted(left_out.items())), tuple(files.problems.values())
+    return LIDCIndex(root, tuple(records), reasons, problems, splits)
 
 
 def _record(
     series: Series,
     catalogue: SeriesIndex,
-    folder: PatientFolder,
+    root: Path,
     files: AnnotationFiles,
     splits: PatientSplits,
 ) -> SeriesRecord:
@@ -195,7 +177,7 @@ def _record(
         patient=series.patient_id,
         study_uid=series.study_uid,
         series_uid=series.uid,
-        folder=_below(place, folder.root),
+        folder=_below(place, root),
         n_slices=len(series),
         shape=positions.shape,
         spacing=positions.spacing,
@@ -203,7 +185,7 @@ def _record(
         manufacturer=series.manufacturer,
         kernel=series.kernel,
         findings=tuple(f"{finding.kind}: {finding.detail}" for finding in series.findings),
-        xml=None if annotations is None else _below(annotations.path, folder.root),
+        xml=None if annotations is None else _below(annotations.path, root),
         n_nodules=n_nodules,
         n_small=n_small,
         n_other=n_other,

@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 def outline_mask(
     points: Sequence[tuple[int, int]], shape: tuple[int, int], *, border: bool = False
 ) -> Mask:
-    """Return what lies inside of an outline.
+    """Return what lies inside of an outline, a bool for each pixel of an image of this shape.
 
     The outline's own pixels, which LIDC's readers drew just outside of the nodule, and those on
     the straight lines between them, do not belong to it.
@@ -45,10 +45,6 @@ def outline_mask(
         Of the image.
     border : bool
         Count the outline as inside.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape `shape`
 
     Raises
     ------
@@ -75,14 +71,10 @@ class SlicePositions:
 
     Parameters
     ----------
-    uids : tuple of str
-        SOPInstanceUID of each slice.
-    z : tuple of float
-        Position in mm along the patient of each slice.
-    shape : (int, int)
-        Rows and columns.
-    spacing : (float, float, float)
-        Distances in mm of slices, rows and columns.
+    uids, z : tuple of str, tuple of float
+        SOPInstanceUID, and position in mm along the patient, of each slice.
+    shape, spacing : (int, int), (float, float, float)
+        Rows and columns; distances in mm of slices, rows and columns.
     """
 
     uids: tuple[str, ...]
@@ -104,13 +96,8 @@ class SlicePositions:
         distance = round(float(np.median(gaps)), 6) if len(gaps) else slices[0].thickness or 1.0
         sizes = Counter((one.shape, one.spacing) for one in slices)
         (shape, spacing), _ = sizes.most_common(1)[0]
-        rows, columns = shape
-        return cls(
-            tuple(one.sop_instance_uid for one in slices),
-            z,
-            (rows, columns),
-            (distance, float(spacing[0]), float(spacing[1])),
-        )
+        uids = tuple(one.sop_instance_uid for one in slices)
+        return cls(uids, z, shape, (distance, float(spacing[0]), float(spacing[1])))
 
     def find(self, contour: Contour) -> int | None:
         """Return the number of a contour's slice: by its UID, else by its position."""
@@ -124,7 +111,7 @@ class SlicePositions:
 def cluster_nodules(
     nodules: Iterable[Nodule], positions: SlicePositions
 ) -> list[tuple[Nodule, ...]]:
-    """Put the marks of different readers together that are of the same nodule.
+    """Put the marks of different readers together that are of the same nodule, low ones first.
 
     Two marks are neighbours if the distance of their nearest outline pixels is at most that of
     the slices, and nodules are the connected groups of neighbours. While a group has more marks
@@ -137,11 +124,6 @@ def cluster_nodules(
         The marks of one series; those below 3 mm are left out.
     positions : SlicePositions
         The series.
-
-    Returns
-    -------
-    list of tuple of Nodule
-        From the lowest position along the patient to the highest.
 
     References
     ----------
@@ -193,10 +175,8 @@ class Consensus:
     ----------
     marks : tuple of Nodule
         One or more of each reader who saw it.
-    first : (int, int, int)
-        Slice, row and column of the mask's first voxel.
-    mask : numpy.ndarray of bool, shape (slices, rows, columns)
-        Voxels that enough readers marked.
+    first, mask : (int, int, int), numpy.ndarray of bool, shape (slices, rows, columns)
+        Voxels that enough readers marked; slice, row and column of the first.
     n_unmatched : int
         Contours whose slice the series does not have.
     """
@@ -222,17 +202,11 @@ def consensus(
 
     Parameters
     ----------
-    marks : sequence of Nodule
-        Marks of one nodule, see `cluster_nodules`.
-    positions : SlicePositions
-        The series.
+    marks, positions : sequence of Nodule, SlicePositions
+        Marks of one nodule, see `cluster_nodules`, in their series.
     consensus_level : float
         Share of the readers who marked the nodule, in (0, 1], that must have marked a voxel. With
         1/2, two of four, or of three.
-
-    Returns
-    -------
-    Consensus
 
     Raises
     ------
@@ -242,18 +216,15 @@ def consensus(
     consensus_level = check_consensus_level(consensus_level)
     if not marks:
         raise TomolearnError("marks: expected at least one, got none")
-    placed = [
-        (mark.reader, positions.find(contour), contour)
-        for mark in marks
-        for contour in mark.contours
-    ]
-    n_unmatched = sum(index is None for _, index, _ in placed)
-    # a single point beside true outlines is a slip of the hand
-    outlines = [
-        (reader, index, contour)
-        for reader, index, contour in placed
-        if index is not None and len(contour.points) > 1
-    ]
+    n_unmatched = 0
+    outlines = []
+    for mark in marks:
+        for contour in mark.contours:
+            index = positions.find(contour)
+            n_unmatched += index is None
+            # a single point beside true outlines is a slip of the hand
+            if index is not None and len(contour.points) > 1:
+                outlines.append((mark.reader, index, contour))
     if not outlines:
         return Consensus(tuple(marks), (0, 0, 0), np.zeros((0, 0, 0), bool), n_unmatched)
     corners = np.array([(k, *point) for _, k, contour in outlines for point in contour.points])
@@ -295,22 +266,9 @@ def _inside(
 def slice_mask(
     nodules: Iterable[Consensus], index: int, shape: tuple[int, int], *, min_readers: int = 1
 ) -> Mask:
-    """Return the nodules' mask of one slice.
+    """Return the mask, of this shape, of a series' nodules in the slice of this index.
 
-    Parameters
-    ----------
-    nodules : iterable of Consensus
-        Nodules of the series.
-    index : int
-        The slice.
-    shape : (int, int)
-        Rows and columns.
-    min_readers : int
-        Leave out nodules that fewer readers marked.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape `shape`
+    Nodules that fewer than `min_readers` marked are left out.
 
     Raises
     ------

@@ -23,8 +23,7 @@ class Preparation:
     Parameters
     ----------
     size : int
-        Rows, and columns, of the result: the middle of larger slices, and smaller ones with air
-        around them.
+        Rows, and columns, of the result: the middle of larger slices, smaller ones amid air.
     spacing : float, optional
         Distance in mm of the result's pixels, linearly interpolated, after a Gaussian blur where
         pixels grow. Default: those of the slice.
@@ -60,21 +59,15 @@ class Preparation:
         padding: NDArray[np.bool_],
         spacing: tuple[float, float],
     ) -> NDArray[np.int16]:
-        """Return a slice in Hounsfield units.
+        """Return a slice in whole Hounsfield units, shape (size, size).
 
         Parameters
         ----------
-        hounsfield : numpy.ndarray, shape (rows, columns)
-            Hounsfield units.
-        padding : numpy.ndarray of bool, same shape
-            Where nothing was measured; it becomes air, as do values below -1500 HU.
+        hounsfield, padding : numpy.ndarray, numpy.ndarray of bool, shape (rows, columns)
+            Hounsfield units, and where nothing was measured: that becomes air, as do values below
+            -1500 HU.
         spacing : (float, float)
             Distances in mm of rows and columns.
-
-        Returns
-        -------
-        numpy.ndarray of int16, shape (size, size)
-            Rounded, and clipped to the range of the type.
         """
         filling = padding | (hounsfield < _LOWEST)
         values = np.where(filling, np.float32(_AIR), hounsfield).astype(np.float32)
@@ -97,10 +90,10 @@ class Preparation:
         result = np.full((self.size, self.size), fill, image.dtype)
         source, target = [], []
         for n in image.shape:
-            surplus = n - self.size
-            source.append(slice(max(surplus // 2, 0), max(surplus // 2, 0) + min(n, self.size)))
-            before = max(-surplus // 2, 0)
-            target.append(slice(before, before + min(n, self.size)))
+            first, before = max((n - self.size) // 2, 0), max((self.size - n) // 2, 0)
+            kept = min(n, self.size)
+            source.append(slice(first, first + kept))
+            target.append(slice(before, before + kept))
         result[tuple(target)] = image[tuple(source)]
         return result
 
@@ -118,12 +111,5 @@ class Preparation:
             # the blur of scikit-image's `resize`
             sigma = np.maximum(0, (factors - 1) / 2)
             image = gaussian_filter(image, sigma, mode="constant", cval=fill)
-        return affine_transform(
-            image,
-            factors,
-            offset,
-            output_shape=tuple(shape),
-            order=order,
-            mode="grid-constant",
-            cval=fill,
-        )
+        options = {"order": order, "mode": "grid-constant", "cval": fill}
+        return affine_transform(image, factors, offset, output_shape=tuple(shape), **options)

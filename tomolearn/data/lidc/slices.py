@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn.data.arrays import resized
 from tomolearn.data.hdf5 import HDF5File
 
 FORMAT = "tomolearn lidc slices 1"
@@ -46,10 +47,8 @@ class LIDCSlices:
 
     Raises
     ------
-    OSError
-        If there is no such file.
-    ValueError
-        If it is no such cache or has no slices of this split.
+    OSError, ValueError
+        If there is no such file, it is no such cache or has no slices of this split.
 
     References
     ----------
@@ -70,13 +69,7 @@ class LIDCSlices:
         self.split, self.resize = split, resize
         self.order = check_int("order", order, minimum=0)
         self.orientation = check_choice("orientation", orientation, ("upright", "any"))
-        if self.path.is_dir():
-            raise IsADirectoryError(
-                f"{self.path}: expected a file that `tomolearn lidc slices` wrote, got a folder"
-            )
-        if not self.path.exists():
-            raise FileNotFoundError(f"{self.path}: there is no such file")
-        self._file = HDF5File(self.path)
+        self._file = HDF5File(self.path, "a file that `tomolearn lidc slices` wrote")
         file = self._file.open()
         try:
             if file.attrs.get("format") != FORMAT:
@@ -109,47 +102,27 @@ class LIDCSlices:
 
         Raises
         ------
-        IndexError
-            If there is no image of this number.
-        ValueError
-            If `shape` is not that of the slices and `resize` is not set.
+        IndexError, ValueError
+            If there is no such image, or none of this shape and `resize` is not set.
         """
         values = self.hounsfield(index).astype(np.float32) - np.float32(_OFFSET)
         values += rng.uniform(0, 1, values.shape).astype(np.float32)
         image: NDArray[np.float32] = np.clip(values / np.float32(_RANGE), 0, 1)
         if self.orientation == "any":
             image = _turned(image, rng.uniform(0, 2 * math.pi))
-        if image.shape == tuple(shape):
-            return image
-        if not self.resize:
+        if image.shape != tuple(shape) and not self.resize:
             raise TomolearnError(
                 f"{self.path}: expected slices of shape {tuple(shape)}, got {self.slice_shape}; "
                 f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
             )
-        from skimage.transform import resize
-
-        return resize(image, shape, order=1, anti_aliasing=True).astype(np.float32)
+        return resized(image, shape)
 
     def hounsfield(self, index: int) -> NDArray[np.int16]:
-        """Return one slice in Hounsfield units.
-
-        Raises
-        ------
-        IndexError
-            If there is no image of this number.
-        """
+        """Return one slice in Hounsfield units."""
         return self._read("hounsfield", index)
 
     def nodules(self, index: int) -> NDArray[np.bool_]:
-        """Return the nodules of one slice.
-
-        Raises
-        ------
-        IndexError
-            If there is no image of this number.
-        ValueError
-            If the cache was made without them.
-        """
+        """Return the nodules of one slice; a ValueError if the cache was made without them."""
         return self._read("nodules", index).astype(bool)
 
     def _read(self, name: str, index: int) -> Any:
@@ -164,14 +137,9 @@ class LIDCSlices:
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""
-        return {
-            "type": type(self).__name__,
-            "file": self.path.name,
-            "split": self.split,
-            "order": self.order,
-            "resize": self.resize,
-            "orientation": self.orientation,
-        }
+        names = ("split", "order", "resize", "orientation")
+        settings = {name: getattr(self, name) for name in names}
+        return {"type": type(self).__name__, "file": self.path.name, **settings}
 
     def __str__(self) -> str:
         turned = ", turned" if self.orientation == "any" else ""

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,11 @@ FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0
 """How large the splits are by default."""
 
 _COLUMN_NAMES = ("patientid", "patient", "patient_id", "patient id")
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first few names with commas between them."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 @dataclass(frozen=True)
@@ -84,18 +90,12 @@ class PatientSplits:
         return None
 
     def check_known(self, patients: Iterable[str]) -> None:
-        """Check that every listed patient is among those that there are.
-
-        Raises
-        ------
-        ValueError
-            If some are not; the message names the first of them.
-        """
+        """Check that every listed patient is among those that there are; errors name the others."""
         if self.lists is None:
             return
         missing = sorted(frozenset().union(*self.lists.values()) - frozenset(patients))
         if missing:
-            listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            listed = first_of(missing)
             raise TomolearnError(
                 f"patients: expected listed ones to be in the data, got {len(missing)} that are "
                 f"not: {listed}"
@@ -120,10 +120,8 @@ class PatientSplits:
 
         Raises
         ------
-        OSError
-            If a file cannot be read.
-        ValueError
-            If a file's split is not clear, or as for `read_patients` and `PatientSplits`.
+        OSError, ValueError
+            If a file cannot be read, its split is not clear, or as for `read_patients`.
         """
         if len(files) == 1 and files[0].suffix.lower() == ".json":
             values = _json(files[0])
@@ -132,12 +130,8 @@ class PatientSplits:
                     f"{files[0]}: expected an object with a list of patients per split, "
                     f"got {type(values).__name__}"
                 )
-            return cls(
-                lists={
-                    str(split): frozenset(_patients(files[0], entries))
-                    for split, entries in values.items()
-                }
-            )
+            found = {str(split): _patients(files[0], entries) for split, entries in values.items()}
+            return cls(lists={split: frozenset(patients) for split, patients in found.items()})
         lists: dict[str, frozenset[str]] = {}
         for path in files:
             splits = [split for split in SPLITS if split in path.stem.lower()]
@@ -151,7 +145,7 @@ class PatientSplits:
 
 
 def read_patients(path: Path) -> tuple[str, ...]:
-    """Read patient IDs from a file.
+    """Read patient IDs from a file, each once, in the file's order.
 
     Parameters
     ----------
@@ -159,17 +153,10 @@ def read_patients(path: Path) -> tuple[str, ...]:
         ``.json``, a list; ``.csv``, its column ``PatientID`` (or ``patient``), or its only one;
         or text with one on each line.
 
-    Returns
-    -------
-    tuple of str
-        Each once, in the file's order.
-
     Raises
     ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it has no patient IDs, or plain numbers in their place.
+    OSError, ValueError
+        If the file cannot be read, or has no patient IDs, or plain numbers in their place.
     """
     if path.suffix.lower() == ".json":
         return _patients(path, _json(path))
@@ -224,12 +211,10 @@ def _text(path: Path) -> str:
 
 
 def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
-    splits = list(lists)
-    for k, one in enumerate(splits):
-        for other in splits[k + 1 :]:
-            common = sorted(lists[one] & lists[other])
-            if common:
-                raise TomolearnError(
-                    f"lists: expected each patient in one split, got {common[0]} in {one} and "
-                    f"{other}" + (f", and {len(common) - 1} more" if len(common) > 1 else "")
-                )
+    for one, other in combinations(lists, 2):
+        if common := sorted(lists[one] & lists[other]):
+            more = f", and {len(common) - 1} more" if len(common) > 1 else ""
+            raise TomolearnError(
+                f"lists: expected each patient in one split, got {common[0]} in {one} and "
+                f"{other}{more}"
+            )

@@ -18,12 +18,7 @@ from tomolearn._core.files import complete_file, complete_files, locked
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
-from tomolearn.data.lodopab.samples import (
-    Sample,
-    SampleList,
-    select_samples,
-    selection_settings,
-)
+from tomolearn.data.lodopab.samples import Sample, SampleList, selected, selection_settings
 
 _KINDS = ("observation", "ground_truth")
 _LIST = "samples.json"
@@ -68,10 +63,6 @@ def make_lodopab(
         Told how many patients' folders have been looked through, and of how many; and how many
         samples are stored, and of how many.
 
-    Returns
-    -------
-    SampleList
-
     Raises
     ------
     OSError
@@ -90,16 +81,7 @@ def make_lodopab(
         try:
             samples = _known_samples(folder, settings)
             if samples is None:
-                samples = select_samples(
-                    root,
-                    splits=splits,
-                    every=every,
-                    per_patient=per_patient,
-                    series=series,
-                    seed=seed,
-                    recipe=recipe,
-                    progress=selecting,
-                )
+                samples = selected(root, splits, recipe, settings, selecting)
                 for split, numbers in _patient_numbers(samples, seed).items():
                     text = "".join(f"{n}\n" for n in numbers)
                     _write_text(folder / f"patient_ids_rand_{split}.csv", text)
@@ -173,10 +155,7 @@ def _write_file(
 ) -> None:
     import h5py
 
-    shapes = {
-        "observation": recipe.scan.shape,
-        "ground_truth": recipe.grid.shape,
-    }
+    shapes = {"observation": recipe.scan.shape, "ground_truth": recipe.grid.shape}
     with (
         complete_files(paths["ground_truth"], paths["observation"]) as (second, first),
         h5py.File(first, "w") as observations,

@@ -56,11 +56,9 @@ class LoDoPaBPairs(Dataset[Pair]):
 
     Raises
     ------
-    OSError
-        If the folder or a file of the split is missing, or cannot be read.
-    ValueError
-        If the split is unknown, a file is no such file or has another number of samples than 128,
-        the last excepted, or `n_angles` does not divide the files' number of angles.
+    OSError, ValueError
+        If the folder or a file of the split is missing; the split is unknown; a file is no such
+        file or, but for the last, has not 128 samples; `n_angles` does not divide the files' own.
 
     References
     ----------
@@ -159,8 +157,6 @@ class LoDoPaBPairs(Dataset[Pair]):
         key = (kind, number)
         path = self._path(kind, number)
         if key not in self._files:
-            if not path.is_file():
-                raise FileNotFoundError(f"{path}: there is no such file")
             self._files[key] = HDF5File(path)
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)[1].close()

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import Grid, ParallelBeam
-from tomolearn.simulation import (
-    Acquisition,
-    PhotonNoise,
-    Refinement,
-    Streams,
-    independent_streams,
-)
+from tomolearn.simulation import Acquisition, PhotonNoise, Refinement, Streams, independent_streams
 
 MU_WATER_PER_M = 20.0
 """Linear attenuation of water in 1/m, as the publication has it."""
@@ -43,18 +37,15 @@ class Recipe:
 
     Parameters
     ----------
-    slice_size : int
-        Rows, and columns, that a slice must have.
-    margin : int
-        Pixels that are cut off on each side: what is left fits into the scanner's circle.
+    slice_size, margin : int
+        Rows, and columns, that a slice must have, and how many are cut off on each side: what is
+        left fits into the scanner's circle.
     simulated_size : int
         Rows, and columns, of the image that is scanned, interpolated from the image.
     n_angles : int
         Views over a half turn.
-    photons : float
-        Mean number per detector bin without an object.
-    floor : float
-        Counts that stand for no photon.
+    photons, floor : float
+        Mean number per detector bin without an object; counts that stand for no photon.
 
     Raises
     ------
@@ -117,12 +108,7 @@ class Recipe:
     def reaches_beyond(self, hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> bool:
         """Return whether the middle of a slice has pixels that the scanner did not measure.
 
-        Parameters
-        ----------
-        hounsfield : numpy.ndarray, shape (slice_size, slice_size)
-            Hounsfield units; far below air is filling.
-        padding : numpy.ndarray of bool, same shape
-            Where nothing was measured.
+        They are those of `padding`, or filled with Hounsfield units far below air.
         """
         middle = slice(self.margin, self.slice_size - self.margin)
         outside = padding | (hounsfield < _FILLING)
@@ -135,7 +121,7 @@ class Recipe:
         *,
         padding: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
-        """Return the image of a slice: its middle, transposed, with values in [0, 1].
+        """Return the image of a slice: its middle (size, size), transposed, in [0, 1].
 
         Parameters
         ----------
@@ -145,10 +131,6 @@ class Recipe:
             Draws them.
         padding : numpy.ndarray of bool, same shape, optional
             Where nothing was measured. It becomes 0, as the filling of -2000 and less does.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (size, size)
 
         Raises
         ------
@@ -175,7 +157,7 @@ class Recipe:
         *,
         device: str | torch.device = "cpu",
     ) -> NDArray[np.float32]:
-        """Return low-dose sinograms, in metres as the files have them.
+        """Return low-dose sinograms (images, n_angles, bins), in metres as the files have them.
 
         Parameters
         ----------
@@ -185,10 +167,6 @@ class Recipe:
             Draw the photons, one for each image.
         device : str or torch.device
             Where they are projected.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (images, n_angles, bins)
         """
         stack = torch.from_numpy(np.stack(images)).to(device)
         measured = self.acquisition.measure(stack, self.grid, rngs)

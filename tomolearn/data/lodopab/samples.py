@@ -15,7 +15,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.lidc.folders import PatientFolder, find_patients
+from tomolearn.data.lidc.folders import PatientFolder, check_folders, find_patients
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.recipe import Recipe
 
@@ -28,10 +28,8 @@ class Sample:
 
     Parameters
     ----------
-    path : str
-        Its file, from the root, with slashes.
-    frame : int or None
-        Which image of a file with several.
+    path, frame : str, int or None
+        Its file, from the root, with slashes; and which image of a file with several.
     patient, sop_instance_uid : str
         Whose it is, and its own identifier.
     """
@@ -48,10 +46,8 @@ class SampleList:
 
     Parameters
     ----------
-    settings : mapping
-        What they were chosen with.
-    samples : mapping of str to tuple of Sample
-        By split.
+    settings, samples : mapping, mapping of str to tuple of Sample
+        What they were chosen with, and which they are by split.
     left_out : mapping of str to int
         Numbers of slices that cannot be used, by reason.
     """
@@ -69,25 +65,16 @@ class SampleList:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
-        return {
-            "settings": dict(self.settings),
-            "left_out": dict(self.left_out),
-            "samples": {
-                split: [asdict(one) for one in found] for split, found in self.samples.items()
-            },
-        }
+        samples = {split: [asdict(one) for one in found] for split, found in self.samples.items()}
+        left_out = dict(self.left_out)
+        return {"settings": dict(self.settings), "left_out": left_out, "samples": samples}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SampleList:
         """Return the list that `to_dict` was called on."""
-        return cls(
-            values["settings"],
-            {
-                split: tuple(Sample(**one) for one in found)
-                for split, found in values["samples"].items()
-            },
-            values["left_out"],
-        )
+        found = values["samples"].items()
+        samples = {split: tuple(Sample(**one) for one in ones) for split, ones in found}
+        return cls(values["settings"], samples, values["left_out"])
 
 
 def select_samples(
@@ -127,29 +114,34 @@ def select_samples(
     progress : callable, optional
         Told how many patients' folders are done, and of how many.
 
-    Returns
-    -------
-    SampleList
-
     Raises
     ------
-    OSError
-        If the folder is missing.
-    TypeError, ValueError
-        If a number is not positive, no slice can be used, or the lists of `splits` name patients
-        that are not there, or splits other than "train", "validation" and "test".
+    OSError, TypeError, ValueError
+        If the folder is missing, a number is not positive, no slice can be used, or the lists of
+        `splits` name patients that are not there, or splits other than "train", "validation" and
+        "test".
     """
     root = Path(root)
     recipe, splits = recipe or Recipe(), splits or PatientSplits(seed=seed)
     settings = selection_settings(root, splits, every, per_patient, series, seed, recipe)
+    return selected(root, splits, recipe, settings, progress)
+
+
+def selected(
+    root: Path,
+    splits: PatientSplits,
+    recipe: Recipe,
+    settings: dict[str, Any],
+    progress: Progress | None,
+) -> SampleList:
+    """Choose slices as `select_samples` with the settings of `selection_settings`."""
+    every, per_patient, seed = (settings[name] for name in ("every", "per_patient", "seed"))
     found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     left_out: Counter[str] = Counter()
     patients: set[str] = set()
     folders = find_patients(root)
-    named = [folder.patient for folder in folders]
-    if None not in named:
-        splits.check_known(name for name in named if name is not None)
-    chosen = None if series is None else frozenset(series)
+    check_folders(folders, splits)
+    chosen = None if settings["series"] is None else frozenset(settings["series"])
     for done, folder in enumerate(folders, 1):
         for patient, slices in _slices(folder, every, per_patient, chosen).items():
             patients.add(patient)
@@ -181,10 +173,8 @@ def read_series_list(path: Path) -> frozenset[str]:
 
     Raises
     ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it has no such identifiers.
+    OSError, ValueError
+        If the file cannot be read or has no such identifiers.
     """
     text = path.read_text(encoding="utf-8-sig")
     entries: Any = text.split()
@@ -195,10 +185,9 @@ def read_series_list(path: Path) -> frozenset[str]:
             raise TomolearnError(f"{path}: expected JSON, got {error}") from error
         if isinstance(entries, dict):
             entries = entries.get("series_included")
-    is_list = isinstance(entries, list) and entries
-    wrong = (
-        [uid for uid in entries if not re.fullmatch(r"[\d.]+", str(uid))] if is_list else [entries]
-    )
+    wrong = [entries]
+    if isinstance(entries, list) and entries:
+        wrong = [uid for uid in entries if not re.fullmatch(r"[\d.]+", str(uid))]
     if wrong:
         raise TomolearnError(f"{path}: expected SeriesInstanceUIDs, got {wrong[0]!r:.60}")
     return frozenset(map(str, entries))
@@ -220,8 +209,7 @@ def selection_settings(
     check_int("seed", seed, minimum=0)
     if per_patient is not None:
         check_int("per_patient", per_patient, minimum=1)
-    unknown = set(splits.names) - set(SPLITS)
-    if unknown:
+    if unknown := set(splits.names) - set(SPLITS):
         raise TomolearnError(f"splits: expected {', '.join(SPLITS)}, got {sorted(unknown)}")
     return {
         "root": str(root.resolve()),
