@@ -35,15 +35,13 @@ def gaussian_noise(
     rng : numpy.random.Generator
         Source of randomness.
     relative : float, optional
-        Standard deviation as a multiple of the mean of ``abs(sinogram)``, taken for each sinogram
-        of a batch by itself. Adler and Öktem have 0.05 [1]_.
+        Standard deviation as a multiple of the mean of each ``abs(sinogram)``; 0.05 in [1]_.
     sigma : float, optional
         Standard deviation in the sinogram's unit. Exactly one of the two is given.
 
     Returns
     -------
     numpy.ndarray, same shape and type as ``sinogram``
-        A new array.
 
     Raises
     ------
@@ -170,8 +168,7 @@ def low_dose(
     """Return the line integrals that a scan with few photons measures.
 
     `photon_counts` followed by `counts_to_line_integrals`. With 4096 photons, no electronic noise
-    and a floor of 0.1 this is the measurement of LoDoPaB-CT [1]_, whose sinograms are afterwards
-    divided by the largest attenuation 81.35858/m.
+    and a floor of 0.1 this is the measurement of LoDoPaB-CT [1]_.
 
     Parameters
     ----------
@@ -210,10 +207,8 @@ def _photons(photons: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     except ValueError:
         fits = False
     if not fits:
-        raise TomolearnError(
-            f"photons: expected a shape that broadcasts to the sinogram's {shape}, "
-            f"got {blank.shape}"
-        )
+        expected = f"a shape that broadcasts to the sinogram's {shape}"
+        raise TomolearnError(f"photons: expected {expected}, got {blank.shape}")
     return blank
 
 

@@ -51,17 +51,9 @@ def shepp_logan_ellipses() -> Ellipses:
     Ellipses and their order are those of Shepp and Logan [1]_, with the intensities of
     Toft [2]_ (1, -0.8, -0.2, -0.2, then six times 0.1), whose contrast the eye can see.
 
-    The orientation is that of the printed phantom when row 0 is shown at the top
-    (``matplotlib.pyplot.imshow(image)``): the head is taller than wide, the larger of the two dark
-    ventricles lies on the left, the three small ellipses lie side by side near the chin. As x
-    runs along the rows, "up" on the page is the direction of decreasing x. ODL's phantom, which
+    The orientation is that of the printed phantom when row 0 is shown at the top: the head is
+    taller than wide, the larger of the two dark ventricles lies on the left. ODL's phantom, which
     identifies "right" with x, is this one after ``numpy.rot90(image, -1)``.
-
-    Returns
-    -------
-    Ellipses
-        One phantom, for `rasterise` or for the exact sinograms of `parallel_sinogram` and
-        `fan_sinogram`.
 
     References
     ----------
@@ -87,14 +79,13 @@ def shepp_logan(
         Each pixel becomes the mean over oversampling x oversampling samples.
     extent : {"edges", "centres"}
         What lies at the border -1 and 1 of the phantom's square: the edges of the outermost
-        pixels, or their centres as in ODL's phantoms, with which the published figures of learned
-        reconstruction were made (square images only). At 128 x 128 that is 0.8 % in size, and
-        0.25 dB in total variation's figure there.
+        pixels, or their centres as in ODL's phantoms, with which published figures were made
+        (square images only; 0.25 dB in total variation's figure at 128 x 128).
 
     Returns
     -------
     numpy.ndarray of float32, shape ``shape``
-        The phantom, row 0 at the top of the head; see `shepp_logan_ellipses`.
+        Row 0 is at the top of the head; see `shepp_logan_ellipses`.
 
     Raises
     ------
@@ -116,8 +107,7 @@ def random_ellipse_parameters(
     n_images : int
         Number of phantoms, at least 1.
     rng : numpy.random.Generator
-        Source of randomness. All counts are drawn first, then one array per parameter for all
-        phantoms together, so one call for ten phantoms differs from two for five.
+        Source of randomness; one call for ten phantoms differs from two for five.
     convention : {"adler", "dival"}
         "adler": n ~ Poisson(50), value (U(0, 1) - 0.5) Exp(mean 0.4), centre U(-1, 1)^2 [1]_.
         "dival": n ~ min(Poisson(40), 70), value U(-0.4, 1), centre U(-0.9, 0.9)^2 [2]_.
@@ -126,8 +116,7 @@ def random_ellipse_parameters(
     Returns
     -------
     Ellipses
-        A batch of ``n_images`` phantoms. Ellipses may reach beyond the image; exact sinograms
-        contain those parts, which an image cuts off.
+        A batch. Ellipses may reach beyond the image; exact sinograms contain those parts.
 
     Raises
     ------
@@ -183,11 +172,8 @@ def random_ellipses(
         Law of the ellipses, see `random_ellipse_parameters`. "adler" sums are neither clipped nor
         normalised. "dival" images are in [0, 1]: the image's minimum is subtracted from all pixels
         that are not 0, then the image is divided by its maximum (an image of zeros stays one).
-    oversampling : int
-        Each pixel becomes the mean over oversampling x oversampling samples. The published data
-        sets have 1.
-    extent : {"edges", "centres"}
-        As for `shepp_logan`.
+    oversampling, extent
+        As for `shepp_logan`; the published data sets have an oversampling of 1.
 
     Returns
     -------

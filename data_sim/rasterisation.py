@@ -45,15 +45,13 @@ def rasterise(
     shape : (int, int)
         Rows and columns of the images. Where they differ, both still span [-1, 1].
     oversampling : int
-        Each pixel becomes the mean over oversampling x oversampling samples at the centres of its
-        equal parts.
+        Each pixel becomes the mean over oversampling x oversampling samples.
     dtype : numpy.float32 or numpy.float64
         Type of the images. Sums are always formed in float64.
 
     Returns
     -------
     numpy.ndarray, shape ``ellipses.batch_shape + shape``
-        The images.
 
     Raises
     ------

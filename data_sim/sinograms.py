@@ -108,20 +108,17 @@ def parallel_sinogram(
 
     Parameters
     ----------
-    ellipses : Ellipses
-        One phantom or a batch.
+    ellipses, half_extent
+        As for `line_integrals`.
     angles : array_like, shape (n_angles,)
         Angles t in radians.
     detector_positions : array_like, shape (n_detectors,)
         Positions u in mm; the ray through the isocentre has u = 0.
-    half_extent : float or (float, float)
-        Half of the image's extent in mm, see `line_integrals`.
 
     Returns
     -------
     numpy.ndarray of float64, shape ``ellipses.batch_shape + (n_angles, n_detectors)``
-        Line integrals in the ellipses' value times mm, at points of the detector (not averaged
-        over its elements).
+        Line integrals in the ellipses' value times mm, at points of the detector.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,14 +102,9 @@ def random_thorax_slice(
     field = check_float("field", field, positive=True)
     patient = random_thorax(rng)
     z = rng.uniform(*patient.extent)
-    return patient.slice(
-        z,
-        (rows, columns),
-        (field / rows, field / columns),
-        rotation=rotation,
-        oversampling=oversampling,
-        table=table,
-    )
+    spacing = (field / rows, field / columns)
+    options: dict[str, Any] = {"rotation": rotation, "oversampling": oversampling, "table": table}
+    return patient.slice(z, (rows, columns), spacing, **options)
 
 
 def _fitted(

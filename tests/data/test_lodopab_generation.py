@@ -148,7 +148,7 @@ def test_stopped_run_continues(lidc_tree, made, tmp_path, after, monkeypatch):
     kept = bytes_of(folder)
     # a file whose pair is missing is made again
     (folder / "ground_truth_train_000.hdf5").unlink()
-    monkeypatch.setattr(generation, "select_samples", None)
+    monkeypatch.setattr(generation, "selected", None)
     times = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.hdf5")}
     make_lodopab(lidc_tree, folder, **OPTIONS)
     assert bytes_of(folder) == bytes_of(made[0])

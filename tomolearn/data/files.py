@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
-from tomolearn._core.errors import TomolearnError
 from tomolearn._core.values import KindAndFields
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
@@ -63,12 +62,7 @@ class SliceCache(KindAndFields):
     def open(self, path: Path, split: str, shape: tuple[int, ...]) -> LIDCSlices:
         """Return the slices of a split; "test-rotated" are those of "test", turned."""
         part, _, turned = split.partition("-")
-        slices = LIDCSlices(
-            path, part, resize=self.resize, orientation="any" if turned else "upright"
-        )
-        if not self.resize and slices.slice_shape != shape:
-            raise TomolearnError(
-                f"{path}: expected slices of shape {shape}, got {slices.slice_shape}; "
-                f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
-            )
+        orientation = "any" if turned else "upright"
+        slices = LIDCSlices(path, part, resize=self.resize, orientation=orientation)
+        slices.check_shape(shape)
         return slices

@@ -50,6 +50,10 @@ class ImageFile:
     spacing: tuple[float, float] | None = None  # in mm, of rows and columns, where the file says it
 
 
+# path, group, spacing, images one by one
+_Source = tuple[Path, str, tuple[float, float] | None, Iterator[NDArray[np.float32]]]
+
+
 @dataclass(frozen=True)
 class FoundImages:
     """What `find_images` found."""
@@ -98,11 +102,33 @@ def find_images(
     if len(kinds) > 1:
         counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         raise TomolearnError(f"{folder}: expected images of one kind, got {counts}")
-    if kinds:
-        found = _find_arrays(folder, paths, scale, split_by)
-    else:
-        found = _find_dicom(folder, scale, split_by)
-    if not found.files:
+    skipped: dict[str, str] = {}
+    if kinds and split_by == "patient":
+        raise TomolearnError("split_by: expected folder or file; only DICOM files name a patient")
+    split_by = split_by or ("file" if kinds else "patient")
+    sources = (
+        _array_sources(folder, paths, scale, split_by, skipped)
+        if kinds
+        else _dicom_sources(folder, scale, split_by, skipped)
+    )
+    files: list[ImageFile] = []
+    values: list[float] = []
+    for path, group, spacing, images in sources:
+        name = path.relative_to(folder).as_posix()
+        try:
+            shape, ends = _survey(images)
+        except _NeedsScale:
+            raise
+        except _DAMAGE as error:
+            skipped[name] = _reason(error, path)
+            continue
+        files.append(ImageFile(name, shape, path.stat().st_size, group, spacing))
+        values += ends
+    if not kinds:
+        files.sort(key=lambda file: file.name)
+    ends = (min(values), max(values)) if values else (0.0, 0.0)
+    found = FoundImages(folder, tuple(files), skipped, split_by, not kinds, ends)
+    if not files:
         raise TomolearnError(
             f"{folder}: expected images as {', '.join(_SUFFIXES)} or DICOM files, got "
             f"{found.skipped_in_words}"
@@ -204,69 +230,53 @@ def _kind(path: Path) -> str:
     return {".tif": ".tiff", ".h5": ".hdf5"}.get(suffix, suffix)
 
 
-def _find_arrays(
-    folder: Path, paths: Sequence[Path], scale: float | None, split_by: str | None
-) -> FoundImages:
-    split_by = split_by or "file"
-    if split_by == "patient":
-        raise TomolearnError("split_by: expected folder or file; only DICOM files name a patient")
-    files: list[ImageFile] = []
-    skipped: dict[str, str] = {}
-    values: list[float] = []
+def _array_sources(
+    folder: Path, paths: Sequence[Path], scale: float | None, split_by: str, skipped: dict[str, str]
+) -> Iterator[_Source]:
     for path in paths:
-        name = path.relative_to(folder).as_posix()
+        name = path.relative_to(folder)
         if path.suffix.lower() not in _SUFFIXES:
-            skipped[name] = "no image"
+            skipped[name.as_posix()] = "no image"
             continue
-        try:
-            with _opened(path) as stack:
-                stored = (stack[k] for k in range(stack.shape[0]))
-                shape, found = _survey(_values(path, one, scale) for one in stored)
-        except _NeedsScale:
-            raise
-        except _DAMAGE as error:
-            skipped[name] = _reason(error, path)
-            continue
-        group = name if split_by == "file" else path.parent.relative_to(folder).as_posix()
-        files.append(ImageFile(name, shape, path.stat().st_size, group))
-        values += found
-    return FoundImages(folder, tuple(files), skipped, split_by, False, _ends(values))
+        group = name if split_by == "file" else name.parent
+        yield path, group.as_posix(), None, _stored(path, scale)
 
 
-def _find_dicom(folder: Path, scale: float | None, split_by: str | None) -> FoundImages:
+def _stored(path: Path, scale: float | None) -> Iterator[NDArray[np.float32]]:
+    with _opened(path) as stack:
+        for k in range(stack.shape[0]):
+            yield _values(path, stack[k], scale)
+
+
+def _dicom_sources(
+    folder: Path, scale: float | None, split_by: str, skipped: dict[str, str]
+) -> Iterator[_Source]:
     from tomolearn.dicom import find_series
 
-    split_by = split_by or "patient"
     index = find_series(folder)
-    skipped = {
-        one.path.relative_to(folder).as_posix(): f"{one.reason}: {one.detail}"
-        for one in index.skipped
-    }
-    files: list[ImageFile] = []
-    values: list[float] = []
+    for one in index.skipped:
+        skipped[one.path.relative_to(folder).as_posix()] = f"{one.reason}: {one.detail}"
     for series in index.series:
         frames: dict[Path, list[SliceInfo]] = {}
-        for one in series.slices:
-            frames.setdefault(one.path, []).append(one)
+        for info in series.slices:
+            frames.setdefault(info.path, []).append(info)
         for path, slices in frames.items():
-            name = path.relative_to(folder).as_posix()
-            try:
-                if {one.frame or 0 for one in slices} != set(range(len(slices))):
-                    raise TomolearnError("only some of its images are slices of the series")
-                shape, found = _survey(_attenuation(path, k, scale) for k in range(len(slices)))
-            except (OSError, TomolearnError) as error:
-                skipped[name] = _reason(error, path)
-                continue
+            name = path.relative_to(folder)
             groups = {
                 "patient": series.patient_id or series.study_uid or series.uid,
-                "folder": path.parent.relative_to(folder).as_posix(),
-                "file": name,
+                "folder": name.parent.as_posix(),
+                "file": name.as_posix(),
             }
-            size, spacing = path.stat().st_size, slices[0].spacing
-            files.append(ImageFile(name, shape, size, groups[split_by], spacing))
-            values += found
-    files.sort(key=lambda file: file.name)
-    return FoundImages(folder, tuple(files), skipped, split_by, True, _ends(values))
+            yield path, groups[split_by], slices[0].spacing, _frames(path, slices, scale)
+
+
+def _frames(
+    path: Path, slices: Sequence[SliceInfo], scale: float | None
+) -> Iterator[NDArray[np.float32]]:
+    if {one.frame or 0 for one in slices} != set(range(len(slices))):
+        raise TomolearnError("only some of its images are slices of the series")
+    for frame in range(len(slices)):
+        yield _attenuation(path, frame, scale)
 
 
 def _survey(
@@ -279,10 +289,6 @@ def _survey(
         raise TomolearnError(f"expected images of one shape, got {shapes or 'no image'}")
     rows, columns = shapes[0]
     return (len(facts), rows, columns), (min(f[1] for f in facts), max(f[2] for f in facts))
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    return (min(values), max(values)) if values else (0.0, 0.0)
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.values import KindAndFields
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 
 # Distances in mm of a common clinical scanner.
-_DISTANCES = {"source_to_isocenter": 595.0, "source_to_detector": 1086.0}
+_DISTANCES: dict[str, Any] = {"source_to_isocenter": 595.0, "source_to_detector": 1086.0}
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,9 @@ class PhotonNoise(KindAndFields):
         Mean number that each detector element receives without an object, at most 1e15.
     attenuation : float
         What one unit of the image stands for, in 1/mm. Default: images are in 1/mm.
-    floor : float, optional
-        Smallest fraction of photons that the logarithm sees, below 1. Default: that of a tenth of
-        a photon.
-    electronic_std : float
-        Standard deviation of the electronic noise, in photons.
+    floor, electronic_std : float
+        Smallest fraction of photons that the logarithm sees, below 1 (default: that of a tenth of
+        a photon); standard deviation of the electronic noise, in photons.
 
     Raises
     ------
@@ -92,12 +90,11 @@ class PhotonNoise(KindAndFields):
 
     def __post_init__(self) -> None:
         # 10_000 and 1e4 are the same setting
-        for name in ("photons", "attenuation", "floor"):
+        for name in ("photons", "attenuation", "floor", "electronic_std"):
+            sign = "nonnegative" if name == "electronic_std" else "positive"
             value = getattr(self, name)
             if name != "floor" or value is not None:
-                object.__setattr__(self, name, check_float(name, value, positive=True))
-        deviation = check_float("electronic_std", self.electronic_std, nonnegative=True)
-        object.__setattr__(self, "electronic_std", deviation)
+                object.__setattr__(self, name, check_float(name, value, **{sign: True}))
         if self.photons > _MOST_PHOTONS:
             raise TomolearnError(
                 f"photons: expected at most {_MOST_PHOTONS:g}, got {self.photons:g}; leave them "
@@ -123,9 +120,9 @@ class PhotonNoise(KindAndFields):
         text = f"{self.photons:,g} photons"
         if self.electronic_std:
             text += f", electronic noise {self.electronic_std:g}"
-        return (
-            text if self.attenuation == 1 else f"{text}, {1000 * self.attenuation:g} / m per unit"
-        )
+        if self.attenuation != 1:
+            text += f", {1000 * self.attenuation:g} / m per unit"
+        return text
 
 
 _KINDS = {kind.__name__: kind for kind in (GaussianNoise, PhotonNoise)}

@@ -27,11 +27,9 @@ class Refinement:
         each of its pixels. "linear": it is interpolated linearly between the centres of its
         pixels; beyond the outermost ones it keeps their values. "mirrored": the same, but mirrored
         at the outermost centres, as scikit-image's ``resize`` does by default.
-    factor : int, optional
-        Number of finer pixels along each axis of a pixel.
-    shape : sequence of int, optional
-        Shape of the finer grid, if the factor is not a whole number. Exactly one of the two is
-        given.
+    factor, shape : int, sequence of int, optional
+        Number of finer pixels along each axis of a pixel, or the shape of the finer grid, if the
+        factor is not a whole number. Exactly one of the two is given.
 
     Raises
     ------

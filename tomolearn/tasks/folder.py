@@ -227,15 +227,14 @@ def read_task(path: str | os.PathLike[str]) -> Task:
 
 
 def _task(values: Mapping[str, Any]) -> Task:
-    splits, baselines = values["splits"].items(), values["baselines"].items()
     fields = {
         "grid": Grid.from_dict(values["grid"]),
         "acquisition": Acquisition.from_dict(values["acquisition"]),
         "convention": MetricConvention(**values["convention"]),
         "splits": {
             name: Split(**{**split, "source": ImageFolder.from_dict(split["source"])})
-            for name, split in splits
+            for name, split in values["splits"].items()
         },
-        "baselines": {name: method_from_dict(method) for name, method in baselines},
+        "baselines": {name: method_from_dict(one) for name, one in values["baselines"].items()},
     }
     return Task(**{**values, **fields})

@@ -141,20 +141,17 @@ def write_slices(
     their folders, slices from low to high.
 
     Each patient is first written to a file in the folder ``.NAME.parts`` next to the result, so
-    that a run that was stopped continues where it was; at the end they are joined, each is removed
-    when it has been copied, and the folder is removed. A run that was stopped while they were
-    joined makes those again. A series that cannot be read is left out as a whole, with a reason in
-    the report.
+    that a run that was stopped continues where it was; at the end they are joined. A series that
+    cannot be read is left out as a whole, with a reason in the report.
 
     Parameters
     ----------
     root, path : path-like
         Folder of patients' folders, in either published layout; and the file, which gets its name
         when it is complete and replaces one of that name.
-    preparation : Preparation, optional
-        What is done with each slice. Default: 512 x 512 pixels as they are.
-    selection : SliceSelection, optional
-        Which slices. Default: all, without nodule masks.
+    preparation, selection : Preparation, SliceSelection, optional
+        What is done with each slice, and which. Default: 512 x 512 pixels as they are, of all,
+        without nodule masks.
     splits : PatientSplits, optional
         Default: 80, 10 and 10 % at random with seed 0. Patients in no split are left out.
     xml : path-like, optional

@@ -24,16 +24,9 @@ def create(file: Any, n: int, size: int, *, nodules: bool) -> None:
 
     images = {"hounsfield": np.int16} | ({"nodules": np.uint8} if nodules else {})
     for name, kind in images.items():
-        file.create_dataset(
-            name,
-            (n, size, size),
-            kind,
-            maxshape=(None, size, size),
-            chunks=(1, size, size),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
+        shapes = {"maxshape": (None, size, size), "chunks": (1, size, size)}
+        packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        file.create_dataset(name, (n, size, size), kind, **shapes, **packing)
     for name in _TEXTS:
         file.create_dataset(name, (n,), h5py.string_dtype(), maxshape=(None,))
     for name, shape in _NUMBERS.items():
@@ -68,27 +61,18 @@ def attribute(path: Path, name: str) -> Any:
 def join(
     files: list[Path], path: Path, settings: dict[str, Any], size: int, *, nodules: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Join caches to one, in their order; each is removed when it has been copied.
+    """Join caches to one, in their order; return numbers of slices, and of patients, by split.
 
-    So there is never room needed for all of it twice. What is lost if the run is stopped meanwhile
-    can be made again, as whatever else is not there.
-
-    Returns
-    -------
-    dict, dict
-        Numbers of slices, and of patients, by split.
+    Each is removed when it has been copied, so that there is never room needed for all of it twice;
+    what is lost if the run is stopped meanwhile is made again.
     """
     import h5py
 
     n_slices: Counter[str] = Counter()
     patients: dict[str, set[str]] = {}
     with complete_file(path) as stream, h5py.File(stream, "w") as target:
-        file_sizes = []
-        for one in files:
-            with h5py.File(one, "r") as source:
-                file_sizes.append(len(source["z"]))
-        total = sum(file_sizes)
-        create(target, total, size, nodules=nodules)
+        file_sizes = [attribute(one, "notes")["n_slices"] for one in files]
+        create(target, sum(file_sizes), size, nodules=nodules)
         begin = 0
         for one, n in zip(files, file_sizes, strict=True):
             with h5py.File(one, "r") as source:
@@ -102,9 +86,8 @@ def join(
         target.attrs["format"] = FORMAT
         target.attrs["settings"] = json.dumps(settings)
     splits = sorted(n_slices, key=lambda split: (*SPLITS, split).index(split))
-    return {split: n_slices[split] for split in splits}, {
-        split: len(patients[split]) for split in splits
-    }
+    n_patients = {split: len(patients[split]) for split in splits}
+    return {split: n_slices[split] for split in splits}, n_patients
 
 
 def _copy(source: Any, target: Any, begin: int, n: int) -> None:

@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 def outline_mask(
     points: Sequence[tuple[int, int]], shape: tuple[int, int], *, border: bool = False
 ) -> Mask:
-    """Return what lies inside of an outline, a bool for each pixel of an image of this shape.
+    """Return the mask, of this shape, of what lies inside of an outline.
 
     The outline's own pixels, which LIDC's readers drew just outside of the nodule, and those on
     the straight lines between them, do not belong to it.
@@ -41,10 +41,8 @@ def outline_mask(
     ----------
     points : sequence of (int, int)
         Row and column of the outline's pixels, in order; the last is joined to the first.
-    shape : (int, int)
-        Of the image.
-    border : bool
-        Count the outline as inside.
+    shape, border : (int, int), bool
+        Of the image; whether to count the outline as inside.
 
     Raises
     ------

@@ -19,21 +19,11 @@ def celledoni(hounsfield: NDArray[np.floating], padding: NDArray[np.bool_]) -> b
     below -1024; with the largest value of the image in [0, 1), ``(HU + 1024) / 4096``, between 1/4
     and 3/4; and smooth, of a mean total variation below 0.01 and below 0.15 times the mean.
 
-    Parameters
-    ----------
-    hounsfield : numpy.ndarray, shape (rows, columns)
-        Hounsfield units.
-    padding : numpy.ndarray of bool, same shape
-        Where nothing was measured.
-
-    Notes
-    -----
-    They took 22,934 slices of 242,873. Differences remain: their values are those of the files,
-    which are HU + 1024 only for a slope of 1 and an intercept of -1024; with an intercept of 0,
-    all that is lighter than water counts as filling there. Padding that the files have as
-    positive numbers, or that only their header names, is no circle there. Their script trains on
-    the first of these slices and validates on the 200 from number 10,000 on, in the order of the
-    files; our splits are by patient.
+    `padding` is where nothing was measured. They took 22,934 slices of 242,873. Differences remain:
+    their values are those of the files, which are HU + 1024 only for a slope of 1 and an intercept
+    of -1024; with 0, all that is lighter than water counts as filling there. Padding that the files
+    have as positive numbers, or that only their header names, is no circle there. Their script
+    divides slices in the order of the files; our splits are by patient.
     """
     outside = padding | (hounsfield < -_OFFSET)
     if not outside.any():

@@ -32,10 +32,8 @@ class LIDCSlices:
 
     Parameters
     ----------
-    path : path-like
-        The cache.
-    split : str
-        "train", "validation" or "test", or another that it has.
+    path, split : path-like, str
+        The cache; and "train", "validation" or "test", or another split that it has.
     order : int
         Seed of the order.
     resize : bool
@@ -65,8 +63,7 @@ class LIDCSlices:
         resize: bool = False,
         orientation: str = "upright",
     ) -> None:
-        self.path = Path(path)
-        self.split, self.resize = split, resize
+        self.path, self.split, self.resize = Path(path), split, resize
         self.order = check_int("order", order, minimum=0)
         self.orientation = check_choice("orientation", orientation, ("upright", "any"))
         self._file = HDF5File(self.path, "a file that `tomolearn lidc slices` wrote")
@@ -110,12 +107,16 @@ class LIDCSlices:
         image: NDArray[np.float32] = np.clip(values / np.float32(_RANGE), 0, 1)
         if self.orientation == "any":
             image = _turned(image, rng.uniform(0, 2 * math.pi))
-        if image.shape != tuple(shape) and not self.resize:
+        self.check_shape(shape)
+        return resized(image, shape)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Check that images of this shape can be had."""
+        if self.slice_shape != tuple(shape) and not self.resize:
             raise TomolearnError(
                 f"{self.path}: expected slices of shape {tuple(shape)}, got {self.slice_shape}; "
                 f"`tomolearn lidc slices ... --shape {shape[0]}` makes such"
             )
-        return resized(image, shape)
 
     def hounsfield(self, index: int) -> NDArray[np.int16]:
         """Return one slice in Hounsfield units."""

@@ -32,9 +32,8 @@ def first_of(names: Sequence[str]) -> str:
 class PatientSplits:
     """An assignment of patients to disjoint splits, at random or by lists.
 
-    At random, a patient's split depends on `seed` and the patient's ID alone: it is the same
-    whichever other patients there are, so a set may grow or be read in pieces. The splits' sizes
-    are `fractions` of the whole on average only.
+    At random, a patient's split depends on `seed` and the patient's ID alone, so a set may grow or
+    be read in pieces. The splits' sizes are `fractions` of the whole on average only.
 
     Parameters
     ----------
@@ -181,8 +180,7 @@ def _patients(path: Path, entries: Any) -> tuple[str, ...]:
             # the published lists of LoDoPaB-CT look like this
             raise TomolearnError(
                 f"{path}: expected patient IDs such as LIDC-IDRI-0001, got {entry!r}; LoDoPaB-CT's "
-                "patient_ids_rand files number the samples' patients at random and do not say who "
-                "they are"
+                "patient_ids_rand files number patients at random and do not say who they are"
             )
         # of a file in a patient's folder
         found.append(entry.partition("/")[0])

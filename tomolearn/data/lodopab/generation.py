@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, complete_files, locked
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
-from tomolearn.data.lodopab.pairs import SAMPLES_PER_FILE, file_name
+from tomolearn.data.lodopab.pairs import KINDS, SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
-from tomolearn.data.lodopab.samples import Sample, SampleList, selected, selection_settings
+from tomolearn.data.lodopab.samples import (
+    Progress,
+    Sample,
+    SampleList,
+    selected,
+    selection_settings,
+)
 
-_KINDS = ("observation", "ground_truth")
 _LIST = "samples.json"
 _LOCK = ".lock"
 # samples that are projected together
 _BATCH = 4
-
-Progress = Callable[[int, int], None]
 
 
 def make_lodopab(
@@ -47,29 +50,26 @@ def make_lodopab(
 
     In `folder` appear ``{observation,ground_truth}_{train,validation,test}_{000}.hdf5`` with 128
     samples each, but for the last, ``patient_ids_rand_{train,validation,test}.csv`` with the
-    number of each sample's patient, and ``samples.json`` with the slice behind each sample. Each
-    file appears when it is complete, and the noise of a sample depends on the seed and its slice
-    alone: a run that was stopped continues where it was and ends with the same files.
+    number of each sample's patient, and ``samples.json`` with the slice behind each sample. The
+    noise of a sample depends on the seed and its slice alone: a run that was stopped continues
+    where it was and ends with the same files.
 
     Parameters
     ----------
     root, splits, every, per_patient, series, seed, recipe
         As for `select_samples`; the seed is that of the noise, too.
-    folder : path-like
-        Where the files go; made if it is missing.
-    device : str or torch.device
-        Where slices are projected. Files made on a GPU differ in the last digits.
+    folder, device : path-like, str or torch.device
+        Where the files go, made if it is missing; where slices are projected. Files made on a GPU
+        differ in the last digits.
     selecting, progress : callable, optional
         Told how many patients' folders have been looked through, and of how many; and how many
         samples are stored, and of how many.
 
     Raises
     ------
-    OSError
-        If the root is missing, a slice can no longer be read, or a file cannot be written.
-    ValueError
-        If the folder has such files that were made with other settings or elsewhere, a slice of
-        a continued run is another by now, or as for `select_samples`.
+    OSError, ValueError
+        If a slice can no longer be read, a file cannot be written or was made with other settings
+        or elsewhere, a slice of a continued run is another by now, or as for `select_samples`.
     """
     root, folder = Path(root), Path(folder)
     recipe, splits = recipe or Recipe(), splits or PatientSplits(seed=seed)
@@ -93,7 +93,7 @@ def make_lodopab(
             done = 0
             for split in SPLITS:
                 for number, batch in enumerate(_batches(samples.samples[split], SAMPLES_PER_FILE)):
-                    paths = {kind: folder / file_name(kind, split, number) for kind in _KINDS}
+                    paths = {kind: folder / file_name(kind, split, number) for kind in KINDS}
                     if not all(path.exists() for path in paths.values()):
                         _write_file(root, paths, batch, recipe, seed, device)
                     done += len(batch)
@@ -165,10 +165,10 @@ def _write_file(
             kind: file.create_dataset(
                 "data", (len(samples), *shapes[kind]), np.float32, chunks=(1, *shapes[kind])
             )
-            for kind, file in zip(_KINDS, (observations, images), strict=True)
+            for kind, file in zip(KINDS, (observations, images), strict=True)
         }
         for place, pair in enumerate(_simulated(root, samples, recipe, seed, device)):
-            for kind, values in zip(_KINDS, pair, strict=True):
+            for kind, values in zip(KINDS, pair, strict=True):
                 data[kind][place] = values
 
 

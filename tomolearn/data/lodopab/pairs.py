@@ -22,7 +22,7 @@ from tomolearn.data.simulated import Pair
 SAMPLES_PER_FILE = 128
 """What all files of a split have but the last."""
 
-_KINDS = ("observation", "ground_truth")
+KINDS = ("observation", "ground_truth")
 # Of 280 files of each kind that the training split has. Systems allow some hundred to a process.
 _MOST_OPEN = 32
 # observations are in metres, sinograms of our operators in millimetres
@@ -39,18 +39,13 @@ class LoDoPaBPairs(Dataset[Pair]):
 
     A sinogram is the file's observation in mm in place of metres, so that it is what a ray
     transform on a `Grid` of 260 mm maps the image to, up to noise. An image has values in [0, 1],
-    1 standing for 81.35858 / m.
-
-    Each process opens the files that it reads when it first does so, and only the asked-for pairs
-    are read.
+    1 standing for 81.35858 / m. Each process opens the files that it reads, pair by pair.
 
     Parameters
     ----------
-    path : path-like
+    path, split : path-like, {"train", "validation", "test"}
         Folder with ``{observation,ground_truth}_{train,validation,test}_{000}.hdf5``, each with
         the data set "data": (n, angles, bins) and (n, rows, columns).
-    split : {"train", "validation", "test"}
-        Which split.
     n_angles : int, optional
         Take so many of the files' angles, the first and every k-th. Default: all.
 
@@ -76,22 +71,21 @@ class LoDoPaBPairs(Dataset[Pair]):
         self._checked: set[int] = set()
         self._n_files = _count_files(self.path, self.split)
         try:
-            self._learn_shapes()
+            last = self._n_files - 1
+            self._shapes = {kind: self._data(kind, last).shape[1:] for kind in KINDS}
+            n_last = self._check_lengths(last)
+            if last:
+                self._check_lengths(0)
         finally:
-            self._close()
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+        self._size = SAMPLES_PER_FILE * last + n_last
         stored = self._shapes["observation"][0]
         chosen = stored if n_angles is None else check_int("n_angles", n_angles, minimum=1)
         if stored % chosen:
             raise TomolearnError(f"n_angles: expected one that divides {stored}, got {n_angles}")
         self._step = stored // chosen
-
-    def _learn_shapes(self) -> None:
-        last = self._n_files - 1
-        self._shapes = {kind: self._data(kind, last).shape[1:] for kind in _KINDS}
-        n_last = self._check_lengths(last)
-        if last:
-            self._check_lengths(0)
-        self._size = SAMPLES_PER_FILE * last + n_last
 
     @property
     def sinogram_shape(self) -> tuple[int, ...]:
@@ -121,13 +115,13 @@ class LoDoPaBPairs(Dataset[Pair]):
         number, place = divmod(int(index), SAMPLES_PER_FILE)
         if number not in self._checked:
             self._check_lengths(number)
-        observation, image = (self._data(kind, number)[place].astype(np.float32) for kind in _KINDS)
+        observation, image = (self._data(kind, number)[place].astype(np.float32) for kind in KINDS)
         sinogram = np.ascontiguousarray(observation[:: self._step]) * np.float32(_MILLIMETRES)
         return torch.from_numpy(sinogram)[None], torch.from_numpy(image)[None]
 
     def _check_lengths(self, number: int) -> int:
         """Check the number of samples of two files that belong together, and return it."""
-        shapes = [self._data(kind, number).shape for kind in _KINDS]
+        shapes = [self._data(kind, number).shape for kind in KINDS]
         n, n_images = (shape[0] for shape in shapes)
         is_last = number == self._n_files - 1
         expected = 1 <= n <= SAMPLES_PER_FILE if is_last else n == SAMPLES_PER_FILE
@@ -138,7 +132,7 @@ class LoDoPaBPairs(Dataset[Pair]):
                 f"{self._path('observation', number)}: expected {wanted} samples in it and as "
                 f"many images, got {n} and {n_images}"
             )
-        for kind, shape in zip(_KINDS, shapes, strict=True):
+        for kind, shape in zip(KINDS, shapes, strict=True):
             if shape[1:] != self._shapes[kind]:
                 raise TomolearnError(
                     f"{self._path(kind, number)}: expected samples of shape {self._shapes[kind]} "
@@ -167,18 +161,13 @@ class LoDoPaBPairs(Dataset[Pair]):
             raise TomolearnError(f"{path}: expected the data set data with three axes, got {found}")
         return data
 
-    def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-
 
 def _count_files(folder: Path, split: str) -> int:
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder with the files, got a file")
-    pattern = re.compile(rf"({'|'.join(_KINDS)})_{split}_(\d+)\.hdf5")
+    pattern = re.compile(rf"({'|'.join(KINDS)})_{split}_(\d+)\.hdf5")
     found = {
         (match[1], match[2]) for path in folder.iterdir() if (match := pattern.fullmatch(path.name))
     }
@@ -188,7 +177,7 @@ def _count_files(folder: Path, split: str) -> int:
         )
     n_files = max(int(number) for _, number in found) + 1
     for number in range(n_files):
-        for kind in _KINDS:
+        for kind in KINDS:
             if (kind, f"{number:03d}") not in found:
                 raise FileNotFoundError(
                     f"{folder / file_name(kind, split, number)}: there is no such file, but others "

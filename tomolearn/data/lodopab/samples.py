@@ -100,17 +100,13 @@ def select_samples(
         Folder of patients' folders, in either published layout.
     splits : PatientSplits, optional
         Default: 80, 10 and 10 % at random with the same seed.
-    every : int
-        Every so many-th slice of each series, from the first on; the publication has another
-        number for each series, mostly 3 or 6.
-    per_patient : int, optional
-        At most so many of a patient, evenly spread.
+    every, per_patient : int
+        Every so many-th slice of each series, from the first on (the publication has another
+        number for each, mostly 3 or 6); at most so many of a patient, evenly spread.
     series : collection of str, optional
         SeriesInstanceUIDs to choose from, see `read_series_list`. Default: all.
-    seed : int
-        Of the order.
-    recipe : Recipe, optional
-        Default: the publication's.
+    seed, recipe : int, Recipe, optional
+        Of the order. Default of the recipe: the publication's.
     progress : callable, optional
         Told how many patients' folders are done, and of how many.
 
