@@ -63,10 +63,8 @@ def gaussian_noise(
     elif sigma is not None and relative is None:
         deviation = check_float("sigma", sigma, nonnegative=True)
     else:
-        raise TomolearnTypeError(
-            "relative, sigma: expected exactly one of the two, "
-            f"got relative={relative} and sigma={sigma}"
-        )
+        found = f"relative={relative} and sigma={sigma}"
+        raise TomolearnTypeError(f"relative, sigma: expected exactly one of the two, got {found}")
     noise = rng.standard_normal(clean.shape)
     noise *= deviation
     noise += clean

@@ -182,10 +182,8 @@ def fan_sinogram(
     reach = np.linalg.norm(ellipses.centre * scale, axis=1)
     reach += ellipses.semi_axes.max(axis=1, initial=0) * scale.max()
     if reach.size and reach.max() >= radius:
-        raise TomolearnError(
-            "source_to_isocenter: expected more than the phantom's reach of "
-            f"{reach.max():g} mm, got {radius:g}"
-        )
+        least = f"the phantom's reach of {reach.max():g} mm"
+        raise TomolearnError(f"source_to_isocenter: expected more than {least}, got {radius:g}")
     if curved:
         gamma = u / distance
         if (np.abs(gamma) >= math.pi / 2).any():

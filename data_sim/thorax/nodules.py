@@ -18,9 +18,8 @@ KINDS = ("solid", "part-solid", "ground-glass")
 class Nodule:
     """One nodule: an ellipsoid with an irregular outline.
 
-    In the plane of the centre a point at the direction ``phi`` of the ellipse's own axes, each
-    divided by its semi-axis, is on the outline at the radius
-    ``1 + sum_k a_k cos(k phi + p_k)``, k = 2, 3, ...; other planes have the same shape, smaller.
+    In the plane of the centre, with both axes divided by their semi-axes, the outline has the
+    radius ``1 + sum_k a_k cos(k phi + p_k)``, k = 2, 3, ...; other planes' shape is smaller.
 
     Parameters
     ----------
@@ -77,9 +76,7 @@ class Nodule:
             kind=kind,
             hu=float(rng.uniform(-20, 90) if kind == "solid" else rng.uniform(-620, -380)),
             core=float(rng.uniform(-30, 70)),
-            irregularity=tuple(
-                (float(a), float(p)) for a, p in zip(amplitude, phases, strict=True)
-            ),
+            irregularity=tuple(zip(amplitude.tolist(), phases.tolist(), strict=True)),
         )
 
     @property

@@ -145,11 +145,8 @@ class Acquisition:
 
         Parameters
         ----------
-        images : torch.Tensor, shape (..., *grid.shape) or (..., *simulation_grid.shape)
-            What is scanned; the latter is projected as it is. Several images are projected
-            together.
-        grid : Grid
-            Of the images.
+        images, grid
+            As for `refine`; several images are projected together.
         rng : numpy.random.Generator, or a sequence of them with one per image
             Draws the noise; independent of what the images were drawn with, see
             `independent_streams`. Not needed without noise.

@@ -44,10 +44,8 @@ class Refinement:
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         if (self.factor is None) == (self.shape is None):
-            raise TomolearnTypeError(
-                "factor, shape: expected exactly one of the two, got "
-                f"factor={self.factor} and shape={self.shape}"
-            )
+            found = f"factor={self.factor} and shape={self.shape}"
+            raise TomolearnTypeError(f"factor, shape: expected exactly one of the two, got {found}")
         if self.factor is not None:
             check_int("factor", self.factor, minimum=1)
         else:

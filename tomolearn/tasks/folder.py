@@ -68,8 +68,7 @@ def folder_task(
         What stored values, or for DICOM attenuation in 1/mm, are multiplied by. Default: one;
         images of integers have none.
     resize : bool
-        Whether images of another shape, or of pixels of another size, are stretched to the grid.
-        Otherwise they are an error.
+        Whether images of another shape, or size of pixels, are stretched to the grid.
     split_by : {"patient", "folder", "file"}, optional
         What no split tears apart. Default: patients of DICOM files, or else files.
     refinement : int

@@ -164,10 +164,8 @@ class Task:
             hint = "files of its pairs" if self.files is None else self.files.hint
             raise TomolearnError(f"data: {self.name} needs the path of its data, {hint}; got none")
         if size is not None and part.size is not None and size > part.size:
-            raise TomolearnError(
-                f"size: expected at most the {part.size} pairs of {self.name}'s {split} "
-                f"split, got {size}"
-            )
+            most = f"the {part.size} pairs of {self.name}'s {split} split"
+            raise TomolearnError(f"size: expected at most {most}, got {size}")
         size = part.size if size is None else size
         return SimulatedPairs(part.source, self.grid, self.acquisition, seed=seed_of_all, size=size)
 

@@ -204,11 +204,9 @@ def write_slices(
         left_out = tuple(dict.fromkeys(lines))
         if not any(note.n_slices for note in notes):
             shutil.rmtree(parts)
+            found = f"none that are wanted, of {len(folders)} folders"
             reasons = "".join(f"; {line}" for line in left_out[:_SHOWN])
-            raise TomolearnError(
-                f"{path}: expected slices to write, got none that are wanted, of {len(folders)} "
-                f"folders{reasons}"
-            )
+            raise TomolearnError(f"{path}: expected slices to write, got {found}{reasons}")
         counts = cache_file.join(files, path, settings, preparation.size, nodules=selection.nodules)
         shutil.rmtree(parts)
     return CacheReport(path, *counts, sum(note.without_split for note in notes), left_out)

@@ -112,10 +112,8 @@ def select_series(
         known = set(index.PatientID)
         unknown = [patient for patient in patients if patient not in known]
         if unknown:
-            raise TomolearnError(
-                f"patients: expected ones with {modality} in the collection, got "
-                f"{len(unknown)} without: {first_of(unknown)}"
-            )
+            kind, found = f"ones with {modality} in the collection", f"{len(unknown)} without"
+            raise TomolearnError(f"patients: expected {kind}, got {found}: {first_of(unknown)}")
         index = index[index.PatientID.isin(list(patients))]
     index = index.sort_values(["PatientID", "SeriesInstanceUID"])
     if n_patients is not None:

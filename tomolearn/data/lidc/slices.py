@@ -70,10 +70,8 @@ class LIDCSlices:
         file = self._file.open()
         try:
             if file.attrs.get("format") != FORMAT:
-                raise TomolearnError(
-                    f"{self.path}: expected a cache that `tomolearn lidc slices` wrote, got "
-                    "another HDF5 file"
-                )
+                kind = "a cache that `tomolearn lidc slices` wrote"
+                raise TomolearnError(f"{self.path}: expected {kind}, got another HDF5 file")
             splits = file["part"].asstr()[()]
             self.slice_shape: tuple[int, ...] = file["hounsfield"].shape[1:]
             patients = file["patient"].asstr()[()]

@@ -94,11 +94,8 @@ class PatientSplits:
             return
         missing = sorted(frozenset().union(*self.lists.values()) - frozenset(patients))
         if missing:
-            listed = first_of(missing)
-            raise TomolearnError(
-                f"patients: expected listed ones to be in the data, got {len(missing)} that are "
-                f"not: {listed}"
-            )
+            found = f"{len(missing)} that are not: {first_of(missing)}"
+            raise TomolearnError(f"patients: expected listed ones to be in the data, got {found}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
@@ -125,20 +122,16 @@ class PatientSplits:
         if len(files) == 1 and files[0].suffix.lower() == ".json":
             values = _json(files[0])
             if not isinstance(values, dict):
-                raise TomolearnError(
-                    f"{files[0]}: expected an object with a list of patients per split, "
-                    f"got {type(values).__name__}"
-                )
+                kind, found = "an object with a list of patients per split", type(values).__name__
+                raise TomolearnError(f"{files[0]}: expected {kind}, got {found}")
             found = {str(split): _patients(files[0], entries) for split, entries in values.items()}
             return cls(lists={split: frozenset(patients) for split, patients in found.items()})
         lists: dict[str, frozenset[str]] = {}
         for path in files:
             splits = [split for split in SPLITS if split in path.stem.lower()]
             if len(splits) != 1 or splits[0] in lists:
-                raise TomolearnError(
-                    f"{path}: expected one file for each of {', '.join(SPLITS)}, with the word in "
-                    "its name"
-                )
+                kind = f"one file for each of {', '.join(SPLITS)}, with the word in its name"
+                raise TomolearnError(f"{path}: expected {kind}")
             lists[splits[0]] = frozenset(read_patients(path))
         return cls(lists=lists)
 
@@ -212,7 +205,5 @@ def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:
     for one, other in combinations(lists, 2):
         if common := sorted(lists[one] & lists[other]):
             more = f", and {len(common) - 1} more" if len(common) > 1 else ""
-            raise TomolearnError(
-                f"lists: expected each patient in one split, got {common[0]} in {one} and "
-                f"{other}{more}"
-            )
+            found = f"{common[0]} in {one} and {other}{more}"
+            raise TomolearnError(f"lists: expected each patient in one split, got {found}")

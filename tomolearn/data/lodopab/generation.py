@@ -124,11 +124,9 @@ def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | No
                 f"{folder}: expected files made of {now}, got some of {before}; choose another "
                 f"folder, or, if the tree was moved, write its new place as root into {path}"
             )
-        differing = [name for name in settings if known.settings.get(name) != settings[name]]
-        raise TomolearnError(
-            f"{folder}: expected files made with the same settings, got some with another "
-            f"{', '.join(differing)}; choose another folder"
-        )
+        others = ", ".join(k for k in settings if known.settings.get(k) != settings[k])
+        found = f"some with another {others}; choose another folder"
+        raise TomolearnError(f"{folder}: expected files made with the same settings, got {found}")
     return known
 
 
@@ -186,10 +184,9 @@ def _simulated(
         for sample in batch:
             read = read_slice(root / sample.path, frame=sample.frame)
             if read.sop_instance_uid != sample.sop_instance_uid:
-                raise TomolearnError(
-                    f"{root / sample.path}: expected the slice {sample.sop_instance_uid} of "
-                    f"{_LIST}, got {read.sop_instance_uid}"
-                )
+                path, expected = root / sample.path, f"{sample.sop_instance_uid} of {_LIST}"
+                found = read.sop_instance_uid
+                raise TomolearnError(f"{path}: expected the slice {expected}, got {found}")
             # the images of one file have one UID
             frame = "" if sample.frame is None else f".{sample.frame}"
             streams = recipe.streams(seed, sample.sop_instance_uid + frame)
