@@ -15,18 +15,15 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 class Ellipses:
     """One phantom, or a ragged batch of phantoms, each a sum of constant ellipses.
 
-    All lengths are relative to the image: the normalised square [-1, 1]^2 covers its extent.
-    x runs along axis 0 (rows) and grows with the row index, y along axis 1 (columns) and grows
-    with the column index. The boundary of an ellipse belongs to it.
+    All lengths are relative to the image: the normalised square [-1, 1]^2 covers its extent. x
+    grows with the row index, y with the column index. The boundary of an ellipse belongs to it.
 
     Parameters
     ----------
     value : array_like, shape (n,)
         What each ellipse adds inside itself.
-    semi_axes : array_like, shape (n, 2)
-        Semi-axes, positive; the first lies along x where ``rotation`` is 0.
-    centre : array_like, shape (n, 2)
-        Centres (x, y).
+    semi_axes, centre : array_like, shape (n, 2)
+        Semi-axes, positive, the first along x where ``rotation`` is 0; centres (x, y).
     rotation : array_like, shape (n,)
         Angle in radians by which the ellipse is turned from x towards y.
     counts : array_like of int, shape (n_images,), optional

@@ -133,12 +133,10 @@ def lidc_patient(
 ) -> SyntheticPatient:
     """Return a synthetic patient: the truth behind the files that `write_lidc` writes.
 
-    The anatomy depends on `index` and `seed` alone, and on no other patient. It is that of
-    `random_thorax`, to which some nodules under 3 mm are added, and cavities in a few large ones.
-    The slices are as far apart as the scanner that was drawn has them, 0.6 to 3 mm, and lie where
-    they meet the most nodules, large ones before small ones; where there are none, anywhere. The
-    field of view is 256 to 460 mm, at least so wide that each nodule is in it, whatever the
-    number of pixels; so fewer pixels are larger ones.
+    The anatomy depends on `index` and `seed` alone. It is that of `random_thorax`, with some more
+    nodules under 3 mm, and cavities in a few large ones. The slices are 0.6 to 3 mm apart, and lie
+    where they meet the most nodules, large ones before small ones. The field of view is 256 to
+    460 mm, so wide that each nodule is in it, whatever the number of pixels.
 
     Parameters
     ----------

@@ -72,11 +72,9 @@ def write_lidc(
         lie see `lidc_patient`.
     seed : int
         Which patients, at least 0.
-    layout : {"classic", "nbia"}
-        Names of the folders.
-    annotations : {"series", "tree"}
-        Whether the XML files lie with the images of their series, ``069.xml``, or in a tree of
-        their own, ``tcia-lidc-xml/157/158.xml``.
+    layout, annotations : {"classic", "nbia"}, {"series", "tree"}
+        Names of the folders; whether the XML files lie with the images of their series,
+        ``069.xml``, or in a tree of their own, ``tcia-lidc-xml/157/158.xml``.
     shape : (int, int)
         Rows and columns, at least 32 of each. The field of view stays, the pixels become larger.
     resume : bool
@@ -89,11 +87,9 @@ def write_lidc(
     ------
     TypeError, ValueError
         If an argument is not of the kind and in the range named above.
-    FileExistsError
-        If `out` holds something and `resume` is not set, or a patient's folder holds what does
-        not belong to this request.
     OSError
-        If a file cannot be written.
+        If a file cannot be written, `out` holds something and `resume` is not set, or a patient's
+        folder holds what does not belong to this request.
     """
     check_range("patients", patients, LAST_PATIENT)
     check_choice("layout", layout, get_args(Layout))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_sim.thorax.canvas import N_DIRECTIONS, Array, Canvas, Part, Polar, Waves
+from data_sim.thorax.canvas import N_DIRECTIONS, Array, Canvas, Part, Polar, Waves, part_about
 from data_sim.thorax.lungs import Lungs, sample
 from data_sim.thorax.mediastinum import Mediastinum
 from data_sim.thorax.nodules import Nodule
@@ -87,8 +87,8 @@ class Thorax:
         shape, spacing : (int, int), float or (float, float)
             Rows and columns, about the isocentre, and their distances in mm.
         rotation : float
-            Angle in radians by which the patient, and the table, are turned about the isocentre
-            from x towards y. A quarter turn is `numpy.rot90`.
+            Radians by which patient and table are turned about the isocentre from x towards y; a
+            quarter turn is `numpy.rot90`.
         oversampling : int
             Each pixel becomes the mean over oversampling x oversampling finer ones.
         table : bool
@@ -141,10 +141,8 @@ class Thorax:
             As for `slice`, and if there is no nodule of this index.
         """
         index = check_int("index", index, minimum=0)
-        if index >= len(self.nodules):
-            raise TomolearnError(
-                f"index: expected one of this patient's {len(self.nodules)} nodules, got {index}"
-            )
+        if index >= (n := len(self.nodules)):
+            raise TomolearnError(f"index: expected one of this patient's {n} nodules, got {index}")
         z = self._checked_height(z)
         x, y = _scanner_coordinates(
             check_image_shape(shape), _checked_spacing(spacing), check_float("rotation", rotation)
@@ -217,11 +215,9 @@ class Thorax:
             place = turn(rotation) @ np.array(nodule.centre[:2])
             middle = place / spacing + (np.array(canvas.shape) - 1) / 2
             reach = (1.6 * max(nodule.semi_axes[:2]) + h) / spacing
-            low = np.maximum(np.floor(middle - reach), 0).astype(int)
-            high = np.minimum(np.ceil(middle + reach) + 1, canvas.shape).astype(int)
-            if (low >= high).any():
+            part = part_about(middle, reach, canvas.shape)
+            if part is None:
                 continue
-            part = slice(low[0], high[0]), slice(low[1], high[1])
             x, y = _scanner_coordinates(canvas.shape, spacing, rotation, part)
             distance = nodule.distance(x, y, z)
             inside = np.clip(0.5 - distance / h, 0, 1).astype(np.float32)

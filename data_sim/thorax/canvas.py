@@ -43,6 +43,15 @@ class Waves:
         return self.amplitude * self.phases.size
 
 
+def part_about(middle: NDArray[Any], reach: NDArray[Any], shape: tuple[int, int]) -> Part | None:
+    """Return the part of an image around a pixel, or None if it lies outside."""
+    low = np.maximum(np.floor(middle - reach), 0).astype(int)
+    high = np.minimum(np.ceil(middle + reach) + 1, shape).astype(int)
+    if (low >= high).any():
+        return None
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
 class Canvas:
     """One slice in the making, with coordinates of the anatomy at each pixel centre.
 
@@ -96,11 +105,7 @@ class Canvas:
         """Return the part of the image that holds a disc, or None if it lies outside."""
         reach = (radius + self.margin + self.pixel) * np.linalg.norm(self._inverse, axis=1)
         middle = self._inverse @ (np.array([x, y]) - self.origin)
-        low = np.maximum(np.floor(middle - reach), 0).astype(int)
-        high = np.minimum(np.ceil(middle + reach) + 1, self.shape).astype(int)
-        if (low >= high).any():
-            return None
-        return slice(low[0], high[0]), slice(low[1], high[1])
+        return part_about(middle, reach, self.shape)
 
     def coverage(self, distance: Array) -> Array:
         """Return the fraction of each pixel inside an outline, from distances, negative inside."""

@@ -22,8 +22,8 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class SimulatedPairs(Dataset[Pair]):
     """Phantoms and their simulated measurements, drawn on the fly.
 
-    Item `i` depends on `seed` and `i` alone: it is the same in every process, in every order and
-    in every batch (to rounding), which is what lets a training be resumed and be distributed.
+    Item `i` depends on `seed` and `i` alone: it is the same (to rounding) in every process, order
+    and batch, so that a training can be resumed and distributed.
 
     Parameters
     ----------
@@ -54,9 +54,8 @@ class SimulatedPairs(Dataset[Pair]):
         size: int | None = None,
     ) -> None:
         if not isinstance(acquisition, Acquisition):
-            raise TomolearnTypeError(
-                f"acquisition: expected an Acquisition, got {type(acquisition).__name__}"
-            )
+            found = type(acquisition).__name__
+            raise TomolearnTypeError(f"acquisition: expected an Acquisition, got {found}")
         self.source, self.grid, self.acquisition = source, grid, acquisition
         self.seed = check_int("seed", seed, minimum=0)
         self.size = None if size is None else check_int("size", size, minimum=1)

@@ -21,8 +21,7 @@ _NAMES = ("sinogram", "image")
 class StoredPairs(Dataset[Pair]):
     """Pairs that `store_pairs` wrote.
 
-    The file is opened by each process that reads it, when it first does so, and only the asked-for
-    pairs are read.
+    Each process that reads the file opens it, and reads only the asked-for pairs.
 
     Parameters
     ----------

@@ -34,8 +34,7 @@ class Split:
     source : PhantomSource, ImageDataset or None
         What draws the images, or has them; None if they can only be read, see `Task.files`.
     seed : int
-        Seed of the pairs; different for each split of a task, unless they shall show the same
-        phantoms in another way.
+        Of the pairs; another for each split of a task, unless they shall show the same phantoms.
     size : int, optional
         Number of pairs; of those that are read, the published number. Default: no end, each step
         of a training sees new ones.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tomolearn.data.lidc.annotations import Annotations, annotated_series, read_annotations
 from tomolearn.data.lidc.splits import PatientSplits
 
 if TYPE_CHECKING:
     from tomolearn.dicom import Series, SeriesIndex
+
+T = TypeVar("T")
 
 _PATIENT = re.compile(r"LIDC-IDRI-\d{4}")
 # manifest-<number>/LIDC-IDRI/LIDC-IDRI-0001 in downloads by NBIA's client
@@ -123,10 +125,11 @@ class AnnotationFiles:
     def read(self, series: Series, catalogue: SeriesIndex) -> Annotations | None:
         """Return a series' annotations; None if it has none, or none that can be read."""
         path = self.of(series, catalogue)
-        if path is None:
-            return None
+        return None if path is None else self._tried(read_annotations, path)
+
+    def _tried(self, read: Callable[[Path], T | None], path: Path) -> T | None:
         try:
-            return read_annotations(path)
+            return read(path)
         except (OSError, ValueError) as error:
             self.problems[path] = str(error)
             return None
@@ -134,11 +137,7 @@ class AnnotationFiles:
     def _by_series(self, paths: Iterable[Path]) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for path in paths:
-            try:
-                uid = annotated_series(path)
-            except (OSError, ValueError) as error:
-                self.problems[path] = str(error)
-                continue
+            uid = self._tried(annotated_series, path)
             if uid is None:
                 continue
             if uid in found and not _same_marks(path, found[uid]):

@@ -27,8 +27,7 @@ class LIDCSlices:
 
     Values are (HU + 1024 + u) / 4096, clipped to [0, 1], with a uniform number u in [0, 1) for
     each pixel. Images are numbered in a random order, so that the first few are of many patients.
-
-    The file is opened by each process that reads it, when it first does so.
+    Each process that reads the file opens it.
 
     Parameters
     ----------

@@ -120,12 +120,12 @@ class PatientSplits:
             If a file cannot be read, its split is not clear, or as for `read_patients`.
         """
         if len(files) == 1 and files[0].suffix.lower() == ".json":
-            values = _json(files[0])
+            values = read_json(files[0])
             if not isinstance(values, dict):
                 kind, found = "an object with a list of patients per split", type(values).__name__
                 raise TomolearnError(f"{files[0]}: expected {kind}, got {found}")
-            found = {str(split): _patients(files[0], entries) for split, entries in values.items()}
-            return cls(lists={split: frozenset(patients) for split, patients in found.items()})
+            listed = {str(split): _patients(files[0], entries) for split, entries in values.items()}
+            return cls(lists={split: frozenset(patients) for split, patients in listed.items()})
         lists: dict[str, frozenset[str]] = {}
         for path in files:
             splits = [split for split in SPLITS if split in path.stem.lower()]
@@ -151,8 +151,8 @@ def read_patients(path: Path) -> tuple[str, ...]:
         If the file cannot be read, or has no patient IDs, or plain numbers in their place.
     """
     if path.suffix.lower() == ".json":
-        return _patients(path, _json(path))
-    lines = [line for line in _text(path).splitlines() if line.strip()]
+        return _patients(path, read_json(path))
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
     if path.suffix.lower() != ".csv":
         return _patients(path, [line.strip() for line in lines])
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
@@ -187,14 +187,16 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return what a JSON file has."""
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise TomolearnError(f"{path}: expected JSON, got {error}") from error
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return what a text file has, in UTF-8 with or without a mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

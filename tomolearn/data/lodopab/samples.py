@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ import numpy as np
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.lidc.folders import PatientFolder, check_folders, find_patients
-from tomolearn.data.lidc.splits import SPLITS, PatientSplits
+from tomolearn.data.lidc.splits import SPLITS, PatientSplits, read_json, read_text
 from tomolearn.data.lodopab.recipe import Recipe
 
 Progress = Callable[[int, int], None]
@@ -172,15 +171,9 @@ def read_series_list(path: Path) -> frozenset[str]:
     OSError, ValueError
         If the file cannot be read or has no such identifiers.
     """
-    text = path.read_text(encoding="utf-8-sig")
-    entries: Any = text.split()
-    if path.suffix.lower() == ".json":
-        try:
-            entries = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TomolearnError(f"{path}: expected JSON, got {error}") from error
-        if isinstance(entries, dict):
-            entries = entries.get("series_included")
+    entries: Any = read_json(path) if path.suffix.lower() == ".json" else read_text(path).split()
+    if isinstance(entries, dict):
+        entries = entries.get("series_included")
     wrong = [entries]
     if isinstance(entries, list) and entries:
         wrong = [uid for uid in entries if not re.fullmatch(r"[\d.]+", str(uid))]
