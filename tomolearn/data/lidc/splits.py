@@ -173,7 +173,8 @@ def _patients(path: Path, entries: Any) -> tuple[str, ...]:
             # the published lists of LoDoPaB-CT look like this
             raise TomolearnError(
                 f"{path}: expected patient IDs such as LIDC-IDRI-0001, got {entry!r}; LoDoPaB-CT's "
-                "patient_ids_rand files number patients at random and do not say who they are"
+                "patient_ids_rand files number the samples' patients at random and do not say who "
+                "they are"
             )
         # of a file in a patient's folder
         found.append(entry.partition("/")[0])
