@@ -23,13 +23,7 @@ class Compilable(torch.nn.Module):
 
 
 class Configured(torch.nn.Module):
-    """A module that ``type(module)(**module.arguments)`` makes again, with fresh weights.
-
-    Parameters
-    ----------
-    arguments : mapping
-        The constructor's arguments by name.
-    """
+    """A module that ``type(module)(**module.arguments)`` makes again, with fresh weights."""
 
     card: Mapping[str, Any] | None = None
     """What is known about weights that were loaded from a file."""

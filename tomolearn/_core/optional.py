@@ -7,17 +7,7 @@ from types import ModuleType
 
 
 def optional_import(module: str, *, purpose: str, install: str) -> ModuleType:
-    """Import `module` or say what to install.
-
-    Parameters
-    ----------
-    module : str
-        Dotted name of the module.
-    purpose : str
-        What it is needed for; starts the error message.
-    install : str
-        What makes it available, for example ``pip install h5py``.
-    """
+    """Import `module`, or say what for, and how to `install` what has it: ``pip install h5py``."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -15,15 +15,8 @@ _SPEED_PERIOD = 120.0  # seconds over which a speed is averaged
 def progress_bars(shown: bool | None = None) -> Progress:
     """Progress bars on stderr: how much is done, how fast, since when, and for how long to go.
 
-    Parameters
-    ----------
-    shown : bool, optional
-        Whether to draw them. Default: where stderr is a terminal, and in notebooks.
-
-    Returns
-    -------
-    rich.progress.Progress
-        A context; its ``add_task(description, total=n, unit="slices")`` adds a bar.
+    The context's ``add_task(description, total=n, unit="slices")`` adds a bar. They are drawn where
+    stderr is a terminal, and in notebooks, unless `shown` says otherwise.
     """
     # here, since rich takes a tenth of a second to load
     from rich.console import Console

@@ -24,14 +24,8 @@ T = TypeVar("T")
 class Origin:
     """Where a thing of a table comes from, so that it can be found again, unchanged.
 
-    Parameters
-    ----------
-    spec : str
-        What `Table.find` takes; the path of a file is absolute.
-    package, version : str, optional
-        The distribution whose entry point it is.
-    file, sha256 : str, optional
-        Source and its digest, of what is not ours.
+    `spec` is what `Table.find` takes, with the absolute path of a file; `package` is the one whose
+    entry point it is; `file` and `sha256` are source and digest of what is not ours.
     """
 
     spec: str
@@ -161,16 +155,9 @@ class Table(Mapping[str, T], Generic[T]):
 
 
 def find_object(name: str, spec: str) -> Any:
-    """Return the attribute ``path/to/file.py:name`` or ``module:name``.
+    """Return the attribute ``path/to/file.py:name`` or ``module:name``; errors begin with `name`.
 
     A file is run once, and finds what lies in its folder.
-
-    Parameters
-    ----------
-    name : str
-        What is looked for, for error messages.
-    spec : str
-        Where it stands.
     """
     if not isinstance(spec, str):
         raise TomolearnTypeError(f"{name}: expected a str, got {spec!r} ({type(spec).__name__})")

@@ -30,21 +30,10 @@ _INTERVAL = 1.0
 def measure_batch(source: Path, *, rounds: int = 1, tv: bool = True) -> Iterator[Timing]:
     """Measure ``tomolearn dicom`` with 1000 views on a folder, each time as a process of its own.
 
-    Parameters
-    ----------
-    source : Path
-        A folder with CT series.
-    rounds : int
-        Runs per figure of FBP; their median counts, of the memory the maximum.
-    tv : bool
-        Whether to measure total variation, too: minutes for a series.
-
-    Yields
-    ------
-    Timing
-        Slices per second from the start of the process to its end; with one worker pinned to one
-        core, and with one on each core, whose ratio is to the former. And the most memory that all
-        its processes have together, in MiB.
+    Slices per second count from the start of the process to its end; with one worker pinned to one
+    core, and with one on each core, whose ratio is to the former. Then the most memory that all its
+    processes have together, in MiB. Of FBP the median of `rounds` runs counts (of the memory the
+    maximum); total variation takes minutes for a series, and runs once.
     """
     check_int("rounds", rounds, minimum=1)
     slices = sum(len(series) for series in find_series(source).series)

@@ -39,24 +39,7 @@ def measure_backward(
     """Measure the backward pass, and forward and backward together, in all backward modes.
 
     All modes have the same weights, and the same tolerance of the forward pass; they take turns.
-
-    Parameters
-    ----------
-    model : DeepEquilibrium
-        The network.
-    task : Task, optional
-        Default: "ellipses".
-    batch : int
-        Training pairs per step.
-    rounds : int
-        How often each is measured; the median counts.
-    device : str
-        Where.
-
-    Yields
-    ------
-    Timing
-        Times with their ratios to "implicit, anderson", and the iterations of the linear system.
+    Ratios are to "implicit, anderson"; the iterations of the linear system come last.
     """
     where = torch.device(device)
     task = get_task("ellipses") if task is None else task
@@ -95,26 +78,10 @@ def measure_equilibrium_memory(
     batch: int = 1,
     device: str = "cpu",
 ) -> Iterator[Timing]:
-    """Measure the peak memory of a training step with few and with many forward iterations.
+    """Measure the peak memory in MiB of a training step with few and with many forward iterations.
 
-    For implicit gradients, and for the same iteration unrolled. See
-    `measure_training_memory` for what is counted.
-
-    Parameters
-    ----------
-    task : Task, optional
-        Default: "ellipses".
-    iterations : (int, int)
-        Numbers of forward iterations.
-    batch : int
-        Pairs per step.
-    device : str
-        Where.
-
-    Returns
-    -------
-    iterator of Timing
-        In MiB; each is measured when it is asked for.
+    For implicit gradients, and for the same iteration unrolled. See `measure_training_memory`
+    for what is counted.
     """
     task = get_task("ellipses") if task is None else task
     steps = {}

@@ -22,17 +22,7 @@ _TV_WEIGHT = 2.5  # that of the task "ellipses"
 def measure_methods(*, rounds: int = 3, iterations: int = 1000) -> Iterator[Timing]:
     """Measure FBP against ASTRA's and total variation against ODL's PDHG, on a CPU.
 
-    Parameters
-    ----------
-    rounds : int
-        How often each contender is measured; the median counts.
-    iterations : int
-        Iterations of total variation.
-
-    Yields
-    ------
-    Timing
-        For total variation also how far its objective is above that of a long run.
+    Of total variation also how far its objective is above that of a long run.
     """
     case = CASES["parallel 362, 1000 angles"]
     A = RayTransform(case.grid, case.scan)

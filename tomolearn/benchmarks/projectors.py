@@ -77,24 +77,7 @@ def _projectors(case: Case, device: torch.device, rivals: bool) -> dict[str, Riv
 def measure_projectors(
     case: Case, *, rounds: int = 5, device: str = "cpu", rivals: bool = True
 ) -> Iterator[Timing]:
-    """Measure projection and adjoint of every backend and rival that can do the case here.
-
-    Parameters
-    ----------
-    case : Case
-        The scan and its batch sizes.
-    rounds : int
-        How often each contender is measured; the median counts.
-    device : str
-        Where the tensors are.
-    rivals : bool
-        Whether to measure other libraries, too.
-
-    Yields
-    ------
-    Timing
-        Ratios are to ASTRA's time.
-    """
+    """Measure projection and adjoint of all backends and rivals that can do it, against ASTRA."""
     where = torch.device(device)
     projectors = _projectors(case, where, rivals)
     generator = torch.Generator().manual_seed(0)

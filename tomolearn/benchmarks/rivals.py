@@ -101,21 +101,10 @@ RIVALS: dict[str, Callable[[Grid, Scan], Rival | None]] = {
 
 
 def astra_fbp(grid: Grid, scan: ParallelBeam, sinogram: torch.Tensor) -> torch.Tensor:
-    """Reconstruct one slice by ASTRA's filtered back-projection on a CPU (Ram-Lak).
+    """Reconstruct one slice, square pixels, by ASTRA's filtered back-projection on a CPU (Ram-Lak).
 
-    Parameters
-    ----------
-    grid : Grid
-        Square pixels.
-    scan : ParallelBeam
-        The scan.
-    sinogram : torch.Tensor, shape (angles, detectors)
-        float32, on a CPU.
-
-    Returns
-    -------
-    torch.Tensor, shape (rows, columns)
-        In ASTRA's units, which are those of a grid of unit pixels.
+    The sinogram is (angles, detectors), float32; the image (rows, columns) is in ASTRA's units,
+    which are those of a grid of unit pixels.
     """
     import astra
 
@@ -158,22 +147,8 @@ def odl_pdhg(
 ) -> torch.Tensor:
     """Minimise ``||A x - y||**2 + weight * TV(x)`` by ODL's own PDHG on ASTRA's CPU projectors.
 
-    Parameters
-    ----------
-    grid, scan
-        As for `RayTransform`.
-    sinogram : torch.Tensor, shape (angles, detectors)
-        float32, on a CPU.
-    weight : float
-        Weight of the total variation of neighbouring pixels.
-    iterations : int
-        Number of iterations.
-    norm : float
-        Norm of the ray transform on plain sums, for the step sizes.
-
-    Returns
-    -------
-    torch.Tensor, shape (rows, columns)
+    The sinogram is (angles, detectors), float32; `norm` is that of the ray transform on plain sums,
+    for the step sizes. Returns an image (rows, columns).
     """
     import odl
 
@@ -231,17 +206,7 @@ def odl_torch(grid: Grid, scan: Scan) -> LinearOperator:
 
     It stands where our networks want an operator, but neither its values nor its gradients pass
     through our code: `odl.contrib.torch.OperatorModule` computes both, of the ray transform and of
-    its adjoint.
-
-    Parameters
-    ----------
-    grid, scan
-        As for `RayTransform`.
-
-    Returns
-    -------
-    LinearOperator
-        Its transpose is ODL's adjoint without the weights of ODL's inner products.
+    its adjoint. Its transpose is ODL's adjoint without the weights of ODL's inner products.
     """
     import odl
 

@@ -17,19 +17,11 @@ _PAUSE = 0.1  # seconds in which threads that the contender before has left spin
 
 @dataclass(frozen=True)
 class Timing:
-    """One figure of one contender.
+    """One figure of one contender: scan, batch size, operation, and who computed it.
 
-    Attributes
-    ----------
-    case, batch, what, contender
-        What was measured: scan, batch size, operation, and who computed it.
-    value : float
-        The figure, for times the median over the rounds.
-    unit : str
-        ``ms`` per batch, ``%``, ``MiB``, or nothing for a plain number.
-    ratio : float or None
-        Time of ASTRA (for total variation and training: of ODL) divided by this time, measured in
-        the same run; None where there is none.
+    `value` is for times the median over the rounds; `unit` is ``ms`` per batch, ``%``, ``MiB``, or
+    nothing for a plain number. `ratio` is the time of ASTRA (for total variation and training: of
+    ODL) divided by this time, measured in the same run; None where there is none.
     """
 
     case: str
@@ -68,17 +60,7 @@ def turns(names: Collection[str], rounds: int) -> Iterator[str]:
 def race(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, float]:
-    """Return each contender's median time in seconds; they take `turns`.
-
-    Parameters
-    ----------
-    contenders : mapping of str to callable
-        What is measured, by name. Fast ones are called several times per sample.
-    rounds : int
-        Samples of each.
-    device : torch.device
-        Where they compute.
-    """
+    """Return each contender's median time in seconds; they take `turns`."""
     calls = {}
     for name, function in contenders.items():
         _sample(function, 1, device)  # compiles, fills caches

@@ -28,15 +28,7 @@ _RIVAL = "odl torch"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is computed.
-
-    Parameters
-    ----------
-    autocast : bool
-        Whether its convolutions run in bfloat16.
-    compiled : bool
-        Whether its blocks are compiled.
-    """
+    """How a network is computed: convolutions in bfloat16 or not, blocks compiled or not."""
 
     autocast: bool = False
     compiled: bool = False
@@ -117,32 +109,14 @@ def measure_training(
 
     A step is a forward and a backward pass, clipping of the gradient, and Adam; all contenders
     start from the same weights and take turns. The batch is drawn beforehand and used at every
-    step. What else a training does (averaging of weights, validation, logs) is not in it.
+    step. What else a training does (averaging of weights, validation, logs) is not in it. ODL's
+    layer is there on a CPU only; compiled blocks need a C++ compiler, or a GPU.
 
-    Parameters
-    ----------
-    task : Task, optional
-        Default: "ellipses", with the scan of Adler and Öktem (arXiv:1707.06474).
-    model : ReconstructionModel, optional
-        The network. Default: their learned primal-dual.
-    batch : int
-        Pairs per step.
-    rounds : int
-        How often each contender is measured; the median counts.
-    device : str
-        Where to train.
-    rivals : bool
-        Whether to measure ODL's layer, too; it is there on a CPU only.
-    recipes : mapping of str to Recipe, optional
-        Default: `RECIPES`. Compiled blocks need a C++ compiler, or a GPU.
-
-    Yields
-    ------
-    Timing
-        The time of a step, of which all ratios are to ODL's layer in the first recipe, so that
-        the effects of the operator and of the precision can be told apart. Then, for our operator,
-        the share of the step in which it computes rays, in the forward and the backward pass; what
-        automatic differentiation and the scaling by the norm add to that is not in it.
+    By default on "ellipses", with scan and network (learned primal-dual) of Adler and Öktem
+    (arXiv:1707.06474). All ratios are to ODL's layer in the first recipe, so that the effects of
+    operator and precision can be told apart. Then, for our operator, the share of the step in which
+    it computes rays, forward and backward; what automatic differentiation and the scaling by the
+    norm add to that is not in it.
     """
     where = torch.device(device)
     task = get_task("ellipses") if task is None else task
@@ -211,25 +185,11 @@ def measure_training_memory(
 ) -> Iterator[Timing]:
     """Measure the peak memory of an optimiser step, without and with checkpoints of activations.
 
-    Each figure is from a fresh process: what it held at most during its first step, less what it
-    held before, when it had all that is loaded and made but once (the libraries, the operator, the
-    network, a first reconstruction). On a GPU it is the memory of torch's tensors there.
-
-    Parameters
-    ----------
-    grid, scan : optional
-        Default: 512 x 512 pixels and a parallel beam of 360 views that covers them.
-    model : ReconstructionModel, optional
-        The network. Default: learned primal-dual of Adler and Öktem (arXiv:1707.06474), float32.
-    batch : int
-        Pairs per step.
-    device : str
-        Where to train.
-
-    Returns
-    -------
-    iterator of Timing
-        In MiB; each is measured when it is asked for.
+    Each figure, in MiB, is from a fresh process: what it held at most during its first step, less
+    what it held before, when it had all that is loaded and made but once (the libraries, the
+    operator, the network, a first reconstruction). On a GPU it is the memory of torch's tensors
+    there. Default: 512 x 512 pixels, a parallel beam of 360 views that covers them, and learned
+    primal-dual in float32.
     """
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
@@ -248,24 +208,7 @@ def memory_of_steps(
     batch: int,
     device: str,
 ) -> Iterator[Timing]:
-    """Measure the peak memory of one step of each network, see `measure_training_memory`.
-
-    Parameters
-    ----------
-    grid, scan
-        What is scanned, and how.
-    models : mapping of str to ReconstructionModel
-        Networks by the names that they have in the result. Their weights are drawn anew.
-    batch : int
-        Pairs per step.
-    device : str
-        Where to train.
-
-    Returns
-    -------
-    iterator of Timing
-        In MiB; each is measured when it is asked for.
-    """
+    """Measure the peak memory of one step of each network, whose weights are drawn anew, in MiB."""
     if torch.device(device).type == "cpu":
         resident_bytes("VmHWM")
     kind = "parallel" if scan.is_parallel else "fan"

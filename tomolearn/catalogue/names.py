@@ -128,17 +128,7 @@ def _with_default(setting: Setting) -> str:
 
 
 def parsed_settings(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
-    """Return settings that stand as ``name=value`` with commas between them.
-
-    Parameters
-    ----------
-    kind : type
-        The class of methods whose settings they are.
-    spec : str
-        For error messages.
-    text : str
-        The settings.
-    """
+    """Return settings of a class of methods that stand as ``name=value`` with commas between."""
     known = {one.name: one for one in kind.settings()}
     parsed = {}
     for part in filter(None, map(str.strip, text.split(","))):

@@ -12,20 +12,9 @@ from tomolearn.data.arrays import opened_array
 
 
 def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Read line integrals.
+    """Read line integrals of shape (..., *shape), in float32, from a file of numpy or HDF5.
 
-    Parameters
-    ----------
-    path : Path
-        A file whose name ends in ``.npy``, ``.npz``, ``.h5`` or ``.hdf5``.
-    name : str, optional
-        Which array of a ``.npz`` or HDF5 file. Default: the only one in it.
-    shape : tuple of int
-        Shape of one sinogram; leading axes are a batch.
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (..., *shape)
+    `name` is the array's, where a ``.npz`` or HDF5 file has several.
     """
     with opened_array(path, name, option="--dataset") as found:
         array = np.asarray(found[()])

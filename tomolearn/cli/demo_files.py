@@ -48,21 +48,7 @@ def write_results(
     experiment: Experiment,
     window: tuple[float, float],
 ) -> None:
-    """Write arrays, pictures, the figure and the record.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to.
-    name : str
-        What the slice is called in figure and record.
-    ct_slice : CTSlice
-        The slice.
-    experiment : Experiment
-        What became of it.
-    window : (float, float)
-        Black and white of the pictures, in HU.
-    """
+    """Write arrays, pictures with a `window` in HU, the figure and the record."""
     from matplotlib.image import imsave
 
     measurement = experiment.measurement

@@ -42,24 +42,17 @@ def draw_images(
     Parameters
     ----------
     images : mapping of str to numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
-        Images by title, drawn from left to right with row 0 at the top; of volumes the middle
-        slice.
-    window : (float, float)
-        Values shown black and white, in `unit`; what lies beyond is shown as these are.
-    unit : str
-        Unit of the values, for the colour bars.
-    reference : str, optional
-        Title of the image to subtract from each of the others in a second row. Default: no
-        second row.
-    difference_window : (float, float), optional
-        As `window`, for the differences; needed with `reference`.
+        By title, drawn from left to right with row 0 at the top; of volumes the middle slice.
+    window, unit : (float, float) and str
+        Values shown black and white; what lies beyond is shown as these are.
+    reference, difference_window, caption : optional
+        Title of the image to subtract from each of the others in a further row, the window of
+        these differences, and what is said where the reference's own would be.
     notes : mapping of str to str, optional
         A line below an image, for example its metrics.
-    caption : str
-        What is said where the reference's own difference would be; needs `reference`.
     zoom : (int, int, int, int), optional
         First row, row after the last, first column, column after the last of a detail, which is
-        framed in the images and drawn below each, on the same grey scale. Default: none.
+        framed in the images and drawn below each.
     spacing : (float, float)
         Distances of rows and of columns: the shape of a pixel.
 
@@ -157,22 +150,11 @@ def middle_slice(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def detailed_region(image: NDArray[Any], *, fraction: float = 0.3) -> Region:
-    """Return the part of an image that has the most edges, which is a good one to look at closely.
+    """Return the part of an image that has the most edges, the topmost of several.
 
     An edge counts by its length: a high one no more than one of a twentieth of the image's range.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
-        For a comparison the ground truth, whose edges are no noise; of a volume the middle slice.
-    fraction : float
-        Side of the region as a part of the image's shorter side, in (0, 1].
-
-    Returns
-    -------
-    (int, int, int, int)
-        First row, row after the last, first column, column after the last. Of several regions
-        with equally many edges the topmost one.
+    The image should be the ground truth, whose edges are no noise; of a volume the middle slice
+    counts. `fraction` is the side of the region as a part of the image's shorter side.
     """
     values = middle_slice(image).astype(np.float64)
     if min(values.shape) < 2:

@@ -41,22 +41,10 @@ def within_border(image: Image) -> Image:
 class Settings:
     """What the scan and the methods are told.
 
-    Parameters
-    ----------
-    views : int
-        Number of views over the full turn.
-    photons : float
-        Mean number of photons per detector element without an object.
-    electronic_std : float
-        Standard deviation of the electronic noise, in photons.
-    seed : int
-        Of the noise.
-    frequency_scaling : float
-        Cut-off of the filtered back-projection's Hann filter, as a part of Nyquist's frequency.
-    iterations : int
-        Of the total-variation method.
-    weight : float, optional
-        Of the total variation, in mm. Default: `tomolearn.methods.photon_tv_weight`.
+    `photons` is their mean number per detector element without an object, `electronic_std` is in
+    photons, `frequency_scaling` is the cut-off of the filtered back-projection's Hann filter as a
+    part of Nyquist's frequency. `iterations` and `weight`, in mm, are those of total variation;
+    without a weight it is `tomolearn.methods.photon_tv_weight`.
     """
 
     views: int
@@ -79,17 +67,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A simulated scan.
-
-    Parameters
-    ----------
-    truth : torch.Tensor, shape (rows, columns)
-        Mean attenuation in 1/mm over each pixel of what was scanned.
-    operator : RayTransform
-        The scanner, on the grid of the reconstruction.
-    sinogram : torch.Tensor, shape (angles, detectors)
-        Noisy line integrals.
-    """
+    """A simulated scan: true mean attenuation in 1/mm by pixel, scanner, noisy line integrals."""
 
     truth: torch.Tensor
     operator: RayTransform
@@ -98,19 +76,7 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one method made of the measurement.
-
-    Parameters
-    ----------
-    image : torch.Tensor, shape (rows, columns)
-        In 1/mm.
-    psnr, ssim : float
-        In Hounsfield units, under `CONVENTION`, within the border.
-    rmse : float
-        Root mean square error in HU.
-    seconds : float
-        Time of the reconstruction, kernels being compiled.
-    """
+    """An image in 1/mm; its errors in Hounsfield units under `CONVENTION`, within the border."""
 
     image: torch.Tensor
     psnr: float
@@ -122,16 +88,9 @@ class Result:
 def simulate(ct_slice: CTSlice, settings: Settings) -> Measurement:
     """Scan a slice with few views and few photons.
 
-    The scanned object is the slice interpolated bilinearly to twice as many pixels along each
-    axis, so that the data are not made with the operator that reconstructs them; the truth is the
-    mean of the object over each pixel.
-
-    Parameters
-    ----------
-    ct_slice : CTSlice
-        The slice; values below -1000 HU count as air.
-    settings : Settings
-        Views, photons, electronic noise and seed are used.
+    The scanned object is the slice interpolated bilinearly to twice as many pixels along each axis,
+    so that the data are not made with the operator that reconstructs them; the truth is the mean of
+    the object over each pixel. Values below -1000 HU count as air.
     """
     acquisition = settings.acquisition
     grid = Grid(ct_slice.hounsfield.shape, ct_slice.spacing)
@@ -143,17 +102,7 @@ def simulate(ct_slice: CTSlice, settings: Settings) -> Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """All that is to be shown.
-
-    Parameters
-    ----------
-    settings : Settings
-        With the weight that was used.
-    measurement : Measurement
-        The scan.
-    results : dict of str to Result
-        By method.
-    """
+    """All that is to be shown: settings with the weight that was used, scan, results by method."""
 
     settings: Settings
     measurement: Measurement
@@ -161,17 +110,7 @@ class Experiment:
 
 
 def run(ct_slice: CTSlice, settings: Settings, *, progress: bool = False) -> Experiment:
-    """Simulate the scan, reconstruct by filtered back-projection and by total variation, measure.
-
-    Parameters
-    ----------
-    ct_slice : CTSlice
-        The slice.
-    settings : Settings
-        For scan and methods.
-    progress : bool
-        Whether to show a progress bar on stderr.
-    """
+    """Simulate the scan, reconstruct by filtered back-projection and total variation, measure."""
     measurement = simulate(ct_slice, settings)
     y, operator, truth = measurement.sinogram, measurement.operator, measurement.truth
     weight = settings.weight

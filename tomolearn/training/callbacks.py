@@ -13,10 +13,7 @@ import torch
 class TimeBudget(lightning.Callback):
     """Ends a training after a time, fits the schedule to it, and counts the time over resumptions.
 
-    Parameters
-    ----------
-    limit : timedelta, optional
-        Time for all parts of the run together. Default: no limit, the time is only counted.
+    The limit is for all parts of the run together; with None the time is only counted.
     """
 
     def __init__(self, limit: timedelta | None) -> None:
@@ -64,15 +61,7 @@ class TimeBudget(lightning.Callback):
 
 
 class KeepBest(lightning.Callback):
-    """Keeps the weights of the best validation, within the checkpoints.
-
-    Parameters
-    ----------
-    name : str
-        Which logged value is compared.
-    smallest : bool
-        Whether the smallest is the best.
-    """
+    """Keeps the weights of the best validation, by the logged value `name`, in the checkpoints."""
 
     def __init__(self, name: str = "val_psnr", *, smallest: bool = False) -> None:
         super().__init__()
@@ -112,13 +101,7 @@ class KeepBest(lightning.Callback):
 
 
 class SampleImages(lightning.Callback):
-    """Writes the first validation images into TensorBoard's log, beside what they should be.
-
-    Parameters
-    ----------
-    n_images : int
-        How many.
-    """
+    """Writes the first validation images into TensorBoard's log, beside what they should be."""
 
     def __init__(self, n_images: int = 4) -> None:
         super().__init__()

@@ -47,14 +47,9 @@ _TRAINING = ("data", "steps", "seed", "hardware", "hours")
 
 
 def plain_values(name: str, values: Any) -> Any:
-    """Return a copy of `values` as JSON would give it back.
+    """Return a copy of `values` as JSON would give it back; errors begin with `name`.
 
-    Parameters
-    ----------
-    name : str
-        Begins the error messages; a place inside is appended to it, as in ``metrics.psnr``.
-    values : object
-        Mappings with string keys, sequences, strings, finite numbers, booleans and None.
+    Mappings with string keys, sequences, strings, finite numbers, booleans and None will do.
     """
     if isinstance(values, Mapping):
         for key in values:
@@ -74,15 +69,7 @@ def plain_values(name: str, values: Any) -> Any:
 
 
 def parse_card(where: str, data: bytes) -> dict[str, Any]:
-    """Read a card and check that it is complete.
-
-    Parameters
-    ----------
-    where : str
-        The file's name, for the error messages.
-    data : bytes
-        Its content.
-    """
+    """Read a card, the content of the file `where`, and check that it is complete."""
     card = _parse_json(where, data)
     if not isinstance(card, dict):
         raise TomolearnError(f"{where}: expected a JSON object, got {type(card).__name__}")
@@ -125,14 +112,8 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
 def render_card(name: str, card: Mapping[str, Any]) -> str:
     """Return a card as Markdown.
 
-    Parameters
-    ----------
-    name : str
-        What the weights are called, the name of their files without suffix.
-    card : mapping
-        As from `tomolearn.training.shipped`, or the ``card`` of a loaded model. The Markdown has
-        all of it but the middle of long lists; what a card should have and does not is said to be
-        not recorded.
+    It has all of the card but the middle of long lists; what a card should have and does not is
+    said to be not recorded. `name` is that of the weights' files without suffix.
     """
     about, training = dict(card["about"]), dict(card["training"])
     description, command = about.pop("description", ""), training.pop("command", None)

@@ -37,15 +37,6 @@ class SaveRegularly(lightning.Callback):
     It does so after a step, or after its validation where there is one: a run that is continued
     does not repeat what belongs to the step of its checkpoint. It has to stand behind the
     callbacks whose state changes with a validation.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    minutes : float
-        Time between two of them.
-    validation_every : int
-        Steps between validations.
     """
 
     def __init__(self, path: Path, minutes: float, validation_every: int) -> None:

@@ -348,13 +348,8 @@ _NESTED = ("model_arguments", "objective_arguments")
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> TrainingConfig:
     """Return checked settings.
 
-    Parameters
-    ----------
-    values : mapping
-        Settings by name.
-    overrides : sequence of str
-        "name=value"; the value is JSON, or text if it is none. A dot reaches into the arguments of
-        network or objective: "model_arguments.iterations=5".
+    An override is "name=value"; the value is JSON, or text if it is none. A dot reaches into the
+    arguments of network or objective: "model_arguments.iterations=5".
     """
     merged, known = dict(values), tuple(TrainingConfig.model_fields)
     for override in overrides:

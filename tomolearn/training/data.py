@@ -15,13 +15,7 @@ from tomolearn.training.stream import StreamBatches
 
 
 class PairsModule(lightning.LightningDataModule):
-    """Training pairs in a reproducible order, and validation pairs.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Task, sizes and seed.
-    """
+    """Training pairs in a reproducible order, and validation pairs."""
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()

@@ -10,17 +10,10 @@ from tomolearn._core.errors import TomolearnError
 
 
 def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int, float]:
-    """Return a logged quantity by step.
+    """Return a logged quantity, for example "loss" or "val_psnr", by step.
 
     A run that was resumed has one file per part; where a later part did a step again that was
     lost, because no checkpoint had it, the later one counts.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the run.
-    name : str
-        Column of the log, for example "loss" or "val_psnr".
     """
     parts = sorted(
         Path(directory).glob("csv/part-*/metrics.csv"),

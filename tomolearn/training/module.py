@@ -31,29 +31,13 @@ class NonFiniteError(DivergenceError):
 
 
 def cosine_factor(progress: float, step: int, warmup_steps: int) -> float:
-    """Return what the learning rate is multiplied by.
-
-    Parameters
-    ----------
-    progress : float
-        Part of the run that is over, in [0, 1].
-    step : int
-        Number of steps that are over.
-    warmup_steps : int
-        Steps of linear increase.
-    """
+    """Return what the learning rate is multiplied by when a part `progress` of the run is over."""
     factor = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
     return factor * min(1.0, (step + 1) / (warmup_steps + 1))
 
 
 class ReconstructionModule(lightning.LightningModule):
-    """A network, an objective, one optimiser, averaged weights.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        The run's settings.
-    """
+    """A network, an objective, one optimiser, averaged weights."""
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()

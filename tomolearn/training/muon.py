@@ -25,27 +25,11 @@ class Muon(torch.optim.Optimizer):
     by the nearest matrix with orthonormal rows or columns, so that directions in which gradients
     are small are learned as fast as the others; that suits unrolled schemes, whose first
     iterations get small gradients. Steps have the size of Adam's at the same learning rate [2]_.
-    Biases, slopes and whatever else is no kernel are learned by Adam.
+    Biases, slopes and whatever else is no kernel are learned by Adam, at `vector_lr` and `betas`;
+    `momentum` is the decay of the kernels', after Nesterov.
 
     `torch.optim.Muon` takes matrices only, no kernels, and one after the other; here all kernels
     of one shape are made orthogonal at once.
-
-    Parameters
-    ----------
-    parameters : iterable of torch.Tensor
-        The network's parameters.
-    lr : float
-        Learning rate of the kernels.
-    vector_lr : float
-        Learning rate of biases and slopes.
-    momentum : float
-        Decay of the kernels' momentum, after Nesterov.
-    betas : (float, float)
-        Decay of the moments of biases and slopes.
-    weight_decay : float
-        Part of the kernels that is taken away per step and learning rate.
-    eps : float
-        Added to the root of the second moments.
 
     References
     ----------

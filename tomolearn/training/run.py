@@ -38,20 +38,10 @@ _TERMINATED = 128 + 15
 class TrainingResult:
     """What a training left.
 
-    Parameters
-    ----------
-    model : ReconstructionModel or Denoiser
-        The network with its final weights.
-    weights : Path
-        JSON file that `tomolearn.load` takes.
-    steps : int
-        Number of optimiser steps.
-    hours : float
-        Training time, over all parts of a resumed run.
-    validation : float
-        The metric of the settings on the validation pairs; PSNR in dB, if they name no other.
-    is_first : bool
-        Whether this process of a distributed run is the one that writes its results.
+    The network with its final weights, the JSON file that `tomolearn.load` takes, the number of
+    optimiser steps, the time over all parts of a resumed run, the metric of the settings on the
+    validation pairs (PSNR in dB, if they name no other), and whether this process of a distributed
+    run is the one that writes its results.
     """
 
     model: Network

@@ -15,19 +15,8 @@ class StreamBatches(Sampler[list[int]]):
     all processes together, and each process its consecutive part of them. So a resumed run
     continues where it was, and two processes see what one with twice the batch would.
 
-    Parameters
-    ----------
-    batch_size : int
-        Pairs per step and process.
-    size : int, optional
-        Number of pairs of the data set: the stream runs through all of them in a random order,
-        then again in another. Default: no end, the stream counts up.
-    seed : int
-        Of the orders.
-    first_step : int
-        Step to begin with.
-    rank, world_size : int
-        Number of this process, and of all.
+    The stream runs through all pairs of a data set of a `size` in a random order, then again in
+    another; without a size it counts up, and has no end.
     """
 
     def __init__(

@@ -165,19 +165,9 @@ def annotate(
     metrics: Mapping[str, Any] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Add to the card of saved weights what became known later.
+    """Add metrics, or what a user should know, to the card of saved weights, and return it.
 
-    Parameters
-    ----------
-    path : str or path
-        As for `save`.
-    metrics, about : mapping, optional
-        As for `save`; added to what the card has, or replacing it where a key is there already.
-
-    Returns
-    -------
-    dict
-        The new card.
+    Both are as for `save`; they replace what the card has under the same key.
     """
     folder, stem = split_path(path)
     target = folder / f"{stem}{CARD}"
@@ -299,13 +289,7 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """Return name and card of weights without reading the weights.
-
-    Parameters
-    ----------
-    name_or_path : str or path
-        As for `load`.
-    """
+    """Return name and card of weights, as for `load`, without reading the weights."""
     files = find_files(name_or_path)
     return files.name, read_card_file(files)
 
