@@ -12,7 +12,7 @@ import torch
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnTypeError
 
-C = TypeVar("C", bound="Configured")
+C = TypeVar("C")
 
 
 class Compilable(torch.nn.Module):
@@ -53,21 +53,11 @@ class Configured(torch.nn.Module):
                 module.compile(dynamic=module.dynamic)
 
 
-def built(name: str, kind: type[C], arguments: Mapping[str, Any]) -> C:
-    """Make a module, with fresh weights, from its constructor's arguments.
-
-    Parameters
-    ----------
-    name : str
-        What it is called, for error messages.
-    kind : type
-        Its class.
-    arguments : mapping
-        The arguments by name.
-    """
+def built(name: str, kind: type[C], arguments: Mapping[str, Any], *, what: str = "arguments") -> C:
+    """Make an object of a class that is called `name` from its constructor's arguments."""
     if not isinstance(arguments, Mapping):
-        raise TomolearnTypeError(f"arguments: expected a mapping, got {type(arguments).__name__}")
+        raise TomolearnTypeError(f"{what}: expected a mapping, got {type(arguments).__name__}")
     known = tuple(inspect.signature(kind).parameters)
     for argument in arguments:
-        check_known(f"arguments of {name}", argument, known)
+        check_known(f"{what} of {name}", argument, known)
     return kind(**arguments)

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from operator import attrgetter
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -76,7 +78,7 @@ class Table(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         added = self._added()
         if name in self._builtin:
-            return self.check(name, _attribute(self._builtin[name]))
+            return self.check(name, resolve_name(self._builtin[name]))
         entry = added[name]
         try:
             value = entry.load()
@@ -92,14 +94,7 @@ class Table(Mapping[str, T], Generic[T]):
         return f"<table of {self.group}: {', '.join(self)}>"
 
     def find(self, spec: str) -> T:
-        """Return what a user means.
-
-        Parameters
-        ----------
-        spec : str
-            A name of the table, ``path/to/file.py:name``, or ``module:name`` of a module that
-            Python can import.
-        """
+        """Return what is at a name of the table, ``path/to/file.py:name``, or ``module:name``."""
         if isinstance(spec, str) and spec not in self and (":" in spec or spec.endswith(".py")):
             return self.check(spec, find_object(self.kind, spec))
         return self[check_known(self.kind, spec, tuple(self))]
@@ -154,6 +149,18 @@ class Table(Mapping[str, T], Generic[T]):
         return self._searched[1]
 
 
+def subclass_of(kind: str, *bases: type) -> Callable[[str, Any], Any]:
+    """Return the `check` of a `Table` of classes that derive from one of the bases."""
+
+    def check(where: str, value: Any) -> Any:
+        if not (isinstance(value, type) and issubclass(value, bases)):
+            names = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
+            raise TomolearnError(f"{kind} {where}: expected a subclass of {names}, got {value!r}")
+        return value
+
+    return check
+
+
 def find_object(name: str, spec: str) -> Any:
     """Return the attribute ``path/to/file.py:name`` or ``module:name``; errors begin with `name`.
 
@@ -166,7 +173,7 @@ def find_object(name: str, spec: str) -> Any:
         raise TomolearnError(f"{name}: expected path/to/file.py:name or module:name, got {spec!r}")
     module = _run_file(where) if where.endswith(".py") else importlib.import_module(where)
     try:
-        return _reach(module, attribute)
+        return attrgetter(attribute)(module)
     except AttributeError as error:
         public = [key for key in vars(module) if not key.startswith("_")]
         near = difflib.get_close_matches(attribute, public, n=3)
@@ -233,21 +240,9 @@ def _run_file(path: str) -> ModuleType:
     return module
 
 
-def _attribute(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return _reach(importlib.import_module(module), attribute)
-
-
-def _reach(module: ModuleType, attribute: str) -> Any:
-    found: Any = module
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
-
-
 def _reached(module: ModuleType | None, attribute: str) -> Any:
     try:
-        return None if module is None else _reach(module, attribute)
+        return None if module is None else attrgetter(attribute)(module)
     except AttributeError:
         return None
 

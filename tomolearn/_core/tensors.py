@@ -1,7 +1,8 @@
-"""Checks of tensors and devices. Apart from the others, which do without torch."""
+"""Checks of tensors and devices, and their clock. Apart from the others, which do without torch."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import torch
@@ -45,3 +46,10 @@ def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]
     if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
         wanted = ", ".join(str(n) for n in shape)
         raise TomolearnError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds, when all is computed that was begun on the device."""
+    if device.type == "cuda":  # kernels run after their call has returned
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomolearn.benchmarks.timing import Timing, now, turns, with_ratios
+from tomolearn._core.tensors import now
+from tomolearn.benchmarks.timing import Timing, turns, with_ratios
 from tomolearn.benchmarks.training import memory_of_steps, training_batch
 from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
 from tomolearn.tasks import Task, get_task

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tomolearn._core.tensors import now
+
 _SHORTEST = 0.1  # seconds of one sample: fast calls are repeated within it
 _PAUSE = 0.1  # seconds in which threads that the contender before has left spinning fall asleep
 
@@ -35,13 +37,6 @@ class Timing:
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary ready for JSON."""
         return asdict(self)
-
-
-def now(device: torch.device) -> float:
-    """Return the time in seconds, when all is computed that was begun on the device."""
-    if device.type == "cuda":  # kernels run after their call has returned
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:

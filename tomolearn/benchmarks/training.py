@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from tomolearn._core.memory import resident_bytes
+from tomolearn._core.tensors import now
 from tomolearn.benchmarks.rivals import odl_torch
-from tomolearn.benchmarks.timing import Timing, now, race, with_ratios
+from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
 from tomolearn.models import LearnedPrimalDual, ReconstructionModel

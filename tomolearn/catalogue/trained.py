@@ -93,13 +93,7 @@ class Trained(Method):
         return _network(self.weights, self.sha256, str(device), self.model)
 
     def prepare(self) -> None:
-        """Load the network.
-
-        Raises
-        ------
-        WeightsChangedError
-            If the weights have changed since the method was made, in another process perhaps.
-        """
+        """Load the network; `WeightsChangedError` if its weights are others by now."""
         self.network()
 
     def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:

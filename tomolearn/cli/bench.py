@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn.cli.errors import CleanErrors
-from tomolearn.cli.output import check_target, write_text
+from tomolearn.cli.output import check_target, print_table, write_text
 
 if TYPE_CHECKING:
     from tomolearn.benchmarks.timing import Timing
@@ -25,6 +25,9 @@ Rounds = Annotated[int, typer.Option(min=1, help="Measurements per figure; their
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Rivals = Annotated[bool, typer.Option(help="Measure other libraries, too, if they are installed.")]
 Out = Annotated[Path | None, typer.Option(help="JSON file for the figures.")]
+Memory = Annotated[
+    bool, typer.Option("--memory", help="Measure memory, not time (on CPUs: Linux only).")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")]
 
 
@@ -74,19 +77,13 @@ def training(
     rounds: Rounds = 5,
     device: Device = "cpu",
     rivals: Rivals = True,
-    memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory",
-            help="Measure memory at 512 x 512 in place of time (on CPUs: Linux only).",
-        ),
-    ] = False,
+    memory: Memory = False,
     out: Out = None,
     force: Force = False,
 ) -> None:
     """Measure training steps of learned primal-dual, as ratios to ODL's torch layer in float32.
 
-    It compiles the network's blocks, too, which needs a C++ compiler.
+    It compiles the network's blocks, too, which needs a C++ compiler. Memory is that at 512 x 512.
     """
     _check(out, force, device)
     from tomolearn.benchmarks.training import measure_training, measure_training_memory
@@ -103,18 +100,11 @@ def training(
 def equilibrium(
     rounds: Rounds = 5,
     device: Device = "cpu",
-    memory: Annotated[
-        bool,
-        typer.Option(
-            "--memory",
-            help="Measure the memory of few and many iterations in place of time (on CPUs: Linux "
-            "only).",
-        ),
-    ] = False,
+    memory: Memory = False,
     out: Out = None,
     force: Force = False,
 ) -> None:
-    """Measure the backward modes of the deep-equilibrium network degrad-ellipses."""
+    """Measure the backward modes of degrad-ellipses, or the memory of few and many iterations."""
     _check(out, force, device)
     from tomolearn.benchmarks.equilibrium import measure_backward, measure_equilibrium_memory
     from tomolearn.training import load
@@ -164,7 +154,8 @@ def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings:
     for timing in timings:
         typer.echo(f"measured {timing.case}, {timing.what}, {timing.contender}", err=True)
         found.append(timing)
-    _print_table(found, title)
+    heads = ("scan", "batch", "what", "who", "figure", "ratio")
+    print_table(heads, map(_cells, found), right=heads[-2:], title=title)
     if out is not None:
         figures = {
             "versions": versions(),
@@ -176,16 +167,8 @@ def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings:
         typer.echo(f"wrote {out}", err=True)
 
 
-def _print_table(timings: list[Timing], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("scan", "batch", "what", "who", title=title)
-    table.add_column("figure", justify="right")
-    table.add_column("ratio", justify="right")
-    for timing in timings:
-        ratio = "" if timing.ratio is None else f"{timing.ratio:.1f}x"
-        # three digits, without an exponent
-        figure = f"{float(f'{timing.value:.3g}'):g} {timing.unit}".strip()
-        table.add_row(timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio)
-    Console().print(table)
+def _cells(timing: Timing) -> list[str]:
+    ratio = "" if timing.ratio is None else f"{timing.ratio:.1f}x"
+    # three digits, without an exponent
+    figure = f"{float(f'{timing.value:.3g}'):g} {timing.unit}".strip()
+    return [timing.case, str(timing.batch), timing.what, timing.contender, figure, ratio]

@@ -10,6 +10,7 @@ import typer
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.evaluate import print_comparison
+from tomolearn.cli.output import print_table
 
 if TYPE_CHECKING:
     from tomolearn.evaluation import Comparison
@@ -94,26 +95,18 @@ def _learned() -> Comparison:
 
 
 def _print_table(name: str, experiment: Experiment) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tomolearn.evaluation.low_dose import CONVENTION
 
     views, bins = experiment.measurement.operator.scan.shape
-    table = Table(
+    heads = ("method", "PSNR / dB", "SSIM", "RMSE / HU", "ms")
+    print_table(
+        heads,
+        [
+            (method, f"{r.psnr:.2f}", f"{r.ssim:.4f}", f"{r.rmse:.1f}", f"{1000 * r.seconds:.0f}")
+            for method, r in experiment.results.items()
+        ],
+        right=heads[1:],
         title=f"{name}: fan beam, {views} views, {bins} bins",
         caption=f"PSNR and SSIM: data range {CONVENTION.psnr_range:g} HU, nothing clipped, without "
         "the outermost 4 pixels. Times: after compilation.",
     )
-    table.add_column("method")
-    for heading in ("PSNR / dB", "SSIM", "RMSE / HU", "ms"):
-        table.add_column(heading, justify="right")
-    for method, result in experiment.results.items():
-        table.add_row(
-            method,
-            f"{result.psnr:.2f}",
-            f"{result.ssim:.4f}",
-            f"{result.rmse:.1f}",
-            f"{1000 * result.seconds:.0f}",
-        )
-    Console().print(table)

@@ -132,12 +132,7 @@ def _record(
             "region": "without the outermost 4 pixels",
         },
         "results": {
-            method: {
-                "psnr": result.psnr,
-                "ssim": result.ssim,
-                "rmse": result.rmse,
-                "seconds": result.seconds,
-            }
+            method: {name: getattr(result, name) for name in ("psnr", "ssim", "rmse", "seconds")}
             for method, result in experiment.results.items()
         },
         "versions": versions(),

@@ -14,6 +14,7 @@ import typer
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.progress import progress_bars
 from tomolearn.cli.method_options import method_command
+from tomolearn.cli.output import print_table
 
 if TYPE_CHECKING:
     from tomolearn.batch import BatchReport, BatchSettings
@@ -257,47 +258,28 @@ def _skipped(series_index: SeriesIndex) -> str:
 
 
 def _show(series_index: SeriesIndex, settings: BatchSettings) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=str(settings), caption=f"{series_index.n_files} files, {_skipped(series_index)}"
-    )
-    for heading in ("patient", "series", "slices", "found"):
-        table.add_column(heading)
+    rows = []
     for series in series_index.series:
         findings = "\n".join(f"{one.kind}: {one.detail}" for one in series.findings)
-        cells = (series.patient_id, series.description or series.uid, str(len(series)), findings)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+        series_name = series.description or series.uid
+        rows.append((series.patient_id, series_name, str(len(series)), findings))
+    caption = f"{series_index.n_files} files, {_skipped(series_index)}"
+    heads = ("patient", "series", "slices", "found")
+    print_table(heads, rows, title=str(settings), caption=caption)
 
 
 def _print_report(report: BatchReport, out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from tomolearn.batch import LEDGER, SUMMARY
 
-    table = Table(caption="RMSE and PSNR within the body, data range 2000 HU.")
-    for heading in ("patient", "series", "status"):
-        table.add_column(heading)
-    for heading in ("slices", "RMSE / HU", "PSNR / dB", "SSIM"):
-        table.add_column(heading, justify="right")
+    forms = {"rmse_hu": ".1f", "psnr": ".2f", "ssim": ".4f"}
+    rows = []
     for record in report.records:
-        agreement = record["agreement"]
-        cells = (
-            record["patient"],
-            record["description"] or record["source"],
-            record["status"],
-            f"{record['written']} / {record['slices']}",
-            _number(agreement["rmse_hu"], ".1f"),
-            _number(agreement["psnr"], ".2f"),
-            _number(agreement["ssim"], ".4f"),
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+        series = (record["patient"], record["description"] or record["source"], record["status"])
+        agreement = (_number(record["agreement"][name], form) for name, form in forms.items())
+        rows.append((*series, f"{record['written']} / {record['slices']}", *agreement))
+    heads = ("patient", "series", "status", "slices", "RMSE / HU", "PSNR / dB", "SSIM")
+    caption = "RMSE and PSNR within the body, data range 2000 HU."
+    print_table(heads, rows, right=heads[3:], caption=caption)
     memory = "" if report.peak_mib is None else f", peak memory at most {report.peak_mib:.0f} MiB"
     rate = report.n_written / report.seconds
     typer.echo(

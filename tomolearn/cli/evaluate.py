@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn._core.checks import check_choice
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn._core.progress import progress_bars
-from tomolearn.cli.output import check_target, write_text
+from tomolearn.cli.output import check_target, print_table, write_text
 
 if TYPE_CHECKING:
     from tomolearn.evaluation import Comparison
@@ -94,12 +95,30 @@ def evaluate(
             raise TomolearnError(f"{option}: expected with --figure only")
 
     from tomolearn.catalogue.names import split_names
+    from tomolearn.data import n_pairs
+    from tomolearn.evaluation import compare
     from tomolearn.tasks import get_task
 
     chosen = get_task(task)
     names = _default_methods(chosen) if methods is None else split_names("methods", methods)
     more = [] if metrics is None else split_names("metrics", metrics)
-    comparison = _compared(chosen, names, more, split, data, images, seed, device)
+    check_choice("--split", split, tuple(chosen.splits))
+    if images is None:
+        size = n_pairs(chosen.pairs(split, data=data))
+        images = _PAIRS if size is None else min(_PAIRS, size)
+    with progress_bars() as progress:
+        bars = {name: progress.add_task(name, total=images, unit="images") for name in names}
+        comparison = compare(
+            chosen,
+            names,
+            metrics=more,
+            split=split,
+            data=data,
+            images=images,
+            seed=seed,
+            device=device,
+            progress=lambda name, done: progress.update(bars[name], completed=done),
+        )
     if figure is not None:
         # before the table, so that a wrong --zoom leaves no file
         drawn = comparison.draw(window=window, zoom=zoom)
@@ -120,39 +139,6 @@ def _default_methods(task: Task) -> list[str]:
         *task.baselines,
         *(name for name, card in shipped().items() if card["task"] == task.name),
     ]
-
-
-def _compared(
-    task: Task,
-    names: list[str],
-    metrics: list[str],
-    split: str,
-    data: Path | None,
-    images: int | None,
-    seed: int | None,
-    device: str,
-) -> Comparison:
-    from tomolearn._core.checks import check_choice
-    from tomolearn.data import n_pairs
-    from tomolearn.evaluation import compare
-
-    check_choice("--split", split, tuple(task.splits))
-    if images is None:
-        size = n_pairs(task.pairs(split, data=data))
-        images = _PAIRS if size is None else min(_PAIRS, size)
-    with progress_bars() as progress:
-        bars = {name: progress.add_task(name, total=images, unit="images") for name in names}
-        return compare(
-            task,
-            names,
-            metrics=metrics,
-            split=split,
-            data=data,
-            images=images,
-            seed=seed,
-            device=device,
-            progress=lambda name, done: progress.update(bars[name], completed=done),
-        )
 
 
 def _rendered(comparison: Comparison, suffix: str) -> str:
@@ -177,17 +163,8 @@ def _rendered(comparison: Comparison, suffix: str) -> str:
 
 def print_comparison(comparison: Comparison) -> None:
     """Show a comparison as a table on the screen."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from tomolearn.evaluation.tables import headings, note, text_rows
 
-    task = comparison.task
-    table = Table(title=Text(f"{task.name}: {task.description}"), caption=Text(note(comparison)))
-    for number, heading in enumerate(headings(comparison)):
-        table.add_column(Text(heading), justify="right" if number else "left")
-    for row in text_rows(comparison):
-        # as text, since rich takes words in brackets for its own markup
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    title = f"{comparison.task.name}: {comparison.task.description}"
+    heads, rows = headings(comparison), text_rows(comparison)
+    print_table(heads, rows, right=heads[1:], title=title, caption=note(comparison))

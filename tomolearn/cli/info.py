@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tomolearn.cli.output import print_table
+
 # What is imported or shown -> what it is called where it is installed from.
 _PACKAGES = {
     "torch": "torch",
@@ -79,30 +81,18 @@ def _remedy(error: ImportError) -> str:
 
 
 def _print_tables(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    packages = Table("package", "version", title="Versions")
-    for name, version in found["versions"].items():
-        packages.add_row(name, version or "not installed")
-    console.print(packages)
-
-    devices = Table("device", "what", title="Devices")
-    cpu = found["devices"]["cpu"]
-    devices.add_row("cpu", f"{cpu['cores']} cores, {cpu['threads']} threads in use")
-    for number, name in enumerate(found["devices"]["cuda"]):
-        devices.add_row(f"cuda:{number}", name)
-    if not found["devices"]["cuda"]:
-        devices.add_row("cuda", "none that torch sees")
-    console.print(devices)
-
-    backends = Table("backend", "scans", "devices", "precision", "adjoint", title="Backends")
-    for name, backend in found["backends"].items():
-        if backend["installed"]:
-            backends.add_row(
-                name, *(backend[key] for key in ("scans", "devices", "precision", "adjoint"))
-            )
-        else:
-            backends.add_row(name, f"not installed; {backend['remedy']}")
-    console.print(backends)
+    packages = [(name, version or "not installed") for name, version in found["versions"].items()]
+    print_table(("package", "version"), packages, title="Versions")
+    cpu, cuda = found["devices"]["cpu"], found["devices"]["cuda"]
+    devices = [("cpu", f"{cpu['cores']} cores, {cpu['threads']} threads in use")]
+    devices += [(f"cuda:{number}", name) for number, name in enumerate(cuda)]
+    devices += [] if cuda else [("cuda", "none that torch sees")]
+    print_table(("device", "what"), devices, title="Devices")
+    about = ("scans", "devices", "precision", "adjoint")
+    backends = [
+        (name, *(backend[key] for key in about))
+        if backend["installed"]
+        else (name, f"not installed; {backend['remedy']}")
+        for name, backend in found["backends"].items()
+    ]
+    print_table(("backend", *about), backends, title="Backends")

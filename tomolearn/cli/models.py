@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tomolearn.cli.output import print_table
+
 
 def models(
     name: Annotated[
@@ -31,7 +33,10 @@ def models(
         if as_json:
             typer.echo(json.dumps(cards, indent=2, ensure_ascii=False))
         elif cards:
-            _print_table(cards)
+            heads = ("name", "kind", "network or prior", "task", "parameters", "MB", "PSNR", "what")
+            rows = (_row(found, card) for found, card in cards.items())
+            title = "Weights that come with tomolearn"
+            print_table(heads, rows, right=heads[4:7], title=title, no_wrap=True)
         else:
             typer.echo(
                 "No weights come with this version of tomolearn yet; `tomolearn models PATH` shows "
@@ -50,32 +55,10 @@ def models(
         typer.echo(render_card(found, card), nl=False)
 
 
-def _print_table(cards: dict[str, dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="Weights that come with tomolearn")
-    table.add_column("name", no_wrap=True)
-    for title in ("kind", "network or prior", "task"):
-        table.add_column(title, overflow="fold")
-    for title in ("parameters", "MB", "PSNR"):
-        table.add_column(title, justify="right")
-    table.add_column("what")
-    for name, card in cards.items():
-        row = (
-            name,
-            card["kind"],
-            card["model"],
-            card["task"] or "",
-            f"{card['parameters']:,}",
-            f"{card['bytes'] / 1e6:.2f}",
-            _psnr(card["metrics"]),
-            str(card["about"].get("description", "")),
-        )
-        # as text, since rich takes words in brackets for its own markup
-        table.add_row(*map(Text, row))
-    Console().print(table)
+def _row(name: str, card: dict[str, Any]) -> list[str]:
+    what = str(card["about"].get("description", ""))
+    size = (f"{card['parameters']:,}", f"{card['bytes'] / 1e6:.2f}", _psnr(card["metrics"]))
+    return [name, card["kind"], card["model"], card["task"] or "", *size, what]
 
 
 def _psnr(metrics: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""Files that appear only when they are complete."""
+"""What commands leave: files that appear only when they are complete, and tables."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,3 +50,36 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
             with h5py.File(stream, "w") as file:
                 file.create_dataset("image", data=array)
+
+
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Collection[str] = (),
+    title: str = "",
+    caption: str = "",
+    no_wrap: bool = False,
+    **options: Any,
+) -> None:
+    """Show a table, with the columns of numbers on the `right`; `options` are rich's."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # as text, since rich takes words in brackets for its own markup
+    table = Table(
+        title=Text(title, "table.title") if title else None,
+        caption=Text(caption, "table.caption") if caption else None,
+        **options,
+    )
+    for number, head in enumerate(heads):
+        table.add_column(
+            Text(head),
+            justify="right" if head in right else "left",
+            no_wrap=no_wrap and number == 0,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    Console().print(table)

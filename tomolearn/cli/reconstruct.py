@@ -84,12 +84,7 @@ def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> N
     from tomolearn.evaluation.figures import draw_images
 
     first = image.reshape(-1, *grid.shape)[0]
-    low, high = float(first.min()), float(first.max())
-    figure = draw_images(
-        {title: first.numpy()},
-        window=(low, high if high > low else low + 1.0),
-        unit="1/mm",
-        spacing=(grid.spacing[-2], grid.spacing[-1]),
-    )
+    height, width = grid.spacing[-2:]
+    figure = draw_images({title: first.numpy()}, unit="1/mm", spacing=(height, width))
     with complete_file(path) as stream:
         figure.savefig(stream, format="png")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn.cli.output import print_table
+
 if TYPE_CHECKING:
     from tomolearn.metrics import MetricConvention
     from tomolearn.tasks import Task
@@ -39,13 +41,9 @@ def tasks(
 
 
 def _print_list(found: list[Task]) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Tasks", show_lines=True)
-    table.add_column("task", no_wrap=True)
-    table.add_column("what")
+    rows = []
     for task in found:
         scan = f"{type(task.scan).__name__} {_by(task.scan.shape)}"
         sizes = ", ".join(f"{_size(task, name)} ({name})" for name in task.splits)
@@ -55,15 +53,11 @@ def _print_list(found: list[Task]) -> None:
             f"pairs: {sizes}; metrics: {task.convention.name}",
             *([] if task.files is None else [_data(task)]),
         )
-        table.add_row(Text(task.name, style="bold"), Text("\n".join(lines)))
-    Console().print(table)
+        rows.append((Text(task.name, style="bold"), "\n".join(lines)))
+    print_table(("task", "what"), rows, title="Tasks", no_wrap=True, show_lines=True)
 
 
 def _print_task(task: Task) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     refinement = task.acquisition.refinement
     rows = {
         "what": task.description,
@@ -83,10 +77,7 @@ def _print_task(task: Task) -> None:
         rows["data"] = _data(task)
     rows["metrics"] = _conventions(task.convention)
     rows |= {f"baseline {name}": str(method) for name, method in task.baselines.items()}
-    table = Table(title=task.name, show_header=False)
-    for key, value in rows.items():
-        table.add_row(Text(key), Text(value))
-    Console().print(table)
+    print_table(("", ""), rows.items(), title=task.name, show_header=False)
 
 
 def _data(task: Task) -> str:

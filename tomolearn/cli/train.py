@@ -12,11 +12,12 @@ import typer
 from tomolearn._core.errors import TomolearnError
 
 if TYPE_CHECKING:
-    from tomolearn.training.config import TrainingConfig
+    from tomolearn.training.config import TrainingConfig as Config
     from tomolearn.training.run import TrainingResult
 
 
 def train(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -118,40 +119,22 @@ def train(
 
     for package in ("lightning", "tensorboard"):
         optional_import(package, purpose="training", install="pip install 'tomolearn[train]'")
-    from tomolearn.training.config import read_config, with_overrides
+    from tomolearn.training.config import TrainingConfig, read_config, with_overrides
     from tomolearn.training.folder import CHECKPOINT, read_run
     from tomolearn.training.run import train as run
 
-    given = {
-        "model": model,
-        "task": task,
-        "data": None if data is None else str(data),
-        "validation": None if validation is None else str(validation),
-        "objective": objective,
-        "metric": metric,
-        "steps": steps,
-        "max_time": max_time,
-        "seed": seed,
-        "devices": devices,
-        "num_nodes": num_nodes,
-    }
+    given = {name: value for name, value in context.params.items() if value is not None}
     values: dict[str, Any] = {} if config is None else read_config(config)
-    values |= {name: value for name, value in given.items() if value is not None}
+    values |= {name: given[name] for name in TrainingConfig.model_fields if name in given}
     if weights is not None:
         of_weights, known_scale = _begin_with(weights)
         values = of_weights | values
         if image_scale is None and images is not None and known_scale is not None:
             image_scale = known_scale
             typer.echo(f"image scale {image_scale:g}, that of {weights}", err=True)
-    of_images: dict[str, Any] = {
-        "photons": photons,
-        "noise": noise,
-        "attenuation": attenuation,
-        "image_scale": image_scale,
-        "resize": resize or None,
-        "split_by": split_by,
-    }
-    of_images = {name: value for name, value in of_images.items() if value is not None}
+    given |= {"image_scale": image_scale, "resize": resize or None}
+    names = ("photons", "noise", "attenuation", "image_scale", "resize", "split_by")
+    of_images = {name: given[name] for name in names if given.get(name) is not None}
     if images is not None:
         if task is not None or scan is None:
             expected = "none beside --images" if task is not None else "--scan with --images"
@@ -221,7 +204,7 @@ def _default_folder(values: dict[str, Any]) -> Path:
     return Path("runs") / "-".join([*names, str(values.get("seed", 0))])
 
 
-def _tested(settings: TrainingConfig, result: TrainingResult, pairs: int) -> float:
+def _tested(settings: Config, result: TrainingResult, pairs: int) -> float:
     """Measure weights on the task's test split, write it into their card, and return the PSNR."""
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare

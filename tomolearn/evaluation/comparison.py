@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from tomolearn._core.checks import check_choice
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.tensors import check_device
+from tomolearn._core.tensors import check_device, now
 from tomolearn.catalogue import Trained
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
@@ -76,13 +75,10 @@ def compare(
 
     Raises
     ------
-    TypeError
-        If an argument is not of the kind named above, or a method returns no tensor.
-    ValueError
-        If the task, the split, a method, a setting or a metric is unknown, there are no methods,
-        a name comes twice, the device is none of this machine or cannot compute the scan, the
-        split has no end and `images` is not given, data is needed and not given, or a method
-        returns an image of another shape or with values that are not finite.
+    TypeError, ValueError
+        If an argument is unknown or not of the kind named above, a name comes twice, the device
+        cannot compute the scan, `images` or `data` is missing where it is needed, or a method
+        returns no tensor, or an image of another shape or with values that are not finite.
     OSError
         If a file of weights, or the data, cannot be read.
 
@@ -94,7 +90,7 @@ def compare(
     Examples
     --------
     >>> comparison = compare("ellipses", ["fbp"], images=2)
-    >>> [(row.method, row.scores.psnr.n) for row in comparison.rows]
+    >>> [(row.method, row.metrics["psnr"].n) for row in comparison.rows]
     [('fbp', 2)]
     """
     task = _checked_task(task)
@@ -159,24 +155,17 @@ class _Trial:
             name: Summary(torch.tensor([found[name] for found in self._found], dtype=torch.float64))
             for name in self._found[0]
         }
-        return Row(
-            self.name,
-            metrics,
-            tuple(self._seconds),
-            _n_parameters(self._method),
-            self._example,
-        )
+        size = _n_parameters(self._method)
+        return Row(self.name, metrics, tuple(self._seconds), size, self._example)
 
     def _timed(self, sinogram: torch.Tensor, operator: RayTransform) -> tuple[torch.Tensor, float]:
         is_network = isinstance(self._method, torch.nn.Module)
         sinogram = sinogram.clone()  # what a method does to it must not reach the next one
         # A function may need gradients, as a deep image prior does.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not is_network):
-            _synchronize(sinogram.device)
-            start = time.perf_counter()
+            start = now(sinogram.device)
             image = self._method(sinogram, operator)
-            _synchronize(sinogram.device)
-            return image, time.perf_counter() - start
+            return image, now(sinogram.device) - start
 
 
 def _checked_task(task: Any) -> Task:
@@ -185,11 +174,6 @@ def _checked_task(task: Any) -> Task:
     if not isinstance(task, str):
         raise TomolearnTypeError(f"task: expected a name or a Task, got {type(task).__name__}")
     return get_task(task)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _checked_image(name: str, image: Any, truth: torch.Tensor) -> torch.Tensor:

@@ -28,8 +28,8 @@ _HIGHEST_EDGE = 0.05  # of the image's range
 def draw_images(
     images: Mapping[str, NDArray[Any]],
     *,
-    window: tuple[float, float],
     unit: str,
+    window: tuple[float, float] | None = None,
     reference: str | None = None,
     difference_window: tuple[float, float] | None = None,
     notes: Mapping[str, str] | None = None,
@@ -43,8 +43,11 @@ def draw_images(
     ----------
     images : mapping of str to numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
         By title, drawn from left to right with row 0 at the top; of volumes the middle slice.
-    window, unit : (float, float) and str
-        Values shown black and white; what lies beyond is shown as these are.
+    unit : str
+        That of the values, for the colour bars.
+    window : (float, float), optional
+        Values shown black and white; what lies beyond is shown as these are. Default: the
+        smallest and the largest of the first image.
     reference, difference_window, caption : optional
         Title of the image to subtract from each of the others in a further row, the window of
         these differences, and what is said where the reference's own would be.
@@ -62,6 +65,10 @@ def draw_images(
         Without a window and without pyplot's state; ``savefig`` writes it.
     """
     arrays = _checked_images(images)
+    if window is None:
+        first = np.asarray(next(iter(images.values())))
+        low, high = float(first.min()), float(first.max())
+        window = low, high if high > low else low + 1.0
     limits = _checked_window("window", window)
     height, width = check_floats("spacing", spacing, length=2)
     for title in notes or {}:
@@ -130,17 +137,7 @@ def draw_images(
 
 
 def middle_slice(image: NDArray[Any]) -> NDArray[Any]:
-    """Return what is shown of an image: a volume's middle slice, a plane image itself.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (rows, columns) or (slices, rows, columns)
-        Of an even number of slices, the latter of the two middle ones is taken.
-
-    Returns
-    -------
-    numpy.ndarray, shape (rows, columns)
-    """
+    """Return a volume's middle slice, the latter of two, or a plane image itself, 2-D."""
     values = np.asarray(image)
     if values.ndim not in (2, 3) or values.size == 0:
         raise TomolearnError(

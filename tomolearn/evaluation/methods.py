@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue import Trained, get_method
 from tomolearn.catalogue.names import divided, parsed_settings
+from tomolearn.evaluation.metrics import named
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task
 
@@ -23,16 +24,11 @@ TRUTH = "ground truth"
 
 def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, Reconstruction]:
     """Return what is called for each of the methods that `evaluation.compare` is given."""
-    if isinstance(methods, str) or not isinstance(methods, (Sequence, Mapping)):
-        raise TomolearnTypeError(
-            "methods: expected a list of names or a mapping of names to methods, "
-            f"got {methods!r} ({type(methods).__name__})"
-        )
-    named = list(methods.items()) if isinstance(methods, Mapping) else [(m, m) for m in methods]
-    if not named:
+    pairs = named("methods", methods, "methods")
+    if not pairs:
         raise TomolearnError("methods: expected at least one, got none")
     chosen: dict[str, Reconstruction] = {}
-    for name, value in named:
+    for name, value in pairs:
         if not isinstance(name, str):
             raise TomolearnTypeError(
                 f"methods: expected names as strings, got {name!r}; a function goes into a "

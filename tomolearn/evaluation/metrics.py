@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,20 +14,25 @@ STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
 """What is always measured: under the task's convention, with data range 1, after regression."""
 
 
+def named(argument: str, given: Any, values: str) -> list[tuple[Any, Any]]:
+    """Return pairs of a name and a value from what `evaluation.compare` is given."""
+    if isinstance(given, str) or not isinstance(given, (Sequence, Mapping)):
+        raise TomolearnTypeError(
+            f"{argument}: expected a list of names or a mapping of names to {values}, "
+            f"got {given!r} ({type(given).__name__})"
+        )
+    return list(given.items()) if isinstance(given, Mapping) else [(name, name) for name in given]
+
+
 def choose_metrics(metrics: Sequence[str] | Mapping[str, str | Metric]) -> dict[str, Metric]:
     """Return the metrics that `evaluation.compare` is given."""
-    if isinstance(metrics, str) or not isinstance(metrics, (Sequence, Mapping)):
-        raise TomolearnTypeError(
-            "metrics: expected a list of names or a mapping of names to functions, "
-            f"got {metrics!r} ({type(metrics).__name__})"
-        )
-    named = metrics if isinstance(metrics, Mapping) else {name: name for name in metrics}
-    for name in named:
+    pairs = dict(named("metrics", metrics, "functions"))
+    for name in pairs:
         if name in STANDARD:
             raise TomolearnError(f"metrics: expected others than the standard ones, got {name!r}")
     return {
         name: METRICS.find(value) if isinstance(value, str) else METRICS.check(name, value)
-        for name, value in named.items()
+        for name, value in pairs.items()
     }
 
 

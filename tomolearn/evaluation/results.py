@@ -55,14 +55,8 @@ class Row:
         return {
             "method": self.method,
             "metrics": {
-                name: _plain(
-                    {
-                        "mean": summary.mean,
-                        "std": summary.std,
-                        "values": summary.values.tolist(),
-                    }
-                )
-                for name, summary in self.metrics.items()
+                name: _plain({"mean": one.mean, "std": one.std, "values": one.values.tolist()})
+                for name, one in self.metrics.items()
             },
             "milliseconds": self.milliseconds,
             "seconds": list(self.seconds),
@@ -147,9 +141,6 @@ class Comparison:
             As for `draw_images`.
         """
         truth = self.truth.numpy()
-        if window is None:
-            low, high = float(truth.min()), float(truth.max())
-            window = (low, high if high > low else low + 1.0)
         height, width = self.task.grid.spacing[-2:]
         images = {TRUTH: truth} | {row.method: row.example.numpy() for row in self.rows}
         return draw_images(

@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import built
-from tomolearn._core.tables import Table
+from tomolearn._core.tables import Table, subclass_of
 from tomolearn.models.base import ReconstructionModel
-
-
-def _check(where: str, value: Any) -> type[ReconstructionModel]:
-    if not (isinstance(value, type) and issubclass(value, ReconstructionModel)):
-        raise TomolearnError(
-            f"model {where}: expected a subclass of tomolearn.models.ReconstructionModel, "
-            f"got {value!r}"
-        )
-    return value
-
 
 MODELS: Table[type[ReconstructionModel]] = Table(
     "model",
@@ -37,7 +26,7 @@ MODELS: Table[type[ReconstructionModel]] = Table(
         ),
     },
     group="tomolearn.models",
-    check=_check,
+    check=subclass_of("model", ReconstructionModel),
 )
 """The networks by the names that the command line and files of weights have for them."""
 
@@ -55,12 +44,7 @@ def build_model(spec: str, arguments: Mapping[str, Any]) -> ReconstructionModel:
 
     Raises
     ------
-    TypeError
-        If `arguments` is no mapping, or one of them of a wrong type.
-    ValueError
-        If there is no such network or argument; the message has the nearest names. If an argument
-        is out of its range.
-    FileNotFoundError, ImportError
-        If there is no such file or module, or it cannot be imported.
+    TypeError, ValueError, FileNotFoundError, ImportError
+        If it is not found, there is no such argument (with the nearest names), or one is wrong.
     """
     return built(spec, MODELS.find(spec), arguments)

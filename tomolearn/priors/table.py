@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tomolearn._core.errors import TomolearnError
-from tomolearn._core.tables import Table
+from tomolearn._core.tables import Table, subclass_of
 from tomolearn.priors.prior import Denoiser, Regulariser
-
-
-def _check(where: str, value: Any) -> type[Regulariser] | type[Denoiser]:
-    if not (isinstance(value, type) and issubclass(value, (Regulariser, Denoiser))):
-        raise TomolearnError(
-            f"prior {where}: expected a subclass of Regulariser or Denoiser, got {value!r}"
-        )
-    return value
-
 
 PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
     "prior",
@@ -25,6 +13,6 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
         "spectral-denoiser": "tomolearn.priors.spectral_denoiser:SpectralDenoiser",
     },
     group="tomolearn.priors",
-    check=_check,
+    check=subclass_of("prior", Regulariser, Denoiser),
 )
 """Regularisers and denoisers by the names that files have for them."""

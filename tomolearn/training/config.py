@@ -35,6 +35,7 @@ from tomolearn.tasks.folder import TASK_FILE, is_folder_task
 from tomolearn.training.objectives import OBJECTIVES, Network, Objective, make_objective
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 _STANDARD = ("psnr", "ssim")
@@ -68,14 +69,9 @@ def _task(value: Any) -> str | Task:
     return absolute(value)
 
 
-def _objective(value: Any) -> str:
-    if isinstance(value, str):
-        return absolute(value)
-    return OBJECTIVES.spec_of(type(value) if isinstance(value, Objective) else value)
-
-
-def _metric(value: Any) -> str:
-    return absolute(value) if isinstance(value, str) else METRICS.spec_of(value)
+def _spec(table: Table[Any]) -> BeforeValidator:
+    """Read what is given by its name, by where it stands, or as the thing itself."""
+    return BeforeValidator(lambda v: absolute(v) if isinstance(v, str) else table.spec_of(v))
 
 
 class TrainingConfig(BaseModel):
@@ -87,23 +83,20 @@ class TrainingConfig(BaseModel):
 
     Parameters
     ----------
-    model : str or type
+    model, model_arguments : str or type, and dict
         Network: a name in `models.MODELS`, a denoiser's in `priors.PRIORS`, a user's own as
-        ``path/to/file.py:Net`` or ``module:Net``, or the class itself.
+        ``path/to/file.py:Net`` or ``module:Net``, or the class itself; and its constructor's.
     task : str or Task
         Task, as for `tasks.get_task`, or the task itself.
-    model_arguments : dict
-        Arguments of the model's constructor.
     initial_weights : str, optional
         Weights of the same network to begin with, by name or path, as `tomolearn.load` takes them.
         Arguments on which no weight's shape depends, such as a tolerance, may be others. Default:
         drawn at random.
-    objective : str or Objective
+    objective, objective_arguments : str or Objective, and dict
         What is made small: "supervised", the mean squared error of reconstructions; "denoising",
         that of images with noise added, cleaned by the network's denoiser; a user's own as
-        ``path/to/file.py:Name`` or ``module:Name``; or the objective itself.
-    objective_arguments : dict
-        Settings of an objective that is given by name, such as `Denoising`'s `noise_levels`.
+        ``path/to/file.py:Name`` or ``module:Name``; or the objective itself. And the settings of
+        one given by name, such as `Denoising`'s `noise_levels`.
     steps : int, optional
         Length of the run in optimiser steps.
     max_time : timedelta, optional
@@ -122,12 +115,10 @@ class TrainingConfig(BaseModel):
         Processes per training process that draw data. 0: the training process itself.
     optimizer : {"adam", "adamw", "muon"}
         Rule of the steps; see `training.muon.Muon` for the last.
-    learning_rate, weight_decay : float
-        Its parameters.
+    learning_rate, weight_decay, betas : float and (float, float)
+        Its parameters; `betas` are the decay of its moments.
     vector_learning_rate : float
         Learning rate of biases and slopes under "muon".
-    betas : (float, float)
-        Decay of its moments.
     warmup_steps : int
         Steps in which the learning rate rises linearly from zero.
     gradient_clip : float, optional
@@ -143,10 +134,8 @@ class TrainingConfig(BaseModel):
         Whether to save memory by computing activations twice.
     seed : int
         Of the weights, and of the order of the training pairs where they are finitely many.
-    validation_every : int
-        Steps between validations.
-    validation_size : int
-        Number of validation pairs.
+    validation_every, validation_size : int
+        Steps between validations, and the number of validation pairs.
     metric : str
         By which validations are compared: "psnr" or "ssim" in the task's convention, a name in
         `metrics.METRICS`, or a user's own as ``path/to/file.py:name`` or ``module:name``.
@@ -154,10 +143,8 @@ class TrainingConfig(BaseModel):
         Which value of the metric is best. Default: known of ours.
     keep : {"best", "last"}
         Which weights become the result: those of the best validation, or the last.
-    checkpoint_minutes : float
-        Time between checkpoints, in minutes.
-    log_every : int
-        Steps between entries of the log.
+    checkpoint_minutes, log_every : float and int
+        Minutes between checkpoints, and steps between entries of the log.
     accelerator : {"auto", "cpu", "gpu"}
         Where to train; "auto" is a GPU that torch sees, or else the CPU.
     devices, num_nodes : int
@@ -172,7 +159,7 @@ class TrainingConfig(BaseModel):
     task: Annotated[str | Task, PlainValidator(_task)]
     model_arguments: dict[str, Any] = {}
     initial_weights: str | None = None
-    objective: Annotated[str, BeforeValidator(_objective)] = "supervised"
+    objective: Annotated[str, _spec(OBJECTIVES)] = "supervised"
     objective_arguments: dict[str, Any] = {}
     steps: Count | None = None
     max_time: timedelta | None = None
@@ -185,10 +172,7 @@ class TrainingConfig(BaseModel):
     learning_rate: Positive = 1e-3
     vector_learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.99,
-    )
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Positive | None = 1.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
@@ -198,7 +182,7 @@ class TrainingConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     validation_every: Count = 1000
     validation_size: Count = 32
-    metric: Annotated[str, BeforeValidator(_metric)] = "psnr"
+    metric: Annotated[str, _spec(METRICS)] = "psnr"
     best_is: Literal["largest", "smallest"] | None = None
     keep: Literal["best", "last"] = "best"
     checkpoint_minutes: Positive = 10.0
@@ -219,7 +203,8 @@ class TrainingConfig(BaseModel):
         """Divide an objective that is a value into what finds it and its settings."""
         if isinstance(values, dict) and isinstance(values.get("objective"), Objective):
             objective: Any = values["objective"]
-            return {**values, "objective_arguments": asdict(objective)}
+            arguments = {"objective_arguments": asdict(objective)}
+            return {**values, "objective": type(objective), **arguments}
         return values
 
     @model_validator(mode="after")

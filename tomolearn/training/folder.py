@@ -35,16 +35,13 @@ class SourceChangedWarning(UserWarning):
 
 def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
     """Check that a run can begin in a folder, or continue there."""
-    path = directory / CONFIG
     if not resume:
-        if path.exists():
+        if (directory / CONFIG).exists():
             raise FileExistsError(
                 f"{directory}: there is a run already; --resume continues it, or choose another"
             )
         return
-    if not path.exists():
-        raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
-    written = read_config(path)
+    written = _written(directory)
     before = with_overrides({**written, "task": config.task}, [])
     changes = changes_of_learning(before, config) + _change_of_task(config, directory, written)
     if changes:
@@ -55,12 +52,15 @@ def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> No
     _warn_of_changed_sources(config, directory)
 
 
+def _written(directory: Path) -> dict[str, Any]:
+    if not (directory / CONFIG).exists():
+        raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
+    return read_config(directory / CONFIG)
+
+
 def read_run(directory: Path) -> dict[str, Any]:
     """Return the settings of the run in a folder, unchecked."""
-    path = directory / CONFIG
-    if not path.exists():
-        raise FileNotFoundError(f"{directory}: there is no run to resume, {CONFIG} is missing")
-    values = read_config(path)
+    values = _written(directory)
     if values.get("task") == TASK_FILE:
         values["task"] = str(directory / TASK_FILE)
     elif isinstance(values.get("task"), dict):

@@ -77,18 +77,10 @@ def train(
     command : str, optional
         How to repeat the run; for the model card.
 
-    Returns
-    -------
-    TrainingResult
-
     Raises
     ------
-    FileExistsError
-        If `directory` has a run and `resume` is not set.
-    FileNotFoundError
-        If `resume` is set and `directory` has no run.
-    ValueError
-        If the run to be resumed has other settings.
+    FileExistsError, FileNotFoundError, ValueError
+        If `directory` has a run that is not to be resumed, none, or one with other settings.
     NonFiniteError
         If batch, loss or gradient are not finite. The weights before that step are kept in
         ``weights-before-failure``, the batch in ``failed-batch.safetensors``.

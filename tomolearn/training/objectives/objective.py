@@ -30,13 +30,7 @@ class Objective(abc.ABC):
     """Whether each weight gets a gradient; several processes would wait for the others."""
 
     def check(self, network: Network) -> None:  # noqa: B027 (not every objective has a wish)
-        """Check that a network can be trained for this.
-
-        Raises
-        ------
-        ValueError
-            If it cannot.
-        """
+        """Raise a ValueError if a network cannot be trained for this."""
 
     @abc.abstractmethod
     def estimate(

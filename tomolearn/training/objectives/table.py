@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tomolearn._core.checks import check_known
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.tables import Table
+from tomolearn._core.modules import built
+from tomolearn._core.tables import Table, subclass_of
 from tomolearn.training.objectives.objective import Objective
-
-
-def _check(where: str, value: Any) -> type[Objective]:
-    if not (isinstance(value, type) and issubclass(value, Objective)):
-        raise TomolearnError(
-            f"objective {where}: expected a subclass of tomolearn.training.objectives.Objective, "
-            f"got {value!r}"
-        )
-    return value
-
 
 OBJECTIVES: Table[type[Objective]] = Table(
     "objective",
@@ -28,7 +16,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
     },
     group="tomolearn.objectives",
-    check=_check,
+    check=subclass_of("objective", Objective),
 )
 """Objectives by name."""
 
@@ -46,18 +34,7 @@ def make_objective(spec: str, arguments: Mapping[str, Any]) -> Objective:
 
     Raises
     ------
-    TypeError, ValueError
-        If there is no such objective or setting, with the nearest names, or a value will not do.
-    FileNotFoundError, ImportError
-        If there is no such file or module, or it cannot be imported.
+    TypeError, ValueError, FileNotFoundError, ImportError
+        If it is not found, there is no such setting (with the nearest names), or a value is wrong.
     """
-    kind = OBJECTIVES.find(spec)
-    if not isinstance(arguments, Mapping):
-        raise TomolearnTypeError(
-            f"objective_arguments: expected a mapping, got {type(arguments).__name__}"
-        )
-    for name in arguments:
-        check_known(
-            f"objective_arguments of {spec}", name, tuple(inspect.signature(kind).parameters)
-        )
-    return kind(**arguments)
+    return built(spec, OBJECTIVES.find(spec), arguments, what="objective_arguments")
