@@ -23,14 +23,9 @@ _WEDGE = 4.0
 class AngularCells(NamedTuple):
     """The part of the circle that each view stands for.
 
-    Attributes
-    ----------
-    widths : numpy.ndarray, shape (n_angles,)
-        Weight of each view in an integral over the angle, in radians.
-    start : float
-        Where the scanned arc begins, in radians. Without meaning if it is the whole circle.
-    length : float
-        Length of the scanned arc, at most the period.
+    `widths` (n_angles,) are the views' weights in an integral over the angle, in radians; the
+    scanned arc begins at `start`, without meaning if it is the whole circle, and has `length`, at
+    most the period.
     """
 
     widths: np.ndarray
@@ -41,19 +36,13 @@ class AngularCells(NamedTuple):
 def angular_cells(scan: RotationScan, period: float) -> AngularCells:
     """Return the cells of the views on a circle of length `period`.
 
-    If the scan has a list of angles, or an angular range of at least the period, a view's cell
-    ends half-way to the next views on the circle; views at the same angle modulo the period share
-    their cell equally. A single gap more than four times as wide as the next widest one is a wedge
-    that was not scanned: no cell fills it, and those at its edges end there as far from their view
-    as on the view's other side. If the scan has a shorter angular range, that range is the arc and
-    all cells are equal.
-
-    Parameters
-    ----------
-    scan : RotationScan
-        The scan.
-    period : float
-        ``pi`` for parallel beams, where opposite views see the same, else ``2 pi``.
+    That is ``pi`` for parallel beams, where opposite views see the same, else ``2 pi``. If the scan
+    has a list of angles, or an angular range of at least the period, a view's cell ends half-way to
+    the next views on the circle; views at the same angle modulo the period share their cell
+    equally. A single gap more than four times as wide as the next widest one is a wedge that was
+    not scanned: no cell fills it, and those at its edges end there as far from their view as on the
+    view's other side. If the scan has a shorter angular range, that range is the arc and all cells
+    are equal.
     """
     if scan.angular_range is not None and scan.angular_range < period * (1 - 1e-9):
         widths = np.full(scan.n_angles, scan.angular_range / scan.n_angles)
@@ -90,27 +79,13 @@ def is_full_turn(scan: RotationScan) -> bool:
 def parker_weights(
     angles: np.ndarray, fan_angles: np.ndarray, start: float, length: float
 ) -> np.ndarray:
-    """Return Parker's weights of a fan-beam scan over less than a full turn.
+    """Return Parker's weights of a fan-beam scan over less than a full turn, (angles, fan angles).
 
     The line of source angle ``t`` and fan angle ``g`` is measured once more, from its other end,
     at ``t - 2 g + pi`` and ``-g`` (modulo a full turn). The weights of the two are
     ``sin(.)**2`` and ``cos(.)**2`` of the same number, go smoothly to zero at the ends of the arc
     and to one where a line is measured once. Parker [1]_ gives them for an arc of ``pi`` plus the
-    fan; a longer arc is that of a wider fan of which only the middle is looked at.
-
-    Parameters
-    ----------
-    angles : numpy.ndarray, shape (n_angles,)
-        View angles in radians.
-    fan_angles : numpy.ndarray, shape (n_detectors,)
-        Angle in radians of each bin's ray to the central ray.
-    start, length : float
-        The scanned arc in radians; `length` from ``pi`` plus the fan up to ``2 pi``.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_angles, n_detectors)
-        Weights in [0, 1]; those of the two measurements of a line add up to one.
+    fan; a longer arc, up to ``2 pi``, is that of a wider fan of which only the middle is looked at.
 
     References
     ----------
@@ -150,20 +125,11 @@ def missing_bins(scan: RotationScan) -> int:
 
 
 def offset_weights(scan: RotationScan) -> np.ndarray:
-    """Return the weights of the detector's columns in a full turn.
+    """Return the weights (columns,) of the detector's columns in a full turn.
 
     One half if every line is measured twice, from both sides. If the detector is moved aside,
     lines further out are measured by its longer side only. The weights of two measurements of a
     line add up to one and change smoothly in between [1]_.
-
-    Parameters
-    ----------
-    scan : RotationScan
-        A scan over a full turn.
-
-    Returns
-    -------
-    numpy.ndarray, shape (columns,)
 
     References
     ----------

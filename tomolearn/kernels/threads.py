@@ -38,12 +38,7 @@ def _executor(workers: int) -> ThreadPoolExecutor:
 def run(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
     """Run ``kernel(part, parts, *arguments)`` for every part, each on a thread of its own.
 
-    Parameters
-    ----------
-    kernel : callable
-        Compiled, without the GIL; parts must not write to the same memory.
-    parts : int
-        Number of threads.
+    The kernel is compiled and without the GIL; parts must not write to the same memory.
     """
     if parts == 1:
         kernel(0, 1, *arguments)

@@ -65,19 +65,8 @@ def prepare(
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
     """Return what an iterative method starts from.
 
-    Parameters
-    ----------
-    sinogram, operator, x0
-        As the methods get them.
-
-    Returns
-    -------
-    sinogram : torch.Tensor, shape (batch, *operator.range_shape)
-        Detached.
-    image : torch.Tensor, shape (batch, *operator.domain_shape)
-        A fresh tensor like the sinogram: zero, or `x0`.
-    leading : tuple of int
-        The batch dimensions.
+    It is the sinogram (batch, *operator.range_shape), detached; a fresh image (batch,
+    *operator.domain_shape), zero or `x0`; and the batch dimensions as they were.
     """
     check_linear_operator("operator", operator)
     sinogram = check_sinogram(sinogram, operator).detach()

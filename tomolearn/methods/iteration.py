@@ -35,22 +35,9 @@ def run(
     callback: Callback | None = None,
     **stopping: Any,
 ) -> torch.Tensor:
-    """Iterate until a stopping rule holds; see `IterativeMethod.__call__`.
+    """Iterate until a stopping rule holds; see `IterativeMethod.__call__` and `Control`.
 
-    Parameters
-    ----------
-    method : IterativeMethod
-        What iterates.
-    sinogram, operator
-        As the method gets them.
-    x0, progress, callback
-        See `Control`.
-    **stopping
-        Settings that replace those of the method.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *operator.domain_shape)
+    `stopping` are settings that replace those of the method.
     """
     if stopping:
         method = dataclasses.replace(method, **stopping)

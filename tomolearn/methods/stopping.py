@@ -115,14 +115,9 @@ class History:
 class Iterate(NamedTuple):
     """What a method yields after each iteration; what costs something is computed if asked for.
 
-    Parameters
-    ----------
-    image : torch.Tensor, shape (batch, ...)
-        The image. A fresh tensor in each iteration, unless `certificate` has a gap.
-    residual : callable
-        Returns ``A x - y`` or its negative, shape (batch, ...).
-    certificate : callable, optional
-        Returns the objective and its gap to the minimum (None: not known), each of shape (batch,).
+    `image` (batch, ...) is a fresh tensor in each iteration, unless `certificate` has a gap.
+    `residual` returns ``A x - y`` or its negative, (batch, ...); `certificate`, if there is one,
+    the objective and its gap to the minimum (None: not known), each (batch,).
     """
 
     image: torch.Tensor

@@ -41,17 +41,11 @@ class FunctionMethod(Method):
 
 
 def method_of(spec: str, function: Callable[..., Any]) -> type[Method]:
-    """Return a class of methods that call a function.
+    """Return a class of methods that call a function; they are found by `spec`.
 
-    Its settings are the keyword parameters of the function that are, by their annotation or their
-    default, of type bool, int, float or str; all others must have a default.
-
-    Parameters
-    ----------
-    spec : str
-        What it is found by.
-    function : callable
-        Called as ``function(sinogram, operator, **settings)``.
+    It is called as ``function(sinogram, operator, **settings)``. Its settings are the keyword
+    parameters of the function that are, by their annotation or their default, of type bool, int,
+    float or str; all others must have a default.
     """
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = list(inspect.signature(function).parameters.values()) if callable(function) else []

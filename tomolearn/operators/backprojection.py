@@ -24,7 +24,7 @@ _SOURCE_MARGIN = 1e-6
 
 
 def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor:
-    """Return the pixel-driven back-projection that filtered back-projection needs.
+    """Return the pixel-driven back-projection (..., *grid.shape) of sinograms (..., *scan.shape).
 
     Every pixel gets the sum over the views of the sinogram, linearly interpolated (bilinearly in
     3-D) where the ray through the pixel's centre meets the detector. The sinogram is taken to be
@@ -36,20 +36,6 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
 
     It runs on any device in float32 or float64, one view at a time, and is differentiable to any
     order; the derivative goes view by view as well.
-
-    Parameters
-    ----------
-    sinograms : torch.Tensor, shape (..., *scan.shape)
-        Real floating-point tensor.
-    grid : Grid
-        The image's grid.
-    scan : Scan
-        The scan, of the same dimension as the grid.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., *grid.shape)
-        The images, in the sinogram's unit.
     """
     return _operator_of(grid, scan)(sinograms)
 

@@ -19,21 +19,7 @@ FILTERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def window(name: str, frequency_scaling: float, length: int) -> np.ndarray:
-    """Return the window `name` at the non-negative frequencies of a real FFT.
-
-    Parameters
-    ----------
-    name : str
-        One of `FILTERS`.
-    frequency_scaling : float
-        Cut-off as a part of Nyquist's frequency; the window is zero above.
-    length : int
-        Length of the FFT.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (length // 2 + 1,)
-    """
+    """Return the window `name` at the non-negative frequencies of a real FFT of `length`."""
     relative = np.fft.rfftfreq(length, d=0.5) / frequency_scaling
     # a cut-off at Nyquist's frequency itself must not fall victim to rounding
     inside = relative <= 1 + 1e-12
@@ -55,24 +41,9 @@ def ramp_response(
     ``|frequency|`` sampled, whose periodic kernel would shift the image's mean. Convolution with
     it stands for the integral over the detector: the bins' distance is contained.
 
-    Parameters
-    ----------
-    n_bins : int
-        Number of bins to be filtered.
-    spacing : float
-        Distance of the bins, in mm at the rotation axis, or in radians if `equiangular`.
-    name, frequency_scaling
-        As for `window`.
-    equiangular : bool
-        Whether the bins are equal angles of a fan: the kernel at angle ``g`` is then multiplied by
-        ``(g / sin g)**2``.
-    oversampling : int
-        As for `apply_filter`.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (padded_length(n_bins) // 2 + 1,)
-        In 1/mm (1/rad if `equiangular`).
+    `spacing` is the bins' distance in mm at the rotation axis, or in radians if they are
+    `equiangular` in a fan: the kernel at angle ``g`` is then multiplied by ``(g / sin g)**2``. The
+    response is in 1/mm or 1/rad. `oversampling` is that of `apply_filter`.
 
     References
     ----------
@@ -107,23 +78,11 @@ def padded_length(n_bins: int) -> int:
 def apply_filter(
     sinogram: torch.Tensor, response: torch.Tensor, oversampling: int = 1
 ) -> torch.Tensor:
-    """Filter along the last axis, and interpolate between the bins.
+    """Filter along the last axis by a `ramp_response`, and interpolate between the bins.
 
-    Parameters
-    ----------
-    sinogram : torch.Tensor, shape (..., n_bins)
-        Float32 or float64.
-    response : torch.Tensor
-        From `ramp_response`, of the same precision on the same device.
-    oversampling : int
-        Number of values for each bin. They are those of the band-limited function through the
-        bins' values.
-
-    Returns
-    -------
-    torch.Tensor
-        Of ``oversampling * (n_bins - 1) + 1`` values from the first bin's middle to the last
-        one's, and ``oversampling // 2`` more at each end.
+    There are `oversampling` values for each bin, those of the band-limited function through the
+    bins' values: ``oversampling * (n_bins - 1) + 1`` from the first bin's middle to the last one's,
+    and ``oversampling // 2`` more at each end.
     """
     n_bins = sinogram.shape[-1]
     length = padded_length(n_bins)

@@ -84,20 +84,9 @@ def sirt(
 
 
 def inverse_sums(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the inverse row sums and column sums of an operator's matrix.
+    """Return the inverse row sums and column sums of an operator's matrix, zero where negligible.
 
-    Parameters
-    ----------
-    operator : LinearOperator
-        The operator.
-    like : torch.Tensor
-        Gives precision and device.
-
-    Returns
-    -------
-    rows : torch.Tensor, shape operator.range_shape
-    columns : torch.Tensor, shape operator.domain_shape
-        Zero where a sum is negligible: there is nothing to be divided.
+    They have the operator's range and domain shape, and precision and device of `like`.
     """
     rows = operator(like.new_ones(operator.domain_shape))
     columns = operator.adjoint(like.new_ones(operator.range_shape))

@@ -14,20 +14,9 @@ from tomolearn.methods.iteration import per_image
 class VariationSteps:
     """State of the method and its steps in torch, in place: at 128**2 an allocation costs a sum.
 
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, ...)
-        Start, contiguous; it becomes the relaxed image.
-    y : torch.Tensor, shape (batch, ...)
-        Data, contiguous.
-    weight : float
-        Weight of the total variation.
-    nonnegative : bool
-        Whether images must not have negative values.
-    primal_step, data_step, gradient_step : torch.Tensor, shape (batch,)
-        Step sizes, that of the image negative.
-    relaxation : float
-        Factor by which the variables move on towards their new values.
+    Start `x`, which becomes the relaxed image, and data `y` are contiguous (batch, ...). The steps
+    (batch,) are those of image (negative), data dual and gradient dual; `relaxation` is the factor
+    by which the variables move on towards their new values.
 
     Attributes
     ----------

@@ -122,20 +122,10 @@ class AstraBackend(Backend):
 
 
 def astra_matrix(grid: Grid, scan: Scan) -> scipy.sparse.csr_matrix:
-    """Return ASTRA's matrix of a two-dimensional ray transform.
+    """Return ASTRA's matrix of a ray transform in the plane, with weights in mm.
 
-    Parameters
-    ----------
-    grid : Grid
-        Two-dimensional grid of square pixels.
-    scan : Scan
-        The scan, with a flat detector.
-
-    Returns
-    -------
-    scipy.sparse.csr_matrix, shape (n_angles * n_detectors, rows * columns)
-        Weights in mm, computed in float32 and stored in float64. Its rows are the rays, detector
-        by detector and view by view; its columns the pixels, row by row.
+    It is computed in float32, for flat detectors and square pixels. Its rows are the rays, detector
+    by detector and view by view; its columns the pixels, row by row.
     """
     reason = AstraBackend.unsupported(grid, scan, torch.device("cpu"))
     if reason is not None:

@@ -22,17 +22,10 @@ _MAX_PROJECTORS = 8
 
 
 class CudaProjectors:
-    """ASTRA's three-dimensional projectors of one grid and one scan.
+    """ASTRA's three-dimensional projectors of one grid and one scan with a flat detector.
 
     All images of a batch of a parallel beam in the plane go through one call, on top of each other
     as the slices of a volume; other scans take one image per call.
-
-    Parameters
-    ----------
-    grid : Grid
-        The grid.
-    scan : Scan
-        The scan, a detector being flat.
     """
 
     def __init__(self, grid: Grid, scan: Scan) -> None:

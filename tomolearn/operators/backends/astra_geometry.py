@@ -20,23 +20,12 @@ def is_isotropic(grid: Grid) -> bool:
 
 
 def plane_vectors(grid: Grid, scan: Scan) -> np.ndarray:
-    """Return the views as ASTRA's two-dimensional vectors, in pixels from the grid's middle.
+    """Return plane views as ASTRA's vectors (n_angles, 6), in pixels from the grid's middle.
 
-    ASTRA computes in single precision. Coordinates of the grid's own size lose least
-    of it, so the origin is the grid's middle, the unit a pixel, and the detector of a fan beam
-    is the similar one through that middle: the same rays.
-
-    Parameters
-    ----------
-    grid : Grid
-        Two-dimensional, with square pixels.
-    scan : Scan
-        The scan, with a flat detector.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_angles, 6)
-        Per view ray direction (parallel) or source (fan), detector middle, bin step.
+    They are ray direction (parallel) or source (fan), detector middle, bin step. ASTRA computes in
+    single precision. Coordinates of the grid's own size lose least of it, so the origin is the
+    grid's middle, the unit a pixel, and the detector of a fan beam is the similar one through that
+    middle: the same rays.
     """
     source, detector, (step,) = scan.vectors()
     center = np.array(grid.center)
@@ -63,15 +52,10 @@ def plane_geometries(grid: Grid, scan: Scan) -> tuple[dict[str, Any], dict[str, 
 
 
 def space_vectors(scan: Scan) -> np.ndarray:
-    """Return the views as ASTRA's three-dimensional vectors, in mm.
+    """Return the views as ASTRA's three-dimensional vectors (n_angles, 12), in mm.
 
-    A plane's scan lies in the plane z = 0 with detector rows 1 mm high.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n_angles, 12)
-        Per view ray direction (parallel) or source (fan and cone), detector middle, step from
-        column to column, step from row to row.
+    They are ray direction (parallel) or source, detector middle, step from column to column, step
+    from row to row. A plane's scan lies in the plane z = 0 with detector rows 1 mm high.
     """
     source, detector, steps = scan.vectors()
     parts = [source, detector, steps[-1]]
@@ -87,16 +71,9 @@ def space_geometries(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ASTRA's three-dimensional volume and projection geometry, in mm.
 
-    Parameters
-    ----------
-    grid : Grid
-        The grid.
-    scan : Scan
-        The scan, a detector being flat.
-    slices : int
-        For a parallel beam in the plane: how many images lie on top of each other, each 1 mm
-        high and in front of its own detector row. Rays stay in their slice, so that each image
-        is projected alone.
+    In the plane `slices` images lie on top of each other, each 1 mm high and in front of its own
+    detector row. Rays of a parallel beam stay in their slice, so that each image is projected
+    alone.
     """
     low, high, shape = grid.lower, grid.upper, grid.shape
     rows = slices

@@ -11,19 +11,7 @@ from tomolearn.geometry import Grid, Scan
 
 
 class Capabilities(NamedTuple):
-    """What a backend can do, for users to read.
-
-    Attributes
-    ----------
-    scans : str
-        The scans it projects.
-    devices : str
-        Where its tensors may live.
-    precision : str
-        The precisions it computes in.
-    adjoint : str
-        How its adjoint relates to the transpose.
-    """
+    """What a backend can do, in words for users."""
 
     scans: str
     devices: str
@@ -37,13 +25,6 @@ class Backend(abc.ABC):
     Subclasses compute on contiguous detached tensors ``(batch, *shape)`` of float32 or float64
     and return fresh tensors of the same dtype on the same device. They are safe to call from
     several threads at once.
-
-    Parameters
-    ----------
-    grid : Grid
-        The image's grid.
-    scan : Scan
-        The scan.
     """
 
     name: ClassVar[str]

@@ -18,20 +18,9 @@ class OdlMap:
     the weights, ``<A x, y>_range = <x, A* y>_domain`` reads ``y' W_r A x = x' W_d A* y``, so that
     the transpose is ``A' = W_d A* W_r^-1``. Some operators, ``odl.MatrixOperator`` among them,
     ignore the weights and return the transpose itself, and the adjoint of others is only an
-    approximation (``odl.Resampling``). Which one it is, is measured on a pair of vectors.
-
-    Parameters
-    ----------
-    operator : odl.Operator
-        Linear, between real tensor spaces, discretised spaces or powers of them.
-
-    Attributes
-    ----------
-    mismatch : float
-        ``|<Ax, y> - <x, A'y>|`` of a pair of positive random vectors, relative to the sums of the
-        products' absolute values.
-    adjoint_is_exact : bool
-        Whether that is rounding.
+    approximation (``odl.Resampling``). Which one it is, is measured on a pair of positive random
+    vectors: `mismatch` is ``|<Ax, y> - <x, A'y>|`` relative to the sums of the products' absolute
+    values, `adjoint_is_exact` says whether that is rounding.
     """
 
     def __init__(self, operator: Any) -> None:

@@ -114,15 +114,7 @@ class TomosipoBackend(Backend):
 def tomosipo_geometries(grid: Grid, scan: Scan, slices: int = 1) -> tuple[Any, Any]:
     """Return tomosipo's volume and projection geometry; its axes (z, y, x) are our (z, x, y).
 
-    Parameters
-    ----------
-    grid : Grid
-        The grid.
-    scan : Scan
-        The scan.
-    slices : int
-        In the plane: how many images lie on top of each other, each 1 mm high and in front of
-        its own detector row.
+    In the plane `slices` images lie on top of each other, as in `astra_geometry.space_geometries`.
     """
     source, detector, steps = scan.vectors()
     if scan.ndim == 3:

@@ -42,13 +42,6 @@ class JosephBackend(Backend):
     projected at once, as lanes of SIMD vectors. Where rays are symmetric under flips and quarter
     turns of the grid, those are lanes too. Nothing is stored per ray and pixel. See `lanes`,
     `symmetry` and `kernels`.
-
-    Parameters
-    ----------
-    grid : Grid
-        The image's grid.
-    scan : Scan
-        The scan, of the same dimension.
     """
 
     name = "joseph"

@@ -13,26 +13,9 @@ from tomolearn.operators.backends.joseph.symmetry import placement
 class ImageLanes:
     """Memory for the lanes of a batch of images, and the ways into it and out of it.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the images.
-    elements : numpy.ndarray, shape (copies, 3)
-        Per symmetric copy: transposed, rows flipped, columns flipped.
-    padding : int
-        Columns of zeros on both sides of each row of lanes; as many elements of zeros are in
-        front of all, and a few behind.
-    batch : int
-        Number of images.
-    dtype : numpy.dtype
-        float32 or float64.
-    threads : int
-        Largest number of threads that work on it.
-
-    Attributes
-    ----------
-    lanes : numpy.ndarray of lanes
-        One vector per pixel, copy by copy and in each image by image.
+    `elements` says per copy whether it is transposed, its rows and its columns flipped. `padding`
+    columns of zeros are on both sides of each row of lanes; as many elements are in front of all,
+    and a few behind. `lanes` has one vector per pixel, copy by copy and in each image by image.
     """
 
     def __init__(

@@ -150,20 +150,10 @@ def _table(
 
 
 def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
-    """Return the canonical rays of a scan under the symmetries that save the most work.
+    """Return the canonical rays of a plane scan under the symmetries that save the most work.
 
-    Parameters
-    ----------
-    grid : Grid
-        Two-dimensional grid.
-    scan : Scan
-        Any scan in the plane.
-
-    Returns
-    -------
-    list of RayTable
-        One table if rows and columns are exchangeable, else one for the rays that step along
-        rows and one for those that step along columns; every ray is in exactly one.
+    It is one table if rows and columns are exchangeable, else one for the rays that step along rows
+    and one for those that step along columns; every ray is in exactly one.
     """
     lines = _lines(grid, scan)
     swapped, start, slope = lines[:3]

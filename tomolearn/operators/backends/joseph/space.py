@@ -13,15 +13,7 @@ _SMALL_WORK = 200_000  # crossings of planes below which starting threads does n
 
 
 class SpaceProjector:
-    """Joseph's projection of volumes and its exact transpose, for rays of any direction.
-
-    Parameters
-    ----------
-    grid : Grid
-        Three-dimensional grid.
-    scan : Scan
-        Any scan in space.
-    """
+    """Joseph's projection of volumes and its exact transpose, for rays of any direction."""
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         self.grid, self.scan = grid, scan

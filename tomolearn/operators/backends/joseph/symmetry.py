@@ -16,13 +16,7 @@ from tomolearn.geometry import Grid
 
 
 class Placement(NamedTuple):
-    """Where pixel (i, j) lies in the padded image of a lane: ``offset + i * down + j * right``.
-
-    Attributes
-    ----------
-    offset, down, right : int
-        Into the flattened padded image.
-    """
+    """Pixel (i, j) lies at ``offset + i * down + j * right`` of a lane's flattened padded image."""
 
     offset: int
     down: int
@@ -32,12 +26,8 @@ class Placement(NamedTuple):
 class Group(NamedTuple):
     """Symmetries of a rectangle or square.
 
-    Attributes
-    ----------
-    flips : {"none", "turn", "both"}
-        No flips, the half turn (both flips together), or each flip by itself.
-    swap : {"none", "transpose", "turn"}
-        What exchanges rows and columns: nothing, the transposition or the quarter turn.
+    `flips`: "none", "turn" (both flips together), or "both" (each by itself). `swap`, what
+    exchanges rows and columns: "none", "transpose", or "turn" (the quarter turn).
     """
 
     flips: str
@@ -83,18 +73,10 @@ def is_square(grid: Grid) -> bool:
 
 
 def placement(shape: tuple[int, ...], element: tuple[int, int, int], padding: int) -> Placement:
-    """Return where the pixels of an image lie in the image of one lane.
+    """Return where the pixels of an image (rows, columns) lie in the image of one lane.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the image.
-    element : tuple of int
-        (transposed, rows flipped, columns flipped): the lane's image is the image transposed or
-        not, then flipped.
-    padding : int
-        Columns of zeros on either side of the lane's image; as many elements of zeros are in
-        front of it.
+    `element` is (transposed, rows flipped, columns flipped), in this order. `padding` columns of
+    zeros are on either side of the lane's image, and as many elements in front of it.
     """
     transposed, flip_rows, flip_columns = element
     rows, columns = (shape[1], shape[0]) if transposed else (shape[0], shape[1])
@@ -110,19 +92,10 @@ def placement(shape: tuple[int, ...], element: tuple[int, int, int], padding: in
 
 
 def cluster(values: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return numbers of the distinct values; those within `tolerance` of a neighbour are the same.
+    """Return int64 numbers of the distinct values (n,), in their order.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        1-D floats.
-    tolerance : float
-        Far below the distances that matter, far above rounding errors.
-
-    Returns
-    -------
-    numpy.ndarray of int64
-        The number of each value's cluster, growing with the value.
+    Those within `tolerance` of a neighbour are the same: it is far below the distances that matter,
+    far above rounding errors.
     """
     order = np.argsort(values, kind="stable")
     steps = np.diff(values[order]) > tolerance
@@ -132,24 +105,12 @@ def cluster(values: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def orbits(keys: np.ndarray, lanes: np.ndarray, n_lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort things into orbits: one thing at most for each orbit and lane.
+    """Sort n things into orbits: one thing at most for each orbit and lane.
 
-    Parameters
-    ----------
-    keys : numpy.ndarray of int64, shape (n,)
-        Equal for things that the symmetry maps onto each other.
-    lanes : numpy.ndarray of int64, shape (n,)
-        Which symmetry maps the canonical thing onto this one.
-    n_lanes : int
-        Number of symmetries.
-
-    Returns
-    -------
-    members : numpy.ndarray of int32, shape (orbits, n_lanes)
-        The index of the thing in that lane, or -1. Things that were measured twice (same key
-        and lane) go to different orbits. Orbits are in the order of their first member.
-    first : numpy.ndarray of int64, shape (orbits,)
-        The first member of each orbit.
+    Things with equal `keys` are mapped onto each other by the symmetries; `lanes` says which one
+    maps the canonical thing onto this one. Returned are the members (orbits, n_lanes), int32, -1
+    for none, and the first member of each orbit, in the order of which they are. Things that were
+    measured twice (same key and lane) go to different orbits.
     """
     slots = keys * n_lanes + lanes
     order = np.argsort(slots, kind="stable")

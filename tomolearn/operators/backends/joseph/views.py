@@ -129,15 +129,7 @@ def _choose(
 
 
 def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
-    """Return the canonical views of a scan under the symmetries that save the most work.
-
-    Parameters
-    ----------
-    grid : Grid
-        Two-dimensional grid.
-    scan : ParallelBeam or FanBeam
-        The scan.
-    """
+    """Return the canonical views of a scan under the symmetries that save the most work."""
     direction, parts = _parts_of_views(grid, scan)
     group, canonical, mirrored, members, first = _choose(grid, scan, direction)
     halved = len(parts) == 2 * scan.n_angles
