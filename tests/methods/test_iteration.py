@@ -250,5 +250,5 @@ def test_nonnegative(name, data):
 def test_history_errors():
     with pytest.raises(ValueError, match="every: expected an integer >= 1, got 0"):
         History(every=0)
-    with pytest.raises(TypeError, match="images: expected a bool, got int"):
+    with pytest.raises(TypeError, match="images: expected a bool, got 1"):
         History(images=1)

@@ -150,12 +150,8 @@ class ConeBeam(RotationScan):
     @property
     def detector_positions(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions in mm of the bins' centres along rows and columns."""
-        rows, columns = (
-            bin_positions(n, s, o)
-            for n, s, o in zip(
-                self.detector_shape, self.detector_spacing, self.detector_offset, strict=True
-            )
-        )
+        axes = zip(self.detector_shape, self.detector_spacing, self.detector_offset, strict=True)
+        rows, columns = (bin_positions(*axis) for axis in axes)
         return rows, columns
 
     def vectors(self) -> ViewVectors:

@@ -275,18 +275,10 @@ class FanBeam(LineDetector):
         import odl
         from odl.applications.tomo import FanBeamGeometry
 
-        curved = self.detector == "curved"
-        unit = self.source_to_detector if curved else 1.0
-        half = self.n_detectors * self.detector_spacing / 2
-        bins = odl.uniform_partition(
-            (self.detector_offset - half) / unit,
-            (self.detector_offset + half) / unit,
-            self.n_detectors,
-        )
         return FanBeamGeometry(
             self._odl_angle_partition(odl),
-            bins,
+            self._odl_bin_partition(odl, unit=self.arc_radius or 1.0),
             src_radius=self.source_to_isocenter,
             det_radius=self.source_to_detector - self.source_to_isocenter,
-            det_curvature_radius=self.source_to_detector if curved else None,
+            det_curvature_radius=self.arc_radius,
         )

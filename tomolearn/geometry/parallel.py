@@ -139,8 +139,4 @@ class ParallelBeam(LineDetector):
         import odl
         from odl.applications.tomo import Parallel2dGeometry
 
-        half = self.n_detectors * self.detector_spacing / 2
-        bins = odl.uniform_partition(
-            self.detector_offset - half, self.detector_offset + half, self.n_detectors
-        )
-        return Parallel2dGeometry(self._odl_angle_partition(odl), bins)
+        return Parallel2dGeometry(self._odl_angle_partition(odl), self._odl_bin_partition(odl))

@@ -199,6 +199,11 @@ class LineDetector(RotationScan):
     def _bins(self, count: int) -> dict[str, Any]:
         return {"n_detectors": count}
 
+    def _odl_bin_partition(self, odl: Any, unit: float = 1.0) -> Any:
+        offset, half = self.detector_offset, self.n_detectors * self.detector_spacing / 2
+        low, high = (offset - half) / unit, (offset + half) / unit
+        return odl.uniform_partition(low, high, self.n_detectors)
+
 
 def plane_axes(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return detector axis ``(cos, sin)`` and beam direction ``(-sin, cos)`` of each angle."""

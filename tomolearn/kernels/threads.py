@@ -56,14 +56,8 @@ def run(kernel: Callable[..., None], parts: int, *arguments: object) -> None:
 def share_out(work: Callable[[Any], None], items: Sequence[Any], parts: int) -> None:
     """Call ``work(item)`` for all items, on `parts` threads."""
 
-    def some(part: int) -> None:
+    def some(part: int, parts: int) -> None:
         for item in items[part::parts]:
             work(item)
 
-    others = [_executor(parts - 1).submit(some, part) for part in range(1, parts)]
-    try:
-        some(0)
-    finally:
-        wait(others)
-    for other in others:
-        other.result()
+    run(some, parts)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack
 
-from tomolearn._core.checks import check_int
-from tomolearn._core.errors import TomolearnTypeError
+from tomolearn._core.checks import check_flag, check_int
 from tomolearn.methods.method import Method, Settings, setting
-from tomolearn.methods.state import IterationState
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +37,33 @@ class Stopping(Settings):
         None, help="stop at the misfit of noise of this standard deviation in a bin", minimum=0
     )
     tau: float = setting(1.0, help="factor of that misfit", above=0)
+
+
+@dataclass(frozen=True)
+class IterationState:
+    """Where an iterative method stands, as its callback gets it.
+
+    Attributes
+    ----------
+    iteration : int
+        Number of iterations done.
+    image : torch.Tensor, shape (..., *operator.domain_shape)
+        The image after them, a copy.
+    residual : torch.Tensor, shape (...)
+        ``||A x - y||`` of each image.
+    change : torch.Tensor, shape (...), or None
+        ``||x - previous x|| / ||x||`` of each image.
+    objective, gap : torch.Tensor, shape (...), or None
+        What the method minimises, and a bound of how far it is above the minimum, of each image;
+        None where a method has none.
+    """
+
+    iteration: int
+    image: torch.Tensor
+    residual: torch.Tensor
+    change: torch.Tensor | None = None
+    objective: torch.Tensor | None = None
+    gap: torch.Tensor | None = None
 
 
 Callback = Callable[[IterationState], bool | None]
@@ -99,9 +124,7 @@ class History:
 
     def __init__(self, every: int = 1, *, images: bool = False) -> None:
         self.every = check_int("every", every, minimum=1)
-        if not isinstance(images, bool):
-            raise TomolearnTypeError(f"images: expected a bool, got {type(images).__name__}")
-        self.images = images
+        self.images = check_flag("images", images)
         self.states: list[IterationState] = []
 
     def __call__(self, state: IterationState) -> None:
@@ -178,7 +201,8 @@ class IterativeMethod(Method, Stopping):
         Returns
         -------
         torch.Tensor, shape (..., *operator.domain_shape)
-            In 1/mm for line integrals, in the sinogram's precision (half precision: float32).
+            In 1/mm for line integrals, in the sinogram's precision (half precision: float32). It
+            does not depend differentiably on `sinogram`: methods iterate without gradients.
         """
         from tomolearn.methods.iteration import run
 

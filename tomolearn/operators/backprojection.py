@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry import Grid, Scan
 from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.base import LinearOperator
@@ -40,18 +40,24 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
     return _operator_of(grid, scan)(sinograms)
 
 
+def check_dimensions(grid: Any, scan: Any) -> None:
+    """Check that both are of their kinds and of the same dimension."""
+    if not isinstance(grid, Grid):
+        raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
+    check_scan(scan)
+    if grid.ndim != scan.ndim:
+        raise TomolearnError(
+            f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
+        )
+
+
 class _Backprojection(LinearOperator):
     """The back-projection as a linear operator, which makes it differentiable."""
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
-        check_scan(scan)
-        if grid.ndim != scan.ndim:
-            raise TomolearnError(
-                f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
-            )
+        check_dimensions(grid, scan)
         super().__init__(scan.shape, grid.shape)
-        self.grid = grid
-        self.scan = scan
+        self.grid, self.scan = grid, scan
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         views = _pad(x)

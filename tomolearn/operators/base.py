@@ -6,6 +6,7 @@ import abc
 import copy
 import math
 import numbers
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -194,13 +195,23 @@ def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def _norm_device_of(first: LinearOperator, second: LinearOperator) -> torch.device:
-    """Return a GPU if one of both cannot do without."""
-    device = first._norm_device()
-    return second._norm_device() if device.type == "cpu" else device
+class _Derived(LinearOperator):
+    """Base of operators made of others: as exact as they are, and computed where they can be."""
+
+    def _parts(self) -> tuple[LinearOperator, ...]:
+        raise NotImplementedError
+
+    @property
+    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
+        """Whether `adjoint` is the transpose up to rounding."""
+        return all(part.adjoint_is_exact for part in self._parts())
+
+    def _norm_device(self) -> torch.device:
+        devices = [part._norm_device() for part in self._parts()]
+        return next((device for device in devices if device.type != "cpu"), devices[0])
 
 
-class Transpose(LinearOperator):
+class Transpose(_Derived):
     """The transpose of an operator."""
 
     def __init__(self, operator: LinearOperator) -> None:
@@ -208,18 +219,13 @@ class Transpose(LinearOperator):
         self.__dict__["_transpose"] = operator
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _transpose_of, (self.T,)
+        return attrgetter("T"), (self.T,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LinearOperator:
         return copy.deepcopy(self.T, memo).T
 
-    @property
-    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
-        """Whether `adjoint` is the transpose up to rounding."""
-        return self.T.adjoint_is_exact
-
-    def _norm_device(self) -> torch.device:
-        return self.T._norm_device()
+    def _parts(self) -> tuple[LinearOperator, ...]:
+        return (self.T,)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.T._evaluate_adjoint(x)
@@ -236,11 +242,7 @@ class Transpose(LinearOperator):
         return repr(self.T)
 
 
-def _transpose_of(operator: LinearOperator) -> LinearOperator:
-    return operator.T
-
-
-class ComposedOperator(LinearOperator):
+class ComposedOperator(_Derived):
     """``outer @ inner``: first `inner`, then `outer`.
 
     Raises
@@ -257,13 +259,8 @@ class ComposedOperator(LinearOperator):
         super().__init__(inner.domain_shape, outer.range_shape)
         self.outer, self.inner = outer, inner
 
-    @property
-    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
-        """Whether `adjoint` is the transpose up to rounding."""
-        return self.outer.adjoint_is_exact and self.inner.adjoint_is_exact
-
-    def _norm_device(self) -> torch.device:
-        return _norm_device_of(self.outer, self.inner)
+    def _parts(self) -> tuple[LinearOperator, ...]:
+        return self.outer, self.inner
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.outer._evaluate(self.inner._evaluate(x).contiguous())
@@ -272,7 +269,7 @@ class ComposedOperator(LinearOperator):
         return self.inner._evaluate_adjoint(self.outer._evaluate_adjoint(y).contiguous())
 
 
-class SumOperator(LinearOperator):
+class SumOperator(_Derived):
     """``first + second``.
 
     Raises
@@ -291,13 +288,8 @@ class SumOperator(LinearOperator):
         super().__init__(*shapes)
         self.first, self.second = first, second
 
-    @property
-    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
-        """Whether `adjoint` is the transpose up to rounding."""
-        return self.first.adjoint_is_exact and self.second.adjoint_is_exact
-
-    def _norm_device(self) -> torch.device:
-        return _norm_device_of(self.first, self.second)
+    def _parts(self) -> tuple[LinearOperator, ...]:
+        return self.first, self.second
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.first._evaluate(x) + self.second._evaluate(x)
@@ -306,7 +298,7 @@ class SumOperator(LinearOperator):
         return self.first._evaluate_adjoint(y) + self.second._evaluate_adjoint(y)
 
 
-class ScaledOperator(LinearOperator):
+class ScaledOperator(_Derived):
     """``factor * operator``."""
 
     def __init__(self, operator: LinearOperator, factor: float) -> None:
@@ -315,13 +307,8 @@ class ScaledOperator(LinearOperator):
         super().__init__(operator.domain_shape, operator.range_shape)
         self.operator, self.factor = operator, factor
 
-    @property
-    def adjoint_is_exact(self) -> bool:  # type: ignore[override]
-        """Whether `adjoint` is the transpose up to rounding."""
-        return self.operator.adjoint_is_exact
-
-    def _norm_device(self) -> torch.device:
-        return self.operator._norm_device()
+    def _parts(self) -> tuple[LinearOperator, ...]:
+        return (self.operator,)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.operator._evaluate(x) * self.factor

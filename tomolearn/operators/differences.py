@@ -6,12 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn.geometry.grid import check_spacing
 from tomolearn.operators.base import LinearOperator
+
+
+def check_image_shape(shape: Any) -> tuple[int, ...]:
+    """Return a sequence of one or more positive integers as a tuple."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise TomolearnTypeError(f"shape: expected a sequence of integers, got {shape!r}")
+    if not shape:
+        raise TomolearnError("shape: expected at least one axis, got ()")
+    return tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
 
 
 class FiniteDifferences(LinearOperator):
@@ -46,19 +55,9 @@ class FiniteDifferences(LinearOperator):
     """
 
     def __init__(self, shape: Sequence[int], spacing: float | Sequence[float] = 1.0) -> None:
-        if isinstance(shape, str) or not isinstance(shape, Sequence):
-            raise TomolearnTypeError(f"shape: expected a sequence of integers, got {shape!r}")
-        if not shape:
-            raise TomolearnError("shape: expected at least one axis, got ()")
-        counts = tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
-        spacings: Any = spacing
-        if np.ndim(spacing) == 0:
-            spacings = (check_float("spacing", spacing, positive=True),) * len(counts)
-        lengths = check_floats("spacing", spacings, length=len(counts))
-        for k, length in enumerate(lengths):
-            check_float(f"spacing[{k}]", length, positive=True)
+        counts = check_image_shape(shape)
         super().__init__(counts, (len(counts), *counts))
-        self.spacing = lengths
+        self.spacing = check_spacing("spacing", spacing, len(counts))
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         out = x.new_empty((x.shape[0], *self.range_shape))

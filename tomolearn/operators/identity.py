@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from tomolearn._core.checks import check_int
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.operators.base import LinearOperator
+from tomolearn.operators.differences import check_image_shape
 
 
 class Identity(LinearOperator):
@@ -29,11 +28,7 @@ class Identity(LinearOperator):
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
-        if isinstance(shape, str) or not isinstance(shape, Sequence):
-            raise TomolearnTypeError(f"shape: expected a sequence of integers, got {shape!r}")
-        if not shape:
-            raise TomolearnError("shape: expected at least one axis, got ()")
-        counts = tuple(check_int(f"shape[{k}]", n, minimum=1) for k, n in enumerate(shape))
+        counts = check_image_shape(shape)
         super().__init__(counts, counts)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,13 @@ from typing import Any, Self
 
 import torch
 
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan, coverage_gap
 from tomolearn.geometry.coverage import sources_inside
-from tomolearn.geometry.scan import check_scan
 from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
-from tomolearn.operators.backprojection import backproject
+from tomolearn.operators.backprojection import backproject, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32
 
 
@@ -69,13 +68,7 @@ class RayTransform(LinearOperator):
     """
 
     def __init__(self, grid: Grid, scan: Scan, backend: str = "auto") -> None:
-        if not isinstance(grid, Grid):
-            raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
-        check_scan(scan)
-        if grid.ndim != scan.ndim:
-            raise TomolearnError(
-                f"grid: expected {scan.ndim} axes for a {type(scan).__name__}, got {grid.shape}"
-            )
+        check_dimensions(grid, scan)
         if sources_inside(grid, scan):
             raise TomolearnError(
                 "scan: expected every source outside of the grid, got one inside; choose a larger "

@@ -76,8 +76,8 @@ def cgls(
     Each iterate is the best of all methods that add up gradients: the minimum of
     ``||A x - y||**2`` over the Krylov space of ``A.T A``. It tends to the least-squares solution
     closest to `x0`; with noisy data it has to be stopped after a few iterations. Non-negativity
-    cannot be had: see `landweber` or `total_variation`. It runs without gradients; the result does
-    not depend differentiably on `sinogram`. The reported residual is the recursively updated one.
+    cannot be had: see `landweber` or `total_variation`. The reported residual is the recursively
+    updated one.
 
     Parameters
     ----------
@@ -109,8 +109,7 @@ def tikhonov(
     """Reconstruct by Tikhonov's regularisation.
 
     Minimises ``||A x - y||**2 + weight * ||L x||**2`` (no one half) by conjugate gradients on the
-    stacked least-squares problem. It runs without gradients; the result does not depend
-    differentiably on `sinogram`. The objective is reported too.
+    stacked least-squares problem. The objective is reported too.
 
     Parameters
     ----------

@@ -80,9 +80,8 @@ def kaczmarz(
     `sirt` with its own rays. Subset ``b`` of ``n`` holds the views ``b, b + n, b + 2 n, ...``.
     With one view in a subset this is SART [1]_, with one subset it is SIRT. The first iterations
     are worth many of SIRT; with inconsistent data and a fixed relaxation it ends in a cycle near
-    the solution, the closer the smaller the relaxation. It runs without gradients; the result does
-    not depend differentiably on `sinogram`. `noise_level` and `callback` cost one more projection
-    per iteration.
+    the solution, the closer the smaller the relaxation. `noise_level` and `callback` cost one more
+    projection per iteration.
 
     Parameters
     ----------

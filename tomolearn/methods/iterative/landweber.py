@@ -57,7 +57,6 @@ def landweber(
 
     ``x <- x + step * A.T(y - A x)``, which tends to the least-squares solution closest to `x0`
     and, stopped early, is a regularisation: with noisy data the error falls first and rises later.
-    It runs without gradients; the result does not depend differentiably on `sinogram`.
 
     Parameters
     ----------

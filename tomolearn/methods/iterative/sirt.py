@@ -57,9 +57,8 @@ def sirt(
 
     ``x <- x + relaxation * C A.T R (y - A x)`` with the inverse row sums ``R`` and column sums
     ``C`` of ``A``. It tends to the least-squares solution in the norm weighted by ``R`` [1]_, and
-    stopped early it is a regularisation. It needs no norm of the operator. It runs without
-    gradients; the result does not depend differentiably on `sinogram`. Pixels that no ray crosses
-    stay as they were in `x0`.
+    stopped early it is a regularisation. It needs no norm of the operator. Pixels that no ray
+    crosses stay as they were in `x0`.
 
     Parameters
     ----------

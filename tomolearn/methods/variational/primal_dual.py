@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -94,16 +95,7 @@ class _Problem:
         return objective, objective + dual.flatten(1).sum(1) + norms[0] * norms[1]
 
 
-def variation_steps(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    weight: float,
-    nonnegative: bool,
-    primal_step: torch.Tensor,
-    data_step: torch.Tensor,
-    gradient_step: torch.Tensor,
-    relaxation: float,
-) -> VariationSteps:
+def variation_steps(x: torch.Tensor, *arguments: Any, **named: Any) -> VariationSteps:
     """Return the fastest steps for `x`: compiled ones for plane images on a CPU.
 
     The parameters are those of `VariationSteps`.
@@ -114,4 +106,4 @@ def variation_steps(
         from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
 
         kind = CompiledVariationSteps
-    return kind(x, y, weight, nonnegative, primal_step, data_step, gradient_step, relaxation)
+    return kind(x, *arguments, **named)

@@ -164,8 +164,7 @@ def total_variation(
     Minimises ``||A x - y||**2 + weight * TV(x)`` (no one half), where ``TV`` is the sum over the
     pixels of the length of the vector of differences to the next pixel along each axis, whatever
     the pixels' size; the differences across the border are zero. The primal-dual method [1]_ is
-    over-relaxed [2]_. It runs without gradients; the result does not depend differentiably on
-    `sinogram`.
+    over-relaxed [2]_.
 
     Parameters
     ----------

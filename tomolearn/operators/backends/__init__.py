@@ -39,12 +39,8 @@ def choose_backend(name: str, grid: Grid, scan: Scan, device: torch.device) -> t
         reason = backend.unsupported(grid, scan, device)
         if reason is None:
             return backend
-        able = [
-            other
-            for other in BACKENDS
-            if other != name and _refusal(other, grid, scan, device) is None
-        ]
-        remedy = f"backend={' or '.join(map(repr, able))} can" if able else "no backend here can"
+        able = [repr(other) for other in BACKENDS if _refusal(other, grid, scan, device) is None]
+        remedy = f"backend={' or '.join(able)} can" if able else "no backend here can"
         raise TomolearnError(f"backend {name!r}: {reason}; {remedy}")
     reasons = []
     for candidate in BACKENDS:

@@ -14,8 +14,7 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geometries
-from tomolearn.operators.backends.base import Backend, Capabilities
-from tomolearn.operators.backends.precision import check_float32
+from tomolearn.operators.backends.base import Backend, Capabilities, check_float32
 
 
 class AstraBackend(Backend):

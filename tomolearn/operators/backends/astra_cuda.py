@@ -15,7 +15,7 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_geometry import space_geometries
 
 # ASTRA keeps the views in constant memory of the device, one set for all projectors.
-_device_lock = threading.Lock()
+device_lock = threading.Lock()
 # Slices of one call: bounds ASTRA's own copy of its input, which torch's allocator cannot give.
 _MAX_SLICES = 256
 _MAX_PROJECTORS = 8
@@ -66,7 +66,7 @@ class CudaProjectors:
     def _project(self, kind: str, volume: torch.Tensor, sinogram: torch.Tensor) -> None:
         device = volume.device
         target = sinogram if kind == "FP" else volume
-        with _device_lock, torch.cuda.device(device):
+        with device_lock, torch.cuda.device(device):
             projector, *geometries = self._projector(volume.shape[0])
             # ASTRA works on the device that is current in this thread, and on streams of its own
             # which it waits for. What torch still computes on its current stream it cannot know.

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
+from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.geometry import Grid, Scan
 
 
@@ -53,3 +54,12 @@ class Backend(abc.ABC):
         `RayTransform.backproject` defines it. None: the caller computes it in torch.
         """
         return None
+
+
+def check_float32(name: str, tensor: torch.Tensor) -> None:
+    """Check that `tensor` has the precision that ASTRA computes in."""
+    if tensor.dtype != torch.float32:
+        raise TomolearnTypeError(
+            f"{name}: expected float32, as ASTRA computes in it, got {tensor.dtype}; convert it, "
+            "or on a CPU use backend='joseph', which computes in float64 as well"
+        )

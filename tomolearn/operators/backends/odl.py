@@ -10,9 +10,8 @@ import torch
 
 from tomolearn.geometry import Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.operators.backends.astra_geometry import is_isotropic
-from tomolearn.operators.backends.base import Backend, Capabilities
+from tomolearn.operators.backends.base import Backend, Capabilities, check_float32
 from tomolearn.operators.backends.odl_operator import OdlMap
-from tomolearn.operators.backends.precision import check_float32
 
 
 class OdlBackend(Backend):

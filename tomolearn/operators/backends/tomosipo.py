@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,17 +9,14 @@ import torch
 
 from tomolearn._core.optional import optional_import
 from tomolearn.geometry import Grid, Scan
-from tomolearn.operators.backends.base import Backend, Capabilities
-from tomolearn.operators.backends.precision import check_float32
+from tomolearn.operators.backends.astra_cuda import CudaProjectors, device_lock
+from tomolearn.operators.backends.base import Backend, Capabilities, check_float32
 
 ts = optional_import(
     "tomosipo",
     purpose="backend 'tomosipo'",
     install="pip install git+https://github.com/ahendriksen/tomosipo",
 )
-
-_device_lock = threading.Lock()
-_MAX_SLICES = 256
 
 
 class TomosipoBackend(Backend):
@@ -47,8 +42,7 @@ class TomosipoBackend(Backend):
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         super().__init__(grid, scan)
-        self._per_call = _MAX_SLICES if scan.ndim == 2 else 1
-        self._operators: dict[int, Any] = {}
+        self._projectors = _Projectors(grid, scan)
 
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
@@ -69,35 +63,23 @@ class TomosipoBackend(Backend):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, *scan.shape) of images (batch, *grid.shape)."""
         check_float32("images", images)
-        sinograms = images.new_empty((images.shape[0], *self.scan.shape))
-        for part in self._parts(images.shape[0]):
-            if self.grid.ndim == 2:
-                self._run(images[part], sinograms[part], adjoint=False)
-            else:
-                angles, rows, columns = self.scan.shape
-                turned = images.new_empty((rows, angles, columns))
-                self._run(images[part.start], turned, adjoint=False)
-                sinograms[part.start].copy_(turned.transpose(0, 1))
-        return sinograms
+        return self._projectors.forward(images)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the back-projections (batch, *grid.shape) of sinograms (batch, *scan.shape)."""
         check_float32("sinograms", sinograms)
-        images = sinograms.new_empty((sinograms.shape[0], *self.grid.shape))
-        for part in self._parts(sinograms.shape[0]):
-            if self.grid.ndim == 2:
-                self._run(images[part], sinograms[part], adjoint=True)
-            else:
-                turned = sinograms[part.start].transpose(0, 1).contiguous()
-                self._run(images[part.start], turned, adjoint=True)
-        return images
+        return self._projectors.adjoint(sinograms)
 
-    def _parts(self, batch: int) -> Iterator[slice]:
-        for start in range(0, batch, self._per_call):
-            yield slice(start, min(start + self._per_call, batch))
 
-    def _run(self, volume: torch.Tensor, sinogram: torch.Tensor, *, adjoint: bool) -> None:
-        with _device_lock:
+class _Projectors(CudaProjectors):
+    """As those of ASTRA, by tomosipo's operators."""
+
+    def __init__(self, grid: Grid, scan: Scan) -> None:
+        super().__init__(grid, scan)
+        self._operators: dict[int, Any] = {}
+
+    def _project(self, kind: str, volume: torch.Tensor, sinogram: torch.Tensor) -> None:
+        with device_lock:
             slices = volume.shape[0]
             if slices not in self._operators:
                 volumes, projections = tomosipo_geometries(self.grid, self.scan, slices)
@@ -105,7 +87,7 @@ class TomosipoBackend(Backend):
             operator = self._operators[slices]
             # tomosipo sets the device, but does not wait for what torch still computes on it
             torch.cuda.current_stream(volume.device).synchronize()
-            if adjoint:
+            if kind == "BP":
                 operator.T(sinogram, out=volume)
             else:
                 operator(volume, out=sinogram)

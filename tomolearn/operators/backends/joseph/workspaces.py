@@ -80,12 +80,7 @@ class Scattering(Workspace):
             table.last_row,
             self.padded.lanes,
         )
-        self._own = rays.nbytes
-
-    @property
-    def nbytes(self) -> int:  # type: ignore[override]
-        """Memory in bytes."""
-        return self._own + self.padded.nbytes
+        self.nbytes = self.padded.nbytes + rays.nbytes
 
 
 class Gathering(Workspace):
@@ -112,9 +107,4 @@ class Gathering(Workspace):
             *grid.shape,
             self.pixels.lanes,
         )
-        self._own = views.nbytes
-
-    @property
-    def nbytes(self) -> int:  # type: ignore[override]
-        """Memory in bytes."""
-        return self._own + self.pixels.nbytes
+        self.nbytes = self.pixels.nbytes + views.nbytes
