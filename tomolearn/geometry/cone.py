@@ -13,12 +13,7 @@ from tomolearn._core.checks import check_float, check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.fan import check_distances, half_fan
 from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
-from tomolearn.geometry.redundancy import (
-    angular_cells,
-    is_full_turn,
-    missing_bins,
-    offset_weights,
-)
+from tomolearn.geometry.redundancy import angular_cells, is_full_turn, missing_bins, offset_weights
 from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 

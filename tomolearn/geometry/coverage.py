@@ -31,10 +31,8 @@ def field_of_view(grid: Grid, scan: Scan) -> np.ndarray:
 
     Raises
     ------
-    TypeError
-        If an argument is not a grid or not a scan.
-    ValueError
-        If grid and scan differ in dimension.
+    TypeError, ValueError
+        If an argument is not a grid or not a scan, or they differ in dimension.
     """
     check_scan(scan)
     check_grid(grid, scan.ndim)
@@ -67,10 +65,8 @@ def coverage_gap(grid: Grid, scan: Scan) -> float:
 
     Raises
     ------
-    TypeError
-        If an argument is not a grid or not a scan.
-    ValueError
-        If grid and scan differ in dimension.
+    TypeError, ValueError
+        If an argument is not a grid or not a scan, or they differ in dimension.
     """
     check_scan(scan)
     check_grid(grid, scan.ndim)

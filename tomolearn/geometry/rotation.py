@@ -41,15 +41,7 @@ class RotationScan(Scan):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build the scan from what `to_dict` returned; `angles` may come without `n_angles`.
-
-        Raises
-        ------
-        TypeError
-            If `values` is not a dictionary.
-        ValueError
-            If its ``type`` is another class, a field is unknown or a required one is missing.
-        """
+        """Build the scan from what `to_dict` returned; `angles` may come without `n_angles`."""
         if isinstance(values, dict) and values.get("angles") is not None:
             values = {"n_angles": None, **values}
         return super().from_dict(values)

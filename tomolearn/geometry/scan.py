@@ -33,13 +33,9 @@ class ViewVectors(NamedTuple):
 class ProjectedPoints(NamedTuple):
     """Where points are seen in one view.
 
-    Attributes
-    ----------
-    bins : tuple of numpy.ndarray
-        Along each detector axis the bin, not whole; infinite beside and behind the source.
-    magnification : numpy.ndarray
-        Distance of two neighbouring points on the detector over their own; not more than 0 beside
-        and behind the source.
+    Along each detector axis the bin, not whole, infinite beside and behind the source. The
+    magnification, the distance of two neighbouring points on the detector over their own, is not
+    more than 0 there.
     """
 
     bins: tuple[np.ndarray, ...]
@@ -49,17 +45,11 @@ class ProjectedPoints(NamedTuple):
 class AnalyticInversion(NamedTuple):
     """What filtered back-projection has to know about a scan.
 
-    Attributes
-    ----------
-    weights : numpy.ndarray, broadcasts to the shape of the scan
-        Factor of every measured value: the angle that its view stands for, its share among the
-        measurements of its line, and its obliquity.
-    filter_step : float
-        Distance of the detector's columns in mm at the rotation axis; in radians if the detector
-        is curved.
-    missing_bins : int
-        Columns to add before the first (positive) or behind the last (negative), so that the
-        detector is as long on both sides.
+    `weights`, which broadcast to its shape, are the factors of the measured values: the angle that
+    a view stands for, a ray's share among the measurements of its line, and its obliquity.
+    `filter_step` is the distance of the detector's columns in mm at the rotation axis; in radians
+    if the detector is curved. `missing_bins` are the columns to add before the first (positive) or
+    behind the last (negative), so that the detector is as long on both sides.
     """
 
     weights: np.ndarray

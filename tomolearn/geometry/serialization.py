@@ -33,10 +33,8 @@ def geometry_from_dict(values: dict[str, Any]) -> Grid | Scan:
 
     Raises
     ------
-    TypeError
-        If `values` is not a dictionary.
-    ValueError
-        If its type or a field is unknown, or a field is missing or wrong.
+    TypeError, ValueError
+        If `values` is no dictionary, its type or a field is unknown, or a field missing or wrong.
     """
     if not isinstance(values, dict):
         raise TomolearnTypeError(f"geometry: expected a dictionary, got {type(values).__name__}")

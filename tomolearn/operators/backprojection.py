@@ -26,13 +26,9 @@ _SOURCE_MARGIN = 1e-6
 def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor:
     """Return the pixel-driven back-projection (..., *grid.shape) of sinograms (..., *scan.shape).
 
-    Every pixel gets the sum over the views of the sinogram, linearly interpolated (bilinearly in
-    3-D) where the ray through the pixel's centre meets the detector. The sinogram is taken to be
-    zero at bins beyond the detector's ends. In a divergent beam each view is weighted by the
-    squared magnification of the pixel over that of the rotation axis,
-    ``(source_to_isocenter / distance)**2``, the distance from the source being taken along the
-    central ray (flat detector) or to the pixel (curved detector). There is no factor for the
-    number of views.
+    `RayTransform.backproject` defines it. The sinogram is taken to be zero at bins beyond the
+    detector's ends. The weight of a view is the squared magnification of the pixel over that of the
+    rotation axis; there is no factor for the number of views.
 
     It runs on any device in float32 or float64, one view at a time, and is differentiable to any
     order; the derivative goes view by view as well.
@@ -143,9 +139,9 @@ def _seen(
         # the matrix is that of a flat detector: from it the tangent of the fan angle, the arc
         radius, center = scan.arc_radius / scan.bin_sizes[0], scan.center_bin + 1
         aside = _affine((across[0] - center * depth) / radius, points)
-        squared = torch.addcmul(along.square(), aside, aside)
-        near = squared <= (_SOURCE_MARGIN * axis) ** 2
         position = torch.atan2(aside, along).mul_(radius).add_(center)
+        squared = along.square_().addcmul_(aside, aside)
+        near = squared <= (_SOURCE_MARGIN * axis) ** 2
         return [position], (axis**2 / squared).masked_fill_(near, 0)
     inverse = torch.where(along > _SOURCE_MARGIN * axis, 1 / along, 0)
     return [_affine(row, points) * inverse for row in across], (inverse * axis).square_()
@@ -154,7 +150,8 @@ def _seen(
 def _affine(row: np.ndarray, points: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return ``row[:-1] @ point + row[-1]``; terms that are zero do not enlarge the result."""
     terms = [p * float(c) for c, p in zip(row[:-1], points, strict=True) if c != 0]
-    return sum(terms, start=points[0].new_full((), float(row[-1])))
+    first, *others = terms or [points[0].new_zeros(())]
+    return sum(others, start=first.add_(float(row[-1])))
 
 
 def _neighbours(position: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

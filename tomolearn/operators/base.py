@@ -82,10 +82,8 @@ class LinearOperator(torch.nn.Module, abc.ABC):
 
         Raises
         ------
-        TypeError
-            If `x` is not a real floating-point tensor.
-        ValueError
-            If its last dimensions are not `domain_shape`.
+        TypeError, ValueError
+            If `x` is not a real floating-point tensor, or its last dimensions not `domain_shape`.
         """
         check_real_tensor("x", x)
         check_trailing_shape("x", x, self.domain_shape)

@@ -77,12 +77,10 @@ class OperatorLayer(LinearOperator):
 
         Raises
         ------
-        TypeError
-            If `operator` is not a linear ODL operator with an adjoint, or one of its spaces is
-            not a real floating-point one on numpy arrays.
-        ValueError
-            If a space has a weighting other than a number or an array, or the parts of a
-            product space differ in shape.
+        TypeError, ValueError
+            If `operator` is not a linear ODL operator with an adjoint, one of its spaces is not a
+            real floating-point one on numpy arrays, weighted by a number or an array, or the parts
+            of a product space differ in shape.
 
         Warns
         -----

@@ -28,11 +28,7 @@ class CompiledVariationSteps(VariationSteps):
         # kernels get scalars in the images' precision, or they would compute in double
         beyond, weight, least = (
             number.type(value)
-            for value in (
-                self.relaxation - 1,
-                self.weight,
-                0.0 if self.nonnegative else -np.inf,
-            )
+            for value in (self.relaxation - 1, self.weight, 0.0 if self.nonnegative else -np.inf)
         )
         self._threads = torch.get_num_threads() if x.numel() >= _SMALL_WORK else 1
         primal, data, shrink, gradient = (

@@ -19,11 +19,7 @@ _FACTOR = 3.0
 
 
 def photon_tv_weight(
-    sinogram: torch.Tensor,
-    operator: LinearOperator,
-    *,
-    photons: float,
-    electronic_std: float = 0.0,
+    sinogram: torch.Tensor, operator: LinearOperator, *, photons: float, electronic_std: float = 0.0
 ) -> torch.Tensor:
     """Return a weight of `total_variation` that suits a scan with few photons, for each sinogram.
 

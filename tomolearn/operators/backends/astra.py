@@ -22,16 +22,13 @@ class AstraBackend(Backend):
 
     On a CPU its two-dimensional ones, ``linear`` for a parallel beam (Joseph's method) and
     ``line_fanflat`` for a fan beam (the length of the ray in each pixel), one image after the
-    other on one core. Their back-projection walks along the same rays with the same weights:
-    it is the transpose up to the rounding of sums in float32 (measured on 128 x 128 pixels, 30
-    views, as the largest difference to the transposed matrix: 4e-7 of the largest value).
+    other on one core. Their back-projection is the transpose up to the rounding of sums in float32
+    (measured on 128 x 128 pixels, 30 views: 4e-7 of the largest value).
 
     On a GPU its CUDA projectors for two and three dimensions, on the tensors' own memory. Their
     back-projection is pixel-driven, another discretisation than the ray-driven projection, so
     that it is not the transpose, and texture units interpolate with 8 bits.
 
-    Notes
-    -----
     The geometries are ours and not the ones of ODL's ``astra_setup``, which drops the offset of
     the detector of a two-dimensional parallel beam.
 

@@ -87,11 +87,7 @@ class CudaProjectors:
                 oldest = next(iter(self._projectors))
                 astra.projector3d.delete(self._projectors.pop(oldest)[0])
             volume, projection = space_geometries(self.grid, self.scan, slices)
-            config = {
-                "type": "cuda3d",
-                "VolumeGeometry": volume,
-                "ProjectionGeometry": projection,
-            }
+            config = {"type": "cuda3d", "VolumeGeometry": volume, "ProjectionGeometry": projection}
             if self.scan.ndim == 2 and not self.scan.is_parallel:
                 # A cone's back-projection has the square of the magnification, one factor of it
                 # along the axis. In a single slice there is no such factor.

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tomolearn.geometry import Grid, Scan
-from tomolearn.operators.backends.joseph.symmetry import (
-    GROUPS,
-    Group,
-    cluster,
-    is_square,
-    orbits,
-)
+from tomolearn.operators.backends.joseph.symmetry import GROUPS, Group, cluster, is_square, orbits
 
 # Work per canonical ray that does not grow with the lanes, in lanes: computing the weights
 # costs about as much as interpolating eight lanes.

@@ -8,13 +8,7 @@ import numpy as np
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 from tomolearn.kernels.joseph import CURVED, FLAT, PARALLEL
-from tomolearn.operators.backends.joseph.symmetry import (
-    GROUPS,
-    Group,
-    cluster,
-    is_square,
-    orbits,
-)
+from tomolearn.operators.backends.joseph.symmetry import GROUPS, Group, cluster, is_square, orbits
 
 _WEIGHT_COST = 4  # as in `rays`; a view needs fewer weights per pixel than a ray
 _TOLERANCE = 1e-9
