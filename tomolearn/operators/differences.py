@@ -60,25 +60,16 @@ class FiniteDifferences(LinearOperator):
         self.spacing = check_spacing("spacing", spacing, len(counts))
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
-        out = x.new_empty((x.shape[0], *self.range_shape))
+        out = x.new_zeros((x.shape[0], *self.range_shape))
+        differences(x, out.movedim(1, 0))
         for k, step in enumerate(self.spacing):
-            axis, count = k + 1, self.domain_shape[k]
-            part = out[:, k]
-            inner = part.narrow(axis, 0, count - 1)
-            torch.sub(x.narrow(axis, 1, count - 1), x.narrow(axis, 0, count - 1), out=inner)
             if step != 1.0:
-                inner.mul_(1.0 / step)
-            part.select(axis, count - 1).zero_()
+                out[:, k].mul_(1.0 / step)
         return out
 
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         out = y.new_zeros((y.shape[0], *self.domain_shape))
-        for k, step in enumerate(self.spacing):
-            axis, count = k + 1, self.domain_shape[k]
-            inner = y[:, k].narrow(axis, 0, count - 1)
-            out.narrow(axis, 1, count - 1).add_(inner, alpha=1.0 / step)
-            out.narrow(axis, 0, count - 1).sub_(inner, alpha=1.0 / step)
-        return out
+        return add_adjoint_differences(y.movedim(1, 0), out, self.spacing)
 
     def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
         """Return the largest singular value, in closed form.
@@ -96,3 +87,26 @@ class FiniteDifferences(LinearOperator):
     def extra_repr(self) -> str:
         """Return shape and spacing, for ``repr``."""
         return f"{self.domain_shape}, spacing={self.spacing}"
+
+
+def differences(x: torch.Tensor, out: torch.Tensor) -> None:
+    """Write the differences of neighbouring pixels to `out` (axes, batch, ...).
+
+    The last difference along each axis is not written, it is to be zero from the start.
+    """
+    for axis, part in enumerate(out, start=1):
+        count = x.shape[axis]
+        upper, lower = x.narrow(axis, 1, count - 1), x.narrow(axis, 0, count - 1)
+        torch.sub(upper, lower, out=part.narrow(axis, 0, count - 1))
+
+
+def add_adjoint_differences(
+    q: torch.Tensor, out: torch.Tensor, spacing: Sequence[float] | None = None
+) -> torch.Tensor:
+    """Add the transpose of `differences`, over the spacing, to `out` (batch, ...); return it."""
+    for axis, part in enumerate(q, start=1):
+        count, factor = out.shape[axis], 1.0 / spacing[axis - 1] if spacing else 1.0
+        inner = part.narrow(axis, 0, count - 1)
+        out.narrow(axis, 1, count - 1).add_(inner, alpha=factor)
+        out.narrow(axis, 0, count - 1).sub_(inner, alpha=factor)
+    return out

@@ -88,12 +88,9 @@ def fbp(
 
     Raises
     ------
-    TypeError
-        If `operator` is not a RayTransform or `sinogram` not a real floating-point tensor.
-    ValueError
-        If the sinogram is of a wrong shape or has values that are not finite; if `filter` or
-        `frequency_scaling` is out of its range; if a fan-beam scan is shorter than a half turn
-        plus the fan; if a cone-beam scan is a helix or not a full turn.
+    TypeError, ValueError
+        If an argument is not of the kind named above or has values that are not finite, a fan-beam
+        scan is shorter than a half turn plus the fan, or a cone-beam scan a helix or no full turn.
 
     Notes
     -----

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from tomolearn.methods.iteration import per_image
+from tomolearn.operators.differences import add_adjoint_differences, differences
 
 
 class VariationSteps:
@@ -93,28 +94,6 @@ class VariationSteps:
         gradient = self.image.new_zeros((self.image.ndim - 1, *self.image.shape))
         differences(self.image, gradient)
         return _square(gradient, torch.empty_like(self.image)).sqrt_().flatten(1).sum(1)
-
-
-def differences(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Write the differences of neighbouring pixels to `out` (axes, batch, ...).
-
-    As `FiniteDifferences` of spacing one, without fresh tensors: the last difference along each
-    axis is not written, it is to be zero from the start.
-    """
-    for axis, part in enumerate(out, start=1):
-        count = x.shape[axis]
-        upper, lower = x.narrow(axis, 1, count - 1), x.narrow(axis, 0, count - 1)
-        torch.sub(upper, lower, out=part.narrow(axis, 0, count - 1))
-
-
-def add_adjoint_differences(q: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Add the transpose of `differences` to `out` (batch, ...) and return it."""
-    for axis, part in enumerate(q, start=1):
-        count = out.shape[axis]
-        inner = part.narrow(axis, 0, count - 1)
-        out.narrow(axis, 1, count - 1).add_(inner)
-        out.narrow(axis, 0, count - 1).sub_(inner)
-    return out
 
 
 def _square(vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

@@ -139,22 +139,19 @@ class JosephBackend(Backend):
         sinograms = images.new_empty((len(images), *self.scan.shape))
         source, target = images.numpy(), sinograms.flatten(1).numpy()
         for number, table in enumerate(self.ray_tables):
-
-            def project(
-                chunk: slice, threads: int, number: int = number, table: RayTable = table
-            ) -> None:
-                self._project(source[chunk], number, table, target[chunk], threads)
-
+            project = partial(self._project, source, target, number, table)
             self._for_chunks(project, len(images), table.n_lanes, table.n_rays, source.dtype)
         return sinograms
 
     def _project(
-        self, images: np.ndarray, number: int, table: RayTable, sinograms: np.ndarray, threads: int
+        self, source: np.ndarray, target: np.ndarray, number: int, table: RayTable, *share: Any
     ) -> None:
+        chunk, threads = share
+        images = source[chunk]
         key = ("project", number, len(images), images.dtype, threads)
         with self._lend(key, lambda: Projection(self.grid, table, images, threads)) as work:
             work.padded.fill(images, threads)
-            run(kernels.project, threads, *work.arguments, sinograms)
+            run(kernels.project, threads, *work.arguments, target[chunk])
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, *grid.shape) of the transposed projection."""
@@ -163,21 +160,18 @@ class JosephBackend(Backend):
         images = sinograms.new_empty((len(sinograms), *self.grid.shape))
         source, target = sinograms.flatten(1).numpy(), images.numpy()
         for number, table in enumerate(self.ray_tables):
-
-            def scatter(
-                chunk: slice, threads: int, number: int = number, table: RayTable = table
-            ) -> None:
-                self._scatter(source[chunk], number, table, target[chunk], threads)
-
+            scatter = partial(self._scatter, source, target, number, table)
             self._for_chunks(scatter, len(images), table.n_lanes, table.n_rays, source.dtype)
         return images
 
     def _scatter(
-        self, sinograms: np.ndarray, number: int, table: RayTable, images: np.ndarray, threads: int
+        self, source: np.ndarray, target: np.ndarray, number: int, table: RayTable, *share: Any
     ) -> None:
+        chunk, threads = share
+        images = target[chunk]
         key = ("scatter", number, len(images), images.dtype, threads)
         with self._lend(key, lambda: Scattering(self.grid, table, images, threads)) as work:
-            run(layout.pack_rays, threads, sinograms, table.members, work.values)
+            run(layout.pack_rays, threads, source[chunk], table.members, work.values)
             run(kernels.scatter, threads, *work.arguments)
             work.padded.sum_into(images, threads, accumulate=number > 0)
 
