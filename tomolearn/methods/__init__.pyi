@@ -9,10 +9,10 @@ from .iterative.kaczmarz import Kaczmarz as Kaczmarz, kaczmarz as kaczmarz
 from .iterative.landweber import Landweber as Landweber, landweber as landweber
 from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
+from .state import IterationState as IterationState
 from .stopping import (
     Control as Control,
     History as History,
-    IterationState as IterationState,
     IterativeMethod as IterativeMethod,
     Stopping as Stopping,
 )

@@ -15,7 +15,7 @@ from tomolearn._core.checks import check_flag, check_int
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnTypeError
 from tomolearn._core.progress import progress_bar
 from tomolearn.methods.checks import prepare
-from tomolearn.methods.stopping import IterationState
+from tomolearn.methods.state import IterationState
 
 if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod

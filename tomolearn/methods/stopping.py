@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpa
 
 from tomolearn._core.checks import check_flag, check_int
 from tomolearn.methods.method import Method, Settings, setting
+from tomolearn.methods.state import IterationState
 
 if TYPE_CHECKING:
     import torch
@@ -37,33 +38,6 @@ class Stopping(Settings):
         None, help="stop at the misfit of noise of this standard deviation in a bin", minimum=0
     )
     tau: float = setting(1.0, help="factor of that misfit", above=0)
-
-
-@dataclass(frozen=True)
-class IterationState:
-    """Where an iterative method stands, as its callback gets it.
-
-    Attributes
-    ----------
-    iteration : int
-        Number of iterations done.
-    image : torch.Tensor, shape (..., *operator.domain_shape)
-        The image after them, a copy.
-    residual : torch.Tensor, shape (...)
-        ``||A x - y||`` of each image.
-    change : torch.Tensor, shape (...), or None
-        ``||x - previous x|| / ||x||`` of each image.
-    objective, gap : torch.Tensor, shape (...), or None
-        What the method minimises, and a bound of how far it is above the minimum, of each image;
-        None where a method has none.
-    """
-
-    iteration: int
-    image: torch.Tensor
-    residual: torch.Tensor
-    change: torch.Tensor | None = None
-    objective: torch.Tensor | None = None
-    gap: torch.Tensor | None = None
 
 
 Callback = Callable[[IterationState], bool | None]
