@@ -79,12 +79,10 @@ def random_thorax_slice(
 
     Parameters
     ----------
-    shape : (int, int)
-        Rows and columns.
+    shape, field : (int, int), float
+        Rows and columns, and the extent of both in mm. From 350 mm on nobody is cut off.
     rng : numpy.random.Generator
         Source of randomness: first the patient, then the height, uniformly over the lungs.
-    field : float
-        Extent of the image in mm along both axes. From 350 mm on nobody is cut off.
     rotation, oversampling, table
         As for `Thorax.slice`.
 

@@ -32,10 +32,9 @@ class Acquisition:
     ----------
     scan : Scan or CoveringScan
         The scanner, or one that sees the whole of whatever grid is measured on.
-    noise : Noise, optional
-        Of each sinogram, for example `GaussianNoise` or `PhotonNoise`. Default: none.
-    refinement : Refinement, optional
-        The finer grid that is projected from. Default: the images' own.
+    noise, refinement : Noise, Refinement, optional
+        Of each sinogram, for example `PhotonNoise` (default: none); the finer grid that is
+        projected from (default: the images' own).
 
     Raises
     ------

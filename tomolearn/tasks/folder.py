@@ -71,11 +71,9 @@ def folder_task(
         Whether images of another shape, or size of pixels, are stretched to the grid.
     split_by : {"patient", "folder", "file"}, optional
         What no split tears apart. Default: patients of DICOM files, or else files.
-    refinement : int
-        Sinograms are simulated on pixels so much finer than the images', between which is
-        interpolated.
-    seed : int
-        Of splits and noise.
+    refinement, seed : int
+        Sinograms are simulated on interpolated pixels so much finer than the images'; the seed is
+        that of splits and noise.
 
     Raises
     ------

@@ -49,10 +49,9 @@ class SliceSelection:
 
     Parameters
     ----------
-    every : int
-        Every so many-th of each series, from the first on.
-    per_patient : int, optional
-        At most so many of a patient, evenly spread over those of `every`.
+    every, per_patient : int
+        Every so many-th of each series, from the first on; of these at most so many of a patient,
+        evenly spread.
     nodules, nodules_only : bool
         Whether to store nodule masks; whether slices without a nodule are left out.
     consensus_level : float
@@ -154,10 +153,9 @@ def write_slices(
         without nodule masks.
     splits : PatientSplits, optional
         Default: 80, 10 and 10 % at random with seed 0. Patients in no split are left out.
-    xml : path-like, optional
-        Tree of annotations; those next to the series come first.
-    progress : callable, optional
-        Told how many patients' folders are done, and of how many.
+    xml, progress : path-like, callable, optional
+        Tree of annotations, after those next to the series; told how many patients' folders are
+        done, and of how many.
 
     Raises
     ------

@@ -91,10 +91,9 @@ def select_series(
     ----------
     patients : sequence of str, optional
         Patient IDs such as "LIDC-IDRI-0001". Default: all.
-    n_patients : int, optional
-        The first so many of them, by ID. Default: all.
-    modality : str
-        "CT", "CR" and "DX" are images; the collection has segmentations and measurements too.
+    n_patients, modality : int, str, optional
+        The first so many of them, by ID (default: all); "CT", "CR" and "DX" are images, the
+        collection has segmentations and measurements too.
     client : idc_index.IDCClient, optional
         Has the index. Default: a new one.
 

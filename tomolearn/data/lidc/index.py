@@ -124,10 +124,8 @@ def build_index(
         Folder of patients' folders, in either published layout.
     xml : path-like, optional
         Tree of annotations, such as ``LIDC-XML-only``; those next to the series come first.
-    splits : PatientSplits, optional
-        Default: 80, 10 and 10 % at random with seed 0.
-    progress : callable, optional
-        Told about each patient's folder.
+    splits, progress : PatientSplits, callable, optional
+        Default: 80, 10 and 10 % at random with seed 0; told about each patient's folder.
 
     Raises
     ------
