@@ -40,17 +40,10 @@ class Origin:
 class Table(Mapping[str, T], Generic[T]):
     """Named things, imported when they are asked for; listing the names imports nothing.
 
-    Parameters
-    ----------
-    kind : str
-        What it has, for error messages: "task".
-    builtin : mapping of str to str
-        ``{"name": "package.module:attribute"}``.
-    group : str
-        Entry points of other packages that add to it, ``tomolearn.tasks`` for example.
-    check : callable, optional
-        ``check(where, value)`` returns what was loaded, or what it makes of it, or raises
-        `TomolearnError`. Default: anything will do.
+    Error messages have their `kind`: "task". `builtin` is ``{"name": "package.module:attribute"}``,
+    `group` that of entry points by which other packages add, ``tomolearn.tasks`` for example.
+    ``check(where, value)`` returns what was loaded, or what it makes of it, or raises
+    `TomolearnError`; without it anything will do.
     """
 
     def __init__(

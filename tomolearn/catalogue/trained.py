@@ -118,13 +118,7 @@ class Trained(Method):
             return network(sinogram * self.image_scale, operator) / self.image_scale
 
     def warn_elsewhere(self, grid: Grid, scan: Scan, task: str | None = None) -> None:
-        """Warn if the weights were trained for another task, grid or scan, as far as is known.
-
-        Warns
-        -----
-        TrainedElsewhereWarning
-            If they were.
-        """
+        """Warn (`TrainedElsewhereWarning`) if the weights are for another task, grid or scan."""
         from tomolearn.geometry.serialization import geometry_from_dict
 
         card = self.card

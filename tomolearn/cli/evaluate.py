@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tomolearn._core.checks import check_choice
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn._core.progress import progress_bars
@@ -94,6 +93,7 @@ def evaluate(
         if value is not None and figure is None:
             raise TomolearnError(f"{option}: expected with --figure only")
 
+    from tomolearn._core.checks import check_choice
     from tomolearn.catalogue.names import split_names
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
