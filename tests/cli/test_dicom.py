@@ -202,7 +202,7 @@ def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
         (("--method", "no-such"), "no-such"),
         (("--image-domain",), "--method: expected one that works on images, such as tv"),
         (("--image-domain", "--views", 3), "--views: expected none with --image-domain, got 3"),
-        (("--kev", 5), "energy: expected 40 to 150 keV, got 5"),
+        (("--kev", 5), "--kev: expected 40 to 150 keV, got 5"),
         (("--workers", 2, "--scheduler", "tcp://x:1"), "workers: expected none beside a scheduler"),
         (("--deidentify", "missing.txt"), "missing.txt: No such file or directory"),
         (("--filter", "box"), "--filter: expected one of"),
