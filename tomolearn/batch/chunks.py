@@ -18,18 +18,9 @@ _PERMANENT = (ValueError, ArithmeticError)
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some neighbouring slices of one series.
+    """Neighbouring slices of a series by their places in it, and the unfinished series' folder.
 
-    Parameters
-    ----------
-    slices : mapping of int to DerivedSlice
-        What is made, and of what, by the slices' places in the series.
-    settings : BatchSettings
-        What is done to them.
-    folder : Path
-        The unfinished series.
-    thumbnail : int
-        Index of the slice that is drawn for the summary.
+    `thumbnail` is the place of the slice that is drawn for the summary.
     """
 
     slices: Mapping[int, DerivedSlice]

@@ -45,12 +45,7 @@ def n_cores() -> int:
 class DaskExecutor:
     """Execution by the workers of a Dask cluster, an `Executor`.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        Connected to the cluster.
-    cluster : distributed.LocalCluster, optional
-        The cluster, if its workers are to be replaced when they are lost.
+    Given its `cluster` too, it replaces workers that are lost.
     """
 
     def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
@@ -123,15 +118,10 @@ def _outcome(future: Future) -> Outcome:
 
 @contextmanager
 def dask_executor(workers: int | None, scheduler: str | None) -> Iterator[DaskExecutor]:
-    """Connect to a cluster, or have one on this machine for as long as the block runs.
+    """Connect to the cluster of a scheduler, or have one here for as long as the block runs.
 
-    Parameters
-    ----------
-    workers : int, optional
-        Processes on this machine, one thread each. Default: as many as there are cores.
-    scheduler : str, optional
-        Address of a cluster's scheduler, ``tcp://host:port``. Its workers need this package, and
-        input and output under the same paths.
+    Its workers need this package, and input and output under the same paths; here they are
+    processes of one thread each, by default as many as there are cores.
     """
     distributed = optional_import("distributed", purpose=_PURPOSE, install=_INSTALL)
     if scheduler is not None:

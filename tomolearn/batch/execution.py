@@ -20,14 +20,7 @@ THUMBNAILS = "thumbnails"
 class Batch:
     """Series in the making: a folder gets its place when all of its slices are accounted for.
 
-    Parameters
-    ----------
-    planned : sequence of PlannedSeries
-        All series, those that are kept too.
-    root : Path
-        Folder of the input.
-    settings, workspace, ledger, progress
-        What is done, where, and who is told.
+    `planned` are all series, those that are kept too; `root` is the folder of the input.
     """
 
     def __init__(

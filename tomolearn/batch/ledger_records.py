@@ -59,24 +59,14 @@ def series_record(
     chunks: Sequence[Mapping[str, Any]],
     root: Path,
 ) -> dict[str, Any]:
-    """Return the record of a series of which all chunks are there.
+    """Return the record of a series, of which `chunks` are the records of all chunks.
 
-    Parameters
-    ----------
-    derived : DerivedSeries
-        The series.
-    output : str
-        Its folder, relative to that of the output.
-    settings : BatchSettings
-        What was done.
-    chunks : sequence of mapping
-        The records of the chunks.
-    root : Path
-        Folder that paths are written relative to.
+    `output` is its folder, relative to that of the output; other paths are relative to `root`.
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
     errors = ImageErrors.pooled(ImageErrors(**one["agreement"]) for one in slices)
+    deviations = Counter(text for one in slices for text in one["deviations"])
     status = FAILED if not slices else INCOMPLETE if lost else DONE
     return {
         "event": "series",
@@ -96,17 +86,11 @@ def series_record(
             for one in lost
         ],
         "warnings": sorted({text for chunk in chunks for text in chunk.get("warnings", ())}),
-        "deviations": _deviations(slices),
+        "deviations": [{"what": text, "slices": n} for text, n in sorted(deviations.items())],
         "clipped_pixels": sum(one["clipped"] for one in slices),
         "agreement": {name: getattr(errors, name) for name in _ERRORS},
         "seconds": round(sum(chunk.get("seconds", 0.0) for chunk in chunks), 3),
     }
-
-
-def _deviations(slices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return deviations from the standard, each with the number of slices that have it."""
-    counts = Counter(text for one in slices for text in one["deviations"])
-    return [{"what": text, "slices": n} for text, n in sorted(counts.items())]
 
 
 def _source(series: Series, root: Path) -> dict[str, Any]:

@@ -17,17 +17,7 @@ from tomolearn.dicom import Deidentification, DerivedSeries, Series
 
 @dataclass(frozen=True)
 class PlannedSeries:
-    """A series of the output.
-
-    Parameters
-    ----------
-    derived : DerivedSeries
-        What it is; no two have the same identifier.
-    target : Path
-        Its folder.
-    record : mapping or None
-        The record of an earlier run whose result is kept; None if the series is to be made.
-    """
+    """A series of the output, its folder, and the record of an earlier result that is kept."""
 
     derived: DerivedSeries
     target: Path

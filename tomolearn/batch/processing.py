@@ -20,19 +20,10 @@ from tomolearn.simulation import Acquisition
 
 
 def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[np.float32]]:
-    """Simulate and reconstruct slices of one shape and spacing.
+    """Return Hounsfield units, shape (rows, columns), of slices scanned and reconstructed.
 
-    Parameters
-    ----------
-    slices : sequence of CTSlice
-        One to `SLICES_PER_CALL` of them, all of one shape and one spacing.
-    settings : BatchSettings
-        What to do.
-
-    Returns
-    -------
-    list of numpy.ndarray of float32, shape (rows, columns)
-        Hounsfield units. Each depends on its own slice alone, bit by bit.
+    They are 1 to `SLICES_PER_CALL` of one shape and spacing; each result depends on its own slice
+    alone, bit by bit.
     """
     kinds = {(ct.hounsfield.shape, ct.spacing) for ct in slices}
     if len(kinds) != 1 or len(slices) > SLICES_PER_CALL:

@@ -21,13 +21,6 @@ def run_chunks(
     The executor has as many chunks as its capacity, and no more: memory is bounded by what is in
     flight. A worker's death is blamed on all chunks that the executor had. So their slices are then
     run one by one, while nothing else is: alone, it is known who it was.
-
-    Parameters
-    ----------
-    executor : Executor
-        What runs them.
-    chunks : iterator of Chunk
-        Asked for the next ones when they can be run.
     """
     suspects: deque[Chunk] = deque()
     in_flight, alone = 0, False

@@ -11,7 +11,7 @@ from typing import Any
 from tomolearn._core.files import complete_file
 from tomolearn._core.optional import optional_import
 from tomolearn._core.version import __version__
-from tomolearn.batch.ledger_records import relative
+from tomolearn.batch.ledger_records import skipped_record
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import SeriesIndex
 
@@ -29,31 +29,14 @@ def write_summary(
 ) -> None:
     """Write the page: every series with status, reason, errors and thumbnail; skipped files.
 
-    Parameters
-    ----------
-    path : Path
-        The file, replaced if it is there.
-    records : sequence of mapping
-        Of the series, as in the ledger.
-    series_index : SeriesIndex
-        What was found in the input.
-    settings : BatchSettings
-        What was done.
-    thumbnails : str
-        Folder of the thumbnails, next to the page.
+    `records` are those of the series, `thumbnails` is a folder next to the page.
     """
-    rows = [
-        {**record, "thumbnail": _thumbnail(path.parent, thumbnails, record["derived"])}
-        for record in records
-    ]
-    skipped = [
-        {
-            "path": relative(one.path, series_index.root),
-            "reason": str(one.reason),
-            "detail": one.detail,
-        }
-        for one in series_index.skipped[:_MOST_FILES]
-    ]
+    rows = []
+    for record in records:
+        thumbnail = f"{thumbnails}/{record['derived']}.png"
+        shown = thumbnail if (path.parent / thumbnail).exists() else None
+        rows.append({**record, "thumbnail": shown})
+    shown_files = series_index.skipped[:_MOST_FILES]
     text = _template().render(
         settings=str(settings),
         version=__version__,
@@ -62,7 +45,7 @@ def write_summary(
         n_series=len(series_index.series),
         rows=rows,
         counts=sorted((str(reason), n) for reason, n in series_index.counts.items()),
-        skipped=skipped,
+        skipped=[skipped_record(one, series_index.root) for one in shown_files],
         n_skipped=len(series_index.skipped),
     )
     with complete_file(path) as stream:
@@ -79,8 +62,3 @@ def _template() -> Any:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(source)
-
-
-def _thumbnail(folder: Path, thumbnails: str, uid: str) -> str | None:
-    name = f"{thumbnails}/{uid}.png"
-    return name if (folder / name).exists() else None

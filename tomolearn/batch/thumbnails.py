@@ -15,17 +15,7 @@ _SIZE = 160
 
 
 def write_thumbnail(path: Path, source: CTSlice, image: NDArray[np.float32]) -> None:
-    """Write a PNG of the source on the left and the result on the right, lung window to bone.
-
-    Parameters
-    ----------
-    path : Path
-        The file, replaced if it is there.
-    source : CTSlice
-        What was scanned.
-    image : numpy.ndarray of float32, shape (rows, columns)
-        What came of it, in Hounsfield units.
-    """
+    """Write a PNG of source (left) and result in Hounsfield units (right), lung window to bone."""
     from PIL import Image
 
     low, high = _WINDOW

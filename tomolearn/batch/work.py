@@ -35,12 +35,8 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
 
     Slices that cannot be read or reconstructed are lost; their reasons are in the record.
 
-    Returns
-    -------
-    dict
-        The record of the chunk, which is also written next to the files: `slices` (index, source
-        path, clipped pixels, agreement), `lost` (index, source path, reason), `seconds`,
-        `peak_mib` (of the worker's process so far) and `worker`.
+    The record, which is also written next to the files, has `slices` and `lost` (see `_write` and
+    `Chunk.loss`), `warnings`, `seconds`, `peak_mib` of the worker's process so far, and `worker`.
     """
     start = time.perf_counter()
     with _one_thread(), warnings.catch_warnings(record=True) as caught:

@@ -12,16 +12,9 @@ from tomolearn.catalogue import WeightsChangedError
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a chunk: data only, since not every exception survives the way back.
+    """Outcome of a chunk: its record, or the error for which the whole run cannot go on.
 
-    Without a record and an error, the chunk's worker died.
-
-    Parameters
-    ----------
-    record : dict, optional
-        The record of the chunk, if it came to its end.
-    fatal : Exception, optional
-        Why the whole run cannot go on.
+    Data only, since not every exception survives the way back. With neither, the worker died.
     """
 
     record: dict[str, Any] | None = None

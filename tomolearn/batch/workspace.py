@@ -27,13 +27,7 @@ _LONGEST_UID = 64
 
 
 class Workspace:
-    """The output folder, locked while a run works in it.
-
-    Parameters
-    ----------
-    out : Path
-        Made if missing.
-    """
+    """The output folder, made if missing, locked while a run works in it."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -97,15 +91,7 @@ class Workspace:
             shutil.rmtree(folder)
 
     def finish(self, key: str, target: Path) -> None:
-        """Give a complete series its place, and remove what else its folder holds.
-
-        Parameters
-        ----------
-        key : str
-            As for `begin`.
-        target : Path
-            The series' folder in the output; one that is there already is replaced.
-        """
+        """Give a complete series its place, of what is there, and remove its unfinished folder."""
         folder = self._run / key
         files = folder / _FILES
         _remove_partial(files.glob(".*.partial"))

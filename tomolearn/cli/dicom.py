@@ -17,6 +17,8 @@ from tomolearn.cli.method_options import method_command
 from tomolearn.cli.output import print_table
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from tomolearn.batch import BatchReport, BatchSettings
     from tomolearn.dicom import Deidentification, SeriesIndex
     from tomolearn.simulation import Acquisition
@@ -112,15 +114,16 @@ def dicom(
     from tomolearn.dicom import MU_WATER_PER_MM, find_series, mu_water_at
 
     if image_domain:
-        _without_scan(
-            {
-                "--scan": None if scan == "fan" else scan,
-                "--views": views,
-                "--photons": photons,
-                "--electronic-std": electronic_std or None,
-                "--seed": seed or None,
-            }
-        )
+        unset = {
+            "--scan": None if scan == "fan" else scan,
+            "--views": views,
+            "--photons": photons,
+            "--electronic-std": electronic_std or None,
+            "--seed": seed or None,
+        }
+        for flag, value in unset.items():
+            if value is not None:
+                raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
     chosen = BatchSettings(
         batch_method(method, **settings),
         None if image_domain else _acquisition(scan, views, photons, electronic_std),
@@ -132,7 +135,7 @@ def dicom(
         check_batch(source, out)
         _show(find_series(source), chosen)
         return
-    with _terminable(), _Shown() as shown:
+    with _terminable(), progress_bars() as bars:
         report = run_batch(
             source,
             out,
@@ -142,19 +145,13 @@ def dicom(
             deidentification=key,
             resume=resume,
             retry=retry,
-            progress=shown,
+            progress=_Shown(bars),
         )
     _print_report(report, out)
     if not report.records:
         typer.echo(f"there is no CT series in {source}", err=True)
     if not report.records or not report.is_complete:
         raise typer.Exit(_INCOMPLETE)
-
-
-def _without_scan(given: Mapping[str, Any]) -> None:
-    for flag, value in given.items():
-        if value is not None:
-            raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
 
 
 def _acquisition(
@@ -214,16 +211,9 @@ def _terminable() -> Iterator[None]:
 class _Shown:
     """Shows the progress on a terminal; elsewhere says one line per series."""
 
-    def __init__(self) -> None:
-        self._bar = progress_bars()
-        self._task = self._bar.add_task("looking for series", total=None, unit="files")
-
-    def __enter__(self) -> _Shown:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    def __init__(self, bars: Progress) -> None:
+        self._bar = bars
+        self._task = bars.add_task("looking for series", total=None, unit="files")
 
     def searched(self, n_done: int, n_files: int) -> None:
         self._bar.update(self._task, completed=n_done, total=n_files)

@@ -25,19 +25,6 @@ METHOD: Final = "DICOM PS3.15 Basic Application Confidentiality Profile"
 _TABLE: Final = "dicomfields_2026c"
 _SHORTEST_KEY: Final = 16
 _STANDARD: Final = "1.2.840.10008."
-# Elements that a CT image must have (type 2), among those that the profile allows to remove.
-_KEPT_EMPTY: Final = frozenset(
-    {
-        (0x0008, 0x0020),  # StudyDate
-        (0x0008, 0x0030),  # StudyTime
-        (0x0008, 0x0050),  # AccessionNumber
-        (0x0008, 0x0090),  # ReferringPhysicianName
-        (0x0010, 0x0030),  # PatientBirthDate
-        (0x0010, 0x0040),  # PatientSex
-        (0x0018, 0x0010),  # ContrastBolusAgent
-        (0x0020, 0x0010),  # StudyID
-    }
-)
 
 
 class _Action(Enum):

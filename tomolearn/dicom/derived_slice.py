@@ -61,8 +61,8 @@ _LOSSY: Final = {
 }
 # These may lose something, which their transformation tells.
 _WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
-# Marker of a JPEG 2000 code stream's coding style, and where in it the transformation stands.
-_CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 13
+# Marker of a JPEG 2000 code stream's coding style; the transformation stands so far behind it.
+_CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 11
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
@@ -158,9 +158,8 @@ class DerivedSlice:
             buffer = io.BytesIO()
             pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
         except DAMAGE as error:
-            raise TomolearnError(
-                f"{one.path}: expected writable elements, got {message(error)}"
-            ) from error
+            detail = f"expected writable elements, got {message(error)}"
+            raise TomolearnError(f"{one.path}: {detail}") from error
         with complete_file(Path(path)) as file:
             file.write(buffer.getbuffer())
         return clipped
@@ -203,7 +202,7 @@ class DerivedSlice:
             InstanceNumber=self.instance_number,
             ImageType=["DERIVED", "SECONDARY", plane],
             DerivationDescription=how.description,
-            SourceImageSequence=[self._reference(header, one)],
+            SourceImageSequence=[self._reference(header)],
             ContributingEquipmentSequence=[*equipment, _equipment(how)],
             RescaleSlope="1",
             RescaleIntercept=str(INTERCEPT),
@@ -217,21 +216,18 @@ class DerivedSlice:
             HighBit=15,
             PixelRepresentation=1,
         )
-        if how.series_description is not None:
-            set_elements(dataset, SeriesDescription=how.series_description)
-        if how.kernel is not None:
-            set_elements(dataset, ConvolutionKernel=how.kernel)
+        own = {"SeriesDescription": how.series_description, "ConvolutionKernel": how.kernel}
+        set_elements(dataset, **{key: text for key, text in own.items() if text is not None})
 
-    def _reference(self, header: Header, one: SliceInfo) -> Dataset:
-        item = Dataset()
+    def _reference(self, header: Header) -> Dataset:
+        one, item = self.source, Dataset()
         item.ReferencedSOPClassUID = header.storage
         item.ReferencedSOPInstanceUID = self._replaced(one.sop_instance_uid)
         if one.frame is not None:
             item.ReferencedFrameNumber = one.frame + 1
         item.SpatialLocationsPreserved = "YES"
-        item.PurposeOfReferenceCodeSequence = [
-            code_item("121322", "Source image for image processing operation")
-        ]
+        purpose = code_item("121322", "Source image for image processing operation")
+        item.PurposeOfReferenceCodeSequence = [purpose]
         return item
 
     def _replaced(self, uid: str) -> str:
@@ -242,17 +238,16 @@ def _stored(
     hounsfield: NDArray[Any], padding: NDArray[np.bool_] | None, shape: tuple[int, int]
 ) -> tuple[NDArray[np.int16], int]:
     """Return stored values, and how many had to be clipped."""
-    if not isinstance(hounsfield, np.ndarray) or hounsfield.dtype.kind not in "iuf":
-        raise TomolearnTypeError(
-            f"hounsfield: expected a numpy.ndarray of real numbers, got {_kind(hounsfield)}"
-        )
-    if hounsfield.shape != shape:
-        raise TomolearnError(f"hounsfield: expected shape {shape}, got {hounsfield.shape}")
     outside = np.zeros(shape, dtype=bool) if padding is None else padding
-    if not isinstance(outside, np.ndarray) or outside.dtype != bool:
-        raise TomolearnTypeError(f"padding: expected a numpy.ndarray of bool, got {_kind(outside)}")
-    if outside.shape != shape:
-        raise TomolearnError(f"padding: expected shape {shape}, got {outside.shape}")
+    for name, array, kinds, expected in (
+        ("hounsfield", hounsfield, "iuf", "real numbers"),
+        ("padding", outside, "b", "bool"),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+            kind = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TomolearnTypeError(f"{name}: expected a numpy.ndarray of {expected}, got {kind}")
+        if array.shape != shape:
+            raise TomolearnError(f"{name}: expected shape {shape}, got {array.shape}")
     values = np.where(outside, 0, hounsfield).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
@@ -267,10 +262,6 @@ def _stored(
     stored = (np.clip(rounded, low, high) - INTERCEPT).astype(np.int16)
     stored[outside] = PADDING
     return stored, clipped
-
-
-def _kind(value: Any) -> str:
-    return f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
@@ -307,8 +298,7 @@ def _tell_loss(dataset: Dataset, header: Header) -> None:
     pixels = pixels_of(header)
     if syntax in _WAVELETS:
         pixels.stream.seek(pixels.offset)
-        code = pixels.stream.read(4096).partition(_CODING_STYLE)
-        style = b"".join(code[1:])
+        style = pixels.stream.read(4096).partition(_CODING_STYLE)[2]
         # 0 is the irreversible one, in floating-point numbers
         if style[_TRANSFORMATION : _TRANSFORMATION + 1] != b"\0":
             return

@@ -183,10 +183,14 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
         attributes = file[1]
         groups.setdefault((attributes.patient_id, attributes.study_uid), []).append(file)
     # What says more is joined first, so that what says nothing finds it in its place.
-    for key in sorted(
-        (key for key in groups if not all(key)), key=lambda key: -sum(map(bool, key))
-    ):
-        others = [other for other in groups if other != key and _may_be(key, other)]
+    vague = [key for key in groups if not all(key)]
+    for key in sorted(vague, key=lambda key: -sum(map(bool, key))):
+        # where all is said, and the same, that this says of patient and study
+        others = [
+            other
+            for other in groups
+            if other != key and all(own in ("", its) for own, its in zip(key, other, strict=True))
+        ]
         if len(others) == 1:
             groups[others[0]] += groups.pop(key)
     series, skipped = [], []
@@ -206,11 +210,6 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
         "different patients or studies.",
     )
     return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
-
-
-def _may_be(key: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether all that is said of patient and study in one place is said in another one too."""
-    return all(not own or own == its for own, its in zip(key, other, strict=True))
 
 
 def _repeated(file: _File, earlier: _File) -> SkippedFile:

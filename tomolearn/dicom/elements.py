@@ -24,22 +24,9 @@ from pydicom.tag import BaseTag, Tag
 from tomolearn._core.errors import TomolearnError
 
 DAMAGE: Final = (
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    IndexError,
-    KeyError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+    AttributeError, BytesLengthException, EOFError, LookupError, MemoryError, OSError,
+    OverflowError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 """Exceptions that pydicom and its decoders raise for damaged files.
 
 MemoryError is among them because a flipped bit in a length asks for gigabytes; OSError because
@@ -103,9 +90,7 @@ def sequence_items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
         value = dataset[tag].value
         return () if value is None else tuple(item for item in value if isinstance(item, Dataset))
     except DAMAGE as error:
-        raise TomolearnError(
-            f"{tag_name(keyword)}: expected a sequence, got {message(error)}"
-        ) from error
+        raise element_error(keyword, "a sequence", message(error)) from error
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
@@ -117,10 +102,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     found = _raw(dataset, keyword)
     if found is None:
         return None
-    if isinstance(found, RawDataElement):
-        values = _numbers(keyword, found)
-    else:
-        values = _converted(keyword, found)
+    values = _numbers(keyword, found)
     if not all(math.isfinite(value) for value in values):
         raise element_error(keyword, "finite numbers", value_text(keyword, found))
     return values
@@ -142,9 +124,8 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
         value = number(dataset, keyword)
     except ValueError as error:
         found = _raw(dataset, keyword)
-        raise element_error(
-            keyword, "an integer", "" if found is None else value_text(keyword, found)
-        ) from error
+        shown = "" if found is None else value_text(keyword, found)
+        raise element_error(keyword, "an integer", shown) from error
     if value is None:
         return None
     if value != round(value):
@@ -202,9 +183,8 @@ def _raw(dataset: Dataset, keyword: str) -> Any:
         return None
     if isinstance(element, RawDataElement):
         if len(value) < element.length:
-            raise element_error(
-                keyword, f"{element.length} bytes", f"{len(value)}: the file ends in it"
-            )
+            found = f"{len(value)}: the file ends in it"
+            raise element_error(keyword, f"{element.length} bytes", found)
         # Empty text is made of blanks; a binary zero is a value.
         if not value.strip(b"" if _type(keyword, element) in _BINARY else _PADDING):
             return None
@@ -219,28 +199,25 @@ def _type(keyword: str, element: RawDataElement) -> str:
     return "US" if vr == "US or SS" else vr
 
 
-def _numbers(keyword: str, element: RawDataElement) -> tuple[float, ...]:
+def _numbers(keyword: str, element: Any) -> tuple[float, ...]:
     value = element.value or b""
+    if not isinstance(element, RawDataElement):
+        parts = element.value if _is_multiple(element.value) else [element.value]
+        try:
+            return tuple(float(part) for part in parts)
+        except (TypeError, ValueError) as error:
+            raise element_error(keyword, "numbers", value_text(keyword, element)) from error
     vr = _type(keyword, element)
     if vr in _BINARY:
         layout = ("<" if element.is_little_endian else ">") + _BINARY[vr]
-        if len(value) % struct.calcsize(layout):
-            raise element_error(
-                keyword, f"values of {struct.calcsize(layout)} bytes", f"{len(value)}"
-            )
+        size = struct.calcsize(layout)
+        if len(value) % size:
+            raise element_error(keyword, f"values of {size} bytes", len(value))
         return tuple(float(found) for (found,) in struct.iter_unpack(layout, value))
     parts = [part.strip(_PADDING) for part in value.split(b"\\")]
     if not all(_TEXT_NUMBER.fullmatch(part) for part in parts):
         raise element_error(keyword, "numbers", value_text(keyword, element))
     return tuple(float(part) for part in parts)
-
-
-def _converted(keyword: str, element: Any) -> tuple[float, ...]:
-    value = element.value
-    try:
-        return tuple(float(part) for part in (value if _is_multiple(value) else [value]))
-    except (TypeError, ValueError) as error:
-        raise element_error(keyword, "numbers", value_text(keyword, element)) from error
 
 
 def _is_multiple(value: Any) -> bool:

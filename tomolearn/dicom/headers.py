@@ -54,22 +54,9 @@ _CLASSES = (
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """Header of a CT file: the elements before its pixels.
+    """Header of a CT file: the elements before its pixels, at which `stream` stands.
 
-    Parameters
-    ----------
-    dataset : pydicom.FileDataset
-        The elements before the pixel data; `stream` stands at the pixel data.
-    stream : BinaryIO
-        The open file.
-    storage : str
-        Its storage class.
-    transfer_syntax : pydicom.uid.UID
-        Its encoding.
-    frames : int
-        Number of images in it.
-    deviations : list of str
-        What deviates from the standard and is read all the same.
+    `deviations` are what deviates from the standard and is read all the same.
     """
 
     dataset: FileDataset
@@ -115,27 +102,14 @@ class Header:
     ) -> Value | None:
         """Return an element of one frame from the most particular place that has it.
 
-        Parameters
-        ----------
-        read : callable
-            What reads it, such as `elements.number`: ``read(dataset, keyword)``.
-        keyword, frame, macro
-            The element, and as for `places`.
+        `read`, such as `elements.number`, is called as ``read(dataset, keyword)``.
         """
         found = (read(place, keyword) for place in self.places(frame, macro))
         return next((value for value in found if value not in (None, "", ())), None)
 
 
 def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
-    """Read the header of a CT file.
-
-    Parameters
-    ----------
-    stream : BinaryIO
-        The file, at its beginning; at the pixel data afterwards.
-    tags : sequence of tags, optional
-        The only ones to read.
-    """
+    """Read the header of a CT file, or of it only some tags, up to the pixel data."""
     dataset, deviations = _dataset(stream, tags)
     storage = text(dataset, "SOPClassUID")
     if storage != CTImageStorage and storage not in ENHANCED:
@@ -191,7 +165,9 @@ def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset,
     stream.seek(0)
     formatted = start[128:] == b"DICM"
     nothing = "expected a DICOM file, got one without its header"
-    if not formatted and not _plausible(start):
+    # without preamble it begins with an element of group 2 or 8
+    plausible = start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(start) >= 8
+    if not formatted and not plausible:
         raise NotASlice(SkipReason.NOT_DICOM, nothing)
     try:
         dataset = pydicom.dcmread(
@@ -212,11 +188,6 @@ def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset,
     if not known:
         raise NotASlice(SkipReason.NOT_DICOM, nothing)
     return dataset, ["expected 128 bytes and DICM before the data set, got the data set alone"]
-
-
-def _plausible(start: bytes) -> bool:
-    """Whether a file without preamble can begin with an element of group 2 or 8."""
-    return start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(start) >= 8
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:

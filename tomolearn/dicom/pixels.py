@@ -29,7 +29,6 @@ from tomolearn.dicom.elements import (
     number,
     numbers,
     reraise_io,
-    tag_name,
     text,
 )
 from tomolearn.dicom.headers import Header
@@ -72,22 +71,8 @@ _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
 class Pixels:
     """Pixel data of a file: place, layout and encoding.
 
-    Parameters
-    ----------
-    stream : BinaryIO
-        The open file or, for a deflated one, its inflated pixels.
-    offset, length : int
-        First byte of the pixel data, and their number.
-    shape : (int, int)
-        Rows and columns.
-    frames : int
-        Number of images.
-    bits_allocated, bits_stored : int
-        Bits that a pixel takes, and that it uses.
-    signed : bool
-        Whether the values are signed.
-    transfer_syntax : pydicom.uid.UID
-        Encoding of the file.
+    `stream` is the open file or, for a deflated one, its inflated pixels; `offset` and `length`
+    are in bytes, `shape` is (rows, columns).
     """
 
     stream: BinaryIO
@@ -177,18 +162,15 @@ def pixels_of(header: Header) -> Pixels:
             needed = rows * columns * allocated // 8 * header.frames
             if length == _UNDEFINED or min(length, found) < needed:
                 complete = found if length == _UNDEFINED else min(length, found)
-                raise element_error(
-                    "PixelData", "a complete image", f"{complete} of {needed} bytes"
-                )
+                there = f"{complete} of {needed} bytes"
+                raise element_error("PixelData", "a complete image", there)
             if length > needed + needed % 2:
-                header.deviations.append(
-                    f"{tag_name('PixelData')}: expected {needed} bytes, got {length}"
-                )
+                deviation = element_error("PixelData", f"{needed} bytes", length)
+                header.deviations.append(str(deviation))
+        elif length != _UNDEFINED:
+            expected = f"fragments of {syntax.name}"
+            raise element_error("PixelData", expected, f"{length} plain bytes")
         else:
-            if length != _UNDEFINED:
-                raise element_error(
-                    "PixelData", f"fragments of {syntax.name}", f"{length} plain bytes"
-                )
             length = _length_of_fragments(stream, offset)
     except ValueError as error:
         raise NotASlice(SkipReason.DAMAGED, error) from error
@@ -198,13 +180,13 @@ def pixels_of(header: Header) -> Pixels:
 
 
 def _layout(header: Header) -> tuple[int, int, int, int, bool]:
-    values = {}
+    values = []
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation"):
         value = integer(header.dataset, keyword)
         if value is None:
             raise element_error(keyword, "an integer", None)
-        values[keyword] = value
-    rows, columns, allocated, stored, signed = values.values()
+        values.append(value)
+    rows, columns, allocated, stored, signed = values
     high = integer(header.dataset, "HighBit")
     polarity = text(header.dataset, "PhotometricInterpretation")
     whole = rows >= 1 and columns >= 1 and rows * columns <= LARGEST_IMAGE
@@ -228,11 +210,7 @@ def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
         stream.seek(0)
         try:
             inflated = pydicom.dcmread(stream, specific_tags=["PixelData"])
-            raw = (
-                inflated.get_item("PixelData", keep_deferred=True)
-                if "PixelData" in inflated
-                else None
-            )
+            raw = inflated.get_item("PixelData", keep_deferred=True)
         except DAMAGE as error:
             reraise_io(error)
             raise element_error("PixelData", "a complete image", message(error)) from error
@@ -259,9 +237,8 @@ def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
         stream.seek(place)
         head = stream.read(8)
         if len(head) < 8:
-            raise element_error(
-                "PixelData", "a complete image", f"{count} fragments without an end"
-            )
+            found = f"{count} fragments without an end"
+            raise element_error("PixelData", "a complete image", found)
         group, element, length = struct.unpack("<HHI", head)
         kind = group << 16 | element
         if kind == _END_OF_ITEMS:
@@ -278,14 +255,9 @@ def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
 def hounsfield_units(
     header: Header, pixels: Pixels, frame: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Decode one frame.
+    """Return Hounsfield units of a frame, air where nothing was measured, and where that is.
 
-    Returns
-    -------
-    hounsfield : numpy.ndarray of float32, shape (rows, columns)
-        Hounsfield units; air where nothing was measured.
-    padding : numpy.ndarray of bool, shape (rows, columns)
-        Where nothing was measured.
+    Both have the shape (rows, columns).
     """
     slope, intercept = _rescaling(header, frame)
     stored = pixels.stored(frame)
@@ -312,26 +284,24 @@ def check_unit(header: Header, frame: int) -> None:
     """Check that the values of a frame are Hounsfield units, as those without a unit are."""
     unit = header.first(text, "RescaleType", frame, _TRANSFORMATION) or "HU"
     if unit.upper() != "HU":
-        raise NotASlice(
-            SkipReason.NO_HOUNSFIELD_UNITS, str(element_error("RescaleType", "HU", unit))
-        )
+        error = element_error("RescaleType", "HU", unit)
+        raise NotASlice(SkipReason.NO_HOUNSFIELD_UNITS, error)
 
 
 def _rescaling(header: Header, frame: int) -> tuple[float, float]:
     check_unit(header, frame)
-    slope, intercept = (
-        header.first(number, keyword, frame, _TRANSFORMATION)
-        for keyword in ("RescaleSlope", "RescaleIntercept")
-    )
-    if slope is None or intercept is None:
-        missing = "RescaleSlope" if slope is None else "RescaleIntercept"
-        raise element_error(missing, "a finite number", None)
+    values: list[float] = []
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        value = header.first(number, keyword, frame, _TRANSFORMATION)
+        if value is None:
+            raise element_error(keyword, "a finite number", None)
+        values.append(value)
+    slope, intercept = values
     if not SLOPES[0] <= slope <= SLOPES[1]:
         raise element_error("RescaleSlope", f"{SLOPES[0]:g} to {SLOPES[1]:g} HU", f"{slope:g}")
     if abs(intercept) > HOUNSFIELD_LIMIT:
-        raise element_error(
-            "RescaleIntercept", f"at most {HOUNSFIELD_LIMIT:g} HU", f"{intercept:g}"
-        )
+        expected = f"at most {HOUNSFIELD_LIMIT:g} HU"
+        raise element_error("RescaleIntercept", expected, f"{intercept:g}")
     return slope, intercept
 
 
@@ -353,10 +323,8 @@ def _padding_bounds(header: Header) -> tuple[int, int] | None:
         return None
     if len(found) > 1:
         shown = "\\".join(f"{value:.10g}" for value in found)
-        header.deviations.append(
-            f"{tag_name('PixelPaddingValue')}: expected one number, got {shown}, of which the "
-            "first is taken"
-        )
+        got = f"{shown}, of which the first is taken"
+        header.deviations.append(str(element_error("PixelPaddingValue", "one number", got)))
     if not found[0].is_integer():
         raise element_error("PixelPaddingValue", "an integer", f"{found[0]:g}")
     value = int(found[0])
@@ -372,9 +340,6 @@ def _between(stored: NDArray[Any], bounds: tuple[int, int] | None) -> NDArray[np
 
 
 def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
-    """Return the value that the same bits have in the pixels' type, if it is beyond their range."""
+    """Return the value that the same bits have in the pixels' type, whose range it may exceed."""
     limits = np.iinfo(dtype)
-    if limits.min <= value <= limits.max:
-        return value
-    bits = 2**limits.bits
-    return (value - int(limits.min)) % bits + int(limits.min)
+    return (value - int(limits.min)) % 2**limits.bits + int(limits.min)

@@ -13,7 +13,7 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import DicomWarning, element_error, text
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import hounsfield_units, pixels_of
-from tomolearn.dicom.slices import SliceInfo, instance_number, pixel_spacing
+from tomolearn.dicom.slices import SliceInfo, optional_integer, pixel_spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,11 @@ def _read(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
 
 
 def _slice(header: Header, frame: int | None) -> CTSlice:
-    index = _index(header, frame)
+    if frame is None and header.frames != 1:
+        raise element_error("NumberOfFrames", "one frame", header.frames)
+    if frame is not None and not 0 <= frame < header.frames:
+        raise TomolearnError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
+    index = frame or 0
     spacing = pixel_spacing(header, index)
     hounsfield, padding = hounsfield_units(header, pixels_of(header), index)
     return CTSlice(
@@ -135,15 +139,7 @@ def _slice(header: Header, frame: int | None) -> CTSlice:
         study_uid=text(header.dataset, "StudyInstanceUID"),
         series_uid=text(header.dataset, "SeriesInstanceUID"),
         sop_instance_uid=text(header.dataset, "SOPInstanceUID"),
-        instance_number=instance_number(header),
+        instance_number=optional_integer(header, "InstanceNumber"),
         frame=index if header.enhanced else None,
         deviations=tuple(header.deviations),
     )
-
-
-def _index(header: Header, frame: int | None) -> int:
-    if frame is None and header.frames != 1:
-        raise element_error("NumberOfFrames", "one frame", header.frames)
-    if frame is not None and not 0 <= frame < header.frames:
-        raise TomolearnError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
-    return frame or 0

@@ -29,15 +29,7 @@ class SkipReason(StrEnum):
 
 
 class NotASlice(TomolearnError):
-    """A file, or something in it, that is no CT slice.
-
-    Parameters
-    ----------
-    reason : SkipReason
-        Which kind of file it is.
-    detail : str or Exception
-        What was expected and what came, with the tag; the file is not named.
-    """
+    """A file, or something in it, that is no CT slice; `detail` does not name the file."""
 
     def __init__(self, reason: SkipReason, detail: str | Exception) -> None:
         super().__init__(reason, str(detail))

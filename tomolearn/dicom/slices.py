@@ -103,27 +103,17 @@ class SeriesAttributes:
 def series_attributes(header: Header) -> SeriesAttributes:
     """Return the attributes of the series that a file belongs to."""
     dataset = header.dataset
-    series = text(dataset, "SeriesInstanceUID")
-    for keyword, found in (
-        ("SeriesInstanceUID", series),
-        ("SOPInstanceUID", text(dataset, "SOPInstanceUID")),
-    ):
-        if not found:
-            raise NotASlice(
-                SkipReason.NO_IDENTIFIER, str(element_error(keyword, "an identifier", None))
-            )
-    try:
-        number_in_study = integer(dataset, "SeriesNumber")
-    except ValueError as error:
-        header.deviations.append(str(error))
-        number_in_study = None
+    for keyword in ("SeriesInstanceUID", "SOPInstanceUID"):
+        if not text(dataset, keyword):
+            error = element_error(keyword, "an identifier", None)
+            raise NotASlice(SkipReason.NO_IDENTIFIER, error)
     return SeriesAttributes(
-        series,
+        text(dataset, "SeriesInstanceUID"),
         study_uid=text(dataset, "StudyInstanceUID"),
         patient_id=text(dataset, "PatientID"),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         storage=header.storage,
-        series_number=number_in_study,
+        series_number=optional_integer(header, "SeriesNumber"),
         description=text(dataset, "SeriesDescription"),
         study_description=text(dataset, "StudyDescription"),
         body_part=text(dataset, "BodyPartExamined"),
@@ -136,7 +126,7 @@ def series_attributes(header: Header) -> SeriesAttributes:
 def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ...]:
     """Return the slices in a file, without localizers among the frames of an enhanced one."""
     uid = text(header.dataset, "SOPInstanceUID")
-    number_in_series = instance_number(header)
+    number_in_series = optional_integer(header, "InstanceNumber")
     found = []
     try:
         for frame in range(header.frames):
@@ -171,10 +161,10 @@ def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def instance_number(header: Header) -> int | None:
-    """Return the image's number; one that cannot be read is none, and a deviation."""
+def optional_integer(header: Header, keyword: str) -> int | None:
+    """Return an integer; one that cannot be read is none, and a deviation."""
     try:
-        return integer(header.dataset, "InstanceNumber")
+        return integer(header.dataset, keyword)
     except ValueError as error:
         header.deviations.append(str(error))
         return None

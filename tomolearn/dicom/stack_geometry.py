@@ -93,31 +93,19 @@ def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
     decide between slices in one place.
     """
     normal = _normal(_usual_orientation(slices))
-    return tuple(
-        sorted(
-            slices,
-            key=lambda one: (
-                round(float(normal @ one.position), 6),
-                math.inf if one.instance_number is None else one.instance_number,
-                -1 if one.frame is None else one.frame,
-                one.sop_instance_uid,
-            ),
-        )
-    )
+
+    def place(one: SliceInfo) -> tuple[float, float, int, str]:
+        along = round(float(normal @ one.position), 6)
+        number = math.inf if one.instance_number is None else one.instance_number
+        return along, number, -1 if one.frame is None else one.frame, one.sop_instance_uid
+
+    return tuple(sorted(slices, key=place))
 
 
 def examine(
     slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]
 ) -> tuple[Finding, ...]:
-    """Return the irregularities of sorted slices.
-
-    Parameters
-    ----------
-    slices : sequence of SliceInfo
-        As `sort` returns them.
-    attributes : sequence of SeriesAttributes
-        To what the files say that they belong, in any order.
-    """
+    """Return the irregularities of slices as `sort` returns them."""
     found = [*_mixed_frames_of_reference(attributes), *_mixed_slices(slices)]
     if not any(finding.kind in _MIXED for finding in found):
         found += (*_distances(slices), *_directions(slices))
@@ -239,17 +227,13 @@ def _distances(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
             f"where others lie {usual:.2f} mm apart.",
         )
     regular = not (same.any() or jumps.any() or (off > tolerance).any())
-    if regular and (drift := _drift(along)) > tolerance:
+    even = np.linspace(along[0], along[-1], along.size)
+    if regular and (drift := float(np.abs(along - even).max())) > tolerance:
         yield Finding(
             FindingKind.UNEVEN_SPACING,
             f"Slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart, and up to {drift:.2f} "
             "mm from where even spacing puts them.",
         )
-
-
-def _drift(along: NDArray[np.float64]) -> float:
-    """Return how far slices are from equal distances between the first and the last."""
-    return float(np.abs(along - np.linspace(along[0], along[-1], along.size)).max())
 
 
 def _directions(slices: Sequence[SliceInfo]) -> Iterator[Finding]:

@@ -12,17 +12,8 @@ from typing import Any
 def derived_uid(*parts: Any) -> str:
     """Return an identifier that depends on all `parts` and on nothing else.
 
-    It is a name-based UUID written as PS3.5 B.2 wants it, of the SHA-256 sum of the parts.
-
-    Parameters
-    ----------
-    *parts
-        What JSON can write.
-
-    Returns
-    -------
-    str
-        ``2.25.`` and up to 39 digits.
+    It is a name-based UUID written as PS3.5 B.2 wants it, ``2.25.`` and up to 39 digits, of the
+    SHA-256 sum of the parts, which are what JSON can write.
     """
     text = json.dumps(["tomolearn", *parts], sort_keys=True, allow_nan=False)
     return _uid(hashlib.sha256(text.encode()).digest())
