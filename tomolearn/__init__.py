@@ -1,4 +1,9 @@
-"""Learned computed tomography on exact, fast, differentiable ray transforms."""
+"""Learned computed tomography on exact, fast, differentiable ray transforms.
+
+An argument of another kind or range than documented raises `TomolearnError`, which is a ValueError,
+and a TypeError too where the type is wrong. The message names argument, what is expected and what
+came. Docstrings tell what else is raised.
+"""
 
 import lazy_loader
 

@@ -90,11 +90,6 @@ def random_thorax_slice(
     -------
     numpy.ndarray of float32, shape ``shape``
         Hounsfield units, see `Thorax.slice`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
     rows, columns = check_image_shape(shape)
     field = check_float("field", field, positive=True)

@@ -47,11 +47,6 @@ class ConeBeam(RotationScan):
         Where that arc starts, in radians. Default: 0.
     detector_offset : sequence of float, optional
         Position in mm of the detector's middle along (rows, columns). Default: (0, 0).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
 
     detector_shape: tuple[int, int]

@@ -76,11 +76,6 @@ class FanBeam(LineDetector):
         Where that arc starts, in radians. Default: 0.
     detector_offset : float, optional
         Position in mm of the detector's middle along the detector. Default: 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
 
     n_detectors: int

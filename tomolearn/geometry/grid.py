@@ -55,11 +55,6 @@ class Grid(GeometryValue):
         Position in mm of the grid's centre, one number per axis; the rotation axis of the
         scanner goes through the origin. Default: the origin.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     Examples
     --------
     >>> Grid(shape=(512, 512), spacing=0.7).size

@@ -40,11 +40,6 @@ class ParallelBeam(LineDetector):
     detector_offset : float, optional
         Position in mm of the detector's middle. Default: 0.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     Examples
     --------
     >>> ParallelBeam(n_angles=30, n_detectors=183, detector_spacing=1.0).shape

@@ -30,6 +30,12 @@ class ReconstructionModel(Configured, abc.ABC):
     arguments : mapping
         The constructor's arguments by name, so that ``type(model)(**model.arguments)`` makes the
         same network with fresh weights.
+
+    Examples
+    --------
+    >>> model = LearnedPrimalDual(iterations=4)
+    >>> A = RayTransform(grid, scan)
+    >>> image = model(A(x), A)
     """
 
     ndim: int = 2

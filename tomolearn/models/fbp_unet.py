@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,9 +15,7 @@ from torch.nn.functional import pad
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import Compilable
-from tomolearn.methods import fbp
-from tomolearn.methods.analytic.filters import FILTERS
-from tomolearn.methods.checks import check_ray_transform
+from tomolearn.methods import FBP
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.models.blocks import glorot, to_channels_last
 from tomolearn.operators import LinearOperator
@@ -83,12 +82,6 @@ class FBPUNet(ReconstructionModel):
     .. [3] J. Leuschner, M. Schmidt, D. Otero Baguer, P. Maass, "LoDoPaB-CT, a benchmark dataset for
        low-dose computed tomography reconstruction", Sci. Data 8 (2021),
        doi 10.1038/s41597-021-00893-z
-
-    Examples
-    --------
-    >>> model = FBPUNet.small()
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(
@@ -115,40 +108,22 @@ class FBPUNet(ReconstructionModel):
         check_choice("down", down, DOWN)
         check_choice("up", up, UP)
         check_flag("residual", residual)
-        check_choice("filter", filter, tuple(FILTERS))
-        frequency_scaling = check_float("frequency_scaling", frequency_scaling, positive=True)
-        if frequency_scaling > 1:
-            raise TomolearnError(
-                f"frequency_scaling: expected a number in (0, 1], got {frequency_scaling}"
-            )
-        oversampling = check_int("oversampling", oversampling, minimum=1)
-        super().__init__(
-            {
-                "channels": widths,
-                "skip_channels": skip_channels,
-                "first_convolutions": first_convolutions,
-                "normalisation": normalisation,
-                "negative_slope": negative_slope,
-                "down": down,
-                "up": up,
-                "residual": residual,
-                "filter": filter,
-                "frequency_scaling": frequency_scaling,
-                "oversampling": oversampling,
-            }
+        inversion = FBP(
+            filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling
         )
-        self.filter, self.frequency_scaling = filter, frequency_scaling
-        self.oversampling = oversampling
-        self.unet = UNet(
-            widths,
-            skip_channels=skip_channels,
-            first_convolutions=first_convolutions,
-            normalisation=normalisation,
-            negative_slope=negative_slope,
-            down=down,
-            up=up,
-            residual=residual,
-        )
+        network: dict[str, Any] = {
+            "channels": widths,
+            "skip_channels": skip_channels,
+            "first_convolutions": first_convolutions,
+            "normalisation": normalisation,
+            "negative_slope": negative_slope,
+            "down": down,
+            "up": up,
+            "residual": residual,
+        }
+        super().__init__({**network, **asdict(inversion)})
+        self.inversion = inversion
+        self.unet = UNet(**network)
 
     @classmethod
     def small(cls) -> FBPUNet:
@@ -167,14 +142,7 @@ class FBPUNet(ReconstructionModel):
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct by filtered back-projection, then correct the image."""
-        image = fbp(
-            sinogram,
-            check_ray_transform(operator),
-            filter=self.filter,
-            frequency_scaling=self.frequency_scaling,
-            oversampling=self.oversampling,
-        )
-        return self.unet(image)
+        return self.unet(self.inversion(sinogram, operator))
 
     def denoiser(self) -> NetworkDenoiser:
         """Return the U-Net alone, which corrects images that were reconstructed already.

@@ -47,12 +47,6 @@ class LearnedGradient(ReconstructionModel):
     ----------
     .. [1] J. Adler, O. Öktem, "Solving ill-posed inverse problems using iterative deep neural
        networks", Inverse Problems 33 (2017), arXiv:1704.04058, doi 10.1088/1361-6420/aa9581
-
-    Examples
-    --------
-    >>> model = LearnedGradient()
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(

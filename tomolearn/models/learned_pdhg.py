@@ -38,12 +38,6 @@ class LearnedPDHG(ReconstructionModel):
     ----------
     .. [1] J. Adler, O. Öktem, "Learned Primal-Dual Reconstruction", IEEE Trans. Med. Imaging 37
        (2018), arXiv:1707.06474, doi 10.1109/TMI.2018.2799231
-
-    Examples
-    --------
-    >>> model = LearnedPDHG()
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(self, *, iterations: int = 10, channels: int = 32, ndim: int = 2) -> None:

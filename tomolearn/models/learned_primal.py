@@ -37,12 +37,6 @@ class LearnedPrimal(ReconstructionModel):
     ----------
     .. [1] J. Adler, O. Öktem, "Learned Primal-Dual Reconstruction", IEEE Trans. Med. Imaging 37
        (2018), arXiv:1707.06474, doi 10.1109/TMI.2018.2799231
-
-    Examples
-    --------
-    >>> model = LearnedPrimal(iterations=2)
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(

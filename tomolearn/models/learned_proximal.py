@@ -44,12 +44,6 @@ class LearnedProximal(ReconstructionModel):
     ----------
     .. [1] M. Mardani et al., "Neural Proximal Gradient Descent for Compressive Imaging",
        NeurIPS 2018, arXiv:1806.03963
-
-    Examples
-    --------
-    >>> model = LearnedProximal(iterations=4)
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(self, *, iterations: int = 10, channels: int = 32, ndim: int = 2) -> None:

@@ -67,12 +67,6 @@ class VariationalNetwork(ReconstructionModel):
     ----------
     .. [1] K. Hammernik et al., "Learning a Variational Network for Reconstruction of Accelerated
        MRI Data", Magn. Reson. Med. 79 (2018), arXiv:1704.00447, doi 10.1002/mrm.26977
-
-    Examples
-    --------
-    >>> model = VariationalNetwork(stages=4)
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(

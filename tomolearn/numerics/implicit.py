@@ -49,11 +49,6 @@ class Backward:
     damping : float
         Of these steps, in (0, 1].
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     References
     ----------
     .. [1] S. Bai, J. Z. Kolter, V. Koltun, "Deep equilibrium models", NeurIPS 2019,

@@ -38,11 +38,6 @@ class FiniteDifferences(LinearOperator):
     spacing : float or sequence of float, optional
         Distance in mm of neighbouring pixels, one number or one per axis. Default: 1.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     Examples
     --------
     >>> D = FiniteDifferences((2, 3))

@@ -39,11 +39,6 @@ class SpectralConv2d(nn.Module):
     bias : bool
         Whether to add a learned number to each channel; it does not change the norm.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     References
     ----------
     .. [1] E. K. Ryu et al., "Plug-and-play methods provably converge with properly trained

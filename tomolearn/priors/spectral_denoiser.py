@@ -25,11 +25,6 @@ class SpectralDenoiser(Denoiser):
     network : LipschitzNetwork, optional
         The network itself, whose weights are shared. Default: a new one.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     References
     ----------
     .. [1] E. K. Ryu et al., "Plug-and-play methods provably converge with properly trained

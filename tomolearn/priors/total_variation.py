@@ -33,11 +33,6 @@ class TotalVariation(Regulariser):
     max_iterations : int
         Largest number of iterations of the proximal map.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     References
     ----------
     .. [1] A. Beck, M. Teboulle, "Fast gradient-based algorithms for constrained total variation

@@ -36,11 +36,6 @@ class Acquisition:
         Of each sinogram, for example `PhotonNoise` (default: none); the finer grid that is
         projected from (default: the images' own).
 
-    Raises
-    ------
-    TypeError
-        If an argument is not of the kind named above.
-
     Examples
     --------
     >>> acquisition = Acquisition(CoveringScan("fan", views=90), PhotonNoise(10_000))

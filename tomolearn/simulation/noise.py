@@ -76,11 +76,6 @@ class PhotonNoise(KindAndFields):
     floor, electronic_std : float
         Smallest fraction of photons that the logarithm sees, below 1 (default: that of a tenth of
         a photon); standard deviation of the electronic noise, in photons.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
 
     photons: float

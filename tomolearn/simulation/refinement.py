@@ -30,11 +30,6 @@ class Refinement:
     factor, shape : int, sequence of int, optional
         Number of finer pixels along each axis of a pixel, or the shape of the finer grid, if the
         factor is not a whole number. Exactly one of the two is given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
     """
 
     interpolation: str

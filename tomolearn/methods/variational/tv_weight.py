@@ -45,11 +45,6 @@ def photon_tv_weight(
     torch.Tensor of float64, shape (...)
         In mm, on the sinogram's device.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     Examples
     --------
     >>> weight = photon_tv_weight(y, A, photons=1e4)

@@ -89,11 +89,6 @@ class DeepEquilibrium(ReconstructionModel):
     backward_iterations : int
         Its largest number of iterations.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not of the kind named above.
-
     References
     ----------
     .. [1] D. Gilton, G. Ongie, R. Willett, "Deep equilibrium architectures for inverse problems in

@@ -34,12 +34,6 @@ class DEProximal(DeepEquilibrium):
     .. [1] D. Gilton, G. Ongie, R. Willett, "Deep equilibrium architectures for inverse problems in
        imaging", IEEE Trans. Comput. Imaging 7 (2021), arXiv:2102.07944,
        doi 10.1109/TCI.2021.3118944
-
-    Examples
-    --------
-    >>> model = DEProximal(depth=5, channels=32)
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def update(

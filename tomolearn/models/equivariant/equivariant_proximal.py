@@ -76,12 +76,6 @@ class EquivariantProximal(ReconstructionModel):
     .. [1] E. Celledoni, M. J. Ehrhardt, C. Etmann, B. Owren, C.-B. Schönlieb, F. Sherry,
        "Equivariant neural networks for inverse problems", Inverse Problems 37 (2021),
        arXiv:2102.11504, doi 10.1088/1361-6420/ac104f
-
-    Examples
-    --------
-    >>> model = EquivariantProximal(group="D4", channels=32)
-    >>> A = RayTransform(grid, scan)
-    >>> image = model(A(x), A)
     """
 
     def __init__(
