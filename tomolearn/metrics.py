@@ -60,11 +60,9 @@ def psnr(
 
     Raises
     ------
-    TypeError
-        If an image is not a real floating-point tensor, or ``data_range`` no number.
-    ValueError
-        If shapes or devices differ, a value is not finite, or a data range is unknown or not
-        positive.
+    TypeError, ValueError
+        If an image is not a real floating-point tensor, or ``data_range`` no number; if shapes or
+        devices differ, a value is not finite, or a data range is unknown or not positive.
     """
     x, y = _checked_images(image, reference, smallest=1, ndim=ndim)
     x, y = x.flatten(-ndim), y.flatten(-ndim)
@@ -106,11 +104,9 @@ def ssim(
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         If an image is not a real floating-point tensor, ``data_range`` no number or ``window`` no
-        integer.
-    ValueError
-        If shapes or devices differ, a value is not finite, a data range is unknown or not
+        integer; if shapes or devices differ, a value is not finite, a data range is unknown or not
         positive, ``window`` is even or below 3, or the images are smaller than the window.
 
     References
@@ -161,10 +157,9 @@ def regressed_snr(image: torch.Tensor, reference: torch.Tensor, *, ndim: int = 2
 
     Raises
     ------
-    TypeError
-        If an image is not a real floating-point tensor.
-    ValueError
-        If shapes or devices differ, a value is not finite, or a reference is zero.
+    TypeError, ValueError
+        If an image is not a real floating-point tensor; if shapes or devices differ, a value is not
+        finite, or a reference is zero.
 
     References
     ----------
@@ -369,10 +364,9 @@ def evaluate(
 
     Raises
     ------
-    TypeError
-        If an image is not a real floating-point tensor or ``convention`` of another type.
-    ValueError
-        If the convention is unknown, there are no images, or as for `psnr` and `ssim`.
+    TypeError, ValueError
+        If an image is not a real floating-point tensor or ``convention`` of another type; if the
+        convention is unknown, there are no images, or as for `psnr` and `ssim`.
     """
     if isinstance(convention, str):
         convention = CONVENTIONS[check_choice("convention", convention, tuple(CONVENTIONS))]

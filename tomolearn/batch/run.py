@@ -78,10 +78,6 @@ def run_batch(
     progress : Progress, optional
         Is told how far the run is.
 
-    Returns
-    -------
-    BatchReport
-
     Raises
     ------
     TypeError, ValueError

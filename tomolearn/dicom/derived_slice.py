@@ -137,12 +137,10 @@ class DerivedSlice:
         ------
         OSError
             If the source cannot be read or the file not be written.
-        TypeError
-            If an array is none.
-        ValueError
-            If an array has another shape than the source's slice, or values that are not finite,
-            if the source is damaged, or another file than when the series was found. The message
-            names the argument, or file and tag.
+        TypeError, ValueError
+            If an array is none; if an array has another shape than the source's slice, or values
+            that are not finite, if the source is damaged, or another file than when the series was
+            found. The message names the argument, or file and tag.
         """
         one = self.source
         stored, clipped = _stored(hounsfield, padding, one.shape)

@@ -71,10 +71,6 @@ def read_slice(
         Whether a deviation from the standard that does not hinder reading is an error instead of a
         warning.
 
-    Returns
-    -------
-    CTSlice
-
     Raises
     ------
     OSError

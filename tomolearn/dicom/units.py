@@ -45,10 +45,8 @@ def mu_water_at(energy: float) -> float:
 
     Raises
     ------
-    TypeError
-        If `energy` is not a number.
-    ValueError
-        If it is outside the table.
+    TypeError, ValueError
+        If `energy` is not a number; if it is outside the table.
 
     References
     ----------
@@ -88,10 +86,9 @@ def hounsfield_to_attenuation(
 
     Raises
     ------
-    TypeError
-        If `hounsfield` is neither array nor tensor, or `mu_water` not a number.
-    ValueError
-        If `mu_water` is not positive.
+    TypeError, ValueError
+        If `hounsfield` is neither array nor tensor, or `mu_water` not a number; if `mu_water` is
+        not positive.
     """
     mu_water = _checked(hounsfield, "hounsfield", mu_water)
     attenuation = mu_water * (1 + hounsfield / 1000)

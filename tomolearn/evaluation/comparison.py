@@ -69,10 +69,6 @@ def compare(
     progress : callable, optional
         Told the name of a method and the number of pairs that it has done, after each.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     TypeError, ValueError

@@ -131,10 +131,6 @@ class Comparison:
             First row, row after the last, and the same for the columns, of the detail. Default:
             `detailed_region` of the truth.
 
-        Returns
-        -------
-        matplotlib.figure.Figure
-
         Raises
         ------
         TypeError, ValueError

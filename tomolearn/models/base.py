@@ -70,10 +70,9 @@ class ReconstructionModel(Configured, abc.ABC):
 
         Raises
         ------
-        TypeError
-            If `operator` is no linear operator or `sinogram` not a real floating-point tensor.
-        ValueError
-            If the operator is not one of the network's dimension, or is zero; if the sinogram is of
+        TypeError, ValueError
+            If `operator` is no linear operator or `sinogram` not a real floating-point tensor; if
+            the operator is not one of the network's dimension, or is zero; if the sinogram is of
             another shape than the operator's, on another device than the weights, or has values
             that are not finite; if the weights are in half precision.
         """

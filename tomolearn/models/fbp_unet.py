@@ -153,13 +153,7 @@ class FBPUNet(ReconstructionModel):
 
 
 class UNet(Compilable):
-    """A U-Net from one channel to one, for images of any size.
-
-    Parameters
-    ----------
-    channels, skip_channels, first_convolutions, normalisation, negative_slope, down, up, residual
-        As for `FBPUNet`.
-    """
+    """A U-Net from one channel to one, for images of any size; see `FBPUNet`."""
 
     def __init__(
         self,

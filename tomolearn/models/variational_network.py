@@ -130,13 +130,7 @@ class VariationalNetwork(ReconstructionModel):
 
 
 class FieldsOfExperts(Compilable):
-    """Gradient of a learned penalty, ``1/N sum_i K_i^T φ_i(K_i x)``.
-
-    Parameters
-    ----------
-    filters, filter_size, gaussians, activation_range
-        As for `VariationalNetwork`.
-    """
+    """Gradient of a learned penalty, ``1/N sum_i K_i^T φ_i(K_i x)``; see `VariationalNetwork`."""
 
     def __init__(
         self, filters: int, filter_size: int, gaussians: int, activation_range: float

@@ -97,11 +97,10 @@ def save(
 
     Raises
     ------
-    TypeError
-        If an argument is of another kind, or a mapping has a value that JSON does not know.
-    ValueError
-        If the model's class was defined where nobody finds it again, it has weights that are not
-        finite or lie on the device "meta", or `path` ends like a file of another format.
+    TypeError, ValueError
+        If an argument is of another kind, or a mapping has a value that JSON does not know; if the
+        model's class was defined where nobody finds it again, it has weights that are not finite or
+        lie on the device "meta", or `path` ends like a file of another format.
     FileExistsError
         If one of the files exists and `overwrite` is not set.
     FileNotFoundError

@@ -76,18 +76,14 @@ class DeepEquilibrium(ReconstructionModel):
         `RayTransform`), or zero.
     solver : {"anderson", "broyden", "picard"}
         Of the fixed point.
-    tolerance : float
-        Largest relative residual.
-    max_iterations : int
-        Largest number of evaluations of the iteration.
+    tolerance, max_iterations : float and int
+        Largest relative residual, and largest number of evaluations of the iteration.
     backward : {"implicit", "jfb", "phantom", "unrolled"}
         How gradients are computed, see `Backward`.
     backward_solver : {"anderson", "broyden", "gmres", "picard"}
         Of the linear system in mode "implicit".
-    backward_tolerance : float
-        Its tolerance.
-    backward_iterations : int
-        Its largest number of iterations.
+    backward_tolerance, backward_iterations : float and int
+        Its tolerance and largest number of iterations.
 
     References
     ----------
@@ -154,18 +150,10 @@ class DeepEquilibrium(ReconstructionModel):
     def update(
         self, u: torch.Tensor, descent: torch.Tensor, scale: Map, regulariser: Map
     ) -> torch.Tensor:
-        """Return the next image.
+        """Return the next image after `u`, both of shape (batch, 1, rows, columns).
 
-        Parameters
-        ----------
-        u : torch.Tensor, shape (batch, 1, rows, columns)
-            The image.
-        descent : torch.Tensor, shape (batch, 1, rows, columns)
-            A^T (y - A u), with A and y divided by the norm of A.
-        scale : callable
-            Multiplies an image by the preconditioner and the step size.
-        regulariser : callable
-            Maps an image u to weight R(u).
+        `descent` is A^T (y - A u), with A and y divided by the norm of A; `scale` multiplies an
+        image by preconditioner and step size, `regulariser` maps u to weight R(u).
         """
 
     def iteration(
@@ -196,25 +184,12 @@ class DeepEquilibrium(ReconstructionModel):
     def contraction_factor(self, lipschitz: float, smallest: float, largest: float) -> float:
         """Return a Lipschitz constant of the iteration.
 
-        Parameters
-        ----------
-        lipschitz : float
-            Lipschitz constant of the network N.
-        smallest, largest : float
-            Bounds of the eigenvalues of A^T A / ||A||^2.
+        `lipschitz` is that of the network N; the others bound the eigenvalues of A^T A / ||A||^2.
         """
 
     @abc.abstractmethod
     def has_one_fixed_point(self, lipschitz: float, largest: float) -> bool:
-        """Tell whether there is exactly one fixed point, as far as these bounds can prove it.
-
-        Parameters
-        ----------
-        lipschitz : float
-            Lipschitz constant of the network N.
-        largest : float
-            Upper bound of the eigenvalues of A^T A / ||A||^2.
-        """
+        """Tell whether such bounds, see `contraction_factor`, prove that one fixed point exists."""
 
     def solve(
         self,

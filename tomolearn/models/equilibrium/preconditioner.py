@@ -12,23 +12,15 @@ class Circulant:
 
     For rays from all directions A^T A is nearly a convolution, with a kernel that falls as one
     over the distance, and thus a filter that falls as one over the frequency, so that descent along
-    the gradient is slower the finer the detail. The filter is taken from
-    the operator itself, as the Fourier transform of its response to one pixel in the middle of the
-    image; negative values are set to zero. Its inverse with w added,
+    the gradient is slower the finer the detail. The filter is taken from the operator itself, as
+    the Fourier transform of its response to one pixel in the middle of an image of `shape`, in the
+    precision and on the device of `like`; negative values are set to zero. Its inverse with w
+    added,
 
         P = F^-1 diag(1 / (filter + w)) F,
 
     is symmetric and positive definite whatever the operator. So where P g = 0, g = 0: a fixed
     point of u + step P g(u) is one of u + step g(u), and it is found in fewer steps.
-
-    Parameters
-    ----------
-    A : Scaled
-        The operator.
-    shape : (int, int)
-        Rows and columns of its images.
-    like : torch.Tensor
-        Its precision and device are used.
 
     References
     ----------

@@ -38,10 +38,9 @@ def equivariance_errors(
 
     Raises
     ------
-    TypeError
-        If `network` is no module, `group` no group or `images` no real tensor.
-    ValueError
-        If the images are not of four dimensions, or a layer is of another group.
+    TypeError, ValueError
+        If `network` is no module, `group` no group or `images` no real tensor; if the images are
+        not of four dimensions, or a layer is of another group.
 
     Examples
     --------

@@ -45,10 +45,8 @@ def filter_basis(group: Group, kernel_size: int) -> np.ndarray:
 
     Raises
     ------
-    TypeError
-        If `kernel_size` is no integer.
-    ValueError
-        If it is even or not positive.
+    TypeError, ValueError
+        If `kernel_size` is no integer; if it is even or not positive.
     """
     return _filter_basis(group, check_kernel_size(kernel_size)).copy()
 

@@ -155,9 +155,7 @@ def get_group(name: str) -> Group:
 
     Raises
     ------
-    TypeError
-        If `name` is no string.
-    ValueError
-        If there is none of this name.
+    TypeError, ValueError
+        If `name` is no string; if there is none of this name.
     """
     return _KNOWN[check_known("group", name, GROUPS)]
