@@ -140,7 +140,7 @@ def _seen(
         radius, center = scan.arc_radius / scan.bin_sizes[0], scan.center_bin + 1
         aside = _affine((across[0] - center * depth) / radius, points)
         position = torch.atan2(aside, along).mul_(radius).add_(center)
-        squared = along.square_().addcmul_(aside, aside)
+        squared = along.square_() + aside.square_()
         near = squared <= (_SOURCE_MARGIN * axis) ** 2
         return [position], (axis**2 / squared).masked_fill_(near, 0)
     inverse = torch.where(along > _SOURCE_MARGIN * axis, 1 / along, 0)
