@@ -111,6 +111,8 @@ def scatter(  # type: ignore[no-untyped-def]
     longest = np.argmax(box[:, 1])
     mine, planes = box.copy(), box[longest, 1]
     mine[longest, 0], mine[longest, 1] = planes * part // parts, planes * (part + 1) // parts
+    if mine[longest, 0] == mine[longest, 1]:  # clamped neighbours would be another part's
+        return
     for number in range(n_views * rows):
         view, row = number // rows, number % rows
         for column in range(columns):
