@@ -6,7 +6,7 @@ import pytest
 from batch_trees import slice_dataset, write_series
 from dicom_files import write
 
-from tomolearn.batch.dask_executor import n_cores
+from tomolearn.batch.process_executor import n_cores
 from tomolearn.benchmarks.batch import measure_batch
 
 

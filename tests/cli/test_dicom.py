@@ -97,6 +97,7 @@ def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
 def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.txt"
     key.write_text("a secret that is long enough\n")
+    key.chmod(0o600)
     options = ("--views", 20, "--deidentify", key)
     assert dicom(source, tmp_path / "out", *options).exit_code == 0
     (before,), (after,) = (find_series(f).series for f in (source, tmp_path / "out"))

@@ -72,7 +72,7 @@ def results(out: Path) -> dict[str, str]:
 
 
 def preload(folder: Path, text: str) -> dict[str, str]:
-    """Return the environment with which every worker runs a script when it starts."""
-    script = folder / "preload.py"
-    script.write_text(text)
-    return {**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": str(script)}
+    """Return the environment in which every process of Python runs a script when it starts."""
+    (folder / "sitecustomize.py").write_text(text)
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}

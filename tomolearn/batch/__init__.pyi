@@ -1,3 +1,4 @@
+from .dask_executor import Certificates as Certificates
 from .execution import THUMBNAILS as THUMBNAILS
 from .executors import Executor as Executor, InProcessExecutor as InProcessExecutor
 from .image_errors import ImageErrors as ImageErrors, measure_errors as measure_errors

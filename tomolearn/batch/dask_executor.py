@@ -1,56 +1,57 @@
-"""Execution of chunks by Dask: processes on this machine, or the workers of a cluster."""
+"""Execution of chunks by the workers of a Dask cluster, over connections with certificates."""
 
 from __future__ import annotations
 
-import logging
-import os
+import ipaddress
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.optional import optional_import
 from tomolearn.batch.chunks import Chunk
 from tomolearn.batch.worker import Outcome, run_on_worker
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
-_PURPOSE = "a batch of series"
-_INSTALL = "pip install 'tomolearn[dicom]'"
-_CONFIGURATION = {
-    # Left alone, Dask takes a worker that is just being replaced for one that will never be.
-    "distributed.deploy.lost-worker-timeout": "1 day",
-    # Two deaths are enough: its slices are then tried one by one, and again by the next run.
-    "distributed.scheduler.allowed-failures": 1,
-    # Workers are copies of one process that has loaded all they need.
-    "distributed.worker.multiprocessing-method": "forkserver",
-}
 # Chunks for each worker: one is computed, one waits.
 _CHUNKS_PER_WORKER = 2
 # How long a cluster may be without a worker, in seconds.
 _PATIENCE = 120.0
 # How often it is looked whether workers have died, and whether a lost result is there again.
 _INTERVAL, _SHORT_INTERVAL = 5.0, 0.1
+# Protocols of Dask that are encrypted with certificates on both sides, or leave no process.
+_SAFE = ("tls", "wss", "inproc")
 
 
-def n_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@dataclass(frozen=True)
+class Certificates:
+    """Files by which this process and a cluster's scheduler know each other (TLS).
+
+    Parameters
+    ----------
+    ca : path
+        Certificate of the authority that has signed those of the cluster, PEM.
+    certificate, key : path
+        This side's certificate, and its private key, PEM.
+    """
+
+    ca: str | Path
+    certificate: str | Path
+    key: str | Path
 
 
 class DaskExecutor:
-    """Execution by the workers of a Dask cluster, an `Executor`.
+    """Execution by the workers of a Dask cluster, an `Executor`."""
 
-    Given its `cluster` too, it replaces workers that are lost.
-    """
-
-    def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
-        self._client, self._cluster = client, cluster
-        self._wanted = self._n_workers
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._running: dict[Future, Chunk] = {}
         self._last_seen = time.monotonic()
 
@@ -70,11 +71,7 @@ class DaskExecutor:
     def completed(self) -> list[tuple[Chunk, Outcome]]:
         """Wait for chunks, see `Executor`."""
         outcomes = [(self._running.pop(one), _outcome(one)) for one in self._finished()]
-        n_workers = self._n_workers
-        if self._cluster is not None and n_workers < self._wanted:
-            # Dask replaces a worker that dies, but gives up one that dies again while it starts.
-            self._cluster.scale(self._wanted)
-        if outcomes or n_workers:
+        if outcomes or self._n_workers:
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > _PATIENCE:
             raise ConnectionError(f"the cluster has had no worker for {_PATIENCE:g} seconds")
@@ -112,42 +109,74 @@ def _outcome(future: Future) -> Outcome:
         return Outcome()
     raise ConnectionError(
         f"a task could not be run ({error or future.status}): do the workers have this package, "
-        "and is the scheduler up?"
+        "can they read the key file, and is the scheduler up?"
     )
 
 
 @contextmanager
-def dask_executor(workers: int | None, scheduler: str | None) -> Iterator[DaskExecutor]:
-    """Connect to the cluster of a scheduler, or have one here for as long as the block runs.
+def dask_executor(scheduler: str, certificates: Certificates | None) -> Iterator[DaskExecutor]:
+    """Connect to the cluster of a scheduler for as long as the block runs.
 
-    Its workers need this package, and input and output under the same paths; here they are
-    processes of one thread each, by default as many as there are cores.
+    Its workers need this package, and input and output under the same paths.
     """
-    distributed = optional_import("distributed", purpose=_PURPOSE, install=_INSTALL)
-    if scheduler is not None:
-        try:
-            client = distributed.Client(scheduler)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"scheduler: expected the address of a Dask scheduler, got {scheduler!r} ({error})"
-            ) from error
-        with client, closing(DaskExecutor(client)) as executor:
-            yield executor
-        return
-    dask = optional_import("dask", purpose=_PURPOSE, install=_INSTALL)
-    with (
-        dask.config.set(_CONFIGURATION),
-        distributed.LocalCluster(
-            n_workers=n_cores() if workers is None else workers,
-            threads_per_worker=1,
-            processes=True,
-            # no shares of the machine's memory: a worker over its share would be paused or killed
-            memory_limit=0,
-            # its usual port may be another run's
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-        closing(DaskExecutor(client, cluster)) as executor,
-    ):
+    distributed = optional_import(
+        "distributed", purpose="a batch on a cluster", install="pip install 'tomolearn[dicom]'"
+    )
+    # else Dask's own configuration, which may name certificates
+    security = None
+    if certificates is not None:
+        security = distributed.Security(
+            require_encryption=True,
+            tls_ca_file=str(certificates.ca),
+            tls_client_cert=str(certificates.certificate),
+            tls_client_key=str(certificates.key),
+        )
+    try:
+        client = distributed.Client(scheduler, security=security)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"scheduler: expected the address of a Dask scheduler, got {scheduler!r} ({error})"
+        ) from error
+    with client, closing(DaskExecutor(client)) as executor:
         yield executor
+
+
+def check_scheduler(
+    scheduler: str, certificates: Certificates | None, *, insecure_scheduler: bool
+) -> None:
+    """Check that a scheduler is spoken to over TLS, or that it is wanted without.
+
+    Whoever reaches a scheduler without TLS can run code as the user who started its workers, and
+    read the patients' images. So one of another machine is refused, and one of this machine is
+    warned of.
+    """
+    for field in () if certificates is None else fields(certificates):
+        # what cannot be read is an error that names it
+        Path(getattr(certificates, field.name)).open("rb").close()
+    protocol, found, place = scheduler.rpartition("://")
+    if found and protocol in _SAFE:
+        return
+    expected = f"scheduler: expected tls://host:port with certificates, got {scheduler!r}"
+    if certificates is not None:
+        raise TomolearnError(expected)
+    if insecure_scheduler:
+        return
+    if not _is_here(place):
+        raise TomolearnError(
+            f"{expected}: whoever reaches it, or is on the way, can run code and read the images; "
+            "insecure_scheduler allows that"
+        )
+    warnings.warn(
+        f"scheduler: {scheduler} is without TLS: every user of this machine can run code there and "
+        "read the images",
+        stacklevel=3,
+    )
+
+
+def _is_here(place: str) -> bool:
+    """Return whether an address "host:port" is one of this machine alone."""
+    host = place.rpartition(":")[0].strip("[]") or place
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"

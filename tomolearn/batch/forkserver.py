@@ -8,7 +8,7 @@ import threading
 from multiprocessing import forkserver
 
 # By name: this is for those who want it to be started before they load anything themselves.
-_LOADED = ["distributed", "tomolearn.batch.preload"]
+_LOADED = ["tomolearn.batch.process_executor", "tomolearn.batch.preload"]
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

@@ -12,13 +12,14 @@ from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.memory import peak_mib
 from tomolearn._core.version import __version__
-from tomolearn.batch.dask_executor import dask_executor
+from tomolearn.batch.dask_executor import Certificates, check_scheduler, dask_executor
 from tomolearn.batch.execution import THUMBNAILS, Batch
 from tomolearn.batch.executors import Executor, InProcessExecutor
 from tomolearn.batch.forkserver import prepare_workers
 from tomolearn.batch.ledger import Ledger, read_ledger
 from tomolearn.batch.ledger_records import run_record, skipped_record
 from tomolearn.batch.planning import plan_series
+from tomolearn.batch.process_executor import process_executor
 from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.scheduling import run_chunks
 from tomolearn.batch.settings import BatchSettings
@@ -37,6 +38,8 @@ def run_batch(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
+    certificates: Certificates | None = None,
+    insecure_scheduler: bool = False,
     executor: Executor | None = None,
     deidentification: Deidentification | None = None,
     resume: bool = True,
@@ -65,12 +68,21 @@ def run_batch(
         Processes on this machine. Default: as many as there are cores; 0 for none, all is done in
         this one.
     scheduler : str, optional
-        Address of a Dask cluster to work on instead.
+        Address of a Dask cluster to work on instead, ``tls://host:port``. Its workers need this
+        package, and input and output under the same paths.
+    certificates : Certificates, optional
+        Files by which the scheduler and this process know each other. Default: those of Dask's own
+        configuration.
+    insecure_scheduler : bool
+        Whether a scheduler of another machine may be spoken to without TLS (``tcp://host:port``):
+        whoever reaches it can then run code as the user of its workers, and read the images. One of
+        this machine, 127.0.0.1, is warned of.
     executor : Executor, optional
         Whatever else is to run the chunks.
     deidentification : Deidentification, optional
         How results lose the patient's identity. Default: they keep it. Ledger and summary name
-        files and series of the input in any case.
+        files and series of the input in any case. The key never travels with the work: workers of a
+        cluster read it from its file, see `Deidentification.from_file`.
     resume : bool
         Whether results that are there are kept, and unfinished series are continued.
     retry : bool
@@ -98,6 +110,13 @@ def run_batch(
             raise TomolearnError(f"workers: expected none beside {other}, got {workers}")
     elif scheduler is not None and executor is not None:
         raise TomolearnError(f"scheduler: expected none beside an executor, got {scheduler}")
+    if scheduler is not None:
+        check_scheduler(scheduler, certificates, insecure_scheduler=insecure_scheduler)
+        if deidentification is not None and deidentification.key_file is None:
+            raise TomolearnError(
+                "deidentification: expected Deidentification.from_file(path) with a scheduler, "
+                "whose workers read the key themselves, got a key"
+            )
     check_batch(root, target)
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
@@ -121,9 +140,17 @@ def run_batch(
         waiting = [one.derived for one in planned if one.record is None]
         if progress is not None:
             progress.planned(series_index, len(waiting), sum(map(len, waiting)))
+        if executor is not None:
+            runners: AbstractContextManager[Executor] = nullcontext(executor)
+        elif workers == 0:
+            runners = nullcontext(InProcessExecutor())
+        elif scheduler is not None:
+            runners = dask_executor(scheduler, certificates)
+        else:
+            runners = process_executor(workers, deidentification)
         try:
             if waiting:
-                with _executor(workers, scheduler, executor) as runner:
+                with runners as runner:
                     for chunk, record in run_chunks(runner, batch.chunks()):
                         batch.complete(chunk, record)
         finally:
@@ -138,16 +165,6 @@ def run_batch(
         time.perf_counter() - start,
         None if own is None else sum({**batch.peaks, os.getpid(): own}.values()),
     )
-
-
-def _executor(
-    workers: int | None, scheduler: str | None, executor: Executor | None
-) -> AbstractContextManager[Executor]:
-    if executor is not None:
-        return nullcontext(executor)
-    if workers == 0:
-        return nullcontext(InProcessExecutor())
-    return dask_executor(workers, scheduler)
 
 
 def _check_version(earlier: list[dict[str, Any]], out: Path) -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.optional import optional_import
-from tomolearn.batch.dask_executor import n_cores
+from tomolearn.batch.process_executor import n_cores
 from tomolearn.benchmarks.timing import Timing
 from tomolearn.dicom import find_series
 

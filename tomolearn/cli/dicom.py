@@ -19,8 +19,8 @@ from tomolearn.cli.output import print_table
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tomolearn.batch import BatchReport, BatchSettings
-    from tomolearn.dicom import Deidentification, SeriesIndex
+    from tomolearn.batch import BatchReport, BatchSettings, Certificates
+    from tomolearn.dicom import SeriesIndex
     from tomolearn.simulation import Acquisition
 
 _INCOMPLETE = 1
@@ -74,8 +74,22 @@ def dicom(
         ),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler of a cluster, tcp://host:port.")
+        str | None, typer.Option(help="Dask scheduler of a cluster, tls://host:port.")
     ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Certificate of the cluster's authority (PEM).")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Our certificate for the scheduler (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of --tls-cert (PEM).")] = None,
+    insecure_scheduler: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-scheduler",
+            help="Allow tcp:// to another machine: who reaches it can run code there.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option(help="Keep results that are there, continue unfinished series.")
     ] = True,
@@ -85,8 +99,8 @@ def dicom(
     deidentify: Annotated[
         Path | None,
         typer.Option(
-            help="Remove the patient's identity from results (PS3.15 basic profile); a file with "
-            "a secret key, from which new UIDs are made."
+            help="Remove the patient's identity from results (PS3.15 basic profile); a file of "
+            "mode 600 with a secret key, from which new UIDs are made."
         ),
     ] = None,
     dry_run: Annotated[
@@ -111,7 +125,7 @@ def dicom(
         # they load torch while this process does
         prepare_workers()
     from tomolearn.batch import BatchSettings, batch_method, check_batch, run_batch
-    from tomolearn.dicom import MU_WATER_PER_MM, find_series, mu_water_at
+    from tomolearn.dicom import MU_WATER_PER_MM, Deidentification, find_series, mu_water_at
 
     if image_domain:
         unset = {
@@ -130,7 +144,8 @@ def dicom(
         seed,
         MU_WATER_PER_MM if kev is None else mu_water_at(kev),
     )
-    key = None if deidentify is None else _key(deidentify)
+    key = None if deidentify is None else Deidentification.from_file(deidentify)
+    certificates = _certificates(tls_ca, tls_cert, tls_key)
     if dry_run:
         check_batch(source, out)
         _show(find_series(source), chosen)
@@ -142,6 +157,8 @@ def dicom(
             chosen,
             workers=workers,
             scheduler=scheduler,
+            certificates=certificates,
+            insecure_scheduler=insecure_scheduler,
             deidentification=key,
             resume=resume,
             retry=retry,
@@ -176,16 +193,16 @@ def _acquisition(
     return Acquisition(known, noise, Refinement("constant", 2))
 
 
-def _key(path: Path) -> Deidentification:
-    from tomolearn.dicom import Deidentification
+def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> Certificates | None:
+    from tomolearn.batch import Certificates
 
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise TomolearnError(
-            f"--deidentify: expected a file of text, got {path} ({error})"
-        ) from error
-    return Deidentification(key)
+    given = {"--tls-ca": ca, "--tls-cert": cert, "--tls-key": key}
+    if not any(given.values()):
+        return None
+    if ca is None or cert is None or key is None:
+        missing = " and ".join(name for name, value in given.items() if value is None)
+        raise TomolearnError(f"{missing}: expected with {', '.join(given)}, got none")
+    return Certificates(ca, cert, key)
 
 
 @contextmanager

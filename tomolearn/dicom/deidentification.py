@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import functools
 import hmac
+import os
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -66,16 +68,27 @@ class Deidentification:
         PatientID and the secret, so that patients stay apart. Where a file has none, it is the name
         and the date of birth that count, and without them the study.
 
+    Attributes
+    ----------
+    key_file : pathlib.Path or None
+        The file that the secret was read from, see `from_file`.
+
     Raises
     ------
     TypeError, ValueError
         If `key` or `patient_id` is no such text.
     ImportError
         If dicom-anonymizer is not installed.
+
+    Notes
+    -----
+    The secret is not part of a pickle. What is loaded from one knows it if the process has made an
+    object with it before, and else reads `key_file`.
     """
 
     key: str = field(repr=False)
     patient_id: str | None = None
+    key_file: Path | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str):
@@ -85,6 +98,7 @@ class Deidentification:
                 f"key: expected at least {_SHORTEST_KEY} characters, got {len(self.key)}"
             )
         _actions()  # a missing package is better found now than by the first image
+        _keys[_token(self.key)] = self.key
         patient = self.patient_id
         if patient is None:
             return
@@ -96,6 +110,35 @@ class Deidentification:
                 "patient_id: expected 1 to 64 ASCII characters without backslash and without "
                 f"blanks at the ends, got {patient!r}"
             )
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, patient_id: str | None = None
+    ) -> Deidentification:
+        """Read the secret from a file of text that only its owner may read (mode 600).
+
+        Raises
+        ------
+        OSError
+            If it cannot be read, or others may read it.
+        ValueError
+            If there is no such text in it.
+        """
+        file = Path(path).absolute()
+        if os.name == "posix" and (mode := file.stat().st_mode & 0o777) & 0o077:
+            raise PermissionError(
+                f"{path}: expected a key that only its owner may read, got mode {mode:o}; "
+                f"chmod 600 {path}"
+            )
+        try:
+            made = cls(file.read_text(encoding="utf-8").strip(), patient_id)
+        except UnicodeDecodeError as error:
+            raise TomolearnError(f"{path}: expected a file of text, got {error}") from error
+        object.__setattr__(made, "key_file", file)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found, (_token(self.key), self.patient_id, self.key_file)
 
     def uid(self, uid: str) -> str:
         """Return the identifier that stands for `uid`; DICOM's own stay what they are."""
@@ -162,6 +205,32 @@ class Deidentification:
         values = texts(dataset, keyword_for_tag(tag))
         if values:
             dataset.add_new(tag, "UI", [self.uid(value) for value in values])
+
+
+# The secrets of this process by their tokens, for what is loaded from pickles.
+_keys: dict[str, str] = {}
+
+
+def _token(key: str) -> str:
+    """Return what tells a secret from others and does not tell what it is."""
+    return hmac.digest(key.encode(), b"token:", "sha256").hex()[:32]
+
+
+def _found(token: str, patient_id: str | None, key_file: Path | None) -> Deidentification:
+    """Return an object whose secret has this token."""
+    if token in _keys:
+        made = Deidentification(_keys[token], patient_id)
+        object.__setattr__(made, "key_file", key_file)
+    elif key_file is not None:
+        made = Deidentification.from_file(key_file, patient_id=patient_id)
+    else:
+        raise TomolearnError(
+            "deidentification: expected its key in this process, got a pickle, which has none: "
+            "make one with that key here first, or use Deidentification.from_file"
+        )
+    if _token(made.key) != token:
+        raise TomolearnError(f"{key_file}: expected the key that the batch began with, got another")
+    return made
 
 
 def _who(dataset: Dataset) -> str:
