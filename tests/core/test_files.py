@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tomolearn._core.files import complete_files, is_partial, locked
+from tomolearn._core.files import complete_file, complete_files, is_partial, locked, write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +41,95 @@ def test_of_files_that_belong_together_a_failure_leaves_none(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space"), complete_files(tmp_path / "a", tmp_path / "b"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["open", "write", "fsync", "replace"])
+def test_errors_of_the_system_name_the_file(tmp_path, monkeypatch, place):
+    def fails(*arguments):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    path = tmp_path / "a.json"
+    if place == "open":
+        path = tmp_path / "missing" / "a.json"
+    elif place == "replace":
+        monkeypatch.setattr(Path, "replace", fails)
+    elif place == "fsync":
+        monkeypatch.setattr(os, "fsync", fails)
+    else:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match=r"exceeded|No such file|too large") as error:
+            write_bytes(path, b"x" * 100)
+    finally:
+        if place == "write":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_of_a_file_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "a.h5"
+    program = (
+        "import os; from pathlib import Path; from tomolearn._core.files import complete_file\n"
+        f"with complete_file(Path({str(path)!r})) as stream:\n"
+        "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / ".b.h5.77.partial").write_text("of another")
+    write_bytes(path, b"whole")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".b.h5.77.partial", "a.h5"]
+
+
+def test_what_another_run_is_writing_stays(tmp_path):
+    path = tmp_path / "a.h5"
+    with complete_file(path) as stream:
+        write_bytes(path, b"second")
+        stream.write(b"first")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_in_a_shared_folder_lead_nowhere(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    for name in (".scan.json.partial", "scan.json.partial", ".scan.json.0.partial"):
+        (folder / name).symlink_to(victim)
+    write_bytes(folder / "scan.json", b"{}")
+    assert victim.read_text() == "mine"
+    assert (folder / "scan.json").read_bytes() == b"{}"
+
+
+def test_a_partial_that_was_taken_for_abandoned_is_made_again(tmp_path, monkeypatch):
+    """Another process may lock it, and remove it, before its own does."""
+    flock, calls = fcntl.flock, []
+
+    def late(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            next(tmp_path.iterdir()).unlink()
+        if len(calls) == 2:
+            raise BlockingIOError(errno.EAGAIN, "locked")
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_bytes(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert len(calls) == 3
+
+
+def test_files_are_written_where_there_are_no_locks(tmp_path, monkeypatch):
+    def none(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    (tmp_path / ".a.77.partial").write_text("nobody knows whose")
+    write_bytes(tmp_path / "a", b"whole")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".a.77.partial", "a"]
 
 
 def test_one_run_at_a_time(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import named
 
 
 class Ledger:
@@ -42,16 +43,18 @@ class Ledger:
         OSError
             If it could not be written; half a line may be there then.
         """
-        for record in records:
-            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-            # a file's name need not be text: its odd bytes become escapes, as JSON has them
-            self._stream.write(line.encode(errors="backslashreplace") + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        lines = [json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records]
+        # a file's name need not be text: its odd bytes become escapes, as JSON has them
+        content = "".join(lines).encode(errors="backslashreplace")
+        with named(self.path):
+            self._stream.write(content)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        with named(self.path):
+            self._stream.close()
 
     def __enter__(self) -> Self:
         return self

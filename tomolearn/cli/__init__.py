@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from tomolearn._core.signals import terminable
 from tomolearn.cli.bench import bench
 from tomolearn.cli.demo import demo
 from tomolearn.cli.dicom import dicom
@@ -79,4 +80,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    app(prog_name="tomolearn")
+    with terminable():
+        app(prog_name="tomolearn")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import typer
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.progress import progress_bars
+from tomolearn._core.signals import terminable
 from tomolearn.cli.method_options import method_command
 from tomolearn.cli.output import print_table
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from tomolearn.simulation import Acquisition
 
 _INCOMPLETE = 1
-_TERMINATED = 143
 _SHOWN = 5
 
 
@@ -150,7 +148,7 @@ def dicom(
         check_batch(source, out)
         _show(find_series(source), chosen)
         return
-    with _terminable(), progress_bars() as bars:
+    with _stoppable(), progress_bars() as bars:
         report = run_batch(
             source,
             out,
@@ -206,23 +204,14 @@ def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> Certi
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a run that is told to end (SIGTERM) close its files and stop its workers."""
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(_TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+def _stoppable() -> Iterator[None]:
+    """Let a run that is told to end close its files and stop its workers, and say what is next."""
     try:
-        yield
+        with terminable():
+            yield
     except (KeyboardInterrupt, SystemExit):
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Shown:

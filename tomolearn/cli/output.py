@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import complete_file, write_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +31,7 @@ def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
-    with complete_file(path) as stream:
-        stream.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -46,9 +45,9 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         elif suffix == ".npz":
             np.savez(stream, image=array)
         else:
-            import h5py
+            from tomolearn.data.hdf5 import new_hdf5
 
-            with h5py.File(stream, "w") as file:
+            with new_hdf5(stream) as made, made.step() as file:
                 file.create_dataset("image", data=array)
 
 

@@ -1,13 +1,20 @@
-"""HDF5 files that each process which reads them opens for itself."""
+"""HDF5 files: made without a failed write, and read by each process that opens them."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENOENT)
 
@@ -46,3 +53,108 @@ class HDF5File:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_file": None, "_process": 0}
+
+
+class HDF5Maker:
+    """A new HDF5 file, changed step by step.
+
+    HDF5 that meets an error while it writes tries again when the file is closed, or at exit, and
+    then crashes the process. Here it meets none: they are raised when it has returned.
+    """
+
+    def __init__(self, stream: io.BufferedRandom) -> None:
+        # without its buffer, which would keep what it could not write
+        self._disk = _NeverFailing(stream.raw)
+        self._file: Any = None
+
+    @contextmanager
+    def step(self) -> Iterator[Any]:
+        """Change the open `h5py.File`; what is not on the disk is in memory until this ends.
+
+        Raises
+        ------
+        OSError
+            If it could not be written.
+        """
+        import h5py
+
+        with uninterrupted():
+            if self._file is None:
+                self._file = h5py.File(self._disk, "w")
+            yield self._file
+        self._disk.check()
+
+    def close(self) -> None:
+        """Close it, and raise the error that came then."""
+        with uninterrupted():
+            if self._file is not None:
+                self._file.close()
+        self._disk.check()
+
+
+@contextmanager
+def new_hdf5(stream: io.BufferedRandom) -> Iterator[HDF5Maker]:
+    """Make an HDF5 file in a new one that `complete_files` has opened."""
+    made = HDF5Maker(stream)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class _NeverFailing(io.RawIOBase):
+    """A file that keeps in memory what it cannot write to the disk, and why."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        super().__init__()
+        self._file, self._at = file, 0
+        self._kept: list[tuple[int, bytes]] = []
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        ends = [self._file.seek(0, os.SEEK_END), *(at + len(data) for at, data in self._kept)]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: max(ends)}[whence]
+        return self._at
+
+    def write(self, content: ReadableBuffer, /) -> int:
+        data = memoryview(content).cast("B")
+        done = 0
+        try:
+            self._file.seek(self._at)
+            while self._error is None and done < len(data):
+                done += self._file.write(data[done:]) or 0
+        except OSError as error:
+            self._error = error
+        if done < len(data):
+            self._kept.append((self._at + done, bytes(data[done:])))
+        self._at += len(data)
+        return len(data)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        data = memoryview(buffer).cast("B")
+        n = 0
+        try:
+            self._file.seek(self._at)
+            n = self._file.readinto(data) or 0
+        except OSError as error:
+            self._error = self._error or error
+        data[n:] = bytes(len(data) - n)
+        for at, kept in self._kept:
+            first, last = max(at, self._at), min(at + len(kept), self._at + len(data))
+            if first < last:
+                data[first - self._at : last - self._at] = kept[first - at : last - at]
+        self._at += len(data)
+        return len(data)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        size = self._at if size is None else size
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size

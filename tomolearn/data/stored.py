@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
-from tomolearn.data.hdf5 import HDF5File
+from tomolearn.data.hdf5 import HDF5File, new_hdf5
 from tomolearn.data.simulated import Pair
 
 _NAMES = ("sinogram", "image")
@@ -97,19 +97,19 @@ def store_pairs(
     progress : callable, optional
         Gets the number of pairs that were just written.
     """
-    import h5py
-
-    with complete_file(Path(path)) as stream, h5py.File(stream, "w") as file:
-        file.attrs.update(attributes or {})
+    with complete_file(Path(path)) as stream, new_hdf5(stream) as made:
+        with made.step() as file:
+            file.attrs.update(attributes or {})
         for first in range(0, n_pairs, batch_size):
             indices = range(first, min(first + batch_size, n_pairs))
             batch = pairs.__getitems__(list(indices))  # type: ignore[attr-defined]
-            for name, tensors in zip(_NAMES, zip(*batch, strict=True), strict=True):
-                block = torch.cat(tensors).numpy()
-                if first == 0:
-                    shape = (n_pairs, *block.shape[1:])
-                    file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))
-                file[name][first : first + len(block)] = block
+            blocks = [torch.cat(tensors).numpy() for tensors in zip(*batch, strict=True)]
+            with made.step() as file:
+                for name, block in zip(_NAMES, blocks, strict=True):
+                    if first == 0:
+                        shape = (n_pairs, *block.shape[1:])
+                        file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))
+                    file[name][first : first + len(block)] = block
             if progress is not None:
                 progress(len(indices))
 

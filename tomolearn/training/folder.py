@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import named
 from tomolearn.tasks import Task
 from tomolearn.tasks.folder import TASK_FILE, is_folder_task, task_json
 from tomolearn.training.config import (
@@ -81,7 +82,8 @@ def enter_run(config: TrainingConfig, directory: Path, command: str | None) -> N
     if isinstance(config.task, Task) and is_folder_task(config.task):
         files[directory / TASK_FILE] = task_json(config.task)
     write_together({path: text.encode() for path, text in files.items()})
-    with (directory / COMMANDS).open("a", encoding="utf-8") as stream:
+    commands = directory / COMMANDS
+    with named(commands), commands.open("a", encoding="utf-8") as stream:
         stream.write(f"{command or 'tomolearn.training.run.train(...)'}\n")
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import safetensors.torch
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from safetensors.torch import save_file
 
 from tomolearn._core.errors import DivergenceError, TomolearnError
+from tomolearn._core.files import write_bytes
+from tomolearn._core.signals import TERMINATED, terminated_by_others
 from tomolearn._core.tables import short_name
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
@@ -30,8 +32,6 @@ from tomolearn.training.image_values import values_of_images, warn_of_other_valu
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
 from tomolearn.training.weights import save
-
-_TERMINATED = 128 + 15
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,14 @@ def train(
             if trainer.is_global_zero:
                 enter_run(config, directory, command)
             try:
-                trainer.fit(
-                    module, data, ckpt_path=checkpoint if continues else None, weights_only=True
-                )
+                with terminated_by_others():
+                    trainer.fit(
+                        module, data, ckpt_path=checkpoint if continues else None, weights_only=True
+                    )
             except (NonFiniteError, DivergenceError) as error:
                 raise _failure(error, config, module, trainer, directory) from error
             except SIGTERMException as error:
-                raise SystemExit(_TERMINATED) from error
+                raise SystemExit(TERMINATED) from error
             trainer.save_checkpoint(checkpoint)
             return _finish(config, module, trainer, budget, best, directory, data)
     finally:
@@ -211,7 +212,7 @@ def _failure(
     batch = directory / f"failed-batch{rank}.safetensors"
     if module.last_batch is not None:
         sinogram, image = (tensor.detach().cpu().contiguous() for tensor in module.last_batch)
-        save_file({"sinogram": sinogram, "image": image}, batch)
+        write_bytes(batch, safetensors.torch.save({"sinogram": sinogram, "image": image}))
     module.forget_step()
     weights = save(
         module.result,

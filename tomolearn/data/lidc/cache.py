@@ -16,6 +16,7 @@ import numpy as np
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, locked
+from tomolearn.data.hdf5 import HDF5Maker, new_hdf5
 from tomolearn.data.lidc import cache_file
 from tomolearn.data.lidc.folders import (
     AnnotationFiles,
@@ -219,28 +220,33 @@ class _Writer:
 
     def write(self, folder: PatientFolder, path: Path, made_of: dict[str, Any]) -> None:
         """Write the slices of one folder to a file of its own, which says what it is made of."""
-        import h5py
-
         catalogue = folder.catalogue()
         notes = _Notes(sorted({series.patient_id for series in catalogue.series}))
         known = set(self.annotations.problems)
-        with complete_file(path) as stream, h5py.File(stream, "w") as file:
-            cache_file.create(file, 0, self.preparation.size, nodules=self.selection.nodules)
+        with complete_file(path) as stream, new_hdf5(stream) as made:
+            with made.step() as file:
+                cache_file.create(file, 0, self.preparation.size, nodules=self.selection.nodules)
             for patient in notes.patients:
                 split = self.splits.split_of(patient)
                 if split is None:
                     notes.without_split += 1
                     continue
                 series = [one for one in catalogue.series if one.patient_id == patient]
-                self._write_patient(file, split, series, catalogue, notes)
+                self._write_patient(made, split, series, catalogue, notes)
             problems = self.annotations.problems
             notes.left_out += [text for at, text in problems.items() if at not in known]
-            notes.n_slices = len(file["z"])
-            file.attrs["settings"] = json.dumps(made_of)
-            file.attrs["notes"] = json.dumps(asdict(notes))
+            with made.step() as file:
+                notes.n_slices = len(file["z"])
+                file.attrs["settings"] = json.dumps(made_of)
+                file.attrs["notes"] = json.dumps(asdict(notes))
 
     def _write_patient(
-        self, file: Any, split: str, series: list[Series], catalogue: SeriesIndex, notes: _Notes
+        self,
+        made: HDF5Maker,
+        split: str,
+        series: list[Series],
+        catalogue: SeriesIndex,
+        notes: _Notes,
     ) -> None:
         chosen: list[tuple[Series, list[Consensus], int]] = []
         for one in series:
@@ -258,7 +264,8 @@ class _Writer:
             places = np.linspace(0, len(chosen) - 1, limit) if limit > 1 else [len(chosen) // 2]
             chosen = [chosen[k] for k in np.rint(places).astype(int)]
         for one in series:
-            begin = len(file["z"])
+            with made.step() as file:
+                begin = len(file["z"])
             for owner, nodules, k in chosen:
                 if owner is not one:
                     continue
@@ -266,11 +273,13 @@ class _Writer:
                     values = self._values(split, one, nodules, k)
                 except (OSError, ValueError) as error:
                     # all of it: a volume with a hole would be no random sample of the patient
-                    cache_file.resize(file, begin)
+                    with made.step() as file:
+                        cache_file.resize(file, begin)
                     notes.left_out.append(f"series {one.uid}: {error}")
                     break
                 if values is not None:
-                    cache_file.append(file, values)
+                    with made.step() as file:
+                        cache_file.append(file, values)
 
     def _nodules(self, series: Series, catalogue: SeriesIndex) -> list[Consensus]:
         if not self.selection.needs_annotations:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.files import complete_file
+from tomolearn.data.hdf5 import HDF5Maker, new_hdf5
 from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.data.lidc.splits import SPLITS
 
@@ -70,27 +71,29 @@ def join(
 
     n_slices: Counter[str] = Counter()
     patients: dict[str, set[str]] = {}
-    with complete_file(path) as stream, h5py.File(stream, "w") as target:
+    with complete_file(path) as stream, new_hdf5(stream) as made:
         file_sizes = [attribute(one, "notes")["n_slices"] for one in files]
-        create(target, sum(file_sizes), size, nodules=nodules)
+        with made.step() as target:
+            create(target, sum(file_sizes), size, nodules=nodules)
         begin = 0
         for one, n in zip(files, file_sizes, strict=True):
             with h5py.File(one, "r") as source:
-                _copy(source, target, begin, n)
+                _copy(source, made, begin, n)
                 splits = source["part"].asstr()[()].tolist()
                 n_slices.update(splits)
                 for split, patient in zip(splits, source["patient"].asstr()[()], strict=True):
                     patients.setdefault(split, set()).add(patient)
             one.unlink()
             begin += n
-        target.attrs["format"] = FORMAT
-        target.attrs["settings"] = json.dumps(settings)
+        with made.step() as target:
+            target.attrs["format"] = FORMAT
+            target.attrs["settings"] = json.dumps(settings)
     splits = sorted(n_slices, key=lambda split: (*SPLITS, split).index(split))
     n_patients = {split: len(patients[split]) for split in splits}
     return {split: n_slices[split] for split in splits}, n_patients
 
 
-def _copy(source: Any, target: Any, begin: int, n: int) -> None:
+def _copy(source: Any, made: HDF5Maker, begin: int, n: int) -> None:
     if not n:
         return
     for name, data in source.items():
@@ -98,6 +101,8 @@ def _copy(source: Any, target: Any, begin: int, n: int) -> None:
             # as they are: compressed already
             for k in range(n):
                 skipped, chunk = data.id.read_direct_chunk((k, 0, 0))
-                target[name].id.write_direct_chunk((begin + k, 0, 0), chunk, skipped)
+                with made.step() as target:
+                    target[name].id.write_direct_chunk((begin + k, 0, 0), chunk, skipped)
         else:
-            target[name][begin : begin + n] = data[()]
+            with made.step() as target:
+                target[name][begin : begin + n] = data[()]

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_file, complete_files, locked
+from tomolearn._core.files import complete_files, locked, write_bytes
+from tomolearn.data.hdf5 import new_hdf5
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.pairs import KINDS, SAMPLES_PER_FILE, file_name
 from tomolearn.data.lodopab.recipe import Recipe
@@ -84,9 +85,10 @@ def make_lodopab(
                 samples = selected(root, splits, recipe, settings, selecting)
                 for split, numbers in _patient_numbers(samples, seed).items():
                     text = "".join(f"{n}\n" for n in numbers)
-                    _write_text(folder / f"patient_ids_rand_{split}.csv", text)
+                    write_bytes(folder / f"patient_ids_rand_{split}.csv", text.encode())
                 # the last of what a continued run takes for granted
-                _write_text(folder / _LIST, json.dumps(samples.to_dict(), indent=1) + "\n")
+                text = json.dumps(samples.to_dict(), indent=1) + "\n"
+                write_bytes(folder / _LIST, text.encode())
             for leftover in folder.glob(".*.partial"):
                 # of a run that was killed
                 leftover.unlink(missing_ok=True)
@@ -151,23 +153,19 @@ def _write_file(
     seed: int,
     device: str | torch.device,
 ) -> None:
-    import h5py
-
     shapes = {"observation": recipe.scan.shape, "ground_truth": recipe.grid.shape}
     with (
         complete_files(paths["ground_truth"], paths["observation"]) as (second, first),
-        h5py.File(first, "w") as observations,
-        h5py.File(second, "w") as images,
+        new_hdf5(first) as observations,
+        new_hdf5(second) as images,
     ):
-        data = {
-            kind: file.create_dataset(
-                "data", (len(samples), *shapes[kind]), np.float32, chunks=(1, *shapes[kind])
-            )
-            for kind, file in zip(KINDS, (observations, images), strict=True)
-        }
         for place, pair in enumerate(_simulated(root, samples, recipe, seed, device)):
-            for kind, values in zip(KINDS, pair, strict=True):
-                data[kind][place] = values
+            for kind, made, values in zip(KINDS, (observations, images), pair, strict=True):
+                with made.step() as file:
+                    if place == 0:
+                        shape = (len(samples), *shapes[kind])
+                        file.create_dataset("data", shape, np.float32, chunks=(1, *shape[1:]))
+                    file["data"][place] = values
 
 
 def _simulated(
@@ -199,8 +197,3 @@ def _batches(samples: Iterable[Sample], n: int) -> Iterator[tuple[Sample, ...]]:
     rest = iter(samples)
     while batch := tuple(islice(rest, n)):
         yield batch
-
-
-def _write_text(path: Path, text: str) -> None:
-    with complete_file(path) as stream:
-        stream.write(text.encode())
