@@ -263,7 +263,7 @@ def _dicom_sources(
         for path, slices in frames.items():
             name = path.relative_to(folder)
             groups = {
-                "patient": series.patient_id or series.study_uid or series.uid,
+                "patient": series.patient_id or series.identity.person or series.uid,
                 "folder": name.parent.as_posix(),
                 "file": name.as_posix(),
             }

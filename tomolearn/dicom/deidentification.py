@@ -20,6 +20,7 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.optional import optional_import
 from tomolearn.dicom.element_copy import code_item, keep_raw_encoding, set_elements
 from tomolearn.dicom.elements import element_error, text, texts
+from tomolearn.dicom.identity import Identity, stated_identity
 from tomolearn.dicom.uids import keyed_uid
 
 METHOD: Final = "DICOM PS3.15 Basic Application Confidentiality Profile"
@@ -65,8 +66,9 @@ class Deidentification:
         knows an identifier before and after. It is not shown when the object is printed.
     patient_id : str, optional
         New PatientID and PatientName of whatever patient. Without it they are made from the old
-        PatientID and the secret, so that patients stay apart. Where a file has none, it is the name
-        and the date of birth that count, and without them the study.
+        PatientID, its issuer and the secret, so that patients stay apart. Where a series has none,
+        it is the name and the date of birth that count, and without them the study; where several
+        patients share identifiers of a series, all of that.
 
     Attributes
     ----------
@@ -151,8 +153,15 @@ class Deidentification:
         digest = hmac.digest(self.key.encode(), b"patient:" + patient_id.encode(), "sha256")
         return "P" + base64.b32encode(digest[:10]).decode()
 
-    def apply(self, dataset: Dataset) -> None:
+    def apply(self, dataset: Dataset, identity: Identity | None = None) -> None:
         """Remove the identity from a data set, in place.
+
+        Parameters
+        ----------
+        dataset : pydicom.dataset.Dataset
+            The data set.
+        identity : Identity, optional
+            Whose it is, where other files of its series state more of that than it does.
 
         Raises
         ------
@@ -164,7 +173,7 @@ class Deidentification:
             raise element_error(
                 "BurnedInAnnotation", "an image without text in its pixels", burned_in
             )
-        patient = self.patient(_who(dataset))
+        patient = self.patient((identity or stated_identity(dataset)).person)
         methods = [method for method in texts(dataset, "DeidentificationMethod") if method]
         self._clean(dataset)
         set_elements(
@@ -231,16 +240,6 @@ def _found(token: str, patient_id: str | None, key_file: Path | None) -> Deident
     if _token(made.key) != token:
         raise TomolearnError(f"{key_file}: expected the key that the batch began with, got another")
     return made
-
-
-def _who(dataset: Dataset) -> str:
-    """Return the PatientID, or what else tells patients without one apart."""
-    name_and_birth = [text(dataset, "PatientName"), text(dataset, "PatientBirthDate")]
-    return (
-        text(dataset, "PatientID")
-        or "\\".join(filter(None, name_and_birth))
-        or text(dataset, "StudyInstanceUID")
-    )
 
 
 _NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tomolearn._core.errors import TomolearnTypeError
@@ -69,8 +70,10 @@ class DerivedSeries:
             source.uid,
             derivation.to_dict(),
             None if deidentify is None else deidentify.patient_id,
+            *([source.identity.person] if source.identity.disputed else ()),
         )
         self._study = source.study_uid or derived_uid("StudyInstanceUID", source.uid)
+        self._identity = replace(source.identity, study_uid=self._study)
         replaced = str if deidentify is None else deidentify.uid
         self.uid, self.study_uid = replaced(self._made), replaced(self._study)
         number = 1000 * max(0, source.series_number or 0) + derivation.number
@@ -92,8 +95,7 @@ class DerivedSeries:
         own = None if self._renumber else one.instance_number
         return DerivedSlice(
             one,
-            self.source.patient_id,
-            self._study,
+            self._identity,
             self._made,
             self._number,
             place + 1 if own is None else own,

@@ -30,9 +30,10 @@ from tomolearn._core.files import complete_file
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.element_copy import code_item, copy_elements, keep_raw_encoding, set_elements
-from tomolearn.dicom.elements import DAMAGE, message, text, texts
+from tomolearn.dicom.elements import DAMAGE, element_error, message, text, texts
 from tomolearn.dicom.enhanced import copy_frame_elements
 from tomolearn.dicom.headers import Header, opened_header
+from tomolearn.dicom.identity import Identity, stated_identity
 from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import SliceInfo
@@ -74,8 +75,10 @@ class DerivedSlice:
     ----------
     source : SliceInfo
         Of which it is made.
-    patient, study, series : str
-        Identifiers of patient, study and new series, before identities are removed.
+    identity : Identity
+        Patient and study of the series, before identities are removed.
+    series : str
+        Identifier of the new series, before identities are removed.
     series_number, instance_number : int
         Its numbers.
     derivation : Derivation
@@ -85,8 +88,7 @@ class DerivedSlice:
     """
 
     source: SliceInfo
-    patient: str
-    study: str
+    identity: Identity
     series: str
     series_number: int
     instance_number: int
@@ -171,6 +173,9 @@ class DerivedSlice:
                 f"SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when the series "
                 f"was found, got {found or 'nothing'}"
             )
+        if others := stated_identity(header.dataset).contradictions(self.identity):
+            expected = "that of its series, as when the series was found"
+            raise element_error(others[0], expected, "another one")
         try:
             dataset = copy_elements(header.dataset)
             if header.enhanced:
@@ -179,7 +184,7 @@ class DerivedSlice:
             raise TomolearnError(f"expected a complete DICOM file, got {message(error)}") from error
         _complete(dataset, header, self)
         if self.deidentify is not None:
-            self.deidentify.apply(dataset)
+            self.deidentify.apply(dataset, self.identity)
         self._stamp(dataset, header)
         dataset.file_meta = _file_meta(dataset, self.derivation.version)
         return keep_raw_encoding(dataset)
@@ -270,8 +275,8 @@ def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
             set_elements(dataset, **{keyword: None})
     series = text(header.dataset, "SeriesInstanceUID")
     for keyword, identifier in (
-        ("PatientID", made.patient),
-        ("StudyInstanceUID", made.study),
+        ("PatientID", made.identity.patient_id),
+        ("StudyInstanceUID", made.identity.study_uid),
         ("FrameOfReferenceUID", derived_uid("FrameOfReferenceUID", series)),
     ):
         if identifier and not text(dataset, keyword):

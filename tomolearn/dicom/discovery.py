@@ -13,6 +13,12 @@ from typing import Any, Final
 from pydicom.tag import Tag
 
 from tomolearn.dicom.headers import header_of
+from tomolearn.dicom.identity import (
+    IDENTITY_KEYWORDS,
+    Identity,
+    differing_elements,
+    identity_groups,
+)
 from tomolearn.dicom.opening import opened
 from tomolearn.dicom.pixels import check_unit, pixels_of
 from tomolearn.dicom.series import Series, make_series
@@ -24,9 +30,9 @@ _TAGS: Final = tuple(
     Tag(keyword)
     for keyword in (
         "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Manufacturer",
-        "StudyDescription", "SeriesDescription", "ManufacturerModelName", "PatientID",
+        "StudyDescription", "SeriesDescription", "ManufacturerModelName", *IDENTITY_KEYWORDS,
         "BodyPartExamined", "SliceThickness", "GantryDetectorTilt", "ConvolutionKernel",
-        "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
+        "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
         "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID",
         "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
         "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -104,10 +110,11 @@ def find_series(
 
     Only headers are read. Files are told by their contents, never by their names. Links are
     followed, and each folder is entered once, whatever links lead to it. A series is what has one
-    SeriesInstanceUID, one patient and one study; a file that does not say patient or study is of
-    those of the others, if these agree. Of several files of a series with one SOPInstanceUID the
-    first in the order of paths is kept, of those that say patient and study if there are such;
-    whether the others are copies is judged by their headers.
+    SeriesInstanceUID, one patient and one study. Patients are told apart by PatientID and who gave
+    it, name, date of birth and sex; a file that does not state all of them is of the patient of
+    the others, if these agree among each other and with it. Of several files of a series with one
+    SOPInstanceUID the first in the order of paths is kept, of those that state most of patient and
+    study; whether the others are copies is judged by their headers.
 
     Parameters
     ----------
@@ -178,36 +185,36 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
 
     Files with the SOPInstanceUID of an earlier one in their series are skipped.
     """
-    groups: dict[tuple[str, str], list[_File]] = {}
+    stating: dict[Identity, list[_File]] = {}
     for file in files:
-        attributes = file[1]
-        groups.setdefault((attributes.patient_id, attributes.study_uid), []).append(file)
-    # What says more is joined first, so that what says nothing finds it in its place.
-    vague = [key for key in groups if not all(key)]
-    for key in sorted(vague, key=lambda key: -sum(map(bool, key))):
-        # where all is said, and the same, that this says of patient and study
-        others = [
-            other
-            for other in groups
-            if other != key and all(own in ("", its) for own, its in zip(key, other, strict=True))
-        ]
-        if len(others) == 1:
-            groups[others[0]] += groups.pop(key)
+        stating.setdefault(file[1].identity, []).append(file)
+    groups = identity_groups(stating)
     series, skipped = [], []
-    for group in groups.values():
+    for identity, members in groups:
+        group = [file for one in members for file in stating[one]]
+        # what states most has the first word
+        group.sort(key=lambda file: (-file[1].identity.n_stated, file[0][0].path))
         first: dict[str, _File] = {}
         for file in group:
             earlier = first.setdefault(file[0][0].sop_instance_uid, file)
             if earlier is not file:
                 skipped.append(_repeated(file, earlier))
         slices = [one for kept in first.values() for one in kept[0]]
-        series.append(make_series(slices, [kept[1] for kept in first.values()]))
+        series.append(
+            replace(
+                make_series(slices, [kept[1] for kept in first.values()]),
+                patient_id=identity.patient_id,
+                study_uid=identity.study_uid,
+                identity=identity,
+            )
+        )
     if len(series) == 1:
         return series, skipped
+    elements = differing_elements(identity for identity, _ in groups)
     shared = Finding(
         FindingKind.SHARED_IDENTIFIER,
         f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
-        "different patients or studies.",
+        f"different patients or studies: files of it differ in {', '.join(elements)}.",
     )
     return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
 
@@ -215,10 +222,13 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
 def _repeated(file: _File, earlier: _File) -> SkippedFile:
     """Return why a file is skipped that has the identifier of an earlier one."""
     (slices, attributes), (others, other_attributes) = file, earlier
-    differing = [*_differing(attributes, other_attributes)]
+    own, other = attributes.identity, other_attributes.identity
+    differing = _differing(replace(attributes, identity=other), other_attributes)
+    if replace(own, study_uid=other.study_uid, patient_id=other.patient_id) != other:
+        differing.append("statement of the patient")
     if len(slices) == len(others):
-        for one, other in zip(slices, others, strict=True):
-            differing += _differing(replace(one, path=other.path), other)
+        for one, another in zip(slices, others, strict=True):
+            differing += _differing(replace(one, path=another.path), another)
     else:
         differing.append("number of frames")
     return SkippedFile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
 from tomolearn.dicom.headers import Header
+from tomolearn.dicom.identity import Identity, stated_identity
 from tomolearn.dicom.pixels import Pixels
 from tomolearn.dicom.skipping import NotASlice, SkipReason
 
@@ -84,6 +85,8 @@ class SeriesAttributes:
         SeriesDescription, StudyDescription and BodyPartExamined.
     manufacturer, model, kernel : str
         Manufacturer, ManufacturerModelName and ConvolutionKernel.
+    identity : Identity
+        Whose it is, by all elements that say so.
     """
 
     uid: str
@@ -98,6 +101,7 @@ class SeriesAttributes:
     manufacturer: str = ""
     model: str = ""
     kernel: str = ""
+    identity: Identity = field(default=Identity(), repr=False)
 
 
 def series_attributes(header: Header) -> SeriesAttributes:
@@ -107,10 +111,11 @@ def series_attributes(header: Header) -> SeriesAttributes:
         if not text(dataset, keyword):
             error = element_error(keyword, "an identifier", None)
             raise NotASlice(SkipReason.NO_IDENTIFIER, error)
+    identity = stated_identity(dataset)
     return SeriesAttributes(
         text(dataset, "SeriesInstanceUID"),
-        study_uid=text(dataset, "StudyInstanceUID"),
-        patient_id=text(dataset, "PatientID"),
+        study_uid=identity.study_uid,
+        patient_id=identity.patient_id,
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         storage=header.storage,
         series_number=optional_integer(header, "SeriesNumber"),
@@ -120,6 +125,7 @@ def series_attributes(header: Header) -> SeriesAttributes:
         manufacturer=text(dataset, "Manufacturer"),
         model=text(dataset, "ManufacturerModelName"),
         kernel=header.first(text, "ConvolutionKernel", 0, "CTReconstructionSequence") or "",
+        identity=identity,
     )
 
 
