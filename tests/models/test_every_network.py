@@ -113,6 +113,57 @@ def test_gradients_are_those_of_finite_differences(case, rng):
     assert (loss(1) - loss(-1)) / (2 * step) == pytest.approx(slope, rel=1e-4)
 
 
+# one of each kind, and those whose derivatives are had in another way
+TWICE = [case for case in SMALL if "_" not in case or case.startswith("de-")]
+
+
+@pytest.mark.parametrize("of", ["sinogram", "weights", "both"])
+@pytest.mark.parametrize("case", TWICE)
+def test_second_derivatives_are_right_or_refused(case, of, rng):
+    model = solved_exactly(small_network(case).double().eval())
+    y = sinograms(rng, 1, 1, dtype=torch.float64)
+    weights = {
+        name: w.detach() + 0.1 * torch.randn(w.shape, generator=rng, dtype=torch.float64)
+        for name, w in model.named_parameters()
+    }
+    at = {**({"y": y} if of != "weights" else {}), **(weights if of != "sinogram" else {})}
+    along = {k: torch.randn(v.shape, generator=rng, dtype=torch.float64) for k, v in at.items()}
+    penalised = {"y": y} if of == "both" else at  # a gradient penalty, as one trains with
+
+    def slope(sign, graph=False):
+        values = {k: (v + sign * along[k]).requires_grad_() for k, v in at.items()}
+        image = torch.func.functional_call(
+            model,
+            {**weights, **{k: v for k, v in values.items() if k != "y"}},
+            (values.get("y", y), RAYS),
+        )
+        first = torch.autograd.grad(
+            image.square().sum(), [values[k] for k in penalised], create_graph=graph
+        )
+        penalty = sum((g * along[k]).sum() for g, k in zip(first, penalised, strict=True))
+        return penalty, list(values.values())
+
+    penalty, leaves = slope(0, graph=True)
+    if model_is_refused(case, of):
+        for leaf in leaves:
+            with pytest.raises(ValueError, match="differentiated"):
+                torch.autograd.grad(penalty, leaf, retain_graph=True)
+        with pytest.raises(ValueError, match="differentiated"):
+            penalty.backward()
+        return
+    penalty.backward()
+    found = sum(float((v.grad * along[k]).sum()) for k, v in zip(at, leaves, strict=True))
+    step = 1e-7  # so short that it hardly meets a kink
+    expected = float(slope(step)[0] - slope(-step)[0]) / (2 * step)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def model_is_refused(case, of):
+    if not case.startswith("de-"):
+        return False
+    return not case.endswith("unrolled") or of == "weights"
+
+
 @each_case
 def test_forgetting_activations_changes_nothing(case, rng):
     model = small_network(case)

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
@@ -46,6 +47,18 @@ def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]
     if tuple(tensor.shape[max(0, tensor.ndim - len(shape)) :]) != tuple(shape):
         wanted = ", ".join(str(n) for n in shape)
         raise TomolearnError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")
+
+
+def is_followed(x: torch.Tensor) -> bool:
+    """Return whether torch differentiates or vectorises what is computed from `x`."""
+    return (torch.is_grad_enabled() and x.requires_grad) or is_transformed(x)
+
+
+def is_transformed(x: torch.Tensor) -> bool:
+    """Return whether `x` is followed otherwise than backwards: forwards, or by `torch.func`."""
+    return bool(
+        torch._C._are_functorch_transforms_active() or forward_ad.unpack_dual(x).tangent is not None
+    )
 
 
 def now(device: torch.device) -> float:

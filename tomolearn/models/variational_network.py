@@ -14,7 +14,7 @@ from tomolearn._core.modules import Compilable
 from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.numerics.gaussian_sums import GaussianSum
+from tomolearn.numerics.gaussian_sums import gaussian_sum
 from tomolearn.operators import LinearOperator
 
 STARTS = ("fbp", "adjoint")
@@ -154,7 +154,7 @@ class FieldsOfExperts(Compilable):
             # few enough images at a time for the cache
             parts = responses.split(max(1, 2**19 // responses[0].numel()))
         return torch.cat(
-            [GaussianSum.apply(part, self.weights, self.first, self.distance) for part in parts]
+            [gaussian_sum(part, self.weights, self.first, self.distance) for part in parts]
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

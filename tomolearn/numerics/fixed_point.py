@@ -113,7 +113,7 @@ def fixed_point(
                 f"function: expected values of the shape of its argument, {(len(u), *shape)}, "
                 f"got {tuple(value.shape)}"
             )
-        f = value.flatten(1)
+        f = value.detach().flatten(1)  # tangents of forward mode would be recorded
         evaluations += 1
         residual = relative_residual(u, f)
         if not torch.isfinite(residual).all():

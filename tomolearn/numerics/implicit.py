@@ -12,18 +12,29 @@ import torch
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnError
+from tomolearn._core.tensors import is_followed, is_transformed
 from tomolearn.numerics.fixed_point import (
     FixedPoint,
     fixed_point,
     relative_residual,
 )
 from tomolearn.numerics.gmres import gmres
+from tomolearn.numerics.once import once
 from tomolearn.numerics.solvers import SOLVERS, Solver, as_solver
 
 BACKWARD_MODES = ("implicit", "jfb", "phantom", "unrolled")
 """How gradients go through a fixed point."""
 BACKWARD_SOLVERS = (*SOLVERS, "gmres")
 """Solvers of the linear system in the backward pass."""
+
+_ONCE = (
+    "equilibrium: its gradients in mode {mode!r} cannot be differentiated again; second "
+    "derivatives, as of a gradient penalty, are right in mode 'unrolled'"
+)
+_BACKWARDS = (
+    "equilibrium: mode 'implicit' has derivatives by torch.autograd in reverse only, one at a "
+    "time; forward mode, torch.func and batches of gradients need mode 'unrolled'"
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,9 @@ def equilibrium(
 ) -> FixedPoint:
     """Return the fixed point u = f(u, ...), differentiable once in all that the function needs.
 
+    Gradients that are differentiated again, as those of a gradient penalty are, raise an error but
+    in mode "unrolled", which is differentiable to any order.
+
     Except in mode "unrolled", which is Picard's iteration of `max_iterations` steps, it is
     `fixed_point`, and the memory does not depend on the number of iterations: where gradients are
     recorded, they are of one more application of the function, whose value is the result's state.
@@ -127,6 +141,9 @@ def equilibrium(
 
     Raises
     ------
+    ValueError
+        If a gradient is differentiated again, or asked for in forward mode, by `torch.func` or
+        batched, and the mode has none.
     DivergenceError
         If a value is not finite, in the forward or the backward pass. An incoming gradient that is
         not finite becomes NaN and is no error.
@@ -150,12 +167,16 @@ def equilibrium(
     if mode.mode == "phantom":
         for _ in range(mode.steps):
             u = torch.lerp(u, function(u, *context), mode.damping)
-        return replace(found, state=_finite(u))
-    value = _finite(function(u, *context))
-    if mode.mode == "implicit" and value.requires_grad:
+        value = u
+    else:
+        value = function(u, *context)
+    # the state is constant in there: what is differentiated again would lack its derivative
+    value = once(_finite(value), _ONCE.format(mode=mode.mode))
+    if mode.mode == "implicit" and is_followed(value):
+        if is_transformed(value):
+            raise TomolearnError(_BACKWARDS)
         fixed = tuple(values.detach() for values in context)
-        solve = _LinearSystem(function, found.state, fixed, mode, report)
-        value = _Implicit.apply(value, solve)
+        value = _Implicit.apply(value, _LinearSystem(function, found.state, fixed, mode, report))
     return replace(found, state=value)
 
 
@@ -191,9 +212,8 @@ class _Implicit(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return ctx.solve(gradient), None
+        return ctx.solve(gradient.detach()), None
 
 
 class _LinearSystem:
@@ -214,6 +234,8 @@ class _LinearSystem:
         self._autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
     def __call__(self, b: torch.Tensor) -> torch.Tensor:
+        if torch._C._functorch.is_legacy_batchedtensor(b):
+            raise TomolearnError(_BACKWARDS)
         if not torch.isfinite(b).all():
             # whoever scales losses, or checks gradients, is to see it
             return torch.full_like(b, torch.nan)

@@ -11,7 +11,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd import forward_ad
 
 if TYPE_CHECKING:
     from tomolearn.operators.base import LinearOperator
@@ -91,15 +90,6 @@ def _number_backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, No
 
 
 _apply_by_number.register_autograd(_number_backward, setup_context=_number_context)
-
-
-def is_followed(x: torch.Tensor) -> bool:
-    """Return whether torch differentiates or vectorises what is computed from `x`."""
-    return bool(
-        (torch.is_grad_enabled() and x.requires_grad)
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad.unpack_dual(x).tangent is not None
-    )
 
 
 def apply_linear(x: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

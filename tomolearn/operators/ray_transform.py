@@ -10,10 +10,9 @@ from typing import Any, Self
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan, coverage_gap
 from tomolearn.geometry.coverage import sources_inside
-from tomolearn.operators.autograd import is_followed
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32

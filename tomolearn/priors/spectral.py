@@ -11,10 +11,15 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import DivergenceError, TomolearnError
+from tomolearn.numerics import once
 
 # Relative residual at which a singular vector has converged, and the most iterations until then.
 _CONVERGED = {torch.float32: 1e-3, torch.float64: 1e-8}
 _MOST_ITERATIONS = 500
+_ONCE = (
+    "SpectralConv2d: its kernel's norm can be differentiated once, gradients with respect to the "
+    "weights cannot be differentiated again; those with respect to images can"
+)
 
 
 class SpectralConv2d(nn.Module):
@@ -69,8 +74,9 @@ class SpectralConv2d(nn.Module):
     def normalised(self, shape: tuple[int, int]) -> torch.Tensor:
         """Return the kernel divided by the convolution's norm on images of this shape.
 
-        The gradient takes into account that the norm depends on the kernel. A kernel of zeros is
-        returned as it is.
+        The gradient takes into account that the norm depends on the kernel; its own derivatives,
+        which are of the singular vectors as well, are refused. A kernel of zeros is returned as it
+        is.
 
         Raises
         ------
@@ -81,7 +87,7 @@ class SpectralConv2d(nn.Module):
         image = conv2d(v, self.weight, padding=self._padding)
         # image = norm * (left singular vector): this is the norm, and has its derivative
         norm = image.detach().norm().clamp_min(torch.finfo(image.dtype).tiny)
-        largest = (image * image.detach()).sum() / norm
+        largest = once((image * image.detach()).sum() / norm, _ONCE)
         return self.weight / largest.clamp_min(torch.finfo(image.dtype).tiny)
 
     @torch.no_grad()
