@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float64, int32, njit
+from numba import float64, int32
 
+from tomolearn.kernels.compilation import compiled
 from tomolearn.kernels.lanes import (
     BLOCK,
     floor,
@@ -25,9 +26,6 @@ from tomolearn.kernels.lanes import (
     to_int32,
     zero,
 )
-
-# Division by zero must not raise inside kernels; compiled code is kept on disk.
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 # Coefficients of atan(x) / x in powers of x**2: Chebyshev fit on [0, 1].
 ATAN = (
@@ -51,7 +49,7 @@ GATHER_ROWS = 8
 GATHER_VIEWS = 16
 
 
-@njit(**OPTIONS)
+@compiled
 def _crossings(start, slope, row, count, width, offsets, weights):  # type: ignore[no-untyped-def]
     """Find the left pixels, and the right ones' weights, where a ray crosses `count` rows.
 
@@ -70,7 +68,7 @@ def _crossings(start, slope, row, count, width, offsets, weights):  # type: igno
         store_block(offsets, k, to_int32(left) + (rows + int32(first)))
 
 
-@njit(**OPTIONS)
+@compiled
 def project(  # type: ignore[no-untyped-def]
     part,
     parts,
@@ -123,7 +121,7 @@ def project(  # type: ignore[no-untyped-def]
                         sinogram[item, members[ray, lane]] = value
 
 
-@njit(**OPTIONS)
+@compiled
 def scatter(  # type: ignore[no-untyped-def]
     part, parts, rays, rows, width, block_rows, start, slope, length, first_row, last_row, image
 ):
@@ -151,7 +149,7 @@ def scatter(  # type: ignore[no-untyped-def]
                     store(image, pixel + 1, right)
 
 
-@njit(**OPTIONS)
+@compiled
 def _arctan(x):  # type: ignore[no-untyped-def]
     """Return the arc tangent for |x| <= 1 within 3e-8: Chebyshev fit of atan(x)/x in x**2."""
     y = x * x
@@ -165,7 +163,7 @@ def _arctan(x):  # type: ignore[no-untyped-def]
     return (p * y + ATAN[0]) * x
 
 
-@njit(**OPTIONS)
+@compiled
 def gather(  # type: ignore[no-untyped-def]
     part, parts, kind, views, stride, bins, across, along, scale, rows, columns, image
 ):

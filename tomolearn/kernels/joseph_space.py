@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-# Division by zero must not raise inside kernels; compiled code is kept on disk.
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+from tomolearn.kernels.compilation import compiled
 
 
-@njit(**OPTIONS)
+@compiled
 def _ray(view, row, column, parallel, spacing, box, line):  # type: ignore[no-untyped-def]
     """Prepare the ray of one bin; return the axis of its steps and its first and last plane.
 
@@ -56,7 +54,7 @@ def _ray(view, row, column, parallel, spacing, box, line):  # type: ignore[no-un
     return axis, int(first), int(max(first, last))
 
 
-@njit(**OPTIONS)
+@compiled
 def _pair(position, low, high):  # type: ignore[no-untyped-def]
     """Return the two neighbours of a position and their weights, zero for those outside."""
     left = math.floor(position)  # an integer inside of numba, too
@@ -67,7 +65,7 @@ def _pair(position, low, high):  # type: ignore[no-untyped-def]
     return min(max(left, low), high - 1), min(max(right, low), high - 1), one, other
 
 
-@njit(**OPTIONS)
+@compiled
 def project(  # type: ignore[no-untyped-def]
     part, parts, views, parallel, spacing, box, strides, volumes, sinograms
 ):
@@ -97,7 +95,7 @@ def project(  # type: ignore[no-untyped-def]
                 sinograms[item, view, row, column] = total * length
 
 
-@njit(**OPTIONS)
+@compiled
 def scatter(  # type: ignore[no-untyped-def]
     part, parts, views, parallel, spacing, box, strides, sinograms, volumes
 ):

@@ -7,9 +7,8 @@ every other symmetric copy. `by_item` is its memory seen as vectors of one batch
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from tomolearn.kernels.joseph import OPTIONS
+from tomolearn.kernels.compilation import compiled
 from tomolearn.kernels.lanes import (
     load,
     load_eight,
@@ -23,7 +22,7 @@ _TILE = 16  # pixels of a transposed copy lie far apart; a tile of them stays in
 TILE_PIXELS = _TILE * _TILE
 
 
-@njit(**OPTIONS)
+@compiled
 def expand(  # type: ignore[no-untyped-def]
     part, parts, images, placements, tile, tile_values, by_item
 ):
@@ -53,7 +52,7 @@ def expand(  # type: ignore[no-untyped-def]
                         store(by_item, position * lanes + lane, load(tile, at + j))
 
 
-@njit(**OPTIONS)
+@compiled
 def collapse(  # type: ignore[no-untyped-def]
     part, parts, by_item, placements, accumulate, tile, tile_values, images
 ):
@@ -85,14 +84,14 @@ def collapse(  # type: ignore[no-untyped-def]
                         images[item, i, j] = value
 
 
-@njit(**OPTIONS)
+@compiled
 def _eight_pixels(copies, starts, reverse, plane, column, mirror):  # type: ignore[no-untyped-def]
     if reverse[plane]:
         return reverse_eight(load_eight(copies, starts[plane] + mirror))
     return load_eight(copies, starts[plane] + column)
 
 
-@njit(**OPTIONS)
+@compiled
 def expand_eights(  # type: ignore[no-untyped-def]
     part, parts, copies, batch, elements, rows, columns, padding, target
 ):
@@ -135,7 +134,7 @@ def expand_eights(  # type: ignore[no-untyped-def]
                     store_eight(target, at + k * lanes + first, vectors[k])
 
 
-@njit(**OPTIONS)
+@compiled
 def turn(part, parts, images, batch, rows, columns, turned):  # type: ignore[no-untyped-def]
     """Transpose images (batch, rows, columns) into `turned`, both flat, no side below eight."""
     size = rows * columns
@@ -160,7 +159,7 @@ def turn(part, parts, images, batch, rows, columns, turned):  # type: ignore[no-
                 store_eight(turned, item * size + (column + k) * rows + row, crossed[k])
 
 
-@njit(**OPTIONS)
+@compiled
 def pack_rays(part, parts, sinogram, members, rays):  # type: ignore[no-untyped-def]
     """Sort sinograms (batch, rays of the scan) into canonical rays (rays, lanes * batch)."""
     batch = sinogram.shape[0]
@@ -175,7 +174,7 @@ def pack_rays(part, parts, sinogram, members, rays):  # type: ignore[no-untyped-
                     rays[ray, lane * batch + item] = value
 
 
-@njit(**OPTIONS)
+@compiled
 def pack_views(part, parts, sinogram, members, padding, views):  # type: ignore[no-untyped-def]
     """Sort sinograms (batch, angles, detectors) into canonical views.
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
 from numba.extending import overload
 
-from tomolearn.kernels.joseph import OPTIONS
+from tomolearn.kernels.compilation import compiled
 from tomolearn.kernels.lanes import (
     BLOCK,
     LaneVector,
@@ -52,7 +51,7 @@ def _root_of(value):  # type: ignore[no-untyped-def]
     return lambda value: math.sqrt(value)
 
 
-@njit(**OPTIONS)
+@compiled
 def _descend(x, slope, above, down, left, right, step, least, more):  # type: ignore[no-untyped-def]
     """Return the new image, the image ahead and the relaxed one."""
     image = _larger(least, x + (slope + (above - down) + (left - right)) * step)
@@ -60,7 +59,7 @@ def _descend(x, slope, above, down, left, right, step, least, more):  # type: ig
     return image, image + change, image + change * more
 
 
-@njit(**OPTIONS)
+@compiled
 def _ascend(ahead, below, right, q0, q1, step, across, weight, more):  # type: ignore[no-untyped-def]
     """Return both components of the new dual variable and of the relaxed one."""
     new0 = q0 + (below - ahead) * step
@@ -70,7 +69,7 @@ def _ascend(ahead, below, right, q0, q1, step, across, weight, more):  # type: i
     return new0, new1, new0 + (new0 - q0) * more, new1 + (new1 - q1) * more
 
 
-@njit(**OPTIONS)
+@compiled
 def image_step(  # type: ignore[no-untyped-def]
     part, parts, slope, x, image, ahead, q0, q1, rows, columns, steps, least, more
 ):
@@ -105,7 +104,7 @@ def image_step(  # type: ignore[no-untyped-def]
             image[k], ahead[k], x[k] = new, far, relaxed
 
 
-@njit(**OPTIONS)
+@compiled
 def _gradient_range(  # type: ignore[no-untyped-def]
     low, high, down, column, columns, ahead, q0, q1, new0, new1, step, across, weight, more
 ):
@@ -148,7 +147,7 @@ def _gradient_range(  # type: ignore[no-untyped-def]
         column += 1
 
 
-@njit(**OPTIONS)
+@compiled
 def gradient_step(  # type: ignore[no-untyped-def]
     part, parts, ahead, q0, q1, new0, new1, rows, columns, steps, across, weight, more
 ):
@@ -180,7 +179,7 @@ def gradient_step(  # type: ignore[no-untyped-def]
             )
 
 
-@njit(**OPTIONS)
+@compiled
 def data_step(  # type: ignore[no-untyped-def]
     part, parts, projection, y, p, new, steps, shrinks, more
 ):
