@@ -20,6 +20,7 @@ SEED = 20240613
 OUR_WARNINGS = (
     "tomolearn.geometry.CoverageWarning",
     "tomolearn._core.errors.ConvergenceWarning",
+    "tomolearn._core.errors.SkippedImagesWarning",
     "tomolearn.dicom.DicomWarning",
     "tomolearn.catalogue.TrainedElsewhereWarning",
 )

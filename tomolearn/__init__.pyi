@@ -17,6 +17,7 @@ from . import (
 from ._core.errors import (
     ConvergenceWarning as ConvergenceWarning,
     DivergenceError as DivergenceError,
+    SkippedImagesWarning as SkippedImagesWarning,
     TomolearnError as TomolearnError,
 )
 from ._core.version import __version__ as __version__

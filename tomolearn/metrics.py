@@ -6,6 +6,7 @@ comparable with a published one only under the convention of that publication: s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +20,9 @@ from tomolearn._core.tables import Table
 from tomolearn._core.tensors import check_real_tensor
 
 DataRange = float | str
+
+# Part of the largest value below which contrast is rounding in float32.
+_ROUNDING = 1e-6
 
 # Of images whose pixels are the last axis.
 _NAMED_RANGES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
@@ -278,35 +282,81 @@ CONVENTIONS: Mapping[str, MetricConvention] = MappingProxyType(
 """
 
 
+def without_metrics(reference: torch.Tensor, convention: MetricConvention) -> list[str | None]:
+    """Return why each image (..., rows, columns) has no metrics as a reference, None if it has.
+
+    It has none if it has values that are not finite, is zero everywhere, or, where the convention
+    takes a data range from the reference, has no contrast beyond rounding.
+    """
+    return [_without(one, convention) for one in reference.reshape(-1, *reference.shape[-2:])]
+
+
+def _without(reference: torch.Tensor, convention: MetricConvention) -> str | None:
+    if not bool(torch.isfinite(reference).all()):
+        return "with values that are not finite"
+    values = reference.detach().to(torch.float64).flatten()
+    largest = float(values.abs().max())
+    if largest == 0:
+        return "zero everywhere"
+    if convention.clip is not None:
+        values = values.clamp(*convention.clip)
+    if convention.absolute:
+        values = values.abs()
+    for name in {convention.psnr_range, convention.ssim_range} & set(_NAMED_RANGES):
+        if float(_NAMED_RANGES[str(name)](values)) <= _ROUNDING * largest:
+            return "without contrast"
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Summary:
     """Values of one metric over a set of images.
 
+    Averages are over the finite values. Of an image without any error PSNR and the regressed SNR
+    are infinite: one such image would leave nothing of the others in a mean, so these images are
+    counted (`n_exact`) and not averaged, unless all are such.
+
     Parameters
     ----------
     values : torch.Tensor of float64
-        One value per image.
+        One value per image; not a number where there is none.
     """
 
     values: torch.Tensor
 
     @property
     def n(self) -> int:
-        """Number of images."""
-        return self.values.numel()
+        """Number of images that have a value, the infinite ones included."""
+        return self.values.numel() - int(self.values.isnan().sum())
+
+    @property
+    def n_exact(self) -> int:
+        """Number of images without error, whose value is infinite."""
+        return int(self.values.isposinf().sum())
 
     @property
     def mean(self) -> float:
-        """Mean over the images."""
-        return self.values.mean().item()
+        """Mean over the images; infinite if all are exact, not a number if there are none."""
+        finite = self._finite
+        if finite.numel() == 0:
+            return math.inf if self.n_exact else math.nan
+        return finite.mean().item()
 
     @property
     def std(self) -> float:
         """Standard deviation over the images, with n in the denominator; 0 for one image."""
-        return self.values.std(correction=0).item()
+        finite = self._finite
+        if finite.numel() == 0:
+            return 0.0 if self.n_exact else math.nan
+        return finite.std(correction=0).item()
+
+    @property
+    def _finite(self) -> torch.Tensor:
+        return self.values[self.values.isfinite()]
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g} ± {self.std:.2g} (n = {self.n})"
+        exact = f", {self.n_exact} exact" if self.n_exact else ""
+        return f"{self.mean:.4g} ± {self.std:.2g} (n = {self.n}{exact})"
 
 
 @dataclass(frozen=True, eq=False)

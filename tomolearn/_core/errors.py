@@ -17,3 +17,7 @@ class DivergenceError(TomolearnError, FloatingPointError):
 
 class ConvergenceWarning(UserWarning):
     """An iteration that ended before it reached what was asked of it."""
+
+
+class SkippedImagesWarning(UserWarning):
+    """Images that have no metrics, or of which a method made none, and that do not count."""

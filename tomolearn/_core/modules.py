@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -51,6 +52,31 @@ class Configured(torch.nn.Module):
         for module in self.modules():
             if isinstance(module, Compilable):
                 module.compile(dynamic=module.dynamic)
+
+
+@contextmanager
+def judged(module: torch.nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while, and leave it as it was.
+
+    Every submodule gets its own mode back, and buffers such as running means their values.
+    """
+    modules = list(module.modules())
+    modes = [one.training for one in modules]
+    buffers = [
+        (one, name, buffer, buffer.detach().clone())
+        for one in modules
+        for name, buffer in one.named_buffers(recurse=False)
+    ]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, mode in zip(modules, modes, strict=True):
+            one.training = mode
+        for one, name, buffer, before in buffers:
+            setattr(one, name, buffer)
+            if not torch.equal(buffer, before):
+                buffer.data.copy_(before)
 
 
 def built(name: str, kind: type[C], arguments: Mapping[str, Any], *, what: str = "arguments") -> C:

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tomolearn._core.checks import check_choice
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.errors import (
+    DivergenceError,
+    SkippedImagesWarning,
+    TomolearnError,
+    TomolearnTypeError,
+)
+from tomolearn._core.modules import judged
+from tomolearn._core.random_state import RandomStream
 from tomolearn._core.tensors import check_device, now
 from tomolearn.catalogue import Trained
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
-from tomolearn.evaluation.metrics import choose_metrics, measure
-from tomolearn.evaluation.results import Comparison, Row
+from tomolearn.evaluation.metrics import STANDARD, choose_metrics, measure
+from tomolearn.evaluation.results import Comparison, Row, listed
 from tomolearn.metrics import Metric, MetricConvention, Summary
 from tomolearn.operators import RayTransform
 from tomolearn.tasks import Task, get_task
 
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
+
+# What costs a method one image, unless it comes with its first one.
+_LOSSES = (OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
 
 
 def compare(
@@ -40,7 +53,13 @@ def compare(
     """Try methods on the same pairs of a task.
 
     Each image is reconstructed by a call of its own, and timed; a call before the first one, which
-    compiles and fills caches, does not count.
+    compiles and fills caches, does not count. Methods do not touch each other: each call gets data
+    of its own, random numbers go on for each method as if it were alone, and networks are judged
+    in evaluation mode and left as they were, modes and buffers included.
+
+    A pair whose image has no metrics, since it has no contrast, does not count; nor does, for one
+    method, an image that is not finite, or where it fails after its first image. Results and their
+    tables say which.
 
     Parameters
     ----------
@@ -51,7 +70,7 @@ def compare(
         or without, weights, or ``file.py:function``; where the task has a baseline of that name,
         its settings are the defaults. In a mapping the keys are the names in tables and figures,
         and a value may also be a method, or any function or network,
-        ``f(sinogram, operator) -> image``; it is called as it is.
+        ``f(sinogram, operator) -> image``, called as it is.
     metrics : sequence of str, or mapping of str to str or callable
         What to measure besides PSNR, SSIM and regressed SNR: names of
         `tomolearn.metrics.METRICS`, ``file.py:function``, or functions
@@ -73,8 +92,9 @@ def compare(
     ------
     TypeError, ValueError
         If an argument is unknown or not of the kind named above, a name comes twice, the device
-        cannot compute the scan, `images` or `data` is missing where it is needed, or a method
-        returns no tensor, or an image of another shape or with values that are not finite.
+        cannot compute the scan, `images` or `data` is missing where it is needed, no pair has an
+        image with metrics, or a method returns no tensor or an image of another shape, or no
+        method has a finite image of any pair.
     OSError
         If a file of weights, or the data, cannot be read.
 
@@ -82,6 +102,8 @@ def compare(
     -----
     TrainedElsewhereWarning
         If weights were trained for another task, grid or scan.
+    SkippedImagesWarning
+        If a pair does not count, or an image of a method.
 
     Examples
     --------
@@ -105,15 +127,37 @@ def compare(
         _Trial(name, method, task.convention, chosen)
         for name, method in choose_methods(task, methods, place).items()
     ]
-    for index in range(n_pairs(pairs) or 0):
-        sinogram, truth = pairs[index]
+    skipped: dict[int, str] = {}
+    indices: list[int] = []
+    first: torch.Tensor | None = None
+    with ExitStack() as stack:
         for trial in trials:
-            trial.reconstruct(sinogram[None].to(place), operator, truth[None])
-            if progress is not None:
-                progress(trial.name, index + 1)
-    rows = tuple(trial.row() for trial in trials)
+            if trial.network is not None:
+                stack.enter_context(judged(trial.network))
+        for index in range(n_pairs(pairs) or 0):
+            sinogram, truth = pairs[index]
+            reason = task.unusable(sinogram, truth)
+            if reason is not None:
+                skipped[index] = reason
+            else:
+                indices.append(index)
+                first = truth[0].clone() if first is None else first
+            for trial in trials:
+                if reason is None:
+                    trial.reconstruct(index, sinogram[None].to(place), operator, truth[None])
+                if progress is not None:
+                    progress(trial.name, index + 1)
+    if first is None:
+        raise TomolearnError(
+            f"pairs: expected one at least whose image has metrics, got {listed(skipped)}"
+        )
+    failures = [reason for trial in trials for reason in trial.failures.values()]
+    if len(failures) == len(indices) * len(trials):
+        raise DivergenceError(failures[0])
+    _warn_of_skipped(skipped, trials, len(indices))
+    rows = tuple(trial.row(indices) for trial in trials)
     name = None if data is None else Path(data).name
-    return Comparison(task, split, seed, str(place), rows, pairs[0][1][0], name)
+    return Comparison(task, split, seed, str(place), rows, first, name, skipped)
 
 
 class _Trial:
@@ -127,38 +171,61 @@ class _Trial:
         metrics: Mapping[str, Metric],
     ) -> None:
         self.name = name
+        self.network = method if isinstance(method, torch.nn.Module) else None
+        self.failures: dict[int, str] = {}
         self._method, self._convention, self._metrics = method, convention, metrics
+        # others that draw random numbers must not change what this one draws
+        self._random = RandomStream()
+        self._warm = False
         self._example: torch.Tensor | None = None
         self._seconds: list[float] = []
-        self._found: list[dict[str, float]] = []
+        self._found: dict[int, dict[str, float]] = {}
 
     def reconstruct(
-        self, sinogram: torch.Tensor, operator: RayTransform, truth: torch.Tensor
+        self, index: int, sinogram: torch.Tensor, operator: RayTransform, truth: torch.Tensor
     ) -> None:
-        if not self._seconds:
-            self._timed(sinogram, operator)
-        image, seconds = self._timed(sinogram, operator)
-        image = _checked_image(self.name, image, truth)
-        if self._example is None:  # of the other images only the metrics are kept
-            self._example = image[0, 0]
-        self._seconds.append(seconds)
-        self._found.append(measure(image, truth, self._convention, self._metrics))
+        """Reconstruct and measure an image; what fails costs this image of this method only.
 
-    def row(self) -> Row:
-        if self._example is None:
-            raise RuntimeError(f"{self.name}: no image yet")
+        A mistake that shows at once, with the first image, is told instead.
+        """
+        try:
+            if not self._warm:
+                self._timed(sinogram, operator)
+                self._warm = True
+            image, seconds = self._timed(sinogram, operator)
+            image = _checked_image(self.name, image, truth)
+            found = measure(image, truth, self._convention, self._metrics)
+        except _LOSSES as error:
+            if not self._found and not isinstance(error, DivergenceError):
+                raise
+            self.failures[index] = " ".join(str(error).splitlines()) or type(error).__name__
+            return
+        if not self._seconds and not self.failures:  # of the others only the metrics are kept
+            self._example = image[0, 0].clone()
+        self._seconds.append(seconds)
+        self._found[index] = found
+
+    def row(self, indices: Sequence[int]) -> Row:
+        """Return what was achieved on the pairs of these numbers."""
+        names = list(next(iter(self._found.values()), dict.fromkeys(STANDARD)))
         metrics = {
-            name: Summary(torch.tensor([found[name] for found in self._found], dtype=torch.float64))
-            for name in self._found[0]
+            name: Summary(
+                torch.tensor(
+                    [self._found.get(index, {}).get(name, math.nan) for index in indices],
+                    dtype=torch.float64,
+                )
+            )
+            for name in names
         }
         size = _n_parameters(self._method)
-        return Row(self.name, metrics, tuple(self._seconds), size, self._example)
+        failures = dict(self.failures)
+        return Row(self.name, metrics, tuple(self._seconds), size, self._example, failures)
 
     def _timed(self, sinogram: torch.Tensor, operator: RayTransform) -> tuple[torch.Tensor, float]:
-        is_network = isinstance(self._method, torch.nn.Module)
         sinogram = sinogram.clone()  # what a method does to it must not reach the next one
         # A function may need gradients, as a deep image prior does.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not is_network):
+        gradients = torch.is_grad_enabled() and self.network is None
+        with self._random.drawn(), torch.set_grad_enabled(gradients):
             start = now(sinogram.device)
             image = self._method(sinogram, operator)
             return image, now(sinogram.device) - start
@@ -183,8 +250,21 @@ def _checked_image(name: str, image: Any, truth: torch.Tensor) -> torch.Tensor:
         )
     n_bad = int((~torch.isfinite(image)).sum())
     if n_bad:
-        raise TomolearnError(f"{name}: expected finite image values, got {n_bad} others")
+        raise DivergenceError(f"{name}: expected finite image values, got {n_bad} others")
     return image.detach().cpu()
+
+
+def _warn_of_skipped(skipped: Mapping[int, str], trials: Sequence[_Trial], n: int) -> None:
+    texts = []
+    if skipped:
+        texts.append(f"{len(skipped)} of {len(skipped) + n} pairs do not count: {listed(skipped)}")
+    texts += [
+        f"{trial.name}: no image of {len(trial.failures)} of {n} pairs: {listed(trial.failures)}"
+        for trial in trials
+        if trial.failures
+    ]
+    if texts:
+        warnings.warn("; ".join(texts), SkippedImagesWarning, stacklevel=3)
 
 
 def _n_parameters(method: Reconstruction) -> int:

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.metrics import METRICS, Metric, MetricConvention, evaluate, regressed_snr
+from tomolearn.metrics import (
+    METRICS,
+    Metric,
+    MetricConvention,
+    Summary,
+    evaluate,
+    regressed_snr,
+    without_metrics,
+)
 
 STANDARD = ("psnr", "ssim", "psnr_range_1", "ssim_range_1", "regressed_snr")
 """What is always measured: under the task's convention, with data range 1, after regression."""
@@ -43,14 +51,16 @@ def measure(
     metrics: Mapping[str, Metric],
 ) -> dict[str, float]:
     """Return all metrics of one image, shape (1, 1, ...), on the CPU."""
-    own, plain = evaluate(image, truth, convention), evaluate(image, truth, "range-1")
-    # of a volume the mean over its slices
+    # of a volume the mean over the slices that have metrics
+    has_metrics = [reason is None for reason in without_metrics(truth, convention)]
+    x, y = (one.reshape(-1, *one.shape[-2:])[has_metrics] for one in (image, truth))
+    own, plain = evaluate(x, y, convention), evaluate(x, y, "range-1")
     values = (
         own.psnr.mean,
         own.ssim.mean,
         plain.psnr.mean,
         plain.ssim.mean,
-        regressed_snr(image, truth).mean().item(),
+        Summary(regressed_snr(x, y)).mean,
     )
     found = dict(zip(STANDARD, values, strict=True))
     for name, metric in metrics.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,8 @@ from tomolearn.tasks import Task
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FEW = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -28,39 +30,45 @@ class Row:
     method : str
         Its name.
     metrics : mapping of str to Summary
-        One value per pair: "psnr" and "ssim" under the task's convention, "psnr_range_1" and
-        "ssim_range_1" with data range 1, "regressed_snr" (all in dB but SSIM), and whatever else
-        was asked for.
+        One value per pair, not a number where the method has no image: "psnr" and "ssim" under the
+        task's convention, "psnr_range_1" and "ssim_range_1" with data range 1, "regressed_snr" (all
+        in dB but SSIM), and whatever else was asked for.
     seconds : tuple of float
         Time per image, each reconstructed by a call of its own.
     n_parameters : int
         Number of learned parameters.
-    example : torch.Tensor, shape (rows, columns)
-        Reconstruction of the first pair, on the CPU.
+    example : torch.Tensor, shape (rows, columns), or None
+        Reconstruction of the first pair, on the CPU, if there is one.
+    failures : mapping of int to str
+        Why the method has no image of some pairs, by their numbers.
     """
 
     method: str
     metrics: Mapping[str, Summary]
     seconds: tuple[float, ...]
     n_parameters: int
-    example: torch.Tensor
+    example: torch.Tensor | None
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.seconds)
 
     @property
     def milliseconds(self) -> float:
         """Median time per image."""
-        return 1e3 * statistics.median(self.seconds)
+        return 1e3 * statistics.median(self.seconds) if self.seconds else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return averages and the values behind them, ready for JSON."""
         return {
             "method": self.method,
-            "metrics": {
-                name: _plain({"mean": one.mean, "std": one.std, "values": one.values.tolist()})
-                for name, one in self.metrics.items()
-            },
-            "milliseconds": self.milliseconds,
+            "metrics": {name: _summary(one) for name, one in self.metrics.items()},
+            "milliseconds": _plain(self.milliseconds),
             "seconds": list(self.seconds),
             "parameters": self.n_parameters,
+            "failures": {str(index): reason for index, reason in self.failures.items()},
         }
 
 
@@ -81,9 +89,11 @@ class Comparison:
     rows : tuple of Row
         One per method, in the order in which they were asked for.
     truth : torch.Tensor, shape (rows, columns)
-        Image of the first pair.
+        Image of the first pair that counts.
     data : str or None
         Name of the file or folder that the pairs were read from, None: they were drawn.
+    skipped : mapping of int to str
+        Why some pairs do not count, by their numbers.
     """
 
     task: Task
@@ -93,11 +103,12 @@ class Comparison:
     rows: tuple[Row, ...]
     truth: torch.Tensor
     data: str | None = None
+    skipped: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
-        """Number of pairs."""
-        return len(self.rows[0].seconds)
+        """Number of pairs that count."""
+        return self.rows[0].n + len(self.rows[0].failures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the images, ready for JSON."""
@@ -107,6 +118,7 @@ class Comparison:
             "seed": self.seed,
             "data": self.data,
             "pairs": self.n,
+            "skipped": {str(index): reason for index, reason in self.skipped.items()},
             "convention": self.task.convention.name,
             "device": self.device,
             "rows": [row.to_dict() for row in self.rows],
@@ -120,8 +132,8 @@ class Comparison:
     ) -> Figure:
         """Draw ground truth and reconstructions of the first pair, and a detail of each.
 
-        All have one grey scale. Below each reconstruction is its own PSNR under the task's
-        convention, not the average.
+        All have one grey scale; a method without an image of this pair is left out. Below each
+        reconstruction is its own PSNR under the task's convention, not the average.
 
         Parameters
         ----------
@@ -138,21 +150,37 @@ class Comparison:
         """
         truth = self.truth.numpy()
         height, width = self.task.grid.spacing[-2:]
-        images = {TRUTH: truth} | {row.method: row.example.numpy() for row in self.rows}
+        images = {TRUTH: truth} | {
+            row.method: row.example.numpy() for row in self.rows if row.example is not None
+        }
         return draw_images(
             images,
             window=window,
             unit="image value",
             notes={
-                row.method: f"{row.metrics['psnr'].values[0].item():.2f} dB" for row in self.rows
+                row.method: f"{row.metrics['psnr'].values[0].item():.2f} dB"
+                for row in self.rows
+                if row.example is not None
             },
             zoom=detailed_region(truth) if zoom is None else zoom,
             spacing=(height, width),
         )
 
 
+def listed(reasons: Mapping[int, str]) -> str:
+    """Return the numbers of pairs and what is said of them, the first few of many."""
+    shown = [f"{index} ({reason})" for index, reason in list(reasons.items())[:_FEW]]
+    rest = len(reasons) - _FEW
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    found = {"mean": summary.mean, "std": summary.std, "values": summary.values.tolist()}
+    return {**_plain(found), "n": summary.n, "exact": summary.n_exact}
+
+
 def _plain(values: Any) -> Any:
-    """Return nested values with None for infinity, the PSNR without error, which JSON lacks."""
+    """Return nested values with None for numbers that JSON lacks: no value, or no error."""
     if isinstance(values, dict):
         return {key: _plain(value) for key, value in values.items()}
     if isinstance(values, list):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import NamedTuple
 
 from tomolearn.evaluation.metrics import STANDARD
-from tomolearn.evaluation.results import Comparison
+from tomolearn.evaluation.results import Comparison, listed
 from tomolearn.metrics import DataRange, Summary
 
 _RANGES = {"reference": "max − min", "reference-max": "max"}
@@ -30,14 +31,14 @@ def card_metrics(comparison: Comparison) -> dict[str, float | int | str]:
         "convention": f"{convention.name}: PSNR with range {convention.psnr_range}, "
         f"SSIM with range {convention.ssim_range}",
         "ssim_range_1": round(metrics["ssim_range_1"].mean, 4),
-        "test_pairs": comparison.n,
+        "test_pairs": comparison.rows[0].n,
     }
 
 
 def csv_table(comparison: Comparison) -> str:
     """Return a comparison as CSV: means, standard deviations, median times, all with all digits.
 
-    The columns are those of `Row.metrics`.
+    The columns are those of `Row.metrics`, "pairs" the number of images that a method has.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -46,7 +47,7 @@ def csv_table(comparison: Comparison) -> str:
     writer.writerow(["method", "pairs", *columns, "milliseconds", "parameters"])
     for row in comparison.rows:
         averages = [x for summary in row.metrics.values() for x in (summary.mean, summary.std)]
-        writer.writerow([row.method, comparison.n, *averages, row.milliseconds, row.n_parameters])
+        writer.writerow([row.method, row.n, *averages, row.milliseconds, row.n_parameters])
     return stream.getvalue()
 
 
@@ -77,7 +78,7 @@ def text_rows(comparison: Comparison) -> list[list[str]]:
         [
             row.method,
             *(_average(row.metrics[column.metric], column.form) for column in columns),
-            f"{row.milliseconds:,.0f}" if row.milliseconds >= 100 else f"{row.milliseconds:.3g}",
+            _time(row.milliseconds),
             f"{row.n_parameters:,}",
         ]
         for row in comparison.rows
@@ -90,11 +91,20 @@ def note(comparison: Comparison) -> str:
     pairs = "pairs" if comparison.n > 1 else "pair"
     clip = comparison.task.convention.clip
     clipped = "" if clip is None else f" after clipping to [{clip[0]:g}, {clip[1]:g}]"
-    return (
+    text = (
         f"Means{spread} over {comparison.n} {pairs} of the {comparison.split} split of "
         f"{comparison.task.name}; PSNR in dB; L is the data range{clipped}. Time: median per "
         f"image, one at a time after a warm-up call, on {comparison.device}."
     )
+    if comparison.skipped:
+        number = "1 pair does" if len(comparison.skipped) == 1 else f"{len(comparison.skipped)} do"
+        text += f" {number} not count: {listed(comparison.skipped)}."
+    for row in comparison.rows:
+        if row.failures:
+            text += f" {row.method} has no image of {len(row.failures)}: {listed(row.failures)}."
+    if any(summary.n_exact for row in comparison.rows for summary in row.metrics.values()):
+        text += " Exact images, whose PSNR is infinite, are counted and not averaged."
+    return text
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
@@ -113,10 +123,23 @@ def _columns(comparison: Comparison) -> list[_Column]:
     return [*columns, *(_Column(name, name, ".4g") for name in others)]
 
 
+def _time(milliseconds: float) -> str:
+    if math.isnan(milliseconds):
+        return "–"
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def _range(data_range: DataRange) -> str:
     return _RANGES[data_range] if isinstance(data_range, str) else f"{data_range:g}"
 
 
 def _average(summary: Summary, form: str) -> str:
-    spread = f" ± {summary.std:{form}}" if summary.n > 1 else ""
-    return f"{summary.mean:{form}}{spread}"
+    if summary.n == 0:
+        return "–"
+    text = f"{summary.mean:{form}}"
+    if summary.n - summary.n_exact > 1:
+        text += f" ± {summary.std:{form}}"
+    notes = [f"n = {summary.n}"] if summary.n < summary.values.numel() else []
+    if summary.n_exact:
+        notes.append(f"{summary.n_exact} exact")
+    return f"{text} ({', '.join(notes)})" if notes else text

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset, Subset
 
@@ -20,9 +20,12 @@ from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
 from tomolearn.data.stored import StoredPairs, is_pairs_file
 from tomolearn.geometry import Grid, Scan
 from tomolearn.methods import Method
-from tomolearn.metrics import MetricConvention
+from tomolearn.metrics import MetricConvention, without_metrics
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,17 @@ class Task:
             raise TomolearnError(f"{data}: expected pairs of {self.name}, {expected}, got {found}")
         checked: Dataset[Pair] = pairs
         return checked
+
+    def unusable(self, sinogram: torch.Tensor, image: torch.Tensor) -> str | None:
+        """Return why nothing can be judged by a pair under the task's convention, None if it can.
+
+        Its image has no metrics, see `metrics.without_metrics` (a volume: none of its slices has),
+        or the sinogram has values that are not finite.
+        """
+        if not bool(sinogram.isfinite().all()):
+            return "sinogram with values that are not finite"
+        reasons = without_metrics(image, self.convention)
+        return f"image {reasons[0]}" if all(reasons) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from tomolearn.data import n_pairs
-from tomolearn.tasks import data_of_others
+from tomolearn._core.errors import SkippedImagesWarning, TomolearnError
+from tomolearn.data import Pair, n_pairs
+from tomolearn.tasks import Task, data_of_others
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.stream import StreamBatches
 
@@ -28,7 +30,7 @@ class PairsModule(lightning.LightningDataModule):
         size, found = config.validation_size, n_pairs(validation)
         if found is None or found > size:
             validation = task.pairs("validation", data=data, size=size)
-        self.validation = validation
+        self.validation = _usable(task, validation)
 
     def train_dataloader(self) -> DataLoader:
         """Return the training pairs from the trainer's step on."""
@@ -57,3 +59,19 @@ class PairsModule(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def _usable(task: Task, pairs: Dataset[Pair]) -> Dataset[Pair]:
+    """Return the pairs that a network can be judged by; not in the middle of a training."""
+    numbers = range(n_pairs(pairs) or 0)
+    skipped = {
+        index: reason for index in numbers if (reason := task.unusable(*pairs[index])) is not None
+    }
+    if not skipped:
+        return pairs
+    index, reason = next(iter(skipped.items()))
+    text = f"{len(skipped)} of {len(numbers)} that cannot be used, the first of them {index}: "
+    if len(skipped) == len(numbers):
+        raise TomolearnError(f"validation: expected pairs with contrast, got {text}{reason}")
+    warnings.warn(f"validation pairs: skipped {text}{reason}", SkippedImagesWarning, stacklevel=3)
+    return Subset(pairs, [index for index in numbers if index not in skipped])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import lightning
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from tomolearn._core.errors import DivergenceError, TomolearnError
-from tomolearn.metrics import METRICS, MetricConvention, psnr, ssim
+from tomolearn._core.errors import DivergenceError, SkippedImagesWarning, TomolearnError
+from tomolearn._core.tables import short_name
+from tomolearn.metrics import METRICS, Summary, psnr, ssim, without_metrics
 from tomolearn.models import ReconstructionModel
 from tomolearn.training.cards import is_foreign
 from tomolearn.training.config import TrainingConfig
@@ -75,7 +77,7 @@ class ReconstructionModule(lightning.LightningModule):
             raise NonFiniteError("batch: expected finite values, got others")
         self._before = [buffer.clone() for buffer in self.model.buffers()]
         loss = self.objective.loss(
-            self.model, batch, self.task.operator(), self._rng(self.global_step)
+            self.model, _copied(batch), self.task.operator(), self._rng(self.global_step)
         )
         # Of several processes one alone would leave the others waiting for its gradients: there,
         # the norm of the gradient tells all of them.
@@ -87,7 +89,7 @@ class ReconstructionModule(lightning.LightningModule):
     def estimate(self, batch: Batch, index: int) -> torch.Tensor:
         """Return what the network to be kept makes of a validation batch of this number."""
         return self.objective.estimate(
-            self.result, batch, self.task.operator(), self._rng(index)
+            self.result, _copied(batch), self.task.operator(), self._rng(index)
         ).to(batch[1].dtype)
 
     def _rng(self, index: int) -> np.random.Generator:
@@ -128,10 +130,20 @@ class ReconstructionModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure a batch in the task's convention, and by the metric of the settings."""
         image, found = batch[1], self.estimate(batch, batch_index)
+        if not torch.isfinite(found).all():
+            raise NonFiniteError(
+                f"validation batch {batch_index}: expected finite image values, got others"
+            )
         convention = self.task.convention
-        values = {"psnr": psnr(found, image, data_range=convention.psnr_range).mean()}
-        if self.config.metric != "psnr":
-            values["metric"] = _measured(self.config.metric, found, image, convention)
+        # volumes may have slices of air alone
+        counts = [reason is None for reason in without_metrics(image, convention)]
+        x, y = (one.reshape(-1, *one.shape[-2:])[counts] for one in (found, image))
+        ratios = Summary(psnr(x, y, data_range=convention.psnr_range))
+        values = {"psnr": torch.tensor(ratios.mean, dtype=torch.float64, device=image.device)}
+        if self.config.metric == "ssim":
+            values["metric"] = ssim(x, y, data_range=convention.ssim_range).mean()
+        elif self.config.metric != "psnr":
+            values["metric"] = _measured(self.config.metric, found, image)
         self.log_dict(
             {f"val_{name}": value for name, value in values.items()},
             prog_bar=True,
@@ -164,16 +176,23 @@ class ReconstructionModule(lightning.LightningModule):
         }
 
 
-def _measured(
-    metric: str, found: torch.Tensor, image: torch.Tensor, convention: MetricConvention
-) -> torch.Tensor:
-    """Return the mean of a metric over a batch."""
-    if metric == "ssim":
-        return ssim(found, image, data_range=convention.ssim_range).mean()
+def _copied(batch: Batch) -> Batch:
+    """Return what an objective may write into: others look at the batch after it."""
+    sinogram, image = batch
+    return sinogram.clone(), image.clone()
+
+
+def _measured(metric: str, found: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a metric over the images of a batch; one that has none is warned about."""
     measure = METRICS.find(metric)
-    pairs = zip(found.detach().cpu(), image.cpu(), strict=True)
-    values = [float(measure(one[0], truth[0])) for one, truth in pairs]
-    return torch.tensor(values, dtype=torch.float64).mean()
+    values = []
+    for one, truth in zip(found.detach().cpu(), image.cpu(), strict=True):
+        try:
+            values.append(float(measure(one[0].clone(), truth[0].clone())))
+        except (ValueError, ArithmeticError) as error:
+            text = f"{short_name(metric)}: no value of a validation image: {error}"
+            warnings.warn(text, SkippedImagesWarning, stacklevel=2)
+    return torch.tensor(Summary(torch.tensor(values)).mean, dtype=torch.float64)
 
 
 def _network(config: TrainingConfig) -> Network:

@@ -10,6 +10,7 @@ import torch
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.modules import judged
 from tomolearn.models.base import Scaled
 from tomolearn.models.equilibrium.model import DeepEquilibrium
 from tomolearn.numerics.fixed_point import fixed_point
@@ -149,12 +150,8 @@ def contraction_report(
     if sinogram is not None and isinstance(sinogram, torch.Tensor) and sinogram.numel() == 0:
         raise TomolearnError(f"sinogram: expected at least one, got shape {tuple(sinogram.shape)}")
     # in training, kernels follow the weights with one power iteration per step only
-    was_training = model.training
-    model.eval()
-    try:
+    with judged(model):
         return _report(model, operator, sinogram, iterations, seed)
-    finally:
-        model.train(was_training)
 
 
 def _report(

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.modules import judged
 from tomolearn._core.tensors import check_real_tensor
 from tomolearn.models.equivariant.groups import Group
 from tomolearn.models.equivariant.layers import GroupConv2d
@@ -99,8 +100,8 @@ def _outputs(network: nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.
 
         hooks.append(layer.register_forward_hook(record))
     try:
-        with torch.no_grad():
-            network(images)
+        with torch.no_grad(), judged(network):
+            network(images.clone())
     finally:
         for hook in hooks:
             hook.remove()
