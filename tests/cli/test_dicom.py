@@ -173,14 +173,54 @@ def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_exit_code_1(source: Path, tmp_path: Path) -> None:
-    """Nobody knows to which series it belonged: the others are complete."""
-    whole = (source / "a-001.dcm").read_bytes()
-    (source / "cut.dcm").write_bytes(whole[:700])
+    """Its series is incomplete if it is known, and until it is whole."""
+    path = write(source / "cut.dcm", slice_dataset("a", 2))
+    whole = path.read_bytes()
+    options = ("--views", 20)
+    for content, reason in (
+        (whole[:700], "Rows (0028,0010): expected an integer, got nothing"),
+        (b"", "expected a DICOM file, got one without its header"),
+        (whole.replace(b"-100.0\\-150.0\\10.0", b"-100.0\\-150.0\\1x.0"), "expected numbers"),
+    ):
+        path.write_bytes(content)
+        for _ in range(2):
+            result = dicom(source, tmp_path / "out", *options)
+            assert result.exit_code == 1
+            assert "2 / 3" in result.stdout
+            assert (
+                "1 files that cannot be read as slices of their series, such as:" in result.stdout
+            )
+            assert "cut.dcm: " in result.stdout
+            assert reason in result.stdout
+        record = [
+            one for one in read_ledger(tmp_path / "out" / LEDGER) if one["event"] == "series"
+        ][-1]
+        assert (record["status"], record["written"], record["slices"]) == ("incomplete", 2, 3)
+        assert [(one["path"], reason in one["reason"]) for one in record["lost"]] == [
+            ("cut.dcm", True)
+        ]
+    path.unlink()
+    assert dicom(source, tmp_path / "out", *options).exit_code == 0
+    record = [one for one in read_ledger(tmp_path / "out" / LEDGER) if one["event"] == "series"][-1]
+    assert (record["status"], record["slices"], record["lost"]) == ("done", 2, [])
+
+
+def test_a_damaged_file_of_no_series_is_exit_code_1(source: Path, tmp_path: Path) -> None:
+    (source / "other").mkdir()
+    (source / "other" / "cut.dcm").touch()
     result = dicom(source, tmp_path / "out", "--views", 20)
     assert result.exit_code == 1
     assert "done: patient-a ., 2 of 2 slices" in result.stderr
     assert "1 files that may have been slices are in no series, such as:" in result.stdout
-    assert "cut.dcm: Rows (0028,0010): expected an integer, got nothing" in result.stdout
+
+
+def test_half_a_copy_of_a_slice_is_no_loss(source: Path, tmp_path: Path) -> None:
+    whole = (source / "a-001.dcm").read_bytes()
+    (source / "a-001_part.dcm").write_bytes(whole[:700])
+    result = dicom(source, tmp_path / "out", "--views", 20)
+    assert result.exit_code == 0
+    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "1 damaged copy" in result.stdout
 
 
 def test_no_series_is_exit_code_1(tmp_path: Path) -> None:

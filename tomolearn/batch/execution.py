@@ -96,5 +96,6 @@ class Batch:
                 thumbnail.replace(thumbnails / f"{derived.uid}.png")
             self._workspace.finish(derived.uid, target)
         self._records[derived.uid] = record
+        self.n_lost += derived.source.n_lost
         if self._progress is not None:
             self._progress.finished(record)

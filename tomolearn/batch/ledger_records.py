@@ -65,14 +65,14 @@ def series_record(
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
+    source = derived.source
     errors = ImageErrors.pooled(ImageErrors(**one["agreement"]) for one in slices)
     deviations = Counter(text for one in slices for text in one["deviations"])
-    status = FAILED if not slices else INCOMPLETE if lost else DONE
     return {
         "event": "series",
         "time": _now(),
-        "status": status,
-        **_source(derived.source, root),
+        "status": _status(len(slices), len(lost) + source.n_lost),
+        **_source(source, root),
         "derived": derived.uid,
         "output": output if slices else None,
         "digest": settings.digest(),
@@ -84,13 +84,43 @@ def series_record(
                 "transient": one["transient"],
             }
             for one in lost
-        ],
+        ]
+        + _lost_before(source, root),
         "warnings": sorted({text for chunk in chunks for text in chunk.get("warnings", ())}),
         "deviations": [{"what": text, "slices": n} for text, n in sorted(deviations.items())],
         "clipped_pixels": sum(one["clipped"] for one in slices),
         "agreement": {name: getattr(errors, name) for name in _ERRORS},
         "seconds": round(sum(chunk.get("seconds", 0.0) for chunk in chunks), 3),
     }
+
+
+def refreshed_record(record: Mapping[str, Any], source: Series, root: Path) -> Mapping[str, Any]:
+    """Return an earlier record of a series with what its source looks like now.
+
+    Its slices are the same, but others that are lost may have come or gone.
+    """
+    lost = [one for one in record["lost"] if not one.get("skipped")]
+    status = _status(record["written"], len(lost) + source.n_lost)
+    now = {"status": status, "lost": lost + _lost_before(source, root), **_source(source, root)}
+    changed = any(record.get(key) != value for key, value in now.items())
+    return {**record, **now, "time": _now()} if changed else record
+
+
+def _status(n_written: int, n_lost: int) -> str:
+    return FAILED if not n_written else INCOMPLETE if n_lost else DONE
+
+
+def _lost_before(series: Series, root: Path) -> list[dict[str, Any]]:
+    """Return what the search for slices has skipped of a series."""
+    return [
+        {
+            "path": relative(one.path, root),
+            "reason": one.detail if one.frame is None else f"frame {one.frame}: {one.detail}",
+            "transient": False,
+            "skipped": True,
+        }
+        for one in series.lost
+    ]
 
 
 def _source(series: Series, root: Path) -> dict[str, Any]:
@@ -102,7 +132,7 @@ def _source(series: Series, root: Path) -> dict[str, Any]:
         "series": series.uid,
         "description": series.description,
         "source": relative(os.path.commonpath(folders), root),
-        "slices": len(series),
+        "slices": len(series) + series.n_lost,
         "findings": [{"kind": str(one.kind), "detail": one.detail} for one in series.findings],
     }
 

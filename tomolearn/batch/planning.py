@@ -9,7 +9,7 @@ from typing import Any
 
 from tomolearn.batch.chunks import file_name
 from tomolearn.batch.derivation_text import derivation_of
-from tomolearn.batch.ledger_records import DONE
+from tomolearn.batch.ledger_records import refreshed_record
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Deidentification, DerivedSeries, Series
@@ -30,14 +30,15 @@ def plan_series(
     deidentification: Deidentification | None,
     workspace: Workspace,
     earlier: Sequence[Mapping[str, Any]],
+    root: Path,
     *,
     resume: bool,
     retry: bool,
 ) -> list[PlannedSeries]:
     """Plan a series for each that was found, and remove unfinished ones that are made anew.
 
-    `earlier` are the ledger's records of earlier runs; the other arguments are those of
-    `run_batch`.
+    `earlier` are the ledger's records of earlier runs, `root` is the folder of the input; the other
+    arguments are those of `run_batch`.
     """
     last = {record["derived"]: record for record in earlier if record.get("event") == "series"}
     planned = []
@@ -51,7 +52,9 @@ def plan_series(
         unfinished = workspace.is_unfinished(derived.uid)
         if record is not None and (unfinished or not _is_kept(derived, target, record, retry)):
             record = None
-        if record is None and (retry or not resume):
+        if record is not None:
+            record = refreshed_record(record, series, root)
+        elif retry or not resume:
             workspace.discard(derived.uid)
         planned.append(PlannedSeries(derived, target, record))
     return planned
@@ -62,6 +65,6 @@ def _is_kept(derived: DerivedSeries, target: Path, record: Mapping[str, Any], re
     n_files = sum((target / file_name(index)).exists() for index in range(len(derived)))
     if n_files != record["written"]:
         return False
-    if record["status"] == DONE:
-        return True
-    return not retry and not any(one["transient"] for one in record["lost"])
+    # what the search has skipped is not made by trying again
+    lost = [one for one in record["lost"] if not one.get("skipped")]
+    return not lost or (not retry and not any(one["transient"] for one in lost))

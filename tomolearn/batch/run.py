@@ -133,9 +133,11 @@ def run_batch(
             deidentification,
             workspace,
             earlier,
+            root,
             resume=resume,
             retry=retry,
         )
+        ledger.append(*(one.record for one in planned if one.record and one.record not in earlier))
         batch = Batch(planned, root, settings, workspace, ledger, progress)
         waiting = [one.derived for one in planned if one.record is None]
         if progress is not None:

@@ -283,9 +283,15 @@ def _print_report(report: BatchReport, out: Path) -> None:
         f"{report.n_kept} series were there, {report.n_lost} slices lost, "
         f"{_skipped(report.series_index)}"
     )
-    if lost := report.series_index.lost:
-        typer.echo(f"{len(lost)} files that may have been slices are in no series, such as:")
-        for one in lost[:_SHOWN]:
+    known = {one.path for series in report.series_index.series for one in series.lost}
+    lost = report.series_index.lost
+    for files, what in (
+        ([one for one in lost if one.path in known], "cannot be read as slices of their series"),
+        ([one for one in lost if one.path not in known], "may have been slices are in no series"),
+    ):
+        if files:
+            typer.echo(f"{len(files)} files that {what}, such as:")
+        for one in files[:_SHOWN]:
             typer.echo(f"  {one.path}: {one.detail}")
     typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
 

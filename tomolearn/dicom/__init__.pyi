@@ -5,14 +5,13 @@ from .derived import DerivedSeries as DerivedSeries
 from .derived_slice import HOUNSFIELD_RANGE as HOUNSFIELD_RANGE, DerivedSlice as DerivedSlice
 from .discovery import (
     SeriesIndex as SeriesIndex,
-    SkippedFile as SkippedFile,
     find_series as find_series,
 )
 from .elements import DicomWarning as DicomWarning
 from .example import example_slice_path as example_slice_path
 from .reading import CTSlice as CTSlice, read_slice as read_slice
 from .series import Series as Series, Volume as Volume
-from .skipping import SkipReason as SkipReason
+from .skipping import SkippedFile as SkippedFile, SkipReason as SkipReason
 from .slices import SliceInfo as SliceInfo
 from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
 from .units import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +20,10 @@ from tomolearn.dicom.identity import (
     identity_groups,
 )
 from tomolearn.dicom.opening import opened
-from tomolearn.dicom.pixels import check_unit, pixels_of
-from tomolearn.dicom.series import Series, make_series
-from tomolearn.dicom.skipping import NotASlice, SkipReason
+from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.salvage import identifiers_in, kind_of_name, may_be_slice
+from tomolearn.dicom.series import Series, make_series, with_lost
+from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
 from tomolearn.dicom.stack_geometry import Finding, FindingKind
 
@@ -40,31 +41,18 @@ _TAGS: Final = tuple(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
-_File = tuple[tuple[SliceInfo, ...], SeriesAttributes]
-# A file that ends too soon may have lost any of these; one without geometry alone has not ended.
-_LOST: Final = {
-    SkipReason.DAMAGED, SkipReason.UNREADABLE, SkipReason.NO_IMAGE, SkipReason.NO_IDENTIFIER,
-    SkipReason.CONFLICT,
+# Slices and attributes of a file, and the frames that cannot be used.
+_File = tuple[tuple[SliceInfo, ...], SeriesAttributes, tuple[SkippedFile, ...]]
+# What tells nothing of how the images in its folder are called.
+_NO_IMAGES: Final = {
+    SkipReason.NOT_DICOM, SkipReason.UNREADABLE, SkipReason.DICOMDIR, SkipReason.EXCLUDED,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
-    """A file or folder that belongs to no series.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Which one.
-    reason : SkipReason
-        Why, in a word.
-    detail : str
-        Why, in a sentence with tag and value.
-    """
-
-    path: Path
-    reason: SkipReason
-    detail: str
+# What is no CT image by intent. Anything else would have been one, had nothing gone wrong.
+_NO_SLICES: Final = {
+    SkipReason.DICOMDIR, SkipReason.SECONDARY_CAPTURE, SkipReason.STRUCTURED_REPORT,
+    SkipReason.PRESENTATION_STATE, SkipReason.OTHER_CLASS, SkipReason.LOCALIZER, SkipReason.COPY,
+    SkipReason.EXCLUDED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class SeriesIndex:
     series : tuple of Series
         In the order of patient, study, series number and identifier.
     skipped : tuple of SkippedFile
-        Files in no series, in the order of their paths.
+        Files without a slice, in the order of their paths.
     n_files : int
         Number of files looked at.
     """
@@ -90,8 +78,8 @@ class SeriesIndex:
 
     @property
     def lost(self) -> tuple[SkippedFile, ...]:
-        """Skipped files that may have been slices: they belong to no series, and should."""
-        return tuple(one for one in self.skipped if one.reason in _LOST)
+        """Skipped files that may have been slices, of one of the series or of none."""
+        return tuple(one for one in self.skipped if one.is_lost)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -114,7 +102,9 @@ def find_series(
     it, name, date of birth and sex; a file that does not state all of them is of the patient of
     the others, if these agree among each other and with it. Of several files of a series with one
     SOPInstanceUID the first in the order of paths is kept, of those that state most of patient and
-    study; whether the others are copies is judged by their headers.
+    study; whether the others are copies is judged by their headers. A file that should be a slice
+    and cannot be read as one is lost from its series, if it still says which, or if all slices in
+    its folder are of a single one.
 
     Parameters
     ----------
@@ -148,7 +138,7 @@ def find_series(
         try:
             file = _read(path)
         except NotASlice as error:
-            skipped.append(SkippedFile(path, error.reason, error.detail))
+            skipped.append(SkippedFile(path, error.reason, error.detail, n_slices=error.n_slices))
         except OSError as error:
             skipped.append(SkippedFile(path, SkipReason.UNREADABLE, str(error)))
         else:
@@ -156,10 +146,13 @@ def find_series(
         if progress is not None:
             progress(done, len(files))
     series: list[Series] = []
+    repeats: list[SkippedFile] = []
     for alike in found.values():
         divided, repeated = _divided(alike)
         series += divided
-        skipped += repeated
+        repeats += repeated
+    series, skipped = _assigned(series, _doubted(skipped, found.values()))
+    skipped += repeats
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
     skipped.sort(key=lambda one: one.path)
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
@@ -170,14 +163,74 @@ def _read(path: Path) -> _File:
         try:
             header = header_of(stream, _TAGS)
             pixels = pixels_of(header)
-            slices = slices_of(header, pixels, path)
-            for one in slices:
-                check_unit(header, one.frame or 0)
-            return slices, series_attributes(header)
+            slices, lost = slices_of(header, pixels, path)
+            return slices, series_attributes(header), lost
         except NotASlice:
             raise
         except ValueError as error:  # an element that names and identifiers are read from
             raise NotASlice(SkipReason.DAMAGED, error) from error
+
+
+def _doubted(skipped: Sequence[SkippedFile], found: Iterable[Sequence[_File]]) -> list[SkippedFile]:
+    """Return skipped files with a judgement on which of them may have been slices."""
+    names: dict[Path, set[str]] = {}
+    images = [file[0][0].path for alike in found for file in alike]
+    images += [one.path for one in skipped if one.reason not in _NO_IMAGES]
+    for path in images:
+        names.setdefault(path.parent, set()).add(kind_of_name(path))
+    return [
+        replace(
+            one,
+            is_lost=may_be_slice(one.path, names.get(one.path.parent, ()))
+            if one.reason is SkipReason.NOT_DICOM
+            else one.reason not in _NO_SLICES,
+        )
+        for one in skipped
+    ]
+
+
+def _assigned(
+    series: Sequence[Series], skipped: Sequence[SkippedFile]
+) -> tuple[list[Series], list[SkippedFile]]:
+    """Return series with the slices that they have lost, and skipped files as these turn out."""
+    of_series: dict[str, list[int]] = {}
+    of_image: dict[str, list[tuple[int, Path]]] = {}
+    of_folder: dict[Path, set[int]] = {}
+    for place, one in enumerate(series):
+        of_series.setdefault(one.uid, []).append(place)
+        for info in one.slices:
+            of_image.setdefault(info.sop_instance_uid, []).append((place, info.path))
+            of_folder.setdefault(info.path.parent, set()).add(place)
+    lost: dict[int, list[SkippedFile]] = {}
+    judged = []
+    for file in skipped:
+        if not file.is_lost:
+            judged.append(file)
+            continue
+        known = identifiers_in(file.path)
+        owners = set(of_series.get(known.series_uid, ()))
+        if not known.series_uid and not file.path.is_dir():
+            neighbours = of_folder.get(file.path.parent, set())
+            owners = {place for place, _ in of_image.get(known.sop_instance_uid, ())} or neighbours
+            if owners is neighbours and len(neighbours) == 1:
+                detail = f"{file.detail}; it lies among slices of this series"
+                file = replace(file, detail=detail)
+        owners = {place for place in owners if known.may_be_of(series[place])}
+        if len(owners) != 1:
+            # in a series of other units it is no loss
+            is_lost = file.reason is not SkipReason.NO_HOUNSFIELD_UNITS
+            judged.append(replace(file, is_lost=is_lost))
+            continue
+        (owner,) = owners
+        whole = [path for place, path in of_image.get(known.sop_instance_uid, ()) if place == owner]
+        if whole:
+            detail = f"{file.detail}; {whole[0]} is a copy without that fault"
+            reason = SkipReason.DAMAGED_COPY
+            file = replace(file, reason=reason, detail=detail, is_lost=False)
+        else:
+            lost.setdefault(owner, []).append(file)
+        judged.append(file)
+    return [with_lost(one, lost.get(place, ())) for place, one in enumerate(series)], judged
 
 
 def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
@@ -195,19 +248,22 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
         # what states most has the first word
         group.sort(key=lambda file: (-file[1].identity.n_stated, file[0][0].path))
         first: dict[str, _File] = {}
+        repeated = []
         for file in group:
             earlier = first.setdefault(file[0][0].sop_instance_uid, file)
             if earlier is not file:
-                skipped.append(_repeated(file, earlier))
+                repeated.append(_repeated(file, earlier))
         slices = [one for kept in first.values() for one in kept[0]]
-        series.append(
-            replace(
-                make_series(slices, [kept[1] for kept in first.values()]),
-                patient_id=identity.patient_id,
-                study_uid=identity.study_uid,
-                identity=identity,
-            )
+        lost = [one for kept in first.values() for one in kept[2]]
+        lost += [one for one in repeated if one.is_lost]
+        skipped += repeated
+        made = replace(
+            make_series(slices, [kept[1] for kept in first.values()]),
+            patient_id=identity.patient_id,
+            study_uid=identity.study_uid,
+            identity=identity,
         )
+        series.append(with_lost(made, lost))
     if len(series) == 1:
         return series, skipped
     elements = differing_elements(identity for identity, _ in groups)
@@ -221,7 +277,7 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
 
 def _repeated(file: _File, earlier: _File) -> SkippedFile:
     """Return why a file is skipped that has the identifier of an earlier one."""
-    (slices, attributes), (others, other_attributes) = file, earlier
+    (slices, attributes, _), (others, other_attributes, _) = file, earlier
     own, other = attributes.identity, other_attributes.identity
     differing = _differing(replace(attributes, identity=other), other_attributes)
     if replace(own, study_uid=other.study_uid, patient_id=other.patient_id) != other:
@@ -237,6 +293,8 @@ def _repeated(file: _File, earlier: _File) -> SkippedFile:
         f"SOPInstanceUID (0008,0018): expected a new one, got {slices[0].sop_instance_uid}, that "
         f"of {others[0].path}"
         + (f", which has another {', '.join(dict.fromkeys(differing))}" if differing else ""),
+        n_slices=len(slices),
+        is_lost=bool(differing),
     )
 
 

@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STR_VR
 
-from tomolearn.dicom.elements import DAMAGE, text, texts
+from tomolearn.dicom.elements import DAMAGE, text, texts, with_points
 
 _WIDTHS: Final = {
     "AT": 2, "US": 2, "SS": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4,
@@ -64,10 +64,10 @@ _REFERENCES: Final = frozenset(
 def copy_elements(dataset: Dataset) -> Dataset:
     """Return a data set with what a derived image takes over, in explicit VR little endian.
 
-    Text keeps its bytes, whatever character set they are in. Left out are private elements, which
-    describe the raw image in their maker's own way, overlays and curves, group lengths, and
-    whatever describes pixels, encoding or signatures; references without target; and elements that
-    are damaged or of a type that is not theirs.
+    Text keeps its bytes, whatever character set they are in; commas in decimals become points. Left
+    out are private elements, which describe the raw image in their maker's own way, overlays and
+    curves, group lengths, and whatever describes pixels, encoding or signatures; references without
+    target; and elements that are damaged or of a type that is not theirs.
     """
     result = Dataset()
     for tag in sorted(dataset.keys()):
@@ -169,6 +169,8 @@ def _little_endian(element: RawDataElement, named: str | None) -> RawDataElement
         value = b"".join(
             value[start : start + width][::-1] for start in range(0, len(value), width)
         )
+    if vr == "DS":
+        value = with_points(value)
     if len(value) % 2:
         value += b" " if vr in STR_VR and vr != "UI" else b"\0"
     if len(value) > 0xFFFE and vr not in EXPLICIT_VR_LENGTH_32:

@@ -37,6 +37,8 @@ LARGEST_INTEGER: Final = 2**31 - 1
 """Largest number that DICOM writes as a text (IS)."""
 
 _TEXT_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# A comma cannot mean anything else in a decimal: values are divided by backslashes.
+_COMMA_NUMBER = re.compile(rb"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 _BINARY = {
     "US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
 }  # fmt: skip
@@ -106,6 +108,29 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     if not all(math.isfinite(value) for value in values):
         raise element_error(keyword, "finite numbers", value_text(keyword, found))
     return values
+
+
+def comma_deviation(dataset: Dataset, keyword: str) -> str | None:
+    """Return what is to be noted of an element whose decimals are read in spite of commas."""
+    tag = _tag(keyword)
+    element: Any = dataset.get_item(tag, keep_deferred=True) if tag in dataset else None
+    if not isinstance(element, RawDataElement) or not _is_decimal(keyword, element):
+        return None
+    value = element.value or b""
+    if with_points(value) == value:
+        return None
+    return str(element_error(keyword, "decimal points", value_text(keyword, element)))
+
+
+def with_points(value: bytes) -> bytes:
+    """Return decimals written as text with points in place of commas."""
+    if b"," not in value:
+        return value
+    parts = value.split(b"\\")
+    return b"\\".join(
+        part.replace(b",", b".") if _COMMA_NUMBER.fullmatch(part.strip(_PADDING)) else part
+        for part in parts
+    )
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
@@ -199,6 +224,10 @@ def _type(keyword: str, element: RawDataElement) -> str:
     return "US" if vr == "US or SS" else vr
 
 
+def _is_decimal(keyword: str, element: RawDataElement) -> bool:
+    return "DS" in (element.VR, _vr(keyword))
+
+
 def _numbers(keyword: str, element: Any) -> tuple[float, ...]:
     value = element.value or b""
     if not isinstance(element, RawDataElement):
@@ -214,6 +243,8 @@ def _numbers(keyword: str, element: Any) -> tuple[float, ...]:
         if len(value) % size:
             raise element_error(keyword, f"values of {size} bytes", len(value))
         return tuple(float(found) for (found,) in struct.iter_unpack(layout, value))
+    if _is_decimal(keyword, element):
+        value = with_points(value)
     parts = [part.strip(_PADDING) for part in value.split(b"\\")]
     if not all(_TEXT_NUMBER.fullmatch(part) for part in parts):
         raise element_error(keyword, "numbers", value_text(keyword, element))

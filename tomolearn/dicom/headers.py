@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final, TypeVar
 
 import pydicom
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
@@ -23,6 +24,7 @@ from pydicom.uid import (
 
 from tomolearn.dicom.elements import (
     DAMAGE,
+    comma_deviation,
     element_error,
     integer,
     message,
@@ -71,16 +73,23 @@ class Header:
         """Whether its elements lie in functional groups, one for each frame."""
         return self.storage in ENHANCED
 
+    @property
+    def n_frames(self) -> int:
+        """Number of frames that there seem to be, by their functional groups if those can be read.
+
+        It is never a number that nothing but NumberOfFrames speaks for.
+        """
+        try:
+            return len(self._groups[0]) or 1
+        except ValueError:
+            return 1
+
     @functools.cached_property
     def _groups(self) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
         """Functional groups of the frames, and those of all frames together."""
         if not self.enhanced:
             return (), ()
         own = sequence_items(self.dataset, "PerFrameFunctionalGroupsSequence")
-        if len(own) != self.frames and (own or self.frames > 1):
-            raise element_error(
-                "PerFrameFunctionalGroupsSequence", f"{self.frames} items", len(own)
-            )
         return own, sequence_items(self.dataset, "SharedFunctionalGroupsSequence")[:1]
 
     def places(self, frame: int, macro: str) -> tuple[Dataset, ...]:
@@ -90,6 +99,9 @@ class Header:
         all frames, then the file itself; in any other the file alone.
         """
         own, shared = self._groups
+        if self.enhanced and frame >= len(own) and self.frames > 1:
+            expected = f"{self.frames} items"
+            raise element_error("PerFrameFunctionalGroupsSequence", expected, len(own))
         found = [
             item
             for group in (*own[frame : frame + 1], *shared)
@@ -104,16 +116,26 @@ class Header:
 
         `read`, such as `elements.number`, is called as ``read(dataset, keyword)``.
         """
-        found = (read(place, keyword) for place in self.places(frame, macro))
-        return next((value for value in found if value not in (None, "", ())), None)
+        for place in self.places(frame, macro):
+            value = read(place, keyword)
+            if value not in (None, "", ()):
+                deviation = comma_deviation(place, keyword)
+                if deviation is not None and deviation not in self.deviations:
+                    self.deviations.append(deviation)
+                return value
+        return None
 
 
 def header_of(stream: BinaryIO, tags: Sequence[int] | None = None) -> Header:
     """Read the header of a CT file, or of it only some tags, up to the pixel data."""
     dataset, deviations = _dataset(stream, tags)
-    storage = text(dataset, "SOPClassUID")
-    if storage != CTImageStorage and storage not in ENHANCED:
-        raise _other_class(dataset, storage)
+    try:
+        storage = text(dataset, "SOPClassUID")
+        _check_class(dataset, storage)
+    except NotASlice:
+        raise
+    except ValueError as error:  # the file ends in one of them
+        raise NotASlice(SkipReason.DAMAGED, error) from error
     try:
         kinds = {kind.upper() for kind in texts(dataset, "ImageType")}
         frames = integer(dataset, "NumberOfFrames")
@@ -199,14 +221,18 @@ def _transfer_syntax(dataset: FileDataset) -> UID:
     return UID("1.2.840.10008.1.2" + ("" if implicit else ".1" if little else ".2"))
 
 
-def _other_class(dataset: FileDataset, storage: str) -> NotASlice:
+def _check_class(dataset: FileDataset, storage: str) -> None:
+    if storage == CTImageStorage or storage in ENHANCED:
+        return
     media = text(dataset.file_meta, "MediaStorageSOPClassUID") if dataset.file_meta else ""
     if not storage and media == MediaStorageDirectoryStorage:
         detail = "expected an image, got a directory of DICOM files"
-        return NotASlice(SkipReason.DICOMDIR, detail)
-    reasons = (reason for start, reason in _CLASSES if storage.startswith(start))
+        raise NotASlice(SkipReason.DICOMDIR, detail)
+    reasons = (reason for start, reason in _CLASSES if (storage or media).startswith(start))
+    # a class of a maker's own is in both places; one that nobody knows is in one of them if spoilt
+    is_known = UID(storage or media) in UID_dictionary
+    contradicted = media == CTImageStorage or media in ENHANCED
+    damaged = contradicted or not (is_known or (storage and storage == media))
+    reason = next(reasons, SkipReason.DAMAGED if damaged else SkipReason.OTHER_CLASS)
     found = UID(storage).name if storage else None
-    return NotASlice(
-        next(reasons, SkipReason.OTHER_CLASS),
-        element_error("SOPClassUID", "CT Image Storage", found),
-    )
+    raise NotASlice(reason, element_error("SOPClassUID", "CT Image Storage", found))

@@ -171,9 +171,12 @@ def pixels_of(header: Header) -> Pixels:
             expected = f"fragments of {syntax.name}"
             raise element_error("PixelData", expected, f"{length} plain bytes")
         else:
-            length = _length_of_fragments(stream, offset)
+            length, n_fragments = _fragments(stream, offset)
+            if n_fragments < header.frames:
+                expected = f"{header.frames} frames"
+                raise element_error("PixelData", expected, f"{n_fragments} fragments")
     except ValueError as error:
-        raise NotASlice(SkipReason.DAMAGED, error) from error
+        raise NotASlice(SkipReason.DAMAGED, error, n_slices=header.n_frames) from error
     return Pixels(
         stream, offset, length, (rows, columns), header.frames, allocated, stored, signed, syntax
     )  # fmt: skip
@@ -230,8 +233,8 @@ def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
     return stream, start + 8, struct.unpack(order + "I", head[4:8])[0]
 
 
-def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
-    """Return the length of encapsulated pixel data, up to the end of its last fragment."""
+def _fragments(stream: BinaryIO, offset: int) -> tuple[int, int]:
+    """Return length and number of the fragments of encapsulated pixel data."""
     place, count = offset, 0
     while True:
         stream.seek(place)
@@ -249,7 +252,7 @@ def _length_of_fragments(stream: BinaryIO, offset: int) -> int:
         count += 1
     if count < 2:  # the first is the table of offsets
         raise element_error("PixelData", "the image", None)
-    return place - offset
+    return place - offset, count - 1
 
 
 def hounsfield_units(

@@ -13,7 +13,7 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import DicomWarning, element_error, text
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import hounsfield_units, pixels_of
-from tomolearn.dicom.slices import SliceInfo, optional_integer, pixel_spacing
+from tomolearn.dicom.slices import SliceInfo, check_listed, optional_integer, pixel_spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,21 +85,14 @@ def read_slice(
     DicomWarning
         For each deviation, with file, tag and value, unless `strict`.
     """
-    ct = _read(path, frame)
+    ct = _read(path, frame, None)
     _tell_deviations(ct, path, strict=strict)
     return ct
 
 
 def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
     """Read a slice of a series, see `Series.read`."""
-    ct = _read(one.path, one.frame)
-    for keyword, found, known in (
-        ("SOPInstanceUID", ct.sop_instance_uid, one.sop_instance_uid),
-        ("Rows", ct.hounsfield.shape, one.shape),
-    ):
-        if found != known:
-            error = element_error(keyword, f"{known}, as when the series was found", found)
-            raise TomolearnError(f"{one.path}: {error}")
+    ct = _read(one.path, one.frame, one)
     _tell_deviations(ct, one.path, strict=strict)
     return ct
 
@@ -111,22 +104,25 @@ def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool)
         warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=3)
 
 
-def _read(path: str | os.PathLike[str], frame: int | None) -> CTSlice:
+def _read(path: str | os.PathLike[str], frame: int | None, listed: SliceInfo | None) -> CTSlice:
     try:
         with opened_header(path) as header:
-            return _slice(header, frame)
+            return _slice(header, frame, listed)
     except ValueError as error:
         raise TomolearnError(f"{path}: {error}") from error
 
 
-def _slice(header: Header, frame: int | None) -> CTSlice:
+def _slice(header: Header, frame: int | None, listed: SliceInfo | None) -> CTSlice:
     if frame is None and header.frames != 1:
         raise element_error("NumberOfFrames", "one frame", header.frames)
     if frame is not None and not 0 <= frame < header.frames:
         raise TomolearnError(f"frame: expected 0 to {header.frames - 1}, got {frame}")
     index = frame or 0
+    pixels = pixels_of(header)
+    if listed is not None:
+        check_listed(header, pixels, listed)
     spacing = pixel_spacing(header, index)
-    hounsfield, padding = hounsfield_units(header, pixels_of(header), index)
+    hounsfield, padding = hounsfield_units(header, pixels, index)
     return CTSlice(
         hounsfield,
         spacing,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.reading import CTSlice, read_listed
+from tomolearn.dicom.skipping import SkippedFile
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo
 from tomolearn.dicom.stack_geometry import (
     IRREGULAR,
     Finding,
+    FindingKind,
     affine_of,
     examine,
     sort,
@@ -53,13 +55,21 @@ class Series(SeriesAttributes):
         In the order of their positions along their normal.
     findings : tuple of Finding
         What is odd about it.
+    lost : tuple of SkippedFile
+        Files and frames that belong to it and cannot be used.
     """
 
     slices: tuple[SliceInfo, ...] = ()
     findings: tuple[Finding, ...] = ()
+    lost: tuple[SkippedFile, ...] = ()
 
     def __len__(self) -> int:
         return len(self.slices)
+
+    @property
+    def n_lost(self) -> int:
+        """Number of slices that it should have besides those that it has."""
+        return sum(one.n_slices for one in self.lost)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -143,3 +153,19 @@ def make_series(slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttribut
     ordered = sort(slices)
     of_first = {field.name: getattr(attributes[0], field.name) for field in fields(attributes[0])}
     return Series(**of_first, slices=ordered, findings=examine(ordered, attributes))
+
+
+def with_lost(series: Series, lost: Sequence[SkippedFile]) -> Series:
+    """Return a series that has lost slices, more than it has lost before, and a finding."""
+    if not lost:
+        return series
+    every = tuple(sorted((*series.lost, *lost), key=lambda one: (one.path, one.frame or 0)))
+    first, n_lost = every[0], sum(one.n_slices for one in every)
+    frame = "" if first.frame is None else f", frame {first.frame}"
+    finding = Finding(
+        FindingKind.LOST_SLICES,
+        f"{n_lost} of {len(series) + n_lost} slices cannot be used, the first {first.path}{frame}: "
+        f"{first.detail}",
+    )
+    others = [one for one in series.findings if one.kind is not FindingKind.LOST_SLICES]
+    return replace(series, lost=every, findings=(finding, *others))

@@ -11,8 +11,8 @@ import numpy as np
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
 from tomolearn.dicom.headers import Header
 from tomolearn.dicom.identity import Identity, stated_identity
-from tomolearn.dicom.pixels import Pixels
-from tomolearn.dicom.skipping import NotASlice, SkipReason
+from tomolearn.dicom.pixels import Pixels, check_unit
+from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 
 FARTHEST: Final = 1e5
 """Largest coordinate in mm that is believed: a hundred metres."""
@@ -129,34 +129,88 @@ def series_attributes(header: Header) -> SeriesAttributes:
     )
 
 
-def slices_of(header: Header, pixels: Pixels, path: Path) -> tuple[SliceInfo, ...]:
-    """Return the slices in a file, without localizers among the frames of an enhanced one."""
-    uid = text(header.dataset, "SOPInstanceUID")
-    number_in_series = optional_integer(header, "InstanceNumber")
-    found = []
-    try:
-        for frame in range(header.frames):
-            if _is_scout(header, frame):
+def slices_of(
+    header: Header, pixels: Pixels, path: Path
+) -> tuple[tuple[SliceInfo, ...], tuple[SkippedFile, ...]]:
+    """Return the slices in a file, and the frames of an enhanced one that cannot be used.
+
+    Localizers among the frames are neither.
+
+    Raises
+    ------
+    NotASlice
+        If there is no slice.
+    """
+    found: list[SliceInfo] = []
+    lost: list[SkippedFile] = []
+    for frame in range(max(header.frames, header.n_frames)):
+        try:
+            found.append(slice_of(header, pixels, path, frame))
+        except NotASlice as error:
+            if error.reason is SkipReason.LOCALIZER:
                 continue
-            found.append(
-                SliceInfo(
-                    path,
-                    frame if header.enhanced else None,
-                    uid,
-                    _position(header, frame),
-                    _orientation(header, frame),
-                    pixels.shape,
-                    pixel_spacing(header, frame),
-                    number_in_series,
-                    _number(header, frame, "SliceThickness", "PixelMeasuresSequence"),
-                    _number(header, frame, "GantryDetectorTilt", "CTAcquisitionDetailsSequence"),
-                )
-            )
-    except ValueError as error:
-        raise NotASlice(SkipReason.NO_GEOMETRY, error) from error
+            lost.append(SkippedFile(path, error.reason, error.detail, frame=frame, is_lost=True))
+    if not found and lost:
+        raise NotASlice(lost[0].reason, lost[0].detail, n_slices=len(lost))
     if not found:
         raise NotASlice(SkipReason.LOCALIZER, f"{tag_name('FrameType')}: expected an axial image")
-    return tuple(found)
+    return tuple(found), tuple(lost)
+
+
+def slice_of(header: Header, pixels: Pixels, path: Path, frame: int) -> SliceInfo:
+    """Return one slice of a file.
+
+    Raises
+    ------
+    NotASlice
+        If it is a localizer, its geometry cannot be read, or it is in another unit.
+    """
+    if frame >= header.frames:
+        expected = f"{header.n_frames}, that of functional groups"
+        error = element_error("NumberOfFrames", expected, header.frames)
+        raise NotASlice(SkipReason.DAMAGED, error)
+    try:
+        if _is_scout(header, frame):
+            detail = f"{tag_name('FrameType')}: expected an axial image"
+            raise NotASlice(SkipReason.LOCALIZER, detail)
+        found = SliceInfo(
+            path,
+            frame if header.enhanced else None,
+            text(header.dataset, "SOPInstanceUID"),
+            _position(header, frame),
+            _orientation(header, frame),
+            pixels.shape,
+            pixel_spacing(header, frame),
+            optional_integer(header, "InstanceNumber"),
+            _number(header, frame, "SliceThickness", "PixelMeasuresSequence"),
+            _number(header, frame, "GantryDetectorTilt", "CTAcquisitionDetailsSequence"),
+        )
+    except NotASlice:
+        raise
+    except ValueError as error:
+        raise NotASlice(SkipReason.NO_GEOMETRY, error) from error
+    check_unit(header, frame)
+    return found
+
+
+def check_listed(header: Header, pixels: Pixels, one: SliceInfo) -> None:
+    """Check that a file holds the slice that was found in it.
+
+    Raises
+    ------
+    ValueError
+        If it holds another one; the message has the tag.
+    """
+    now = slice_of(header, pixels, one.path, one.frame or 0)
+    for keyword, found, known in (
+        ("SOPInstanceUID", now.sop_instance_uid, one.sop_instance_uid),
+        ("Rows", now.shape, one.shape),
+        ("ImagePositionPatient", now.position, one.position),
+        ("ImageOrientationPatient", now.orientation, one.orientation),
+        ("PixelSpacing", now.spacing, one.spacing),
+    ):
+        if found != known:
+            raise element_error(keyword, f"{known}, as when the series was found", found)
 
 
 def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:

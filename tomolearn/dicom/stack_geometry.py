@@ -48,6 +48,7 @@ class FindingKind(StrEnum):
     """Kinds of irregularities of a series."""
 
     SHARED_IDENTIFIER = "identifier of several series"
+    LOST_SLICES = "lost slices"
     MIXED_FRAME_OF_REFERENCE = "mixed frame of reference"
     MIXED_ORIENTATION = "mixed orientation"
     MIXED_SIZE = "mixed size"
