@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,12 @@ from tomolearn._core.errors import TomolearnTypeError
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.derived_slice import DerivedSlice
+from tomolearn.dicom.dimensions import TEMPORAL_POSITION
 from tomolearn.dicom.elements import LARGEST_INTEGER
+from tomolearn.dicom.phases import values_of
 from tomolearn.dicom.series import Series
+from tomolearn.dicom.slices import SliceInfo
+from tomolearn.dicom.stack_geometry import stacks_of
 from tomolearn.dicom.uids import derived_uid
 
 
@@ -26,7 +31,8 @@ class DerivedSeries:
     Taken over from the source, byte by byte, are patient, study, equipment, acquisition, geometry
     and display window; not taken over are private elements, overlays, signatures, thumbnails and
     references without target, see `tomolearn.dicom.element_copy`. Images are numbered as in the
-    source if each slice has a number of its own, else they count along the normal.
+    source if each slice has a number of its own, and phases, energies or acquisitions that share
+    places follow each other; else they count along the normal, phase by phase.
 
     Parameters
     ----------
@@ -79,9 +85,12 @@ class DerivedSeries:
         number = 1000 * max(0, source.series_number or 0) + derivation.number
         self._number = number if number <= LARGEST_INTEGER else derivation.number
         numbers = {one.instance_number for one in source.slices}
-        self._renumber = len(numbers) < len(source) or not all(
-            number is not None and abs(number) <= LARGEST_INTEGER for number in numbers
+        self._renumber = (
+            len(numbers) < len(source)
+            or not all(number is not None and abs(number) <= LARGEST_INTEGER for number in numbers)
+            or not _in_turn(stacks_of(source.slices).stacks)
         )
+        self._positions = len(values_of(source.slices, TEMPORAL_POSITION))
 
     def __len__(self) -> int:
         return len(self.source)
@@ -101,7 +110,14 @@ class DerivedSeries:
             place + 1 if own is None else own,
             self.derivation,
             self.deidentify,
+            self._positions,
         )
+
+
+def _in_turn(stacks: Sequence[Sequence[SliceInfo]]) -> bool:
+    """Return whether the numbers of each stack are above those of the one before."""
+    numbers = [[one.instance_number or 0 for one in stack] for stack in stacks]
+    return all(max(one) < min(other) for one, other in itertools.pairwise(numbers))
 
 
 def _check_type(name: str, value: Any, kind: type) -> None:

@@ -85,6 +85,8 @@ class DerivedSlice:
         How it is made.
     deidentify : Deidentification, optional
         Removes the patient's identity.
+    n_temporal_positions : int
+        How many phases its series has, by number.
     """
 
     source: SliceInfo
@@ -94,6 +96,7 @@ class DerivedSlice:
     instance_number: int
     derivation: Derivation
     deidentify: Deidentification | None = None
+    n_temporal_positions: int = 0
 
     @property
     def sop_instance_uid(self) -> str:
@@ -180,6 +183,8 @@ class DerivedSlice:
             dataset = copy_elements(header.dataset)
             if header.enhanced:
                 copy_frame_elements(dataset, header, one.frame or 0)
+                if self.n_temporal_positions and "TemporalPositionIdentifier" in dataset:
+                    set_elements(dataset, NumberOfTemporalPositions=self.n_temporal_positions)
         except DAMAGE as error:
             raise TomolearnError(f"expected a complete DICOM file, got {message(error)}") from error
         _complete(dataset, header, self)

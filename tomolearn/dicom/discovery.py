@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydicom.tag import Tag
 
+from tomolearn.dicom.dimensions import DIMENSION_KEYWORDS
 from tomolearn.dicom.headers import header_of
 from tomolearn.dicom.identity import (
     IDENTITY_KEYWORDS,
@@ -38,6 +39,7 @@ _TAGS: Final = tuple(
         "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
         "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
         "RescaleType",
+        *DIMENSION_KEYWORDS,
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip

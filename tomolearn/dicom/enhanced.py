@@ -6,7 +6,9 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.valuerep import format_number_as_ds
 
+from tomolearn.dicom.dimensions import UNASSIGNED
 from tomolearn.dicom.element_copy import copy_element, set_elements
 from tomolearn.dicom.elements import LARGEST_INTEGER, number, text
 from tomolearn.dicom.headers import Header
@@ -30,6 +32,15 @@ _MACROS: Final = {
     "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
     "CTExposureSequence": ("ExposureModulationType", "EstimatedDoseSaving", "CTDIvol"),
     "CTXRayDetailsSequence": ("KVP", "FocalSpots", "FilterType"),
+    "TemporalPositionSequence": ("TemporalPositionTimeOffset",),
+    "CardiacSynchronizationSequence": (
+        "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime",
+        "ActualCardiacTriggerDelayTime",
+    ),
+    "RespiratorySynchronizationSequence": (
+        "NominalPercentageOfRespiratoryPhase", "NominalRespiratoryTriggerDelayTime",
+        "ActualRespiratoryTriggerDelayTime",
+    ),
 }  # fmt: skip
 
 # The same quantities under another name, as whole numbers: group, name there, name here.
@@ -38,14 +49,11 @@ _ROUNDED: Final = (
     ("CTExposureSequence", "XRayTubeCurrentInmA", "XRayTubeCurrent"),
     ("CTExposureSequence", "ExposureInmAs", "Exposure"),
     ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+    ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
 )
 
-
-# Where a converted image keeps what has no place in the functional groups of enhanced ones.
-_UNASSIGNED: Final = (
-    "UnassignedSharedConvertedAttributesSequence",
-    "UnassignedPerFrameConvertedAttributesSequence",
-)
+# Groups that a classic image has as they are.
+_WHOLE: Final = ("MultienergyCTCharacteristicsSequence", "MultienergyCTProcessingSequence")
 
 
 def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
@@ -54,7 +62,7 @@ def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
         for place in _places(header, frame, macro):
             for keyword in keywords:
                 copy_element(dataset, place, Tag(keyword))
-    for macro in _UNASSIGNED:
+    for macro in UNASSIGNED:
         for place in _places(header, frame, macro):
             for tag in sorted(place.keys()):
                 copy_element(dataset, place, tag)
@@ -63,6 +71,12 @@ def copy_frame_elements(dataset: Dataset, header: Header, frame: int) -> None:
             value = _whole(place, there)
             if value is not None:
                 set_elements(dataset, **{here: value})
+    for macro in _WHOLE:
+        group = Dataset()
+        set_elements(group, **{macro: list(_places(header, frame, macro))})
+        if group[macro].value:
+            copy_element(dataset, group, Tag(macro))
+    _put_trigger_time(dataset)
     _put_moment(dataset, header, frame)
 
 
@@ -70,6 +84,16 @@ def _places(header: Header, frame: int, macro: str) -> tuple[Dataset, ...]:
     """Return the items of a functional group, the frame's own last, to have the last word."""
     # The last place of all is the file itself, of which everything is already there.
     return tuple(reversed(header.places(frame, macro)[:-1]))
+
+
+def _put_trigger_time(dataset: Dataset) -> None:
+    """Set the delay after the R wave in ms as classic images have it."""
+    try:
+        delay = number(dataset, "NominalCardiacTriggerDelayTime")
+    except ValueError:
+        return
+    if delay is not None and "TriggerTime" not in dataset:
+        set_elements(dataset, TriggerTime=format_number_as_ds(delay))
 
 
 def _put_moment(dataset: Dataset, header: Header, frame: int) -> None:

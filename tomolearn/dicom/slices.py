@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from tomolearn.dicom.dimensions import Dimensions, dimensions_of
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
 from tomolearn.dicom.headers import Header
 from tomolearn.dicom.identity import Identity, stated_identity
@@ -48,6 +50,10 @@ class SliceInfo:
         Slice thickness in mm, where the file says it.
     tilt : float or None
         GantryDetectorTilt in degrees, where the file says it.
+    frame_of_reference_uid : str
+        FrameOfReferenceUID: coordinates of different ones cannot be compared.
+    dimensions : Dimensions
+        Time, energy, kernel and acquisition.
     """
 
     path: Path
@@ -60,6 +66,8 @@ class SliceInfo:
     instance_number: int | None = None
     thickness: float | None = None
     tilt: float | None = None
+    frame_of_reference_uid: str = ""
+    dimensions: Dimensions = field(default=Dimensions())
 
     @property
     def label(self) -> str:
@@ -184,6 +192,9 @@ def slice_of(header: Header, pixels: Pixels, path: Path, frame: int) -> SliceInf
             optional_integer(header, "InstanceNumber"),
             _number(header, frame, "SliceThickness", "PixelMeasuresSequence"),
             _number(header, frame, "GantryDetectorTilt", "CTAcquisitionDetailsSequence"),
+            # one object for all slices of a series, which is sent from process to process
+            sys.intern(text(header.dataset, "FrameOfReferenceUID")),
+            dimensions_of(header, frame),
         )
     except NotASlice:
         raise

@@ -7,6 +7,7 @@ measurement in a CT image can tell from zero.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn.dicom.dimensions import AXIS_KEYWORDS, Axis, axis_of
+from tomolearn.dicom.elements import tag_name
+from tomolearn.dicom.phases import Division, divided, values_of
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo
 
 POSITION_TOLERANCE: Final = 0.02
@@ -53,6 +57,13 @@ class FindingKind(StrEnum):
     MIXED_ORIENTATION = "mixed orientation"
     MIXED_SIZE = "mixed size"
     MIXED_PIXEL_SPACING = "mixed pixel spacing"
+    MIXED_SETTINGS = "mixed settings"
+    SEVERAL_PHASES = "several phases"
+    SEVERAL_ENERGIES = "several energies"
+    SEVERAL_KERNELS = "several kernels"
+    SEVERAL_IMAGE_TYPES = "several image types"
+    SEVERAL_ACQUISITIONS = "several acquisitions"
+    SEVERAL_STACKS = "several stacks"
     DUPLICATE_POSITIONS = "duplicate positions"
     MISSING_SLICES = "missing slices"
     UNEVEN_SPACING = "uneven spacing"
@@ -64,11 +75,12 @@ class FindingKind(StrEnum):
 
 IRREGULAR: Final = frozenset(FindingKind) - {
     FindingKind.GANTRY_TILT, FindingKind.TILT_DISAGREES, FindingKind.OBLIQUE,
-    FindingKind.SHARED_IDENTIFIER,
+    FindingKind.SHARED_IDENTIFIER, FindingKind.MIXED_SETTINGS,
 }  # fmt: skip
 """Findings with which a series is no stack of evenly spaced equal slices."""
 
-_MIXED = (FindingKind.MIXED_FRAME_OF_REFERENCE, FindingKind.MIXED_ORIENTATION)
+# What does not change along a stack, as time and number of an acquisition may.
+_SETTINGS = (Axis.KERNEL, Axis.ENERGY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,8 @@ def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
     """Return slices in the order of their positions along the normal of most of them.
 
     The normal is the direction of columns times that of rows. File names and instance numbers only
-    decide between slices in one place.
+    decide between slices in one place. Where times, energies, kernels or acquisitions share places,
+    one comes after the other, and what lies in another way comes last.
     """
     normal = _normal(_usual_orientation(slices))
 
@@ -100,16 +113,50 @@ def sort(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
         number = math.inf if one.instance_number is None else one.instance_number
         return along, number, -1 if one.frame is None else one.frame, one.sop_instance_uid
 
-    return tuple(sorted(slices, key=place))
+    ordered = tuple(sorted(slices, key=place))
+    stacks = stacks_of(ordered).stacks
+    if len(stacks) == 1:
+        return ordered
+    in_stacks = tuple(itertools.chain(*stacks))
+    others = set(ordered).difference(in_stacks)
+    return (*in_stacks, *(one for one in ordered if one in others))
+
+
+def stacks_of(slices: Sequence[SliceInfo]) -> Division:
+    """Return stacks, by what tells slices in one place apart, of those with the usual direction."""
+    usual = _majority(slices)
+    along = np.array([one.position for one in usual]) @ _normal(usual[0].orientation)
+    order = np.argsort(along, kind="stable")
+    places = np.cumsum(np.diff(along[order], prepend=along[order[0]]) > POSITION_TOLERANCE)
+    return divided([(int(k), usual[index]) for k, index in zip(places, order, strict=True)])
 
 
 def examine(
     slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]
 ) -> tuple[Finding, ...]:
-    """Return the irregularities of slices as `sort` returns them."""
-    found = [*_mixed_frames_of_reference(attributes), *_mixed_slices(slices)]
-    if not any(finding.kind in _MIXED for finding in found):
-        found += (*_distances(slices), *_directions(slices))
+    """Return the irregularities of slices as `sort` returns them.
+
+    Distances and directions are those of the slices that have the orientation and the frame of
+    reference of most of them.
+    """
+    mixed_frames = [*_mixed_frames_of_reference(attributes)]
+    found = [*mixed_frames, *_mixed_slices(slices)]
+    usual = _majority(slices)
+    if mixed_frames and not usual[0].frame_of_reference_uid:
+        return tuple(found)  # which of them has which is not known
+    division = stacks_of(slices)
+    for axis, detail in division.axes.items():
+        found.append(Finding(FindingKind(f"several {axis}"), detail))
+    found += _mixed_settings(usual, division)
+    in_stacks: dict[FindingKind, list[tuple[int, str]]] = {}
+    for number, stack in enumerate(division.stacks, start=1):
+        for finding in (*_distances(stack), *_directions(stack)):
+            in_stacks.setdefault(finding.kind, []).append((number, finding.detail))
+    n_stacks = len(division.stacks)
+    for kind, places in in_stacks.items():
+        number, detail = places[0]
+        which = f"In {len(places)} of {n_stacks} stacks, the first number {number}: "
+        found.append(Finding(kind, detail if n_stacks == 1 else which + detail))
     return tuple(found)
 
 
@@ -150,6 +197,32 @@ def _usual_orientation(slices: Sequence[SliceInfo]) -> tuple[float, ...]:
     return Counter(one.orientation for one in slices).most_common(1)[0][0]
 
 
+def _majority(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
+    """Return the slices of the orientation, and then of the frame of reference, of most."""
+    usual = np.array(_usual_orientation(slices))
+    alike = [one for one in slices if _is_parallel(one, usual)]
+    ((frame, _),) = Counter(one.frame_of_reference_uid for one in alike).most_common(1)
+    return tuple(one for one in alike if one.frame_of_reference_uid == frame)
+
+
+def _is_parallel(one: SliceInfo, orientation: NDArray[np.float64]) -> bool:
+    return bool(np.abs(orientation - one.orientation).max() <= ORIENTATION_TOLERANCE)
+
+
+def _mixed_settings(slices: Sequence[SliceInfo], division: Division) -> Iterator[Finding]:
+    """Yield a finding if settings differ between slices that are one stack all the same."""
+    said = []
+    for keywords in AXIS_KEYWORDS:
+        if axis_of(keywords[0]) not in _SETTINGS or not division.by.keys().isdisjoint(keywords):
+            continue
+        values = values_of(slices, keywords)
+        if len(values) > 1:
+            shown = (value if isinstance(value, str) else f"{value:g}" for value in values[:6])
+            said.append(f"{tag_name(keywords[-1])}: {', '.join(shown)}")
+    if said:
+        yield Finding(FindingKind.MIXED_SETTINGS, f"Slices differ in {'; '.join(said)}.")
+
+
 def _normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     normal = np.cross(orientation[:3], orientation[3:])
     return np.asarray(normal / np.linalg.norm(normal))
@@ -167,9 +240,7 @@ def _mixed_frames_of_reference(attributes: Sequence[SeriesAttributes]) -> Iterat
 
 def _mixed_slices(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
     usual = np.array(_usual_orientation(slices))
-    others = [
-        one for one in slices if np.abs(usual - one.orientation).max() > ORIENTATION_TOLERANCE
-    ]
+    others = [one for one in slices if not _is_parallel(one, usual)]
     if others:
         angle = _angle(_normal(usual), _normal(others[0].orientation))
         yield Finding(
