@@ -238,10 +238,28 @@ def test_what_no_backend_can_do_here_is_said(folder: Path) -> None:
     scan = ConeBeam(8, (6, 9), 1.5, source_to_isocenter=40.0, source_to_detector=70.0)
     save_geometry(folder / "scan.json", grid, scan)
     np.save(folder / "y.npy", np.zeros(scan.shape, np.float32))
-    result = run(folder, "--backend", "astra")
+    result = run(folder, "--backend", "astra", "--method", "sirt")
     assert result.exit_code == 2, result.output
     assert "error: backend 'astra': it projects three dimensions only on CUDA" in result.stderr
     assert not (folder / "x.npy").exists()
+
+
+@pytest.mark.parametrize("kind", ["cone", "rectangular pixels"])
+def test_what_needs_no_projector_is_not_refused_for_want_of_one(folder: Path, kind: str) -> None:
+    if kind == "cone":
+        grid = Grid((4, 6, 6))
+        scan = ConeBeam.covering(grid, 12, source_to_isocenter=40.0, source_to_detector=70.0)
+    else:
+        grid = Grid((6, 12), (2.0, 1.0))
+        scan = ParallelBeam.covering(grid, 12)
+    save_geometry(folder / "scan.json", grid, scan)
+    np.save(folder / "y.npy", np.ones(scan.shape, np.float32))
+    images = []
+    for backend in ("astra", "auto"):
+        result = run(folder, "--backend", backend, "--force")
+        assert result.exit_code == 0, result.output
+        images.append(np.load(folder / "x.npy"))
+    np.testing.assert_allclose(*images, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["fbp", "sirt"])

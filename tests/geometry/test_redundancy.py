@@ -1,25 +1,24 @@
-"""Weights of views and rays, against what they have to add up to."""
+"""Weights of the measurements of a scan, against what they have to add up to."""
 
 import math
 
 import numpy as np
 import pytest
 
-from tomolearn.geometry import FanBeam, ParallelBeam
-from tomolearn.geometry.redundancy import (
-    angular_cells,
-    is_full_turn,
-    missing_bins,
-    offset_weights,
-    parker_weights,
-)
+from tomolearn.geometry import ConeBeam, FanBeam, ParallelBeam
+from tomolearn.geometry.redundancy import TURN, redundancy, view_circle
 
-TURN = 2 * math.pi
 GOLDEN = math.pi * (math.sqrt(5) - 1) / 2
+FAN = {"source_to_isocenter": 50.0, "source_to_detector": 80.0}
 
 
 def parallel(angles, **options):
     return ParallelBeam(None, 9, 1.0, angles=angles, **options)
+
+
+def cells(scan, period=math.pi):
+    circle = view_circle(scan, period)
+    return circle.per_view(circle.cells())
 
 
 @pytest.mark.parametrize(
@@ -30,6 +29,8 @@ def parallel(angles, **options):
         np.linspace(0, TURN, 8, endpoint=False),
         np.linspace(0, TURN, 9, endpoint=False),
         -3 - np.arange(50) * GOLDEN,
+        np.random.default_rng(1).uniform(0, 9, 200),
+        (np.linspace(1, 3, 50) ** 2 - 1) * math.pi / 8.2,
         [0.3],
         [0.3, 0.3 + math.pi],
         [0.0, math.pi - 1e-16, 1.0, 2.0],
@@ -37,96 +38,126 @@ def parallel(angles, **options):
     ],
 )
 def test_cells_fill_the_half_circle(angles):
-    cells = angular_cells(parallel(angles), math.pi)
-    assert cells.widths.sum() == pytest.approx(math.pi, rel=1e-12)
-    assert cells.length == math.pi
-    assert (cells.widths > 0).all()
+    assert view_circle(parallel(angles), math.pi).lengths.size == 0
+    widths = cells(parallel(angles))
+    assert widths.sum() == pytest.approx(math.pi, rel=1e-12)
+    assert (widths > 0).all()
 
 
 def test_cells_end_half_way_to_the_neighbours():
-    cells = angular_cells(parallel([2.0, 0.5, 1.0, 2.5]), math.pi)
     wrap = (math.pi - 2.0) / 2
-    np.testing.assert_allclose(cells.widths, [0.75, wrap + 0.25, 0.75, wrap + 0.25])
+    expected = [0.75, wrap + 0.25, 0.75, wrap + 0.25]
+    np.testing.assert_allclose(cells(parallel([2.0, 0.5, 1.0, 2.5])), expected)
 
 
 def test_views_of_one_direction_share_their_cell():
-    angles = [0.0, 1.0, 2.0, 1.0 + math.pi, 1.0 - math.pi]
-    widths = angular_cells(parallel(angles), math.pi).widths
+    widths = cells(parallel([0.0, 1.0, 2.0, 1.0 + math.pi, 1.0 - math.pi]))
     np.testing.assert_allclose(widths[[1, 3, 4]], 1 / 3)
     # also across the seam of the circle
-    widths = angular_cells(parallel([0.0, math.pi - 1e-15, 1.0, 2.0]), math.pi).widths
+    widths = cells(parallel([0.0, math.pi - 1e-15, 1.0, 2.0]))
     assert widths[0] == pytest.approx(widths[1])
 
 
 def test_a_wedge_that_was_not_scanned_stays_empty():
-    angles = np.array([0.3, 0.1, 0.2, 0.0]) + 3.0
-    cells = angular_cells(parallel(angles), math.pi)
-    np.testing.assert_allclose(cells.widths, 0.1)
-    assert cells.start == pytest.approx(2.95)
-    assert cells.length == pytest.approx(0.4)
-    scan = ParallelBeam(4, 9, 1.0, angular_range=1.2, start_angle=0.5)
-    cells = angular_cells(scan, math.pi)
-    np.testing.assert_allclose(cells.widths, 0.3)
-    assert (cells.start, cells.length) == (0.5, 1.2)
+    scan = parallel(np.array([0.3, 0.1, 0.2, 0.0]) + 3.0)
+    circle = view_circle(scan, math.pi)
+    np.testing.assert_allclose(cells(scan), 0.1)
+    assert circle.starts == pytest.approx(3.35 - math.pi)
+    assert circle.lengths == pytest.approx(math.pi - 0.4)
+    declared = ParallelBeam(4, 9, 1.0, angular_range=1.2, start_angle=0.5)
+    np.testing.assert_allclose(cells(declared), 0.3)
+    np.testing.assert_allclose(cells(ParallelBeam(1, 9, 1.0, angular_range=0.3)), 0.3)
 
 
-def test_full_turn():
-    assert is_full_turn(FanBeam(9, 5, 1.0, 10.0, 20.0))
-    assert is_full_turn(FanBeam(9, 5, 1.0, 10.0, 20.0, angular_range=7.0))
-    assert is_full_turn(FanBeam(None, 5, 1.0, 10.0, 20.0, angles=np.arange(40) * 2 * GOLDEN))
-    assert not is_full_turn(FanBeam(9, 5, 1.0, 10.0, 20.0, angular_range=6.0))
-    assert not is_full_turn(FanBeam(None, 5, 1.0, 10.0, 20.0, angles=np.linspace(0, 4, 50)))
+def test_what_views_stand_for_changes_continuously_with_the_gap():
+    angles = np.arange(180) * math.pi / 180
+    missing = [cells(parallel(angles[n:])).sum() for n in range(60)]
+    assert np.all(np.abs(np.diff(missing)) <= 4 * math.pi / 180)
+    np.testing.assert_allclose(missing[:12], math.pi)
+    np.testing.assert_allclose(missing[-1], math.pi * 121 / 180, rtol=1e-9)
 
 
-@pytest.mark.parametrize("excess", [0.0, 0.2, 1.0, 2.2])
-def test_parker_weights_of_a_line_add_up_to_one(excess, numpy_rng):
-    fan = 0.4
-    length = min(math.pi + 2 * fan + excess, TURN)
-    angle = numpy_rng.uniform(0, length, 2000)
-    gamma = numpy_rng.uniform(-fan, fan, 2000)
-
-    def weight(t, g):
-        t = np.mod(t, TURN)
-        pairs = zip(t, g, strict=True)
-        values = [parker_weights(np.array([a + 5.0]), np.array([b]), 5.0, length) for a, b in pairs]
-        return np.where(t <= length, np.ravel(values), 0.0)
-
-    total = weight(angle, gamma) + weight(angle - 2 * gamma + math.pi, -gamma)
-    np.testing.assert_allclose(total, 1, atol=1e-9)
+def oriented_sums(scan, weights):
+    """Return, per distance from the axis, over which angle its lines are measured in all."""
+    sums = weights.sum(axis=0)
+    return sums + sums[::-1]
 
 
-def test_parker_weights_are_the_published_ones_at_minimal_length():
-    fan = 0.35
-    gamma = np.linspace(-fan, fan, 21)[1:-1]
-    length = math.pi + 2 * fan
-    t = np.linspace(0, length, 301)[:, None]
+@pytest.mark.parametrize("length", [0.0, 0.2, 1.0, 2.2])
+def test_short_scans_have_the_weights_of_parker(length):
+    scan = FanBeam(4000, 40, 1.0, **FAN)
+    fan = math.atan(20 / 80)
+    length = min(math.pi + 2 * fan + length, TURN - 4 * fan)
+    scan = FanBeam(4000, 40, 1.0, **FAN, angular_range=length, start_angle=5.0)
+    passed, gamma = scan.view_angles[:, None] - 5.0, scan.fan_angles
+    first, last = length - math.pi + 2 * gamma, length - math.pi - 2 * gamma
     # with this package's sign of the fan angle
-    first = np.sin(math.pi / 4 * t / (fan + gamma)) ** 2
-    last = np.sin(math.pi / 4 * (math.pi + 2 * fan - t) / (fan - gamma)) ** 2
-    expected = np.where(t < 2 * (fan + gamma), first, np.where(t < math.pi + 2 * gamma, 1, last))
-    got = parker_weights(t[:-1, 0], gamma, 0.0, length)
-    np.testing.assert_allclose(got, expected[:-1], atol=1e-12)
+    expected = np.sin(math.pi / 2 * np.clip(passed / first, 0, 1)) ** 2
+    expected *= np.sin(math.pi / 2 * np.clip((length - passed) / last, 0, 1)) ** 2
+    weights = redundancy(scan).weights
+    np.testing.assert_allclose(weights / (length / 4000), expected, atol=1e-9)
+    np.testing.assert_allclose(oriented_sums(scan, weights), TURN, rtol=1e-6)
 
 
-def test_offset_weights_of_a_line_add_up_to_one():
-    scan = ParallelBeam(8, 20, 1.0, angular_range=TURN, detector_offset=6.0)
-    assert missing_bins(scan) == 12
-    weights, positions = offset_weights(scan), scan.detector_positions
-    np.testing.assert_allclose(np.interp(-positions[:8], positions, weights), 1 - weights[:8])
-    np.testing.assert_array_equal(weights[8:], 1)
-    mirrored = ParallelBeam(8, 20, 1.0, angular_range=TURN, detector_offset=-6.0)
-    assert missing_bins(mirrored) == -12
-    np.testing.assert_allclose(offset_weights(mirrored), weights[::-1])
+@pytest.mark.parametrize("offset", [6.0, -6.0])
+def test_full_turns_of_a_displaced_detector_have_the_weights_of_wang(offset):
+    scans = (
+        ParallelBeam(80, 20, 1.0, angular_range=TURN, detector_offset=offset),
+        FanBeam(80, 20, 1.0, **FAN, detector_offset=offset),
+        ConeBeam(80, (2, 20), 1.0, **FAN, detector_offset=(0.0, offset)),
+    )
+    for scan in scans:
+        weights, missing = redundancy(scan)
+        assert missing == 2 * offset
+        x = scan.column_positions / 4.0 * np.sign(offset)
+        expected = (1 + np.sin(math.pi / 2 * np.clip(x, -1, 1))) / 2
+        np.testing.assert_allclose(weights / (TURN / 80), np.tile(expected, (80, 1)), atol=1e-12)
 
 
-def test_a_quarter_bin_is_no_missing_side():
-    scan = FanBeam(8, 20, 1.0, 50.0, 80.0, detector_offset=0.25)
-    assert missing_bins(scan) == 0
-    np.testing.assert_array_equal(offset_weights(scan), 0.5)
-    assert missing_bins(ParallelBeam(8, 20, 1.0, detector_offset=6.0)) == 0
+def test_centred_and_nearly_centred_detectors_weigh_alike():
+    centred = redundancy(FanBeam(8, 20, 1.0, **FAN))
+    np.testing.assert_allclose(centred.weights, TURN / 16)
+    assert centred.missing_bins == 0
+    quarter = redundancy(FanBeam(8, 20, 1.0, **FAN, detector_offset=0.25))
+    np.testing.assert_allclose(quarter.weights[:, 2:-2], TURN / 16)
+    assert quarter.missing_bins == 0
 
 
-def test_a_detector_all_on_one_side_is_an_error():
-    scan = FanBeam(8, 20, 1.0, 50.0, 80.0, detector_offset=12.0)
-    with pytest.raises(ValueError, match="detector_offset: expected bins on both sides"):
-        missing_bins(scan)
+SPOILED = {
+    "a row": np.r_[0:100, 107:720],
+    "two rows": np.r_[0:100, 107:400, 404:720],
+    "opposite rows": np.r_[0:100, 107:460, 467:720],
+    "overlapping opposite rows": np.r_[0:100, 107:457, 463:720],
+    "no end": np.r_[0:700],
+    "half a degree": np.r_[0:719],
+    "many": np.delete(np.arange(720), np.arange(20, 700, 13)),
+}
+
+
+@pytest.mark.parametrize("offset", [0.0, 6.0, -6.0])
+@pytest.mark.parametrize("detector", ["parallel", "flat", "curved"])
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_every_line_counts_once(spoiled, detector, offset):
+    angles = np.arange(720)[SPOILED[spoiled]] * TURN / 720
+    bins = {"n_detectors": 20, "detector_spacing": 1.0, "detector_offset": offset}
+    if detector == "parallel":
+        scan = ParallelBeam(angles=angles, **bins)
+    else:
+        scan = FanBeam(angles=angles, **bins, **FAN, detector=detector)
+    weights, missing = redundancy(scan)
+    if missing > 0:
+        weights = np.pad(weights, ((0, 0), (missing, 0)))
+    elif missing < 0:
+        weights = np.pad(weights, ((0, 0), (0, -missing)))
+    # views next to a gap stand for lines that others measure, too, up to a part of their cell
+    np.testing.assert_allclose(oriented_sums(scan, weights), TURN, rtol=0.003)
+
+
+def test_weights_depend_continuously_on_the_arc():
+    scans = [
+        FanBeam(360, 40, 1.0, **FAN, angular_range=TURN * (1 - part), detector_offset=2.0)
+        for part in (0, 1e-9, 1e-6, 1e-4)
+    ]
+    first, *others = (redundancy(scan).weights for scan in scans)
+    for weights in others:
+        np.testing.assert_allclose(weights, first, rtol=0.02)

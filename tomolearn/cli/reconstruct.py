@@ -63,8 +63,6 @@ def reconstruct(
     grid, scanner = load_geometry(scan)
     operator = RayTransform(grid, scanner, backend)
     values = read_sinogram(sinogram, dataset, scanner.shape)
-    # before a message about something else: whether this machine can compute it at all
-    operator.backend_on(place)
     if isinstance(chosen, Trained):
         chosen.warn_elsewhere(grid, scanner)
         chosen.network(place)  # reading the weights is no part of the time

@@ -13,7 +13,7 @@ from tomolearn._core.checks import check_float, check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.fan import check_distances, half_fan
 from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
-from tomolearn.geometry.redundancy import angular_cells, is_full_turn, missing_bins, offset_weights
+from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
@@ -169,18 +169,12 @@ class ConeBeam(RotationScan):
                 f"scan: expected a circular scan (pitch 0) for the method of Feldkamp, Davis and "
                 f"Kress, got pitch {self.pitch}; iterative methods reconstruct helical scans"
             )
-        cells = angular_cells(self, 2 * math.pi)
-        if not is_full_turn(self):
-            raise TomolearnError(
-                "scan: expected a full turn of views, 360 degrees, for the method of Feldkamp, "
-                f"Davis and Kress, got {math.degrees(cells.length):.5g} degrees"
-            )
+        weights, missing = redundancy(self)
         rows, columns = self.detector_positions
         distance = self.source_to_detector
         cosines = distance / np.sqrt(distance**2 + rows[:, None] ** 2 + columns**2)
-        weights = cells.widths[:, None, None] * (offset_weights(self) * cosines)
         step = self.detector_spacing[1] / distance * self.source_to_isocenter
-        return AnalyticInversion(weights, step, missing_bins(self))
+        return AnalyticInversion(weights[:, None] * cosines, step, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
+from tomolearn.geometry.redundancy import TURN, detector_sides, open_edges, view_circle
+from tomolearn.geometry.rotation import RotationScan
 from tomolearn.geometry.scan import Scan, check_scan
+
+# Bins on the shorter side of the central ray below which weights cannot change smoothly there.
+_OVERLAP = 2.0
+
+# Lines in this outermost part of the field may be seen by one side of the detector only.
+_RIM = 0.1
 
 
 class CoverageWarning(UserWarning):
-    """The detector does not see all that lies in the circle that fits into the grid."""
+    """The scan does not see all that lies in the circle that fits into the grid."""
 
 
 def field_of_view(grid: Grid, scan: Scan) -> np.ndarray:
@@ -70,16 +80,105 @@ def coverage_gap(grid: Grid, scan: Scan) -> float:
     """
     check_scan(scan)
     check_grid(grid, scan.ndim)
-    (x0, y0), (height, width) = grid.center[-2:], grid.size[-2:]
-    turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    x, y = x0 + height / 2 * np.cos(turn), y0 + width / 2 * np.sin(turn)
+    x, y = _inscribed_circle(grid)
     # a few dozen views show the gap; their number must not make the check cost time
     views = scan.subset(slice(None, None, max(1, scan.n_angles // 64)))
     gap = max(_beyond(views, -1, *grid.center[:-2], x, y))
     if scan.ndim == 3 and np.ptp(scan.vectors().source[:, 0]) <= 1e-6 * grid.size[0]:
         ends = np.array([grid.lower[0], grid.upper[0]])
-        gap = max(gap, *_beyond(views, 0, ends, np.array(x0), np.array(y0)))
+        gap = max(gap, *_beyond(views, 0, ends, *map(np.array, grid.center[1:])))
     return gap
+
+
+def views_missing(scan: Scan) -> float:
+    """Return what views lack at a full turn, in radians, if the detector is moved aside."""
+    if not isinstance(scan, RotationScan) or not detector_sides(scan).excess:
+        return 0.0
+    return float(view_circle(scan, TURN).lengths.sum())
+
+
+def line_gap(grid: Grid, scan: Scan) -> float:
+    """Return the `coverage_gap` of which lines are not measured from their other end either.
+
+    Where views go all around, both sides of a detector see as much as the longer one.
+    """
+    if isinstance(scan, RotationScan) and not views_missing(scan):
+        short, excess, _ = detector_sides(scan)
+        spacing = scan.bin_sizes[-1]
+        # one bin as wide as twice the longer side, in the middle
+        middle = (scan.shape[-1] - 1) / 2 - scan.center_bin
+        scan = scan.with_columns(1, 2 * (short + excess) / spacing, -middle)
+    return coverage_gap(grid, scan)
+
+
+def judge_lines(grid: Grid, scan: Scan) -> str | None:
+    """Return what to warn of where filtered back-projection lacks lines, if anything.
+
+    Gaps that are bridged (`ViewCircle`) do not count, nor do, in parallel beams, directions that
+    were not scanned: their part of the image is not there, as one expects.
+
+    Raises
+    ------
+    ValueError
+        If lines through the circle that fits into the grid are seen by one side of the detector
+        only, and not from all around.
+    """
+    if not isinstance(scan, RotationScan):
+        return None
+    circle = view_circle(scan, TURN)
+    short, excess, sign = detector_sides(scan)
+    spacing = scan.bin_sizes[-1]
+    whole = bool((circle.lengths < 2 * circle.bridged).all())
+    both, longer = scan.line_distances(np.array([short, short + excess])).tolist()
+    field = min(float(np.hypot(*_inscribed_circle(grid)).max()), longer)
+    doubled = 2 * short / spacing
+    if excess and whole and doubled < 2 * _OVERLAP and not _is_whole(doubled):
+        low, high = scan.column_positions[[0, -1]]
+        raise TomolearnError(
+            f"detector_offset: expected bins on both sides of the central ray, {_OVERLAP:g} or "
+            f"more on the shorter one, got {short / spacing:.4g} (positions from {low:.6g} to "
+            f"{high:.6g} mm); iterative methods need none"
+        )
+    widest = float(circle.lengths.max(initial=0.0))
+    if field - both > _RIM * field and widest > circle.bridged:
+        raise TomolearnError(
+            f"scan: expected views all around, as only the {'upper' if sign > 0 else 'lower'} side "
+            f"of the detector sees lines further than {both:.4g} mm from the axis, got none over "
+            f"{math.degrees(widest):.4g} degrees; scan the full turn, move the detector, or "
+            f"choose a grid within {both:.4g} mm of the axis"
+        )
+    if scan.is_parallel:
+        return None
+    distances = np.linspace(0, min(field, both), 64)
+    fan = np.arcsin(distances / scan.source_to_isocenter)
+    missing = np.max(
+        [
+            lengths.max(axis=0, initial=0.0)
+            for side in (fan, -fan)
+            for *_, lengths in open_edges(circle, math.pi - 2 * side)
+        ],
+        axis=0,
+    )
+    lacking = missing > circle.bridged
+    if not lacking.any():
+        return None
+    needed = math.degrees(math.pi + 2 * fan[-1])
+    return (
+        f"lines further than {distances[np.argmax(lacking)]:.4g} mm from the axis are not measured "
+        f"over up to {math.degrees(missing.max()):.4g} degrees, and their part of the image is "
+        f"missing; {needed:.4g} degrees of views see all of the circle in the grid"
+    )
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) <= 2e-3
+
+
+def _inscribed_circle(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return points ``x, y`` in mm on the circle, or ellipse, that fits into the grid."""
+    (x, y), (height, width) = grid.center[-2:], grid.size[-2:]
+    turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    return x + height / 2 * np.cos(turn), y + width / 2 * np.sin(turn)
 
 
 def sources_inside(grid: Grid, scan: Scan) -> bool:

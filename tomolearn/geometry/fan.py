@@ -12,13 +12,7 @@ import numpy as np
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
-from tomolearn.geometry.redundancy import (
-    angular_cells,
-    is_full_turn,
-    missing_bins,
-    offset_weights,
-    parker_weights,
-)
+from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import LineDetector, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ProjectedPoints, ViewVectors
 
@@ -179,12 +173,6 @@ class FanBeam(LineDetector):
         return self.source_to_detector / self.source_to_isocenter
 
     @property
-    def fan_angles(self) -> np.ndarray:
-        """Angle in radians of every bin's ray to the central ray, shape (n_detectors,)."""
-        positions = self.detector_positions / self.source_to_detector
-        return positions if self.is_curved else np.arctan(positions)
-
-    @property
     def short_scan_range(self) -> float:
         """Angular range in radians of a short scan: pi plus the fan.
 
@@ -239,28 +227,14 @@ class FanBeam(LineDetector):
 
     def analytic_inversion(self) -> AnalyticInversion:
         """Return what filtered back-projection needs; see `Scan.analytic_inversion`."""
-        cells = angular_cells(self, 2 * math.pi)
-        if is_full_turn(self):
-            redundancy = offset_weights(self)
-        else:
-            needed = self.short_scan_range
-            if cells.length < needed * (1 - 1e-9):
-                raise TomolearnError(
-                    "scan: expected views over at least a half turn plus the fan, "
-                    f"{math.degrees(needed):.5g} degrees, got {math.degrees(cells.length):.5g}; "
-                    "iterative methods reconstruct from fewer views"
-                )
-            redundancy = parker_weights(
-                self.view_angles, self.fan_angles, cells.start, cells.length
-            )
+        weights, missing = redundancy(self)
         cosines, step = np.cos(self.fan_angles), self.detector_spacing / self.source_to_detector
         if self.is_curved:
             # the back-projection weights by (R / L)**2 where equal angles need R / L**2
             cosines = cosines / self.source_to_isocenter
         else:
             step *= self.source_to_isocenter
-        weights = cells.widths[:, None] * redundancy * cosines
-        return AnalyticInversion(weights, step, missing_bins(self))
+        return AnalyticInversion(weights * cosines, step, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.FanBeamGeometry``.

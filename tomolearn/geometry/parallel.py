@@ -11,7 +11,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn.geometry.grid import Grid, check_grid
-from tomolearn.geometry.redundancy import angular_cells, missing_bins, offset_weights
+from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import LineDetector, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
 
@@ -123,10 +123,7 @@ class ParallelBeam(LineDetector):
 
     def analytic_inversion(self) -> AnalyticInversion:
         """Return what filtered back-projection needs; see `Scan.analytic_inversion`."""
-        missing = missing_bins(self)
-        # opposite views see the same lines, but for those that a detector moved aside lacks
-        period, share = (2 * math.pi, offset_weights(self)) if missing else (math.pi, 1.0)
-        weights = angular_cells(self, period).widths[:, None] * share
+        weights, missing = redundancy(self)
         return AnalyticInversion(weights, self.detector_spacing, missing)
 
     def to_odl(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -38,6 +39,14 @@ class RotationScan(Scan):
         @property
         def detector_offset(self) -> Any:
             """Position in mm of the detector's middle."""
+
+        @property
+        def source_to_isocenter(self) -> float:
+            """Distance in mm from the source, if there is one, to the rotation axis."""
+
+        @property
+        def source_to_detector(self) -> float:
+            """Distance in mm from the source, if there is one, to the detector."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -112,6 +121,26 @@ class RotationScan(Scan):
         offset = float(np.atleast_1d(self.detector_offset)[-1])
         return bin_positions(self.shape[-1], self.bin_sizes[-1], offset)
 
+    @property
+    def fan_angles(self) -> np.ndarray:
+        """Angle in radians of every column's rays to the central ray, seen along the axis."""
+        return self.line_angles(self.column_positions)
+
+    def line_angles(self, positions: np.ndarray) -> np.ndarray:
+        """Return the angles in radians to the central ray of rays to `positions` in mm."""
+        if self.is_parallel:
+            return np.zeros_like(positions)
+        if self.arc_radius is not None:
+            return positions / self.arc_radius
+        return np.arctan(positions / self.source_to_detector)
+
+    def line_distances(self, positions: np.ndarray) -> np.ndarray:
+        """Return how far from the axis, in mm, rays to `positions` in mm pass."""
+        if self.is_parallel:
+            return positions
+        distances: np.ndarray = self.source_to_isocenter * np.sin(self.line_angles(positions))
+        return distances
+
     def subset(self, views: slice | Sequence[int] | np.ndarray) -> Self:
         """Return the scan with some of its views only; see `Scan.subset`."""
         angles = self.view_angles[self._chosen(views)].tolist()
@@ -134,11 +163,14 @@ class RotationScan(Scan):
         """Return the scan with other bins along the last detector axis; see `Scan`."""
         spacing = self.bin_sizes[-1]
         offset = float(np.atleast_1d(self.detector_offset)[-1]) + shift * spacing
-        return self._replaced(
+        derived = copy.copy(self)
+        # not by the constructor: it limits what a scanner may have, a finer grid of bins is none
+        derived._set(
             detector_spacing=self._with_last(self.detector_spacing, spacing * scale),
             detector_offset=self._with_last(self.detector_offset, offset),
             **self._bins(count),
         )
+        return derived
 
     def _bins(self, count: int) -> dict[str, Any]:
         """Return the field, and its value, that says that the detector has `count` columns."""

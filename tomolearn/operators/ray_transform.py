@@ -11,8 +11,8 @@ import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
-from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan, coverage_gap
-from tomolearn.geometry.coverage import sources_inside
+from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
+from tomolearn.geometry.coverage import line_gap, sources_inside, views_missing
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32
@@ -43,8 +43,9 @@ class RayTransform(LinearOperator):
     Warns
     -----
     CoverageWarning
-        If the detector misses part of the circle that fits into the grid, or in a circular cone
-        beam an end of the volume's middle line.
+        If the detector misses part of the circle that fits into the grid, unless it is moved aside
+        and sees the same lines from the other end, or in a circular cone beam an end of the
+        volume's middle line.
 
     Notes
     -----
@@ -181,8 +182,6 @@ class RayTransform(LinearOperator):
         try:
             backend = self.backend_on(sinograms.device)
         except ValueError:
-            if self.backend != "auto":
-                raise
             # nobody projects this scan on this device, but torch can back-project it
             return None
         return backend.backproject(sinograms)
@@ -193,7 +192,7 @@ class RayTransform(LinearOperator):
 
 
 def _warn_of_gap(grid: Grid, scan: Scan) -> None:
-    gap = coverage_gap(grid, scan)
+    gap = line_gap(grid, scan)
     if math.isinf(gap):
         message = (
             "part of the grid's inscribed circle lies beside or behind the source in some views; "
@@ -207,6 +206,12 @@ def _warn_of_gap(grid: Grid, scan: Scan) -> None:
             f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
             f"{remedy}"
         )
+        missing = views_missing(scan)
+        if missing:
+            message += (
+                f", or views all around, of which {math.degrees(missing):.4g} degrees are missing, "
+                "see these lines by the longer side of the detector"
+            )
     else:
         return
     warnings.warn(message, CoverageWarning, stacklevel=3)

@@ -89,21 +89,29 @@ def fbp(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind named above or has values that are not finite, a fan-beam
-        scan is shorter than a half turn plus the fan, or a cone-beam scan a helix or no full turn.
+        If an argument is not of the kind named above or has values that are not finite, a cone-beam
+        scan is a helix, or a detector that is moved aside does not go all around, or has less than
+        two bins on its shorter side.
+
+    Warns
+    -----
+    CoverageWarning
+        If views of a fan or cone beam do not see all lines through the circle that fits into the
+        grid: what they do not see is missing in the image.
 
     Notes
     -----
     Parallel and fan beams follow Kak and Slaney [1]_, chapter 3: the filter is the transform of
     the band-limited kernel, applied to zero-padded projections; fan beams are filtered on the
-    detector scaled down to the rotation axis (flat) or in equal angles (curved). Views count by
-    the part of the circle that they stand for (`geometry.redundancy.angular_cells`), so that
-    views over pi, over 2 pi and lists of angles in any order and spacing come out right; a wedge
-    that was not scanned by a parallel beam stays empty. Fan-beam scans of less than a full turn
-    get Parker's weights [2]_. Cone beams on a circle are reconstructed by the algorithm of
-    Feldkamp, Davis and Kress [3]_, exact in the plane of the source only. In a full turn with the
-    detector moved aside by more than a bin, lines that are measured once and twice are weighted
-    accordingly [4]_.
+    detector scaled down to the rotation axis (flat) or in equal angles (curved). Cone beams on a
+    circle are reconstructed by the algorithm of Feldkamp, Davis and Kress [3]_, exact in the plane
+    of the source only.
+
+    Views count by the part of the circle that they stand for, and lines by how often they were
+    measured (`geometry.redundancy`), so that half and full turns, short scans (Parker's weights
+    [2]_), detectors moved aside (Wang's [4]_) and lists of angles in any order and spacing come out
+    right. Lines in gaps of up to 12 degrees that were not measured otherwise are taken from the
+    views at their edges; wider wedges stay empty.
 
     References
     ----------

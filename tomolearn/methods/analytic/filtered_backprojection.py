@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
 
-from tomolearn.geometry import Grid, Scan
+from tomolearn.geometry import CoverageWarning, Grid, Scan
+from tomolearn.geometry.coverage import judge_lines
 from tomolearn.methods.analytic.filters import apply_filter, ramp_response
 from tomolearn.operators import RayTransform
 
@@ -17,6 +19,9 @@ def filtered_backprojection(
     sinogram: torch.Tensor, operator: RayTransform, name: str, scaling: float, oversampling: int
 ) -> torch.Tensor:
     """Return the image of a checked sinogram; the parameters are those of `fbp`."""
+    warning = _judged(operator.grid, operator.scan)
+    if warning is not None:
+        warnings.warn(warning, CoverageWarning, stacklevel=4)
     plan = _plan(operator.scan, name, scaling, oversampling, sinogram.dtype, sinogram.device)
     weighted = sinogram * plan.weights
     if plan.missing:
@@ -25,6 +30,10 @@ def filtered_backprojection(
         refined = operator.scan.refined(plan.missing, oversampling)
         operator = _refined_transform(operator.grid, refined, operator.backend)
     return operator.backproject(apply_filter(weighted, plan.response, oversampling))
+
+
+# once per scan, as the weights are computed once
+_judged = lru_cache(maxsize=16)(judge_lines)
 
 
 class _Plan(NamedTuple):
