@@ -6,23 +6,29 @@ import dataclasses
 import math
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import torch
 
 from tomolearn._core.checks import check_flag, check_int
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnTypeError
 from tomolearn._core.progress import progress_bar
+from tomolearn._core.tensors import norm
 from tomolearn.methods.checks import prepare
-from tomolearn.methods.state import IterationState
+from tomolearn.methods.state import IterationState, Merit
 
 if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod
     from tomolearn.operators import LinearOperator
 
-# Iterations between two looks for values that are not finite: each makes a GPU wait.
-_FINITE_EVERY = 25
+# Iterations between two looks for divergence: each makes a GPU wait.
+_LOOK_EVERY = 25
+# In units of rounding of what is subtracted: a misfit that has risen by less has not risen. On
+# small scans one unit is not reached; sums over larger ones round by more.
+_ROUNDING = 100
 
 
 def run(
@@ -47,7 +53,13 @@ def run(
     y, image, leading = prepare(sinogram, operator, x0)
     if math.prod(leading) == 0:
         return image.reshape(*leading, *operator.domain_shape)
-    watch = _Watch(method, leading, math.prod(operator.range_shape), callback)
+
+    def misfits() -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the size of the data, which is the misfit of no image, and that of the start."""
+        _, start, _ = prepare(sinogram, operator, x0)
+        return norm(y), norm(operator(start).sub_(y))
+
+    watch = _Watch(method, leading, math.prod(operator.range_shape), misfits, callback)
     previous = image
     with (
         torch.no_grad(),
@@ -71,9 +83,12 @@ class _Watch:
         method: IterativeMethod,
         leading: tuple[int, ...],
         n_bins: int,
+        misfits: Callable[[], tuple[torch.Tensor, torch.Tensor]],
         callback: Callback | None,
     ) -> None:
         self.method, self.leading, self.callback = method, leading, callback
+        self._misfits = misfits
+        self._lowest: torch.Tensor | None = None
         self.callback_every = check_int("callback.every", getattr(callback, "every", 1), minimum=1)
         self.target: float | None = None
         if method.noise_level is not None:
@@ -85,22 +100,26 @@ class _Watch:
     def check(self, iterate: Iterate, previous: torch.Tensor) -> None:
         """Report an iteration, and decide whether it is the last one."""
         self.iteration += 1
-        image, residual, certificate = iterate
+        image, residual, certificate = iterate.image, iterate.residual, iterate.certificate
         has_gap = self.method.has_gap
         last = self.iteration == self.method.iterations
+        # with bounds, steps that are too long make every other image zero, as good as none
+        looks = self.iteration + 1 >= self.method.iterations or self.iteration % _LOOK_EVERY == 0
+        if looks and iterate.settled is not None and bool(iterate.settled.all()):
+            last = self.stopped = True
         reports = self.callback is not None and (self.iteration % self.callback_every == 0 or last)
         due = self.iteration % self.method.check_every == 0 or last
         tests = due and self.method.tolerance is not None
         compares = due and self.target is not None
-        if (self.iteration % _FINITE_EVERY == 0 or last) and not bool(torch.isfinite(image).all()):
-            self._diverged()
+        if looks:
+            self._look(iterate, last)
         objective = gap = change = misfit = None
         if certificate is not None and (reports or (tests and has_gap)):
             objective, gap = certificate()
         if not has_gap and (reports or tests):
-            change = _ratio(_norm(image - previous), _norm(image))
+            change = _ratio(norm(image - previous), norm(image))
         if reports or compares:
-            misfit = _norm(residual())
+            misfit = norm(residual())
         if due:
             self._unmet = []
         if tests and has_gap and objective is not None and gap is not None:
@@ -111,6 +130,8 @@ class _Watch:
             self._compare("residual", misfit, self.target)
         if reports:
             self._report(image, misfit, change, objective, gap)
+        if self.stopped and not looks:
+            self._look(iterate, True)
 
     def warn(self) -> None:
         """Warn if a stopping rule was asked for and not met."""
@@ -139,12 +160,50 @@ class _Watch:
     def _report(self, image: torch.Tensor, misfit: Any, *values: torch.Tensor | None) -> None:
         if self.callback is None:
             return
-        numbers = [None if v is None else v.reshape(self.leading) for v in (misfit, *values)]
+        numbers = [
+            None if v is None else v.to(image.dtype).reshape(self.leading)
+            for v in (misfit, *values)
+        ]
         copy = image.clone().reshape(*self.leading, *image.shape[1:])
         if self.callback(IterationState(self.iteration, copy, *numbers)) is True:  # type: ignore[arg-type]
             self.stopped = True
 
-    def _diverged(self) -> None:
+    def _look(self, iterate: Iterate, last: bool) -> None:
+        """See whether the image is finite and its merit not above what it has been."""
+        if not bool(torch.isfinite(iterate.image).all()):
+            self._diverged()
+        merit = iterate.merit or (self._misfit(iterate) if last else None)
+        if merit is None:
+            return
+        now, before = merit.now(), merit.start if self._lowest is None else self._lowest
+        rounding = _ROUNDING * torch.finfo(iterate.image.dtype).eps
+        allowed = before + rounding * merit.size()
+        risen = ~(now <= allowed)  # also what is not a number
+        if bool(risen.any()):
+            self._risen(merit.name, before, now, risen)
+        if merit.falls:
+            self._lowest = torch.minimum(before, now)
+
+    def _misfit(self, iterate: Iterate) -> Merit:
+        """Return the misfit, which is to end below that of the start or that of no image."""
+        data, start = self._misfits()
+        now = norm(iterate.residual())
+        return Merit("misfit", lambda: now, torch.maximum(data, start), lambda: data + start)
+
+    def _risen(
+        self, name: str, old: torch.Tensor, new: torch.Tensor, risen: torch.Tensor
+    ) -> NoReturn:
+        first = int(risen.nonzero()[0])
+        where = ""
+        if len(risen) > 1:
+            index = np.unravel_index(first, self.leading)
+            where = f" of image {', '.join(map(str, index))}"
+        raise DivergenceError(
+            f"{self.method.name}: the {name}{where} has risen from {float(old[first]):.3g} to "
+            f"{float(new[first]):.3g} after {self.iteration} iterations; {self.method.remedy}"
+        )
+
+    def _diverged(self) -> NoReturn:
         raise DivergenceError(
             f"{self.method.name}: the image is not finite after {self.iteration} iterations; "
             f"{self.method.remedy}"
@@ -152,22 +211,31 @@ class _Watch:
 
 
 def per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Return numbers (batch,) in a shape that multiplies the images of `like` (batch, ...)."""
-    return numbers.reshape(-1, *(1,) * (like.ndim - 1))
+    """Return numbers (batch,) so that they multiply the images of `like` (batch, ...)."""
+    return numbers.to(like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the inner product of each image of the batch."""
-    return torch.linalg.vecdot(a.flatten(1), b.flatten(1), dim=1)
+def misfit_merit(
+    measure: Callable[[torch.Tensor], torch.Tensor],
+    data: torch.Tensor,
+    residual: torch.Tensor,
+    bounded: torch.Tensor | None,
+) -> Callable[[torch.Tensor], Merit]:
+    """Return the merit of a method whose misfit falls in each iteration, for its residual.
+
+    `measure` is its norm (batch,), `residual` that of the start. `bounded` is the start of a method
+    without negative values: one that has some may fit better than what is allowed.
+    """
+    start = measure(residual)
+    size = measure(data) + start
+    if bounded is not None:
+        start = start.masked_fill((bounded < 0).flatten(1).any(1), torch.inf)
+    return lambda r: Merit("misfit", lambda: measure(r), start, lambda: size)
 
 
 def quotient(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Divide; a direction of zero length, at the solution, has step zero."""
     return torch.where(b > 0, a / b, 0)
-
-
-def _norm(x: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -34,3 +35,19 @@ class IterationState:
     change: torch.Tensor | None = None
     objective: torch.Tensor | None = None
     gap: torch.Tensor | None = None
+
+
+class Merit(NamedTuple):
+    """What does not rise if an iteration is sound: by it divergence is told.
+
+    `now` returns it and `start` is what it was, each (batch,), in float64; `size` returns that of
+    the numbers that it is a difference of and rounds with. What `falls`, a misfit or the root of
+    an objective, is nowhere to be larger than it has been; of others, such as the change from one
+    iterate to the next, only the start counts.
+    """
+
+    name: str
+    now: Callable[[], torch.Tensor]
+    start: torch.Tensor
+    size: Callable[[], torch.Tensor]
+    falls: bool = True

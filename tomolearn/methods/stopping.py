@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpa
 
 from tomolearn._core.checks import check_flag, check_int
 from tomolearn.methods.method import Method, Settings, setting
-from tomolearn.methods.state import IterationState
+from tomolearn.methods.state import IterationState, Merit
 
 if TYPE_CHECKING:
     import torch
@@ -114,12 +114,16 @@ class Iterate(NamedTuple):
 
     `image` (batch, ...) is a fresh tensor in each iteration, unless `certificate` has a gap.
     `residual` returns ``A x - y`` or its negative, (batch, ...); `certificate`, if there is one,
-    the objective and its gap to the minimum (None: not known), each (batch,).
+    the objective and its gap to the minimum (None: not known), each (batch,). Without a `merit` the
+    misfit of the last iterate tells divergence. `settled` (batch,) says which images do not change
+    any more.
     """
 
     image: torch.Tensor
     residual: Callable[[], torch.Tensor]
     certificate: Callable[[], tuple[torch.Tensor, torch.Tensor | None]] | None = None
+    merit: Merit | None = None
+    settled: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +181,12 @@ class IterativeMethod(Method, Stopping):
         torch.Tensor, shape (..., *operator.domain_shape)
             In 1/mm for line integrals, in the sinogram's precision (half precision: float32). It
             does not depend differentiably on `sinogram`: methods iterate without gradients.
+
+        Raises
+        ------
+        DivergenceError
+            If a value is not finite, or an image has a larger misfit or objective than before,
+            by more than rounding: a step is too long, or the operator's adjoint no transpose.
         """
         from tomolearn.methods.iteration import run
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.methods.method import setting
+from tomolearn.methods.state import Merit
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
 if TYPE_CHECKING:
@@ -142,8 +143,16 @@ def _conjugate_gradients(
     weight: float,
     regularizer: LinearOperator | None,
 ) -> Iterator[Iterate]:
-    """Minimise ``||A x - y||**2 + weight ||L x||**2`` from `x` on."""
-    from tomolearn.methods.iteration import dot, per_image, quotient
+    """Minimise ``||A x - y||**2 + weight ||L x||**2`` from `x` on.
+
+    In exact arithmetic directions are conjugate and the step is ``||s||**2 / ||A p||**2``. In time
+    rounding destroys that, and such steps go uphill; those to the minimum along a line cannot.
+    Once nothing but rounding is left of an image's residual or gradient, the image stays as it is.
+    """
+    import torch
+
+    from tomolearn._core.tensors import inner, norm
+    from tomolearn.methods.iteration import per_image, quotient
 
     def penalised(image: torch.Tensor) -> torch.Tensor:
         return image if regularizer is None else regularizer(image)
@@ -154,27 +163,40 @@ def _conjugate_gradients(
             s.sub_(penalty if regularizer is None else regularizer.adjoint(penalty), alpha=weight)
         return s
 
-    def objective() -> tuple[torch.Tensor, None]:
-        value = dot(residual, residual)
-        return (value + weight * dot(penalty, penalty) if weight else value), None
+    def objective() -> torch.Tensor:
+        value = inner(residual, residual)
+        return value + weight * inner(penalty, penalty) if weight else value
+
+    def certificate() -> tuple[torch.Tensor, None]:
+        return value, None
 
     residual = y - operator(x)
     penalty = penalised(x).clone() if weight else x
     s = gradient()
     p = s.clone()
-    slope = dot(s, s)
+    slope, value = inner(s, s), objective()
+    start = value.sqrt()
+    size = norm(y) + start
+    name = "root of the objective" if weight else "misfit"
+    merit = Merit(name, lambda: value.sqrt(), start, lambda: size)
+    rounding = torch.finfo(x.dtype).eps ** 2
+    steepest = quotient(slope, value)  # at most the squared norm of the stacked operator
+    going = torch.ones_like(slope, dtype=torch.bool)
     while True:
         q = operator(p)
-        curvature = dot(q, q)
+        curvature, descent = inner(q, q), inner(q, residual)
         if weight:
             lp = penalised(p)
-            curvature += weight * dot(lp, lp)
-        step = per_image(quotient(slope, curvature), x)
-        x = x.addcmul(step, p)
-        residual.sub_(q.mul_(per_image(step.flatten(), q)))
+            curvature += weight * inner(lp, lp)
+            descent -= weight * inner(lp, penalty)
+        step = quotient(descent, curvature).where(going, 0)
+        x = x.addcmul(per_image(step, x), p)
+        residual.sub_(q.mul_(per_image(step, q)))
         if weight:
-            penalty = penalty.addcmul(per_image(step.flatten(), lp), lp)
+            penalty = penalty.addcmul(per_image(step, lp), lp)
         s = gradient()
-        old, slope = slope, dot(s, s)
-        p = s.addcmul(per_image(quotient(slope, old), p), p)
-        yield Iterate(x, lambda: residual, objective)
+        old, slope, value = slope, inner(s, s), objective()
+        steepest = torch.maximum(steepest, quotient(slope, value))
+        going &= (value > rounding * size**2) & (slope > rounding * steepest * value)
+        p = s.addcmul(per_image(quotient(slope, old).where(going, 0), p), p)
+        yield Iterate(x, lambda: residual, certificate, merit, ~going)

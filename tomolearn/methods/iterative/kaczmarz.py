@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
@@ -12,12 +13,16 @@ import numpy as np
 from tomolearn._core.errors import TomolearnError
 from tomolearn.methods.iterative.sirt import inverse_sums
 from tomolearn.methods.method import setting
+from tomolearn.methods.state import Merit
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
 if TYPE_CHECKING:
     import torch
 
     from tomolearn.operators import LinearOperator, RayTransform
+
+# Blocks are not weighted alike: see `Kaczmarz.iterate`.
+_SLACK = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +57,24 @@ class Kaczmarz(IterativeMethod):
             rows, columns = inverse_sums(part, sinogram)
             data = sinogram[:, first::count].contiguous()
             blocks.append((part, data, rows, columns.mul_(self.relaxation)))
+        # A block's step makes no distance larger, weighted by its sums over the columns. What is
+        # inconsistent in the data, and lets the misfit rise and fall, has no part in distances.
+        sums = image.new_zeros(operator.domain_shape)
+        for *_, columns in blocks:
+            sums += columns.reciprocal().where(columns > 0, 0)
+        first = None
         while True:
-            image = image.clone()
+            old, image = image, image.clone()
             for part, data, rows, columns in blocks:
                 correction = part.adjoint(part(image).sub_(data).mul_(rows))
                 image.addcmul_(columns, correction, value=-1)
                 if self.nonnegative:
                     image.clamp_(min=0)
-            yield Iterate(image, lambda x=image: operator(x) - sinogram)  # type: ignore[misc]
+            change, size = partial(_distance, image, old, sums), partial(_size, image, sums)
+            if first is None:
+                first = _SLACK * change()
+            merit = Merit("change per pass", change, first, size, falls=False)
+            yield Iterate(image, lambda x=image: operator(x) - sinogram, merit=merit)  # type: ignore[misc]
 
 
 @controlled
@@ -116,6 +131,16 @@ def kaczmarz(
         nonnegative=nonnegative,
     )
     return method(sinogram, operator, **control)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return _size(a - b, weights)
+
+
+def _size(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    from tomolearn._core.tensors import inner
+
+    return inner(weights * images, images).sqrt()
 
 
 def subset_order(count: int, order: str) -> np.ndarray:

@@ -20,7 +20,7 @@ class Landweber(IterativeMethod):
     """Landweber's iteration, gradient descent on the misfit; see `landweber`."""
 
     name: ClassVar[str] = "landweber"
-    remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2"
+    remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2, or leave it out"
 
     step: float | None = setting(
         None, help="step, in (0, 2 / norm**2) of the ray transform; default 1 / norm**2", above=0
@@ -31,16 +31,19 @@ class Landweber(IterativeMethod):
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
+        from tomolearn._core.tensors import norm
         from tomolearn.methods.checks import positive_norm
+        from tomolearn.methods.iteration import misfit_merit
 
         step = 1 / positive_norm(operator) ** 2 if self.step is None else self.step
         residual = sinogram - operator(image) if image.any() else sinogram
+        merit = misfit_merit(norm, sinogram, residual, image if self.nonnegative else None)
         while True:
             image = image.add(operator.adjoint(residual), alpha=step)
             if self.nonnegative:
                 image.clamp_(min=0)
             residual = sinogram - operator(image)
-            yield Iterate(image, lambda r=residual: r)  # type: ignore[misc]
+            yield Iterate(image, lambda r=residual: r, merit=merit(residual))  # type: ignore[misc]
 
 
 @controlled

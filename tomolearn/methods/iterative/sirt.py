@@ -23,7 +23,9 @@ class SIRT(IterativeMethod):
     """Simultaneous iterative reconstruction technique; see `sirt`."""
 
     name: ClassVar[str] = "sirt"
-    remedy: ClassVar[str] = "choose a relaxation below 2"
+    remedy: ClassVar[str] = (
+        "choose a smaller relaxation, and an operator with entries of one sign and an exact adjoint"
+    )
 
     relaxation: float = setting(1.0, help="factor of the step, in (0, 2)", above=0, below=2)
     nonnegative: bool = setting(False, help="set negative values to zero after each step")
@@ -32,15 +34,25 @@ class SIRT(IterativeMethod):
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
+        from tomolearn._core.tensors import inner
+        from tomolearn.methods.iteration import misfit_merit
+
         rows, columns = inverse_sums(operator, sinogram)
         columns *= self.relaxation
         residual = sinogram - operator(image) if image.any() else sinogram
+        sizes = rows.abs()
+        merit = misfit_merit(
+            lambda r: inner(sizes * r, r).sqrt(),
+            sinogram,
+            residual,
+            image if self.nonnegative else None,
+        )
         while True:
             image = image.addcmul(columns, operator.adjoint(rows * residual))
             if self.nonnegative:
                 image.clamp_(min=0)
             residual = sinogram - operator(image)
-            yield Iterate(image, lambda r=residual: r)  # type: ignore[misc]
+            yield Iterate(image, lambda r=residual: r, merit=merit(residual))  # type: ignore[misc]
 
 
 @controlled

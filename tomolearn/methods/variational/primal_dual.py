@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.tensors import inner, norm
 from tomolearn.methods.checks import positive_norm
+from tomolearn.methods.state import Merit
 from tomolearn.methods.stopping import Iterate
 from tomolearn.methods.variational.tv_steps import VariationSteps
 from tomolearn.operators import FiniteDifferences, LinearOperator
@@ -21,6 +23,9 @@ _GRADIENT_SHARE = 0.4
 _RELAXATION = 1.8
 # keeps the product of the steps below its bound although the norms are rounded
 _SAFETY = 0.99
+# A step moves the variables no further than the one before, in a norm in which images and dual
+# variables are correlated by the root of that product; so much it differs from one without.
+_SLACK = math.sqrt(2 / (1 - math.sqrt(_SAFETY)))
 
 _Map = Callable[[torch.Tensor], torch.Tensor]
 
@@ -30,9 +35,12 @@ def iterates(
 ) -> Iterator[Iterate]:
     """Yield the iterates; image and start are one tensor in all of them."""
     problem = _Problem(y, x, operator, weight, nonnegative)
+    problem.step()
+    start = _SLACK * problem.change()
+    merit = Merit("change per iteration", problem.change, start, problem.size, falls=False)
     while True:
+        yield Iterate(problem.steps.image, problem.residual, problem.certificate, merit)
         problem.step()
-        yield Iterate(problem.steps.image, problem.residual, problem.certificate)
 
 
 class _Problem:
@@ -46,6 +54,9 @@ class _Problem:
         weight: float,
         nonnegative: bool,
     ) -> None:
+        gradient_norm = FiniteDifferences(operator.domain_shape).norm()
+        if gradient_norm == 0:  # a pixel without neighbours varies by nothing
+            weight = 0.0
         self.y, self.weight, self.nonnegative = y, weight, nonnegative
         # the tensors are checked; to check them at every call would take as long as the steps
         self.forward: _Map = operator._evaluate
@@ -53,21 +64,23 @@ class _Problem:
         if torch.is_autocast_enabled(y.device.type):
             # the operator itself sees to it that mixed precision does not reach its inside
             self.forward, self.adjoint = operator, operator.adjoint
-        norm = positive_norm(operator)
+        operator_norm = positive_norm(operator)
         share = _GRADIENT_SHARE if weight > 0 else 0.0
-        size = torch.linalg.vector_norm(y.flatten(1), dim=1)
-        size /= norm * math.sqrt(math.prod(operator.domain_shape))
+        data = norm(y)
+        size = data / (operator_norm * math.sqrt(math.prod(operator.domain_shape)))
         # the dimensionless ratio of the images' expected size to the weight
-        balance = (_BALANCE * norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
-        gradient_norm = FiniteDifferences(operator.domain_shape).norm()
+        balance = (_BALANCE * operator_norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
         self.steps = variation_steps(
             x,
             y,
             weight,
             nonnegative,
-            primal_step=-balance / norm**2,
+            primal_step=-balance / operator_norm**2,
             data_step=_SAFETY * (1 - share) / balance,
-            gradient_step=_SAFETY * share * norm**2 / (balance * max(gradient_norm, 1e-30) ** 2),
+            gradient_step=_SAFETY
+            * share
+            * (operator_norm / max(gradient_norm, 1e-30)) ** 2
+            / balance,
             relaxation=_RELAXATION,
         )
 
@@ -81,18 +94,41 @@ class _Problem:
         """Return ``A x - y``."""
         return self.forward(self.steps.image).sub_(self.y)
 
+    def objective(self) -> torch.Tensor:
+        """Return what is minimised."""
+        residual = self.residual()
+        value = inner(residual, residual)
+        return value + self.weight * self.steps.variation() if self.weight > 0 else value
+
+    def change(self) -> torch.Tensor:
+        """Return how far the last step went, each variable counted in its step size."""
+        s, beyond = self.steps, _RELAXATION - 1
+        moved = (s.image - s.x, s.p_new - s.p, (s.q_new - s.q).movedim(0, 1))
+        return self._size(*moved) / beyond
+
+    def size(self) -> torch.Tensor:
+        """Return the size of the variables, counted like this."""
+        return self._size(self.steps.image, self.steps.p_new, self.steps.q_new.movedim(0, 1))
+
+    def _size(self, x: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        s = self.steps
+        pairs = [(x, -s.primal_step), (p, s.data_step)]
+        if self.weight > 0:
+            pairs.append((q, s.gradient_step))
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for values, step in pairs:
+            total += inner(values, values) / step.flatten()
+        return total.sqrt()
+
     def certificate(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the objective and a bound of its distance from the minimum."""
         image, p = self.steps.image, self.steps.p_new
         slope = self.steps.dual_slope(self.adjoint(p))
         if self.nonnegative:
             slope.clamp_(max=0)
-        objective = self.residual().square_().flatten(1).sum(1)
-        if self.weight > 0:
-            objective += self.weight * self.steps.variation()
-        dual = p * (self.y + p / 4)
-        norms = [torch.linalg.vector_norm(v.flatten(1), dim=1) for v in (image, slope)]
-        return objective, objective + dual.flatten(1).sum(1) + norms[0] * norms[1]
+        objective = self.objective()
+        dual = inner(p, self.y + p / 4)
+        return objective, objective + dual + norm(image) * norm(slope)
 
 
 def variation_steps(x: torch.Tensor, *arguments: Any, **named: Any) -> VariationSteps:

@@ -93,7 +93,8 @@ class VariationSteps:
         """Return the total variation of each image, shape (batch,)."""
         gradient = self.image.new_zeros((self.image.ndim - 1, *self.image.shape))
         differences(self.image, gradient)
-        return _square(gradient, torch.empty_like(self.image)).sqrt_().flatten(1).sum(1)
+        lengths = _square(gradient, torch.empty_like(self.image)).sqrt_()
+        return lengths.flatten(1).sum(1, dtype=torch.float64)
 
 
 def _square(vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

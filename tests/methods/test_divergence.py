@@ -1,0 +1,273 @@
+"""Iterations that run on and on: they stay where they have converged, or say that they diverge."""
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from builders import PLANE, DenseOperator, matrix_of
+from typer.testing import CliRunner
+
+from tomolearn import FiniteDifferences, Grid, ParallelBeam, RayTransform
+from tomolearn.cli import app
+from tomolearn.geometry import save_geometry
+from tomolearn.methods import (
+    METHODS,
+    History,
+    IterativeMethod,
+    cgls,
+    kaczmarz,
+    landweber,
+    sirt,
+    tikhonov,
+    total_variation,
+)
+from tomolearn.methods.iterative import kaczmarz as kaczmarz_module
+from tomolearn.methods.stopping import Iterate
+
+SCANS = [
+    "parallel_even",
+    "parallel_limited",
+    "parallel_single_view",
+    "parallel_one_pixel",
+    "parallel_anisotropic",
+    "fan_short",
+    "fan_curved_shifted",
+    "views_fan",
+]
+WEIGHTS = {"tikhonov": (0.03, 0.1, 0.4), "tv": (0.03, 0.4)}  # in units of the squared norm
+ITERATIVE = {name: kind for name, kind in METHODS.items() if issubclass(kind, IterativeMethod)}
+CASES = [
+    (name, weight, scan)
+    for name in ITERATIVE
+    for weight in WEIGHTS.get(name, (None,))
+    for scan in (SCANS if name != "tv" else ["parallel_one_pixel", "fan_short"])  # it takes long
+]
+GRID = Grid((10, 8))
+OPERATOR = RayTransform(GRID, ParallelBeam.covering(GRID, 9))
+
+
+def problem(operator, batch=2, noise=0.1):
+    """Noisy data in float32, of images of very different size."""
+    rng = torch.Generator().manual_seed(0)
+    size = torch.tensor([1.0, 300.0][:batch]).reshape(-1, *(1,) * len(operator.domain_shape))
+    y = operator(size * torch.rand(batch, *operator.domain_shape, generator=rng))
+    scale = y.abs().amax(tuple(range(1, y.ndim)), keepdim=True)
+    return y + noise * scale * torch.randn(y.shape, generator=rng)
+
+
+def distance(x, expected):
+    """Largest distance of the images of a batch, relative to their size."""
+    difference = (x.double() - expected).flatten(1).norm(dim=1)
+    return float((difference / expected.flatten(1).norm(dim=1)).max())
+
+
+@pytest.mark.filterwarnings("ignore::tomolearn.CoverageWarning")
+@pytest.mark.parametrize(("name", "weight", "scan"), CASES)
+def test_ten_times_the_default_iterations_are_those_in_double_precision(name, weight, scan):
+    operator = RayTransform(*PLANE[scan])
+    kind, y = ITERATIVE[name], problem(operator)
+    settings = {} if weight is None else {"weight": weight * operator.norm() ** 2}
+    method = kind(iterations=10 * kind.iterations, **settings)
+    x, exact = method(y, operator), method(y.double(), operator)
+    misfit, exact_misfit = (
+        (operator(image.double()) - y).flatten(1).norm(dim=1) for image in (x, exact)
+    )
+    risen = (misfit - exact_misfit) / y.double().flatten(1).norm(dim=1)
+    if name == "cgls":  # until it has converged, roundings delay it by some iterations
+        assert risen.max() < 2e-2
+    else:
+        assert risen.abs().max() < 1e-4
+        assert distance(x, exact) < (2e-3 if name == "tv" else 3e-4)
+
+
+@pytest.mark.filterwarnings("ignore::tomolearn.CoverageWarning")
+@pytest.mark.parametrize("iterations", [100, 1000])
+@pytest.mark.parametrize("penalty", ["identity", "differences"])
+@pytest.mark.parametrize("scan", ["parallel_even", "parallel_limited", "fan_short", "views_fan"])
+def test_tikhonov_stays_at_the_solution_of_the_normal_equations(scan, penalty, iterations):
+    operator = RayTransform(*PLANE[scan])
+    y, shape = problem(operator), operator.domain_shape
+    L = FiniteDifferences(shape) if penalty == "differences" else None
+    matrix = matrix_of(operator, shape, torch.float64)
+    square = torch.eye(math.prod(shape), dtype=torch.float64)
+    if L is not None:
+        square = (rows := matrix_of(L, shape, torch.float64)).T @ rows
+    for part in (0.01, 0.03, 0.1, 0.4):
+        weight = part * operator.norm() ** 2
+        expected = torch.linalg.solve(
+            matrix.T @ matrix + weight * square, matrix.T @ y.double().flatten(1).T
+        )
+        x = tikhonov(y, operator, weight=weight, regularizer=L, iterations=iterations)
+        assert distance(x, expected.T.unflatten(1, shape)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cgls_stays_at_the_least_squares_solution(dtype):
+    grid = Grid((8, 8))
+    operator = RayTransform(grid, ParallelBeam.covering(grid, 40))
+    y = problem(operator).to(dtype)
+    matrix = matrix_of(operator, grid.shape, torch.float64)
+    expected = torch.linalg.lstsq(matrix, y.double().flatten(1).T).solution.T
+    for iterations in (100, 1600, 3200):
+        x = cgls(y, operator, iterations=iterations).flatten(1)
+        # of condition 28
+        assert distance(x, expected) < 30 * 28 * torch.finfo(dtype).eps
+
+
+def test_an_image_that_has_converged_is_left_alone_while_others_go_on():
+    # the first is solved by one step, as all its singular values are one; the second needs all
+    values = np.concatenate([np.ones(20), np.geomspace(1, 1e-2, 20)])
+    operator = DenseOperator(np.diag(values))
+    y = torch.ones(2, 40, dtype=torch.float64)
+    y[0, 20:] = 0
+    history = History(images=True)
+    cgls(y, operator, iterations=15, callback=history)
+    images = [state.image for state in history.states]
+    settled = [torch.equal(image[0], images[2][0]) for image in images]
+    assert all(settled[2:])
+    assert all(not torch.equal(a[1], b[1]) for a, b in itertools.pairwise(images))
+
+
+def test_it_ends_when_nothing_changes_any_more():
+    history = History()
+    cgls(problem(OPERATOR).double(), OPERATOR, iterations=100_000, callback=history)
+    assert history.states[-1].iteration < 500
+    assert history.states[-1].change.max() == 0
+
+
+def steep(norm):
+    """An operator that believes its norm to be `norm` times what it is."""
+
+    class Steep(DenseOperator):
+        def norm(self, **options):
+            return norm * super().norm(**options)
+
+    return Steep(np.random.default_rng(0).random((12, 9)), (3, 3), (12,))
+
+
+def of_two_signs():
+    """An operator whose sums over rows and columns say nothing of its size."""
+    matrix = np.random.default_rng(1).choice([-1.0, 1.0], (40, 9)) + 0.02
+    return DenseOperator(matrix, (3, 3), (40,))
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5, 100])
+@pytest.mark.parametrize("steps", [3.0, 1e3])
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_landweber_with_too_long_a_step_is_an_error(steps, iterations, nonnegative):
+    y = problem(OPERATOR, noise=0)
+    step = steps / OPERATOR.norm() ** 2
+    if nonnegative and iterations < 100:
+        iterations = 2 if steps > 3 else 5  # the first image is within bounds, the second zero
+    options = {"iterations": iterations, "nonnegative": nonnegative}
+    message = (
+        r"landweber: the (misfit of image \d has risen from [\d.e+]+ to [\d.e+]+|image is not "
+        r"finite) after \d+ iterations; choose a step below 2 / operator.norm\(\)\*\*2"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        landweber(y, OPERATOR, step=step, **options)
+    landweber(y, OPERATOR, step=1.99 / OPERATOR.norm() ** 2, **options)
+
+
+def test_a_rise_is_found_wherever_it_begins():
+    # the part that diverges begins at rounding level
+    operator = DenseOperator(np.diag([1.0, 2.0]))
+    y = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    x0 = torch.tensor([0.0, 1e-9], dtype=torch.float64)
+    with pytest.raises(FloatingPointError, match=r"landweber: the misfit has risen from .* after"):
+        landweber(y, operator, x0=x0, step=0.55, iterations=500)
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("sirt", lambda: sirt(torch.ones(40), of_two_signs())),
+        ("tv", lambda: total_variation(torch.ones(12), steep(0.3), weight=0.1)),
+        ("landweber", lambda: landweber(torch.ones(12), steep(0.3))),
+    ],
+)
+def test_a_wrong_operator_is_an_error(name, run):
+    with pytest.raises(FloatingPointError, match=rf"{name}: the (misfit|change|image) .*; "):
+        run()
+
+
+def test_kaczmarz_with_too_long_steps_is_an_error(monkeypatch):
+    y = problem(OPERATOR)
+    kaczmarz(y, OPERATOR, relaxation=1.9)
+    plain = kaczmarz_module.inverse_sums
+    monkeypatch.setattr(kaczmarz_module, "inverse_sums", lambda *a: [1.6 * v for v in plain(*a)])
+    message = r"kaczmarz: the change per pass of image \d has risen .* smaller relaxation"
+    with pytest.raises(FloatingPointError, match=message):
+        kaczmarz(y, OPERATOR)
+
+
+def test_the_image_is_named_by_its_place_in_the_batch():
+    y = torch.zeros(2, 3, *OPERATOR.range_shape)
+    y[1, 2] = 1
+    with pytest.raises(FloatingPointError, match=r"misfit of image 1, 2 has risen from "):
+        landweber(y, OPERATOR, step=1.0, iterations=1)
+
+
+def test_an_iteration_of_another_package_ends_no_worse_than_it_began():
+    @dataclass(frozen=True, kw_only=True)
+    class Ascent(IterativeMethod):
+        name: ClassVar[str] = "ascent"
+        sign: ClassVar[float] = 1e-3
+
+        def iterate(self, sinogram, operator, image):
+            while True:
+                residual = operator(image) - sinogram
+                image = image + self.sign * operator.adjoint(residual)
+                yield Iterate(image, lambda x=image: operator(x) - sinogram)
+
+    class Descent(Ascent):
+        sign = -1e-3
+
+    y = problem(OPERATOR, batch=1)
+    with pytest.raises(FloatingPointError, match=r"ascent: the misfit has risen .*; check that"):
+        Ascent(iterations=3)(y, OPERATOR)
+    far = torch.full(GRID.shape, 1e3)
+    for start in (None, far):
+        Descent(iterations=3)(y, OPERATOR, x0=start)
+    with pytest.raises(FloatingPointError, match="ascent: the misfit has risen"):
+        Ascent(iterations=3)(y, OPERATOR, x0=far)
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("start", ["solution", "noise", "far", "negative"])
+def test_no_start_is_taken_for_divergence(name, start):
+    # also pure noise, which no image explains, in both precisions
+    rng = torch.Generator().manual_seed(2)
+    settings = {"weight": 1.0} if name in WEIGHTS else {}
+    options = [{"nonnegative": flag} for flag in (False, True)]
+    if name in ("cgls", "tikhonov"):
+        options = [{}]
+    for y in (problem(OPERATOR), torch.randn(2, *OPERATOR.range_shape, generator=rng)):
+        x0 = {
+            "solution": cgls(y, OPERATOR, iterations=200),
+            "noise": torch.randn(GRID.shape, generator=rng),
+            "far": torch.full(GRID.shape, 1e4),
+            "negative": torch.full(GRID.shape, -1e4),
+        }[start]
+        for chosen in options:
+            for iterations in (1, 2, 7, 30):
+                method = functools.partial(ITERATIVE[name], iterations=iterations)
+                x = method(**settings, **chosen)(y, OPERATOR, x0=x0)
+                assert torch.isfinite(x).all()
+
+
+def test_command_line(tmp_path: Path):
+    save_geometry(tmp_path / "scan.json", GRID, OPERATOR.scan)
+    np.save(tmp_path / "y.npy", problem(OPERATOR, batch=1)[0].numpy())
+    arguments = ["reconstruct", str(tmp_path / "y.npy"), "--scan", str(tmp_path / "scan.json")]
+    arguments += ["--out", str(tmp_path / "x.npy"), "--method", "landweber", "--step", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--iterations", "5"])
+    assert result.exit_code not in (0, None)
+    assert "landweber: the misfit has risen from" in " ".join(result.output.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.json", "y.npy"]
