@@ -112,6 +112,20 @@ def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
         assert pydicom.dcmread(path).PatientIdentityRemoved == "YES"
 
 
+def test_series_of_no_unit_are_taken_if_one_says_so(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", "a", 1, RescaleType="US")
+    write_series(tmp_path / "in", "b", 1, RescaleType="US", RescaleIntercept=0)
+    result = dicom(tmp_path / "in", tmp_path / "out", "--views", 30)
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 slices; unit not stated" in result.stderr
+    assert "1 files are in no series for want of Hounsfield units, such as:" in result.stdout
+    assert "got US, unspecified" in result.stdout
+    assert "--assume-hu on the command line" in result.stdout
+    result = dicom(tmp_path / "in", tmp_path / "out", "--dry-run", "--assume-hu")
+    assert "unit not stated" in result.stdout
+    assert "skipped: none" in result.stdout
+
+
 def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
     result = dicom(source, tmp_path / "out", "--dry-run", "--photons", 1e4)
     assert result.exit_code == 0

@@ -44,6 +44,7 @@ def run_batch(
     deidentification: Deidentification | None = None,
     resume: bool = True,
     retry: bool = False,
+    assume_hu: bool = False,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Make a derived series of every CT series of a folder.
@@ -87,6 +88,9 @@ def run_batch(
         Whether results that are there are kept, and unfinished series are continued.
     retry : bool
         Whether series that lost slices in an earlier run are made again.
+    assume_hu : bool
+        Whether series of an unstated unit are taken to have Hounsfield units, whatever they look
+        like, see `dicom.find_series`.
     progress : Progress, optional
         Is told how far the run is.
 
@@ -125,7 +129,7 @@ def run_batch(
         if resume and workspace.unfinished():
             _check_version(earlier, target)
         searched = None if progress is None else progress.searched
-        series_index = find_series(root, without=target, progress=searched)
+        series_index = find_series(root, without=target, assume_hu=assume_hu, progress=searched)
         _begin_ledger(ledger, earlier, series_index, settings)
         planned = plan_series(
             series_index.series,

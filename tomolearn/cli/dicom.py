@@ -94,6 +94,14 @@ def dicom(
     retry: Annotated[
         bool, typer.Option("--retry", help="Make series that lost slices again.")
     ] = False,
+    assume_hu: Annotated[
+        bool,
+        typer.Option(
+            "--assume-hu",
+            help="Take values of an unstated unit (RescaleType US) as Hounsfield units, whatever "
+            "they look like.",
+        ),
+    ] = False,
     deidentify: Annotated[
         Path | None,
         typer.Option(
@@ -146,7 +154,7 @@ def dicom(
     certificates = _certificates(tls_ca, tls_cert, tls_key)
     if dry_run:
         check_batch(source, out)
-        _show(find_series(source), chosen)
+        _show(find_series(source, assume_hu=assume_hu), chosen)
         return
     with _stoppable(), progress_bars() as bars:
         report = run_batch(
@@ -160,6 +168,7 @@ def dicom(
             deidentification=key,
             resume=resume,
             retry=retry,
+            assume_hu=assume_hu,
             progress=_Shown(bars),
         )
     _print_report(report, out)
@@ -293,6 +302,14 @@ def _print_report(report: BatchReport, out: Path) -> None:
             typer.echo(f"{len(files)} files that {what}, such as:")
         for one in files[:_SHOWN]:
             typer.echo(f"  {one.path}: {one.detail}")
+    others = [
+        one
+        for one in report.series_index.skipped
+        if one.reason == "no Hounsfield units" and not one.is_lost
+    ]
+    if others:
+        typer.echo(f"{len(others)} files are in no series for want of Hounsfield units, such as:")
+        typer.echo(f"  {others[0].path}: {others[0].detail}")
     typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
 
 

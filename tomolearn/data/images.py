@@ -299,7 +299,9 @@ def _reason(error: Exception, path: Path) -> str:
 def _attenuation(path: Path, frame: int, scale: float | None) -> NDArray[np.float32]:
     from tomolearn.dicom import hounsfield_to_attenuation, read_slice
 
-    image = hounsfield_to_attenuation(read_slice(path, frame=frame).hounsfield)
+    # units were judged when the series was found
+    read = read_slice(path, frame=frame, assume_hu=True)
+    image = hounsfield_to_attenuation(read.hounsfield)
     return (image * (1.0 if scale is None else scale)).astype(np.float32)
 
 

@@ -22,11 +22,13 @@ from tomolearn.dicom.identity import (
 )
 from tomolearn.dicom.opening import opened
 from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.reading import has_hounsfield_units
 from tomolearn.dicom.salvage import identifiers_in, kind_of_name, may_be_slice
 from tomolearn.dicom.series import Series, make_series, with_lost
 from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
-from tomolearn.dicom.stack_geometry import Finding, FindingKind
+from tomolearn.dicom.stack_geometry import Finding, FindingKind, sort
+from tomolearn.dicom.unstated_units import no_unit_error
 
 _TAGS: Final = tuple(
     Tag(keyword)
@@ -94,19 +96,21 @@ def find_series(
     root: str | os.PathLike[str],
     *,
     without: str | os.PathLike[str] | None = None,
+    assume_hu: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SeriesIndex:
     """Find the CT series in a tree of files.
 
-    Only headers are read. Files are told by their contents, never by their names. Links are
-    followed, and each folder is entered once, whatever links lead to it. A series is what has one
-    SeriesInstanceUID, one patient and one study. Patients are told apart by PatientID and who gave
-    it, name, date of birth and sex; a file that does not state all of them is of the patient of
-    the others, if these agree among each other and with it. Of several files of a series with one
-    SOPInstanceUID the first in the order of paths is kept, of those that state most of patient and
-    study; whether the others are copies is judged by their headers. A file that should be a slice
-    and cannot be read as one is lost from its series, if it still says which, or if all slices in
-    its folder are of a single one.
+    Only headers are read, and up to three images of a series that does not state its unit
+    (RescaleType US): it is taken if one of them looks like Hounsfield units. Files are told by
+    their contents, never by their names. Links are followed, and each folder is entered once,
+    whatever links lead to it. A series is what has one SeriesInstanceUID, one patient and one
+    study. Patients are told apart by PatientID and who gave it, name, date of birth and sex; a file
+    that does not state all of them is of the patient of the others, if these agree among each other
+    and with it. Of several files of a series with one SOPInstanceUID the first in the order of
+    paths is kept, of those that state most of patient and study; whether the others are copies is
+    judged by their headers. A file that should be a slice and cannot be read as one is lost from
+    its series, if it still says which, or if all slices in its folder are of a single one.
 
     Parameters
     ----------
@@ -114,6 +118,8 @@ def find_series(
         A folder, or a single file.
     without : path, optional
         A folder that is skipped, by whatever link it or something in it is reached.
+    assume_hu : bool
+        Whether values of an unstated unit are taken as Hounsfield units, whatever they look like.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
 
@@ -138,7 +144,7 @@ def find_series(
     found: dict[str, list[_File]] = {}
     for done, path in enumerate(files, start=1):
         try:
-            file = _read(path)
+            file = _read(path, assume_hu=assume_hu)
         except NotASlice as error:
             skipped.append(SkippedFile(path, error.reason, error.detail, n_slices=error.n_slices))
         except OSError as error:
@@ -150,7 +156,7 @@ def find_series(
     series: list[Series] = []
     repeats: list[SkippedFile] = []
     for alike in found.values():
-        divided, repeated = _divided(alike)
+        divided, repeated = _divided(alike, assume_hu=assume_hu)
         series += divided
         repeats += repeated
     series, skipped = _assigned(series, _doubted(skipped, found.values()))
@@ -160,12 +166,12 @@ def find_series(
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path, *, assume_hu: bool) -> _File:
     with opened(path) as stream:
         try:
             header = header_of(stream, _TAGS)
             pixels = pixels_of(header)
-            slices, lost = slices_of(header, pixels, path)
+            slices, lost = slices_of(header, pixels, path, assume_hu=assume_hu)
             return slices, series_attributes(header), lost
         except NotASlice:
             raise
@@ -235,7 +241,7 @@ def _assigned(
     return [with_lost(one, lost.get(place, ())) for place, one in enumerate(series)], judged
 
 
-def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
+def _divided(files: Sequence[_File], *, assume_hu: bool) -> tuple[list[Series], list[SkippedFile]]:
     """Return the series of files with one SeriesInstanceUID, which several may share.
 
     Files with the SOPInstanceUID of an earlier one in their series are skipped.
@@ -255,26 +261,65 @@ def _divided(files: Sequence[_File]) -> tuple[list[Series], list[SkippedFile]]:
             earlier = first.setdefault(file[0][0].sop_instance_uid, file)
             if earlier is not file:
                 repeated.append(_repeated(file, earlier))
-        slices = [one for kept in first.values() for one in kept[0]]
-        lost = [one for kept in first.values() for one in kept[2]]
+        judged = [*first.values()] if assume_hu else _without_other_units([*first.values()])
+        kept = [file for file in judged if file[0]]
+        refused = [one for file in judged if not file[0] for one in file[2]]
+        # in a series of other units nothing is a loss
+        skipped += [
+            replace(one, is_lost=one.is_lost and bool(kept)) for one in (*repeated, *refused)
+        ]
+        if not kept:
+            continue
+        lost = [one for file in judged for one in file[2]]
         lost += [one for one in repeated if one.is_lost]
-        skipped += repeated
+        slices = [one for file in kept for one in file[0]]
         made = replace(
-            make_series(slices, [kept[1] for kept in first.values()]),
+            make_series(slices, [file[1] for file in kept]),
             patient_id=identity.patient_id,
             study_uid=identity.study_uid,
             identity=identity,
         )
         series.append(with_lost(made, lost))
-    if len(series) == 1:
+    if len(series) <= 1:
         return series, skipped
-    elements = differing_elements(identity for identity, _ in groups)
+    elements = differing_elements(one.identity for one in series)
     shared = Finding(
         FindingKind.SHARED_IDENTIFIER,
         f"SeriesInstanceUID (0020,000E) {series[0].uid} is that of {len(series)} series, of "
         f"different patients or studies: files of it differ in {', '.join(elements)}.",
     )
     return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
+
+
+def _without_other_units(files: Sequence[_File]) -> list[_File]:
+    """Return the files of a series; slices without a unit are lost if none looks like HU."""
+    unstated = [one for file in files for one in file[0] if one.unit]
+    if not unstated:
+        return list(files)
+    ordered = sort(unstated)
+    chosen = {ordered[k].label: ordered[k] for k in (len(ordered) // 2, 0, -1)}
+    if any(map(has_hounsfield_units, chosen.values())):
+        return list(files)
+    judged = []
+    for slices, attributes, lost in files:
+        kept = tuple(one for one in slices if not one.unit)
+        refused = [
+            SkippedFile(
+                one.path,
+                SkipReason.NO_HOUNSFIELD_UNITS,
+                str(no_unit_error(one.unit)),
+                frame=one.frame,
+                is_lost=True,
+            )
+            for one in slices
+            if one.unit
+        ]
+        if kept or not refused:
+            judged.append((kept, attributes, (*lost, *refused)))
+        else:
+            whole = replace(refused[0], frame=None, n_slices=len(refused) + len(lost))
+            judged.append((kept, attributes, (whole,)))
+    return judged
 
 
 def _repeated(file: _File, earlier: _File) -> SkippedFile:

@@ -33,6 +33,12 @@ from tomolearn.dicom.elements import (
 )
 from tomolearn.dicom.headers import Header
 from tomolearn.dicom.skipping import NotASlice, SkipReason
+from tomolearn.dicom.unstated_units import (
+    assumed_unit,
+    look_like_hounsfield,
+    no_unit_error,
+    unstated_unit,
+)
 
 AIR: Final = -1000.0
 """Air in Hounsfield units, which stands for what a scanner did not measure."""
@@ -256,12 +262,14 @@ def _fragments(stream: BinaryIO, offset: int) -> tuple[int, int]:
 
 
 def hounsfield_units(
-    header: Header, pixels: Pixels, frame: int
+    header: Header, pixels: Pixels, frame: int, *, assume_hu: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return Hounsfield units of a frame, air where nothing was measured, and where that is.
 
-    Both have the shape (rows, columns).
+    Both have the shape (rows, columns). Values without a unit have to look like Hounsfield units,
+    unless they are assumed to be.
     """
+    unit = unit_of(header, frame, assume_hu=assume_hu)
     slope, intercept = _rescaling(header, frame)
     stored = pixels.stored(frame)
     words = pixels.words(frame)
@@ -280,19 +288,26 @@ def hounsfield_units(
             f"Hounsfield units from {-HOUNSFIELD_LIMIT:g} to {HOUNSFIELD_LIMIT:g}",
             f"{low:g} to {high:g} by slope {slope:g} and intercept {intercept:g}",
         )
+    if unit:
+        if not assume_hu and not look_like_hounsfield(hounsfield, padding):
+            raise no_unit_error(unit)
+        header.deviations.append(assumed_unit(unit))
     return hounsfield, padding
 
 
-def check_unit(header: Header, frame: int) -> None:
-    """Check that the values of a frame are Hounsfield units, as those without a unit are."""
-    unit = header.first(text, "RescaleType", frame, _TRANSFORMATION) or "HU"
-    if unit.upper() != "HU":
-        error = element_error("RescaleType", "HU", unit)
-        raise NotASlice(SkipReason.NO_HOUNSFIELD_UNITS, error)
+def unit_of(header: Header, frame: int, *, assume_hu: bool = False) -> str:
+    """Return the RescaleType of a frame if it leaves open what the values are, else nothing.
+
+    Raises
+    ------
+    NotASlice
+        If it says that they are no Hounsfield units.
+    """
+    unit = header.first(text, "RescaleType", frame, _TRANSFORMATION) or ""
+    return unstated_unit(unit, assume_hu=assume_hu)
 
 
 def _rescaling(header: Header, frame: int) -> tuple[float, float]:
-    check_unit(header, frame)
     values: list[float] = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         value = header.first(number, keyword, frame, _TRANSFORMATION)

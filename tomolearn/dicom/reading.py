@@ -51,14 +51,19 @@ class CTSlice:
 
 
 def read_slice(
-    path: str | os.PathLike[str], *, frame: int | None = None, strict: bool = False
+    path: str | os.PathLike[str],
+    *,
+    frame: int | None = None,
+    strict: bool = False,
+    assume_hu: bool = False,
 ) -> CTSlice:
     """Read a CT slice from a DICOM file.
 
     Stored values become Hounsfield units by RescaleSlope and RescaleIntercept. Pixels at
     PixelPaddingValue, or between it and PixelPaddingRangeLimit, become air, and are marked in
     `CTSlice.padding`; a padding value written with the wrong sign is understood. MONOCHROME1 says
-    how an image is shown and changes no value.
+    how an image is shown and changes no value. Values without a unit (RescaleType US) are taken as
+    Hounsfield units if they look like it, with air near -1000 and water near 0.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ def read_slice(
     strict : bool
         Whether a deviation from the standard that does not hinder reading is an error instead of a
         warning.
+    assume_hu : bool
+        Whether values of an unstated unit are taken as Hounsfield units, whatever they look like.
 
     Raises
     ------
@@ -85,14 +92,14 @@ def read_slice(
     DicomWarning
         For each deviation, with file, tag and value, unless `strict`.
     """
-    ct = _read(path, frame, None)
+    ct = _read(path, frame, None, assume_hu)
     _tell_deviations(ct, path, strict=strict)
     return ct
 
 
 def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
     """Read a slice of a series, see `Series.read`."""
-    ct = _read(one.path, one.frame, one)
+    ct = _read(one.path, one.frame, one, bool(one.unit))
     _tell_deviations(ct, one.path, strict=strict)
     return ct
 
@@ -104,15 +111,26 @@ def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool)
         warnings.warn(f"{path}: {deviation}", DicomWarning, stacklevel=3)
 
 
-def _read(path: str | os.PathLike[str], frame: int | None, listed: SliceInfo | None) -> CTSlice:
+def has_hounsfield_units(one: SliceInfo) -> bool:
+    """Return whether a slice without a unit can be read, and looks like Hounsfield units."""
+    try:
+        _read(one.path, one.frame, one, False)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read(
+    path: str | os.PathLike[str], frame: int | None, listed: SliceInfo | None, assume_hu: bool
+) -> CTSlice:
     try:
         with opened_header(path) as header:
-            return _slice(header, frame, listed)
+            return _slice(header, frame, listed, assume_hu)
     except ValueError as error:
         raise TomolearnError(f"{path}: {error}") from error
 
 
-def _slice(header: Header, frame: int | None, listed: SliceInfo | None) -> CTSlice:
+def _slice(header: Header, frame: int | None, listed: SliceInfo | None, assume_hu: bool) -> CTSlice:
     if frame is None and header.frames != 1:
         raise element_error("NumberOfFrames", "one frame", header.frames)
     if frame is not None and not 0 <= frame < header.frames:
@@ -122,7 +140,7 @@ def _slice(header: Header, frame: int | None, listed: SliceInfo | None) -> CTSli
     if listed is not None:
         check_listed(header, pixels, listed)
     spacing = pixel_spacing(header, index)
-    hounsfield, padding = hounsfield_units(header, pixels, index)
+    hounsfield, padding = hounsfield_units(header, pixels, index, assume_hu=assume_hu)
     return CTSlice(
         hounsfield,
         spacing,

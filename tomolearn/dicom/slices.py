@@ -13,7 +13,7 @@ from tomolearn.dicom.dimensions import Dimensions, dimensions_of
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
 from tomolearn.dicom.headers import Header
 from tomolearn.dicom.identity import Identity, stated_identity
-from tomolearn.dicom.pixels import Pixels, check_unit
+from tomolearn.dicom.pixels import Pixels, unit_of
 from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 
 FARTHEST: Final = 1e5
@@ -54,6 +54,9 @@ class SliceInfo:
         FrameOfReferenceUID: coordinates of different ones cannot be compared.
     dimensions : Dimensions
         Time, energy, kernel and acquisition.
+    unit : str
+        RescaleType, if it leaves open whether values are Hounsfield units, which they are then
+        taken to be.
     """
 
     path: Path
@@ -68,6 +71,7 @@ class SliceInfo:
     tilt: float | None = None
     frame_of_reference_uid: str = ""
     dimensions: Dimensions = field(default=Dimensions())
+    unit: str = ""
 
     @property
     def label(self) -> str:
@@ -138,7 +142,7 @@ def series_attributes(header: Header) -> SeriesAttributes:
 
 
 def slices_of(
-    header: Header, pixels: Pixels, path: Path
+    header: Header, pixels: Pixels, path: Path, *, assume_hu: bool = False
 ) -> tuple[tuple[SliceInfo, ...], tuple[SkippedFile, ...]]:
     """Return the slices in a file, and the frames of an enhanced one that cannot be used.
 
@@ -153,7 +157,7 @@ def slices_of(
     lost: list[SkippedFile] = []
     for frame in range(max(header.frames, header.n_frames)):
         try:
-            found.append(slice_of(header, pixels, path, frame))
+            found.append(slice_of(header, pixels, path, frame, assume_hu=assume_hu))
         except NotASlice as error:
             if error.reason is SkipReason.LOCALIZER:
                 continue
@@ -165,7 +169,9 @@ def slices_of(
     return tuple(found), tuple(lost)
 
 
-def slice_of(header: Header, pixels: Pixels, path: Path, frame: int) -> SliceInfo:
+def slice_of(
+    header: Header, pixels: Pixels, path: Path, frame: int, *, assume_hu: bool = False
+) -> SliceInfo:
     """Return one slice of a file.
 
     Raises
@@ -181,7 +187,7 @@ def slice_of(header: Header, pixels: Pixels, path: Path, frame: int) -> SliceInf
         if _is_scout(header, frame):
             detail = f"{tag_name('FrameType')}: expected an axial image"
             raise NotASlice(SkipReason.LOCALIZER, detail)
-        found = SliceInfo(
+        return SliceInfo(
             path,
             frame if header.enhanced else None,
             text(header.dataset, "SOPInstanceUID"),
@@ -195,13 +201,12 @@ def slice_of(header: Header, pixels: Pixels, path: Path, frame: int) -> SliceInf
             # one object for all slices of a series, which is sent from process to process
             sys.intern(text(header.dataset, "FrameOfReferenceUID")),
             dimensions_of(header, frame),
+            unit_of(header, frame, assume_hu=assume_hu),
         )
     except NotASlice:
         raise
     except ValueError as error:
         raise NotASlice(SkipReason.NO_GEOMETRY, error) from error
-    check_unit(header, frame)
-    return found
 
 
 def check_listed(header: Header, pixels: Pixels, one: SliceInfo) -> None:
@@ -212,13 +217,14 @@ def check_listed(header: Header, pixels: Pixels, one: SliceInfo) -> None:
     ValueError
         If it holds another one; the message has the tag.
     """
-    now = slice_of(header, pixels, one.path, one.frame or 0)
+    now = slice_of(header, pixels, one.path, one.frame or 0, assume_hu=bool(one.unit))
     for keyword, found, known in (
         ("SOPInstanceUID", now.sop_instance_uid, one.sop_instance_uid),
         ("Rows", now.shape, one.shape),
         ("ImagePositionPatient", now.position, one.position),
         ("ImageOrientationPatient", now.orientation, one.orientation),
         ("PixelSpacing", now.spacing, one.spacing),
+        ("RescaleType", now.unit, one.unit),
     ):
         if found != known:
             raise element_error(keyword, f"{known}, as when the series was found", found)

@@ -58,6 +58,7 @@ class FindingKind(StrEnum):
     MIXED_SIZE = "mixed size"
     MIXED_PIXEL_SPACING = "mixed pixel spacing"
     MIXED_SETTINGS = "mixed settings"
+    UNSTATED_UNIT = "unit not stated"
     SEVERAL_PHASES = "several phases"
     SEVERAL_ENERGIES = "several energies"
     SEVERAL_KERNELS = "several kernels"
@@ -75,7 +76,7 @@ class FindingKind(StrEnum):
 
 IRREGULAR: Final = frozenset(FindingKind) - {
     FindingKind.GANTRY_TILT, FindingKind.TILT_DISAGREES, FindingKind.OBLIQUE,
-    FindingKind.SHARED_IDENTIFIER, FindingKind.MIXED_SETTINGS,
+    FindingKind.SHARED_IDENTIFIER, FindingKind.MIXED_SETTINGS, FindingKind.UNSTATED_UNIT,
 }  # fmt: skip
 """Findings with which a series is no stack of evenly spaced equal slices."""
 
@@ -140,7 +141,7 @@ def examine(
     reference of most of them.
     """
     mixed_frames = [*_mixed_frames_of_reference(attributes)]
-    found = [*mixed_frames, *_mixed_slices(slices)]
+    found = [*_unstated_unit(slices), *mixed_frames, *_mixed_slices(slices)]
     usual = _majority(slices)
     if mixed_frames and not usual[0].frame_of_reference_uid:
         return tuple(found)  # which of them has which is not known
@@ -207,6 +208,17 @@ def _majority(slices: Sequence[SliceInfo]) -> tuple[SliceInfo, ...]:
 
 def _is_parallel(one: SliceInfo, orientation: NDArray[np.float64]) -> bool:
     return bool(np.abs(orientation - one.orientation).max() <= ORIENTATION_TOLERANCE)
+
+
+def _unstated_unit(slices: Sequence[SliceInfo]) -> Iterator[Finding]:
+    units = Counter(one.unit for one in slices if one.unit)
+    if units:
+        said = ", ".join(f"{unit} of {count}" for unit, count in sorted(units.items()))
+        yield Finding(
+            FindingKind.UNSTATED_UNIT,
+            f"RescaleType (0028,1054) is {said} of {len(slices)} slices, whose values are taken as "
+            "Hounsfield units.",
+        )
 
 
 def _mixed_settings(slices: Sequence[SliceInfo], division: Division) -> Iterator[Finding]:
