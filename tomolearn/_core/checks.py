@@ -13,16 +13,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 
+# Views, bins or pixels along an axis, of which there are tables; iterations of unrolled networks.
+_MOST_ALONG_AXIS, _MOST_UNROLLED = 10_000_000, 10_000
 
-def check_int(name: str, value: Any, *, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`."""
+
+def check_int(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int of at least `minimum`, and at most `maximum`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TomolearnTypeError(
             f"{name}: expected an integer >= {minimum}, got {value!r} ({type(value).__name__})"
         )
     if value < minimum:
         raise TomolearnError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+    if maximum is not None and int(value) > maximum:
+        raise TomolearnError(f"{name}: expected an integer <= {maximum}, got {value!r:.40}")
     return int(value)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a number of views, bins or pixels along an axis as an int."""
+    return check_int(name, value, minimum=1, maximum=_MOST_ALONG_AXIS)
 
 
 def check_float(
@@ -66,6 +76,11 @@ def check_floats(name: str, values: Any, *, length: int | None = None) -> tuple[
     if bad.size:
         raise TomolearnError(f"{name}: expected {expected}, got {array[bad[0]]} at index {bad[0]}")
     return tuple(array.tolist())
+
+
+def check_iterations(value: Any) -> int:
+    """Return the number of iterations of an unrolled network as an int."""
+    return check_int("iterations", value, minimum=1, maximum=_MOST_UNROLLED)
 
 
 def check_flag(name: str, value: Any) -> bool:

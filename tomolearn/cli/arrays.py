@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.memory import check_fits
 from tomolearn.data.arrays import opened_array
 
 
@@ -17,16 +19,17 @@ def read_sinogram(path: Path, name: str | None, shape: tuple[int, ...]) -> NDArr
     `name` is the array's, where a ``.npz`` or HDF5 file has several.
     """
     with opened_array(path, name, option="--dataset") as found:
+        if found.dtype.kind != "f":
+            raise TomolearnTypeError(
+                f"{path}: expected line integrals as floating-point numbers, got {found.dtype}"
+            )
+        if 0 in found.shape or found.shape[-len(shape) :] != shape:
+            wanted = ", ".join(map(str, shape))
+            raise TomolearnError(
+                f"{path}: expected shape (..., {wanted}) as in the scan, got {found.shape}"
+            )
+        check_fits(str(path), 2 * math.prod(found.shape) * found.dtype.itemsize)
         array = np.asarray(found[()])
-    if array.dtype.kind != "f":
-        raise TomolearnTypeError(
-            f"{path}: expected line integrals as floating-point numbers, got {array.dtype}"
-        )
-    if array.size == 0 or array.shape[-len(shape) :] != shape:
-        wanted = ", ".join(map(str, shape))
-        raise TomolearnError(
-            f"{path}: expected shape (..., {wanted}) as in the scan, got {array.shape}"
-        )
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
     bad = np.argwhere(~np.isfinite(values))

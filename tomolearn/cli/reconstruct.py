@@ -61,8 +61,9 @@ def reconstruct(
 
     place = check_device("--device", device)
     grid, scanner = load_geometry(scan)
-    operator = RayTransform(grid, scanner, backend)
+    # first, so that nothing is made for a scan that is not the data's
     values = read_sinogram(sinogram, dataset, scanner.shape)
+    operator = RayTransform(grid, scanner, backend)
     if isinstance(chosen, Trained):
         chosen.warn_elsewhere(grid, scanner)
         chosen.network(place)  # reading the weights is no part of the time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import check_unpacked
 from tomolearn._core.signals import uninterrupted
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+_WORDS = ("no", "one", "two", "three", "four")
 _OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ENOENT)
 
 
@@ -26,6 +29,7 @@ class HDF5File:
         self.path, self._kind = path, kind
         self._file: Any = None
         self._process = 0
+        self._datasets: dict[str, Any] = {}
 
     def open(self) -> Any:
         """Return the open `h5py.File` of this process."""
@@ -42,17 +46,63 @@ class HDF5File:
                 if error.errno in _OF_THE_SYSTEM:
                     raise
                 raise TomolearnError(f"{self.path}: expected an HDF5 file ({error})") from error
-            self._process = os.getpid()
+            self._process, self._datasets = os.getpid(), {}
         return self._file
+
+    def dataset(self, name: str, ndim: int | None = None) -> Any:
+        """Return a data set of it, see `dataset`."""
+        file = self.open()
+        if name not in self._datasets:
+            self._datasets[name] = dataset(file, name, ndim)
+        return self._datasets[name]
 
     def close(self) -> None:
         """Close it; it is opened again when it is read again."""
         if self._file is not None:
             self._file.close()
-        self._file, self._process = None, 0
+        self._file, self._process, self._datasets = None, 0, {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_file": None, "_process": 0}
+        return vars(self) | {"_file": None, "_process": 0, "_datasets": {}}
+
+
+def dataset(file: Any, name: str, ndim: int | None = None) -> Any:
+    """Return a data set whose values lie in the file itself, and in chunks that can be held.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name; or if it is made of other files, which a file of a stranger
+        must not choose.
+    """
+    import h5py
+
+    where, axes = f"{file.filename}: {name}", "" if ndim is None else f" with {_WORDS[ndim]} axes"
+    elsewhere = f"{where}: expected values that lie in the file itself, got some of another file"
+    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        raise TomolearnError(elsewhere)
+    found = file.get(name)
+    shape = getattr(found, "shape", None)
+    if shape is None or (ndim is not None and len(shape) != ndim):
+        kind = "none" if found is None else shape or "a group, or an empty one"
+        raise TomolearnError(f"{file.filename}: expected the data set {name}{axes}, got {kind}")
+    if found.is_virtual or found.external:
+        raise TomolearnError(elsewhere)
+    if found.size and not _stored(found):
+        raise TomolearnError(f"{where}: expected values, got {shape} of which none is stored")
+    if found.chunks is not None:
+        check_unpacked(where, math.prod(found.chunks) * found.dtype.itemsize, _stored(found))
+    return found
+
+
+def check_stored(found: Any) -> None:
+    """Check that not few bytes stand for very many, before all values are read or counted."""
+    where = f"{found.file.filename}: {found.name.strip('/')}"
+    check_unpacked(where, math.prod(found.shape) * found.dtype.itemsize, _stored(found))
+
+
+def _stored(found: Any) -> int:
+    return int(found.id.get_storage_size())
 
 
 class HDF5Maker:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import check_unpacked
 from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array, resized
 
 if TYPE_CHECKING:
@@ -334,7 +335,12 @@ def _opened(path: Path) -> Iterator[Any]:
     suffix = path.suffix.lower()
     if suffix == ".png":
         from imageio.v3 import imread
+        from PIL import Image
 
+        try:
+            Image.open(path).close()  # its header alone
+        except Image.DecompressionBombError as error:
+            raise TomolearnError(f"{path}: {error}") from error
         yield imread(path, plugin="pillow")[None]
     elif suffix in _TIFF:
         from tifffile import TiffFile
@@ -369,5 +375,8 @@ class _Pages:
         self._pages, self.shape = pages, (len(pages),)
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        page: NDArray[Any] = self._pages[index].asarray()
-        return page
+        page = self._pages[index]
+        size, path = page.parent.filehandle.size, page.parent.filehandle.path
+        check_unpacked(path, page.size * np.dtype(page.dtype).itemsize, size)
+        values: NDArray[Any] = page.asarray()
+        return values

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
-from tomolearn.data.hdf5 import HDF5File, new_hdf5
+from tomolearn.data.hdf5 import HDF5File, check_stored, new_hdf5
 from tomolearn.data.simulated import Pair
 
 _NAMES = ("sinogram", "image")
@@ -40,7 +40,10 @@ class StoredPairs(Dataset[Pair]):
         self.path = Path(path)
         self._file = HDF5File(self.path, "a file of pairs")
         file = self._file.open()
-        shapes = {name: file[name].shape for name in _NAMES if name in file}
+        found = {name: self._file.dataset(name) for name in _NAMES if name in file}
+        shapes = {name: data.shape for name, data in found.items()}
+        for data in found.values():
+            check_stored(data)
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
         self._file.close()
         if [len(shape) for shape in shapes.values()] not in ([3, 3], [4, 4]):
@@ -66,9 +69,9 @@ class StoredPairs(Dataset[Pair]):
         for index in indices:
             if not 0 <= index < self._size:
                 raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
-        file = self._file.open()
+        stored = [self._file.dataset(name) for name in _NAMES]
         return [
-            tuple(torch.from_numpy(file[name][index].astype(np.float32))[None] for name in _NAMES)  # type: ignore[misc]
+            tuple(torch.from_numpy(data[index].astype(np.float32))[None] for data in stored)  # type: ignore[misc]
             for index in indices
         ]
 

@@ -7,6 +7,7 @@ import json
 from typing import Any, Self
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.reading import parse_json
 
 
 class GeometryValue:
@@ -67,11 +68,7 @@ class GeometryValue:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Build the value from a JSON string written by `to_json`."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TomolearnError(f"{cls.__name__}: expected JSON, got an error: {error}") from error
-        return cls.from_dict(values)
+        return cls.from_dict(parse_json(cls.__name__, text))
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import check_fits
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.redundancy import TURN, detector_sides, open_edges, view_circle
 from tomolearn.geometry.rotation import RotationScan
@@ -46,6 +47,7 @@ def field_of_view(grid: Grid, scan: Scan) -> np.ndarray:
     """
     check_scan(scan)
     check_grid(grid, scan.ndim)
+    check_fits("grid", math.prod(grid.shape) * np.float64().itemsize)
     mask = np.ones(grid.shape, dtype=bool)
     for seen in scan.project_points(*np.ix_(*grid.coordinates())):
         for bins, count in zip(seen.bins, scan.detector_shape, strict=True):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.checks import check_choice, check_count, check_float
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.redundancy import redundancy
@@ -96,7 +96,7 @@ class FanBeam(LineDetector):
         self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
         isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
         self._set(
-            n_detectors=check_int("n_detectors", n_detectors, minimum=1),
+            n_detectors=check_count("n_detectors", n_detectors),
             detector_spacing=check_float("detector_spacing", detector_spacing, positive=True),
             source_to_isocenter=isocenter,
             source_to_detector=distance,
@@ -153,7 +153,7 @@ class FanBeam(LineDetector):
         return cls(
             n_angles,
             n_detectors,
-            width / check_int("n_detectors", n_detectors, minimum=1),
+            width / check_count("n_detectors", n_detectors),
             isocenter,
             distance,
             detector=detector,

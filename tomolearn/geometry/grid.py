@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.checks import check_count, check_float, check_floats
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
@@ -22,7 +22,7 @@ def check_counts(name: str, values: Any, lengths: Sequence[int]) -> tuple[int, .
         )
     if np.ndim(values) == 0 or len(values) not in lengths:
         raise TomolearnError(f"{name}: expected {expected}, got {values!r}")
-    return tuple(check_int(f"{name}[{k}]", n, minimum=1) for k, n in enumerate(values))
+    return tuple(check_count(f"{name}[{k}]", n) for k, n in enumerate(values))
 
 
 def check_spacing(name: str, value: Any, n_axes: int) -> tuple[float, ...]:

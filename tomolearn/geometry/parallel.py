@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.checks import check_count, check_float
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import LineDetector, plane_axes
@@ -63,7 +63,7 @@ class ParallelBeam(LineDetector):
     ) -> None:
         self._set_angles(n_angles, angles, angular_range, start_angle, math.pi)
         self._set(
-            n_detectors=check_int("n_detectors", n_detectors, minimum=1),
+            n_detectors=check_count("n_detectors", n_detectors),
             detector_spacing=check_float("detector_spacing", detector_spacing, positive=True),
             detector_offset=check_float("detector_offset", detector_offset) + 0.0,
         )

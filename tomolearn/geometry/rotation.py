@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_floats, check_int
+from tomolearn._core.checks import check_count, check_float, check_floats
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.scan import Scan
 
@@ -83,7 +83,7 @@ class RotationScan(Scan):
         span = default_range if angular_range is None else angular_range
         start = 0.0 if start_angle is None else start_angle
         self._set(
-            n_angles=check_int("n_angles", n_angles, minimum=1),
+            n_angles=check_count("n_angles", n_angles),
             angles=None,
             angular_range=check_float("angular_range", span, positive=True),
             start_angle=check_float("start_angle", start) + 0.0,

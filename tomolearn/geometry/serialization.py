@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import write_bytes
+from tomolearn._core.reading import read_json
 from tomolearn.geometry._values import GeometryValue
 from tomolearn.geometry.grid import Grid
 from tomolearn.geometry.scan import Scan, check_scan
@@ -60,8 +61,7 @@ def save_geometry(path: str | os.PathLike[str], grid: Grid, scan: Scan) -> None:
         raise TomolearnTypeError(f"grid: expected a Grid, got {type(grid).__name__}")
     check_scan(scan)
     text = json.dumps({"grid": grid.to_dict(), "scan": scan.to_dict()}, indent=2)
-    with complete_file(Path(path)) as stream:
-        stream.write(f"{text}\n".encode())
+    write_bytes(Path(path), f"{text}\n".encode())
 
 
 def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
@@ -74,10 +74,7 @@ def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
     ValueError
         If it is not JSON, a part is missing, or a field is unknown, missing or wrong.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TomolearnError(f"{path}: expected a JSON file, got an error: {error}") from error
+    values = read_json(path)
     if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
         keys = ", ".join(values) or "none" if isinstance(values, dict) else type(values).__name__
         raise TomolearnError(f"{path}: expected exactly the keys grid and scan, got {keys}")

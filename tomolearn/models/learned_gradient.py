@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tomolearn._core.checks import check_int
+from tomolearn._core.checks import check_int, check_iterations
 from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
@@ -52,7 +52,7 @@ class LearnedGradient(ReconstructionModel):
     def __init__(
         self, *, iterations: int = 10, memory: int = 5, channels: int = 32, ndim: int = 2
     ) -> None:
-        iterations = check_int("iterations", iterations, minimum=1)
+        iterations = check_iterations(iterations)
         memory = check_int("memory", memory, minimum=1)
         channels = check_int("channels", channels, minimum=1)
         ndim = check_ndim(ndim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tomolearn._core.checks import check_int
+from tomolearn._core.checks import check_int, check_iterations
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
@@ -42,7 +42,7 @@ class LearnedPrimal(ReconstructionModel):
     def __init__(
         self, *, iterations: int = 10, n_primal: int = 5, channels: int = 32, ndim: int = 2
     ) -> None:
-        iterations = check_int("iterations", iterations, minimum=1)
+        iterations = check_iterations(iterations)
         n_primal = check_int("n_primal", n_primal, minimum=2)
         channels = check_int("channels", channels, minimum=1)
         ndim = check_ndim(ndim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tomolearn._core.checks import check_int
+from tomolearn._core.checks import check_int, check_iterations
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
@@ -50,7 +50,7 @@ class LearnedPrimalDual(ReconstructionModel):
         channels: int = 32,
         ndim: int = 2,
     ) -> None:
-        iterations = check_int("iterations", iterations, minimum=1)
+        iterations = check_iterations(iterations)
         n_primal = check_int("n_primal", n_primal, minimum=2)
         n_dual = check_int("n_dual", n_dual, minimum=1)
         channels = check_int("channels", channels, minimum=1)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import check_fits
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
 from tomolearn.geometry.coverage import line_gap, sources_inside, views_missing
@@ -37,8 +38,8 @@ class RayTransform(LinearOperator):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind named above, grid and scan differ in dimension, or a
-        source lies within the grid.
+        If an argument is not of the kind named above, grid and scan differ in dimension, a source
+        lies within the grid, or an image or a sinogram is larger than the machine's memory.
 
     Warns
     -----
@@ -69,6 +70,8 @@ class RayTransform(LinearOperator):
 
     def __init__(self, grid: Grid, scan: Scan, backend: str = "auto") -> None:
         check_dimensions(grid, scan)
+        for name, shape in (("grid", grid.shape), ("scan", scan.shape)):
+            check_fits(name, math.prod(shape) * torch.float32.itemsize)
         if sources_inside(grid, scan):
             raise TomolearnError(
                 "scan: expected every source outside of the grid, got one inside; choose a larger "

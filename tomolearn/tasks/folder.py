@@ -15,6 +15,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import read_json
 from tomolearn.data.images import FoundImages, ImageFile, ImageFolder, find_images
 from tomolearn.geometry import Grid, load_geometry
 from tomolearn.methods import FBP, method_from_dict
@@ -212,12 +213,12 @@ def read_task(path: str | os.PathLike[str]) -> Task:
     file = Path(path)
     if file.is_dir():
         file /= TASK_FILE
+    values = read_json(file, "a task of a folder")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
             raise TomolearnError("expected a task that a training of a folder wrote")
         return _task(values)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise TomolearnError(f"{file}: expected a task of a folder, {error}") from error
     except TomolearnError as error:
         raise TomolearnError(f"{file}: {error}") from error

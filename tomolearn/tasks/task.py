@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset, Subset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import parse_json
 from tomolearn.data.files import DataFiles
 from tomolearn.data.phantoms import ImageDataset, PhantomSource
 from tomolearn.data.simulated import Pair, SimulatedPairs, n_pairs
@@ -180,7 +180,7 @@ class Task:
         pairs = StoredPairs(data)
         # what `tomolearn simulate` writes; files from elsewhere have no such attributes
         known = pairs.attributes
-        made_for = json.loads(known["task"])["name"] if "task" in known else self.name
+        made_for = _task_of(data, known["task"]) if "task" in known else self.name
         if made_for != self.name:
             raise TomolearnError(f"{data}: expected pairs of {self.name}, got those of {made_for}")
         found = known.get("split", split)
@@ -239,3 +239,12 @@ def _first(pairs: Dataset[Pair], size: int | None, where: str) -> Dataset[Pair]:
     if found is not None and size > found:
         raise TomolearnError(f"size: expected at most the {found} pairs of {where}, got {size}")
     return Subset(pairs, range(size))
+
+
+def _task_of(data: Path, text: str) -> str:
+    """Return the name of the task that pairs were made for."""
+    found = parse_json(f"{data}: task", text)
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+        raise TomolearnError(f"{data}: task: expected an object with a name, got {found!r:.60}")
+    name: str = found["name"]
+    return name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.reading import parse_json
 
 FORMAT = "tomolearn weights"
 VERSION = 2
@@ -70,7 +70,7 @@ def plain_values(name: str, values: Any) -> Any:
 
 def parse_card(where: str, data: bytes) -> dict[str, Any]:
     """Read a card, the content of the file `where`, and check that it is complete."""
-    card = _parse_json(where, data)
+    card = parse_json(where, data, "a JSON file", constants=False)
     if not isinstance(card, dict):
         raise TomolearnError(f"{where}: expected a JSON object, got {type(card).__name__}")
     if card.get("format") != FORMAT:
@@ -167,17 +167,6 @@ def _usage(name: str, card: Mapping[str, Any]) -> str:
 def is_foreign(spec: str) -> bool:
     """Return whether a class is found in a file or a module, and has no name in a table."""
     return ":" in spec
-
-
-def _parse_json(where: str, data: bytes) -> Any:
-    def refuse(constant: str) -> Any:
-        raise TomolearnError(f"{constant} is not a number of JSON")
-
-    try:
-        return json.loads(data.decode("utf-8"), parse_constant=refuse)
-    # ValueError is the base of what the decoders raise; RecursionError: brackets without end
-    except (ValueError, RecursionError) as error:
-        raise TomolearnError(f"{where}: expected a JSON file, got an error: {error}") from error
 
 
 def _table(rows: Mapping[str, Any]) -> str:

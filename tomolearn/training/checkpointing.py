@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,13 @@ import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.training.files import write_together
+
+_DAMAGE = (
+    *(ValueError, RuntimeError, EOFError, LookupError, AttributeError, TypeError),
+    *(zipfile.BadZipFile, pickle.UnpicklingError),
+)
 
 
 class CompleteFiles(TorchCheckpointIO):
@@ -29,6 +37,28 @@ class CompleteFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_together({Path(path): content.getvalue()})
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint: an archive, not packed, of tensors and plain values."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+            size = sum(entry.file_size for entry in entries)
+            if size > Path(path).stat().st_size:
+                raise TomolearnError(f"it unpacks to {size} bytes")
+            content: dict[str, Any] = torch.load(path, map_location or "cpu", weights_only=True)
+        # ValueError, RuntimeError and the others: what torch raised for bytes cut off or changed
+        except _DAMAGE as error:
+            raise TomolearnError(
+                f"{path}: expected a complete checkpoint of a training, got {error}; the run "
+                "begins anew without it"
+            ) from error
+        return content
 
 
 class SaveRegularly(lightning.Callback):

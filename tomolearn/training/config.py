@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -26,6 +24,7 @@ from pydantic import (
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import built
+from tomolearn._core.reading import parse_json, parse_toml, read_json, read_text
 from tomolearn._core.tables import Origin, Table, absolute, find_object
 from tomolearn.metrics import METRICS
 from tomolearn.models import MODELS, ReconstructionModel
@@ -307,11 +306,7 @@ def changes_of_learning(before: TrainingConfig, after: TrainingConfig) -> list[s
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read the settings of a TOML or JSON file, unchecked."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TomolearnError(f"{path}: expected TOML, or JSON in a .json file ({error})") from error
+    values = read_json(path) if path.suffix == ".json" else parse_toml(path, read_text(path))
     if not isinstance(values, dict):
         raise TomolearnError(f"{path}: expected a table of settings, got {type(values).__name__}")
     return _renamed(values)
@@ -341,10 +336,12 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
         name, equals, text = override.partition("=")
         if not equals:
             raise TomolearnError(f"override: expected name=value, got {override!r}")
+        value: Any = text
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
+            value = parse_json(name.strip(), text)
+        except TomolearnError:
+            if text.lstrip()[:1] in ("[", "{"):
+                raise
         name, dot, argument = name.strip().partition(".")
         check_known("override", name, known)
         if dot:

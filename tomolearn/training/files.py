@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_files
+from tomolearn._core.memory import check_fits
+from tomolearn._core.reading import read_bytes
 from tomolearn.training.cards import parse_card
 
 WEIGHTS, CARD = ".safetensors", ".json"
 # As torch.save writes them: a zip archive, or in older versions a bare pickle.
 _PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+
+_HEAD = 9  # bytes that tell a pickle
 
 
 class CheckpointFiles(NamedTuple):
@@ -62,7 +66,8 @@ def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
         return files
     given = Path(name_or_path)
     if given.is_file():
-        _refuse_pickle(str(given), given.read_bytes())
+        with given.open("rb") as stream:
+            _refuse_pickle(str(given), stream.read(_HEAD))
         raise TomolearnError(
             f"{given}: expected a name that ends in {WEIGHTS} or {CARD}, got {given.suffix!r}"
         )
@@ -78,8 +83,9 @@ def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
 def read_card_file(files: CheckpointFiles) -> dict[str, Any]:
     """Return the card."""
     if files.card.is_file():
-        return parse_card(str(files.card), files.card.read_bytes())
-    _refuse_pickle(str(files.weights), read_weights_file(files.weights))
+        return parse_card(str(files.card), read_bytes(files.card))
+    with files.weights.open("rb") as stream:
+        _refuse_pickle(str(files.weights), stream.read(_HEAD))
     raise FileNotFoundError(
         f"{files.card}: no such file; {files.weights.name} needs it, since the network and its "
         "arguments stand there. tomolearn.save writes both; weights from elsewhere have to be put "
@@ -91,6 +97,8 @@ def read_weights_file(file: Traversable) -> bytes:
     """Return the content of a file of weights."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; the weights belong next to the JSON")
+    if isinstance(file, Path):
+        check_fits(str(file), 2 * file.stat().st_size)
     return file.read_bytes()
 
 
@@ -129,7 +137,7 @@ def _owner(files: CheckpointFiles, digest: str) -> str | None:
     nearby = (file for file in files.card.parent.iterdir() if file.suffix == CARD)
     for file in (*sorted(nearby), *(others.card for others in shipped_files().values())):
         try:
-            if parse_card(str(file), file.read_bytes())["sha256"] == digest:
+            if parse_card(str(file), read_bytes(file))["sha256"] == digest:
                 return file.name
         except (OSError, ValueError):  # some other JSON
             continue

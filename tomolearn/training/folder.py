@@ -14,6 +14,7 @@ import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import named
+from tomolearn._core.reading import parse_json, read_json, read_text
 from tomolearn.tasks import Task
 from tomolearn.tasks.folder import TASK_FILE, is_folder_task, task_json
 from tomolearn.training.config import (
@@ -98,8 +99,8 @@ def _settings(config: TrainingConfig, directory: Path) -> dict[str, Any]:
 def _change_of_task(config: TrainingConfig, directory: Path, written: dict[str, Any]) -> list[str]:
     before, now = written["task"], _settings(config, directory)["task"]
     if before == now and isinstance(config.task, Task) and is_folder_task(config.task):
-        before, now = (directory / TASK_FILE).read_text(encoding="utf-8"), task_json(config.task)
-    if before == json.loads(json.dumps(now)):
+        before, now = read_text(directory / TASK_FILE), task_json(config.task)
+    if before == parse_json("task", json.dumps(now)):
         return []
     if isinstance(before, str) and isinstance(now, str) and before != TASK_FILE:
         return [f"task {before!r} -> {now!r}"]
@@ -111,7 +112,7 @@ def _warn_of_changed_sources(config: TrainingConfig, directory: Path) -> None:
     if not path.exists():
         return
     now = config.origins()
-    for name, before in json.loads(path.read_text(encoding="utf-8")).items():
+    for name, before in read_json(path).items():
         if name in now and now[name].sha256 != before["sha256"]:
             warnings.warn(
                 f"{name} {now[name].spec}: {now[name].file} has changed since the run began",
@@ -123,7 +124,7 @@ def _warn_of_changed_sources(config: TrainingConfig, directory: Path) -> None:
 def record(config: TrainingConfig, directory: Path, processes: int) -> dict[str, Any]:
     """Return what a card says about data, settings and machine."""
     return {
-        "command": (directory / COMMANDS).read_text(encoding="utf-8").strip(),
+        "command": read_text(directory / COMMANDS).strip(),
         "data": _data(config),
         "pairs_per_step": config.batch_size * processes,
         "seed": config.seed,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import parse_csv, read_text
 
 
 def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int, float]:
@@ -25,8 +25,9 @@ def read_log(directory: str | os.PathLike[str], name: str = "loss") -> dict[int,
     columns: set[str] = set()
     for part in parts:
         # the last line may be cut off where a run was killed
-        complete, _, _ = part.read_text(encoding="utf-8").rpartition("\n")
-        for row in csv.DictReader(complete.splitlines()):
+        complete, _, _ = read_text(part).rpartition("\n")
+        names, *rows = parse_csv(part, complete.splitlines()) or [[]]
+        for row in (dict(zip(names, one, strict=False)) for one in rows):
             columns |= set(row)
             if row.get(name):
                 values[int(row["step"])] = float(row[name])

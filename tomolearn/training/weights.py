@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -14,6 +17,7 @@ from typing import Any, Literal, overload
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tomolearn._core.checks import check_choice, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
@@ -265,7 +269,7 @@ def load(
         raise TomolearnError(
             f"{files.weights}: expected a complete safetensors file, got an error: {error}"
         ) from error
-    found = _build(files, card, kind, model)
+    found = _build(files, card, kind, model, tensors)
     _fill(files, found, tensors)
     if found.n_parameters != card["parameters"]:
         raise TomolearnError(
@@ -300,9 +304,17 @@ def _spec(kind: str, model: Configured) -> str:
 
 
 def _build(
-    files: CheckpointFiles, card: Mapping[str, Any], kind: str, model: str | type[Configured] | None
+    files: CheckpointFiles,
+    card: Mapping[str, Any],
+    kind: str,
+    model: str | type[Configured] | None,
+    tensors: Mapping[str, torch.Tensor],
 ) -> Configured:
-    """Make the network with weights that do not matter, and without a trace in random numbers."""
+    """Make the network with weights that do not matter, and without a trace in random numbers.
+
+    Before that, it is made without any, to see that it is the one of the tensors: a card may ask
+    for more memory than there is.
+    """
     base, table = _KINDS[kind]
     if card["kind"] != kind:
         raise TomolearnError(
@@ -323,14 +335,46 @@ def _build(
             found = table.find(model) if isinstance(model, str) else model
         if not (isinstance(found, type) and issubclass(found, base)):
             raise TomolearnError(f"model: expected a subclass of {base.__name__}, got {found!r}")
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            return built(spec, found, card["arguments"])
-    except (TypeError, ValueError) as error:
+        with torch.random.fork_rng(devices=[]), _no_more_weights_than(4 * len(tensors) + 100):
+            try:
+                with torch.device("meta"):
+                    abstract = built(spec, found, card["arguments"])
+            except RuntimeError:  # someone's, which needs values to be made
+                pass
+            else:
+                _check_tensors(files, abstract, tensors)
+            with torch.device("cpu"):
+                return built(spec, found, card["arguments"])
+    except _OtherTensors:
+        raise
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise TomolearnError(f"{files.card}: {error}") from error
 
 
-def _fill(files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Copy the tensors into a network, which gets their precision and keeps its memory format."""
+class _OtherTensors(TomolearnError):
+    """Tensors of another network than the card's."""
+
+
+@contextmanager
+def _no_more_weights_than(limit: int) -> Iterator[None]:
+    """Let this thread make no more parameters than that: a card may ask for blocks without end."""
+    thread, made = threading.get_ident(), itertools.count(1)
+
+    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+        if threading.get_ident() == thread and next(made) > limit:
+            raise TomolearnError(f"arguments: expected at most {limit} parameters, got more")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_tensors(
+    files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Check that the tensors are those that a network has."""
     own = model.state_dict(keep_vars=True)
     missing = [name for name in own if name not in tensors]
     unexpected = [name for name in tensors if name not in own]
@@ -349,10 +393,16 @@ def _fill(files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch
     problems["of another kind of number"] = kinds
     found = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
     if found:
-        raise TomolearnError(
+        raise _OtherTensors(
             f"{files.weights}: expected the {len(own)} tensors of the network that "
             f"{files.card.name} describes, got {'; '.join(found)}"
         )
+
+
+def _fill(files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy the tensors into a network, which gets their precision and keeps its memory format."""
+    _check_tensors(files, model, tensors)
+    own = model.state_dict(keep_vars=True)
     _check_finite(str(files.weights), tensors)
     with torch.no_grad():
         for name, tensor in own.items():

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import read_bytes
 
 CHARACTERISTICS = (
     *("subtlety", "internalStructure", "calcification", "sphericity", "margin"),
@@ -154,7 +155,7 @@ class _Malformed(TomolearnError):
 
 
 def _root(path: Path) -> ElementTree.Element:
-    data = path.read_bytes()
+    data = read_bytes(path)
 
     # An entity can stand for gigabytes of text, or for another file: no such message has any.
     def refuse(name: str, *rest: object) -> None:

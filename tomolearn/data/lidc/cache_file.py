@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
+from tomolearn._core.reading import parse_json
 from tomolearn.data.hdf5 import HDF5Maker, new_hdf5
 from tomolearn.data.lidc.slices import FORMAT
 from tomolearn.data.lidc.splits import SPLITS
@@ -54,8 +56,8 @@ def attribute(path: Path, name: str) -> Any:
 
     try:
         with h5py.File(path, "r") as file:
-            return json.loads(file.attrs[name])
-    except (OSError, KeyError, json.JSONDecodeError):
+            return parse_json(name, str(file.attrs[name]))
+    except (OSError, KeyError, TomolearnError):
         return None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.data.arrays import resized
-from tomolearn.data.hdf5 import HDF5File
+from tomolearn.data.hdf5 import HDF5File, check_stored
 
 FORMAT = "tomolearn lidc slices 1"
 """What a cache has in its attribute "format"."""
@@ -71,9 +71,10 @@ class LIDCSlices:
             if file.attrs.get("format") != FORMAT:
                 kind = "a cache that `tomolearn lidc slices` wrote"
                 raise TomolearnError(f"{self.path}: expected {kind}, got another HDF5 file")
-            splits = file["part"].asstr()[()]
-            self.slice_shape: tuple[int, ...] = file["hounsfield"].shape[1:]
-            patients = file["patient"].asstr()[()]
+            images = self._file.dataset("hounsfield")
+            check_stored(images)
+            self.slice_shape: tuple[int, ...] = images.shape[1:]
+            splits, patients = (self._texts(name, len(images)) for name in ("part", "patient"))
         finally:
             self._file.close()
         chosen = np.flatnonzero(splits == split)
@@ -126,12 +127,19 @@ class LIDCSlices:
     def _read(self, name: str, index: int) -> Any:
         if not 0 <= index < len(self):
             raise IndexError(f"index: expected one from 0 to {len(self) - 1}, got {index}")
-        file = self._file.open()
-        if name not in file:
+        if name not in self._file.open():
             raise TomolearnError(
                 f"{self.path}: expected {name} in it, got a cache made without them"
             )
-        return file[name][self._places[index]]
+        return self._file.dataset(name)[self._places[index]]
+
+    def _texts(self, name: str, n: int) -> Any:
+        """Return one text for each slice."""
+        found = self._file.dataset(name)
+        if found.shape != (n,):
+            raise TomolearnError(f"{self.path}: {name}: expected {n} of them, got {found.shape}")
+        check_stored(found)
+        return found.asstr()[()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""

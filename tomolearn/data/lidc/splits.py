@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import Any
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import parse_csv, read_json, read_text
 
 SPLITS = ("train", "validation", "test")
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "validation": 0.1, "test": 0.1})
@@ -120,7 +119,7 @@ class PatientSplits:
             If a file cannot be read, its split is not clear, or as for `read_patients`.
         """
         if len(files) == 1 and files[0].suffix.lower() == ".json":
-            values = read_json(files[0])
+            values = read_json(files[0], "JSON")
             if not isinstance(values, dict):
                 kind, found = "an object with a list of patients per split", type(values).__name__
                 raise TomolearnError(f"{files[0]}: expected {kind}, got {found}")
@@ -151,11 +150,11 @@ def read_patients(path: Path) -> tuple[str, ...]:
         If the file cannot be read, or has no patient IDs, or plain numbers in their place.
     """
     if path.suffix.lower() == ".json":
-        return _patients(path, read_json(path))
+        return _patients(path, read_json(path, "JSON"))
     lines = [line for line in read_text(path).splitlines() if line.strip()]
     if path.suffix.lower() != ".csv":
         return _patients(path, [line.strip() for line in lines])
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
+    rows = [[cell.strip() for cell in row] for row in parse_csv(path, lines)]
     header = [cell.lower() for cell in rows[0]] if rows else []
     columns = [k for k, cell in enumerate(header) if cell in _COLUMN_NAMES]
     if not columns and len(header) > 1:
@@ -186,22 +185,6 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file has."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise TomolearnError(f"{path}: expected JSON, got {error}") from error
-
-
-def read_text(path: Path) -> str:
-    """Return what a text file has, in UTF-8 with or without a mark."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TomolearnError(f"{path}: expected text in UTF-8, got {error}") from error
 
 
 def _check_disjoint(lists: Mapping[str, frozenset[str]]) -> None:

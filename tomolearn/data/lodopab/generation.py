@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_files, locked, write_bytes
+from tomolearn._core.reading import read_json
 from tomolearn.data.hdf5 import new_hdf5
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.pairs import KINDS, SAMPLES_PER_FILE, file_name
@@ -115,9 +116,10 @@ def _known_samples(folder: Path, settings: Mapping[str, Any]) -> SampleList | No
         if any(folder.glob("*.hdf5")):
             raise TomolearnError(f"{folder}: expected no HDF5 files without {_LIST}, got some")
         return None
+    values = read_json(path)
     try:
-        known = SampleList.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        known = SampleList.from_dict(values)
+    except (AttributeError, KeyError, TypeError) as error:
         raise TomolearnError(f"{path}: expected a list of samples, got {error!r}") from error
     if known.settings != settings:
         before, now = known.settings.get("root"), settings["root"]

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.data.hdf5 import HDF5File
+from tomolearn.data.hdf5 import HDF5File, check_stored
 from tomolearn.data.lidc.splits import SPLITS
 from tomolearn.data.simulated import Pair
 
@@ -146,8 +146,6 @@ class LoDoPaBPairs(Dataset[Pair]):
 
     def _data(self, kind: str, number: int) -> Any:
         """Return a file's data set; the files that were read last stay open."""
-        import h5py
-
         key = (kind, number)
         path = self._path(kind, number)
         if key not in self._files:
@@ -155,10 +153,8 @@ class LoDoPaBPairs(Dataset[Pair]):
             if len(self._files) > _MOST_OPEN:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(key)
-        data = self._files[key].open().get("data")
-        if not isinstance(data, h5py.Dataset) or data.ndim != 3:
-            found = "none" if data is None else getattr(data, "shape", "a group")
-            raise TomolearnError(f"{path}: expected the data set data with three axes, got {found}")
+        data = self._files[key].dataset("data", 3)
+        check_stored(data)
         return data
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import read_json, read_text
 from tomolearn.data.lidc.folders import PatientFolder, check_folders, find_patients
-from tomolearn.data.lidc.splits import SPLITS, PatientSplits, read_json, read_text
+from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab.recipe import Recipe
 
 Progress = Callable[[int, int], None]
@@ -171,7 +172,8 @@ def read_series_list(path: Path) -> frozenset[str]:
     OSError, ValueError
         If the file cannot be read or has no such identifiers.
     """
-    entries: Any = read_json(path) if path.suffix.lower() == ".json" else read_text(path).split()
+    is_json = path.suffix.lower() == ".json"
+    entries: Any = read_json(path, "JSON") if is_json else read_text(path).split()
     if isinstance(entries, dict):
         entries = entries.get("series_included")
     wrong = [entries]

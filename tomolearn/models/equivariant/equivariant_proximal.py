@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tomolearn._core.checks import check_choice, check_int
+from tomolearn._core.checks import check_choice, check_int, check_iterations
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
 from tomolearn.models.base import ReconstructionModel, Scaled
@@ -96,7 +96,7 @@ class EquivariantProximal(ReconstructionModel):
                 f"channels: expected a multiple of {symmetries.order}, the order of {group}, "
                 f"got {channels}"
             )
-        iterations = check_int("iterations", iterations, minimum=1)
+        iterations = check_iterations(iterations)
         memory = check_int("memory", memory, minimum=1)
         kernel_size = check_kernel_size(kernel_size)
         residual_blocks = check_int("residual_blocks", residual_blocks, minimum=0)
