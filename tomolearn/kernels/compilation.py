@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy.ma  # noqa: F401 - by numba at the first call else, when threads may be forked
+from llvmlite.binding import ffi
 from numba import njit
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -22,8 +24,13 @@ from numba.core.caching import (
     _CacheLocator,
     _SourceFileBackedLocatorMixin,
 )
+from numba.core.compiler_lock import global_compiler_lock
+
+from tomolearn._core.fork import hold_at_fork
 
 _DIGEST = hashlib.sha256
+# of compilation, in the order in which it takes them
+hold_at_fork(global_compiler_lock, ffi.lib._lock)
 _DIGEST_SIZE = _DIGEST().digest_size
 
 

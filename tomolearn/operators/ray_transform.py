@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from typing import Any, Self
 
 import torch
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.fork import ForkSafeLock
 from tomolearn._core.memory import check_fits
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
@@ -84,7 +84,7 @@ class RayTransform(LinearOperator):
         super().__init__(grid.shape, scan.shape)
         self.grid, self.scan, self.backend = grid, scan, backend
         self._backends: dict[str, Backend] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         _warn_of_gap(grid, scan)
 
     @classmethod
@@ -144,7 +144,7 @@ class RayTransform(LinearOperator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._backends = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return self.backend_on(x.device).forward(x)

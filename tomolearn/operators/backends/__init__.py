@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import threading
 
 import torch
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.fork import hold_at_fork
 from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.base import Backend, Capabilities
 
@@ -20,6 +22,10 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "odl": ("tomolearn.operators.backends.odl", "OdlBackend"),
 }
 
+# Python does not free the lock of a module that another thread imports at the moment of a fork.
+_loading = threading.RLock()
+hold_at_fork(_loading)
+
 
 def load_backend(name: str) -> type[Backend]:
     """Import the backend `name`."""
@@ -28,7 +34,8 @@ def load_backend(name: str) -> type[Backend]:
             f"backend: expected auto or one of {', '.join(BACKENDS)}, got {name!r}"
         )
     module, cls = BACKENDS[name]
-    backend: type[Backend] = getattr(importlib.import_module(module), cls)
+    with _loading:
+        backend: type[Backend] = getattr(importlib.import_module(module), cls)
     return backend
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ import scipy.sparse
 import torch
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.fork import ForkSafeLock
 from tomolearn.geometry import Grid, Scan
 from tomolearn.operators.backends.astra_cuda import CudaProjectors
 from tomolearn.operators.backends.astra_geometry import is_isotropic, plane_geometries
@@ -50,7 +50,7 @@ class AstraBackend(Backend):
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         super().__init__(grid, scan)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._plane: int | None = None
         self._cuda: CudaProjectors | None = None
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from tomolearn._core.fork import ForkSafeLock
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.kernels import joseph as kernels, layout
 from tomolearn.kernels.threads import run, share_out
@@ -54,8 +54,12 @@ class JosephBackend(Backend):
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         super().__init__(grid, scan)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._workspaces: dict[Hashable, list[Any]] = {}
+        # made once, by the first who needs them
+        self._making = ForkSafeLock()
+        self._rays: list[RayTable] | None = None
+        self._views: ViewTable | None = None
         self._space = SpaceProjector(grid, scan) if grid.ndim == 3 else None
 
     @classmethod
@@ -65,17 +69,23 @@ class JosephBackend(Backend):
             return f"computes on a CPU only, not on {device.type}"
         return None
 
-    @cached_property
+    @property
     def ray_tables(self) -> list[RayTable]:
         """Tables of canonical rays."""
-        return ray_tables(self.grid, self.scan)
+        if self._rays is None:
+            with self._making:
+                if self._rays is None:
+                    self._rays = ray_tables(self.grid, self.scan)
+        return self._rays
 
-    @cached_property
+    @property
     def view_table(self) -> ViewTable | None:
         """Table of canonical views, of parallel and fan beams."""
-        if not isinstance(self.scan, (ParallelBeam, FanBeam)):
-            return None
-        return view_table(self.grid, self.scan)
+        if self._views is None and isinstance(self.scan, (ParallelBeam, FanBeam)):
+            with self._making:
+                if self._views is None:
+                    self._views = view_table(self.grid, self.scan)
+        return self._views
 
     @property
     def nbytes(self) -> int:
