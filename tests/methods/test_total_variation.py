@@ -7,7 +7,8 @@ from builders import DenseOperator
 from scipy.optimize import minimize
 
 from tomolearn import Grid, ParallelBeam, RayTransform
-from tomolearn.methods import History, total_variation
+from tomolearn.methods import History, photon_tv_weight, total_variation
+from tomolearn.priors import TotalVariation
 
 STEPS = 1500
 
@@ -169,3 +170,107 @@ def test_errors(problem):
         total_variation(y, operator, weight=None)
     with pytest.raises(ValueError, match="operator: expected one that is not zero"):
         total_variation(torch.ones(3), DenseOperator(np.zeros((3, 2))), weight=1.0)
+
+
+def vertical_edge_of(spacing, along):
+    """An operator that sees an image on pixels of this size, and a step along one axis."""
+    grid = Grid((6, 6), spacing)
+    y = torch.zeros(grid.shape, dtype=torch.float64)
+    (y if along == 0 else y.T)[:3] = 1.0
+    operator = identity(6, 6)
+    return operator, y, grid
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 1.0), (0.5, 3.0)])
+@pytest.mark.parametrize("along", [0, 1])
+def test_edges_cost_their_length_whatever_the_pixels_aspect(spacing, along):
+    operator, y, grid = vertical_edge_of(spacing, along)
+    weight = 0.3
+    x = total_variation(y, operator, weight=weight, spacing=spacing, iterations=STEPS)
+    # per edge pixel, differences across the edge over their distance in mean pixels
+    cost = weight * np.sqrt(np.prod(grid.spacing)) / grid.spacing[along]
+    inside = (x if along == 0 else x.T)[:3]
+    # three pixels on each side of the edge share it
+    np.testing.assert_allclose(inside.numpy(), 1 - cost / (2 * 3), atol=3e-4)
+
+
+@pytest.mark.parametrize(
+    "grid", [Grid((7, 6), (2.0, 0.5)), Grid((3, 4, 5), (2.5, 1.0, 0.7)), Grid((5, 1), (1, 3))]
+)
+def test_objective_counts_physical_distances(grid):
+    # the integral of the gradient's length is that of the pixels' size times the sum
+    rng = np.random.default_rng(5)
+    image = rng.standard_normal(grid.shape)
+    slopes = [
+        np.diff(image, axis=k, append=np.take(image, [-1], axis=k)) / step
+        for k, step in enumerate(grid.spacing)
+    ]
+    integral = np.sqrt(sum(slope**2 for slope in slopes)).sum() * np.prod(grid.spacing)
+    ndim = len(grid.shape)
+    edge = np.prod(grid.spacing) ** ((ndim - 1) / ndim)  # the area of a face of a mean pixel
+    prior = TotalVariation(ndim=ndim, spacing=grid.spacing)
+    value = prior.value(torch.from_numpy(image)).item()
+    assert value == pytest.approx(integral / edge, rel=1e-12)
+    states = []
+    operator = identity(*grid.shape)
+    options = {"weight": 0.4, "spacing": grid.spacing, "iterations": 1}
+    x0 = torch.from_numpy(image)
+    total_variation(0 * x0, operator, x0=x0, callback=states.append, **options)
+    expected = image.ravel() @ image.ravel() + 0.4 * integral / edge
+    assert states[0].objective.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_spacing_is_that_of_the_operators_grid():
+    grid = Grid((8, 10), (2.0, 1.0))
+    operator = RayTransform(grid, ParallelBeam.covering(grid, 9))
+    y = operator(torch.rand(grid.shape, dtype=torch.float64))
+    options = {"weight": 0.5, "iterations": 40}
+    x = total_variation(y, operator, **options)
+    for same in (operator, 2.0 * (0.5 * operator)):
+        found = total_variation(y, same, spacing=(4.0, 2.0), **options)
+        torch.testing.assert_close(total_variation(y, same, **options), x, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(found, x, rtol=1e-6, atol=1e-8)
+    square = total_variation(y, operator, spacing=1.0, **options)
+    assert (square - x).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="spacing"):
+        total_variation(y, operator, spacing=(1.0, 2.0, 3.0), **options)
+
+
+def test_proximal_map_with_spacing_is_the_method():
+    spacing = (2.0, 0.5)
+    image = torch.rand(9, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours = TotalVariation(spacing=spacing, tolerance=1e-6, max_iterations=20000)
+    # ||x - y||^2 / 2 + t TV(x) is half of the method's objective with weight 2 t
+    x = total_variation(image, identity(9, 8), weight=0.2, spacing=spacing, iterations=STEPS)
+    torch.testing.assert_close(ours.proximal(image, 0.1), x, rtol=0, atol=3e-4)
+
+
+@pytest.mark.parametrize("spacing", [1.0, (2.0, 1.0)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_without_neighbours(shape, spacing, dtype):
+    y = torch.full((2, *shape), 2.0, dtype=dtype)
+    x = total_variation(y, identity(*shape), weight=0.7, spacing=spacing, iterations=STEPS)
+    torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+
+
+def test_each_image_has_the_weight_of_its_photons(problem):
+    operator, y = problem
+    data = torch.stack([0.05 * y, 0.02 * y])[None].clamp(min=0)
+    weight = photon_tv_weight(data, operator, photons=1e4)
+    assert weight.shape == (1, 2)
+    options = {"iterations": 60, "nonnegative": True}
+    x = total_variation(data, operator, weight=weight, **options)
+    assert x.dtype == data.dtype
+    for k in range(2):
+        alone = total_variation(data[0, k], operator, weight=float(weight[0, k]), **options)
+        torch.testing.assert_close(x[0, k], alone, rtol=1e-4, atol=1e-6)
+    # of one sinogram it is a tensor without dimensions
+    one = photon_tv_weight(data[0, 0], operator, photons=1e4)
+    torch.testing.assert_close(
+        total_variation(data[0, 0], operator, weight=one, **options), x[0, 0], rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"weight: .* shape \(1, 2\) .*, got shape \(2,\)"):
+        total_variation(data, operator, weight=weight[0])
+    with pytest.raises(ValueError, match="weight: expected positive numbers"):
+        total_variation(data, operator, weight=-weight)

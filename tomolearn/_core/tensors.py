@@ -62,7 +62,7 @@ def is_transformed(x: torch.Tensor) -> bool:
 
 
 # Float32 numbers that are added up in float32: beyond, what is added is small beside the sum.
-_BLOCK = 2**14
+_BLOCK = 2**12
 
 
 def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -100,6 +100,8 @@ def norm(x: torch.Tensor) -> torch.Tensor:
     torch.Tensor of float64, shape (batch,)
     """
     x = x.flatten(1)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
     whole = x.shape[1] // _BLOCK * _BLOCK
     total = torch.linalg.vector_norm(x[:, whole:], dim=1).double()
     if whole:

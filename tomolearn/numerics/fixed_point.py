@@ -9,7 +9,7 @@ import torch
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import DivergenceError, TomolearnError
-from tomolearn._core.tensors import check_real_tensor
+from tomolearn._core.tensors import check_real_tensor, norm
 from tomolearn.numerics.solvers import Solver, as_solver
 
 
@@ -40,9 +40,7 @@ class FixedPoint:
 
 def relative_residual(u: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
     """Return ||f - u|| / ||f|| of each entry, in double precision."""
-    size = torch.linalg.vector_norm(f.flatten(1), dim=1, dtype=torch.float64)
-    change = torch.linalg.vector_norm((f - u).flatten(1), dim=1, dtype=torch.float64)
-    return change / size.clamp_min(torch.finfo(torch.float32).tiny)
+    return norm(f - u) / norm(f).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 @torch.no_grad()

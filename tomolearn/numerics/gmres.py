@@ -8,6 +8,7 @@ import torch
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import DivergenceError
+from tomolearn._core.tensors import norm
 from tomolearn.numerics.fixed_point import FixedPoint
 
 
@@ -61,9 +62,9 @@ def gmres(
     b = right.detach().flatten(1)
     n = b.shape[0]
     tiny = torch.finfo(b.dtype).tiny
-    size = b.norm(dim=1).double().clamp_min(tiny)
+    size = norm(b).clamp_min(tiny)
     x, r = torch.zeros_like(b), b
-    residual = r.norm(dim=1).double() / size
+    residual = norm(r) / size
     _check_finite(residual)
     iterations = torch.zeros(n, dtype=torch.int64, device=b.device)
     history: list[torch.Tensor] = []
@@ -73,12 +74,12 @@ def gmres(
 
     while len(history) < max_iterations and bool((residual > tolerance).any()):
         length = min(restart, max_iterations - len(history))
-        beta = r.norm(dim=1)
+        beta = norm(r)
         basis = b.new_zeros(n, length + 1, b.shape[1])
-        basis[:, 0] = r / beta.clamp_min(tiny)[:, None]
+        basis[:, 0] = r / beta.clamp_min(tiny).to(r.dtype)[:, None]
         hessenberg = torch.zeros(n, length + 1, length, dtype=torch.float64, device=b.device)
         target = torch.zeros(n, length + 1, 1, dtype=torch.float64, device=b.device)
-        target[:, 0, 0] = beta.double()
+        target[:, 0, 0] = beta
         used, y = 0, target[:, :0]
         for j in range(length):
             w = product(basis[:, j])
@@ -86,10 +87,10 @@ def gmres(
                 overlap = basis[:, : j + 1] @ w[:, :, None]
                 w = w - (basis[:, : j + 1].mT @ overlap)[:, :, 0]
                 hessenberg[:, : j + 1, j] += overlap[:, :, 0].double()
-            norm = w.norm(dim=1)
-            hessenberg[:, j + 1, j] = norm.double()
-            basis[:, j + 1] = w / norm.clamp_min(tiny)[:, None]
-            _check_finite(norm)
+            size_of_w = norm(w)
+            hessenberg[:, j + 1, j] = size_of_w
+            basis[:, j + 1] = w / size_of_w.clamp_min(tiny).to(w.dtype)[:, None]
+            _check_finite(size_of_w)
             iterations[residual > tolerance] += 1
             used = j + 1
             part = hessenberg[:, : used + 1, :used]
@@ -100,7 +101,7 @@ def gmres(
                 break
         x = x + (basis[:, :used].mT @ y.to(b.dtype))[:, :, 0]
         r = b - product(x)
-        residual = r.norm(dim=1).double() / size
+        residual = norm(r) / size
         _check_finite(residual)
     # the true residual may miss the tolerance by the rounding of its computation
     rounding = 10 * torch.finfo(b.dtype).eps

@@ -320,6 +320,13 @@ class ScaledOperator(_Derived):
         return abs(self.factor) * inner
 
 
+def spatial_part(operator: LinearOperator) -> LinearOperator:
+    """Return that part of an operator made of others that is applied to images first."""
+    while isinstance(operator, (ComposedOperator, ScaledOperator, SumOperator)):
+        operator = operator._parts()[-1]
+    return operator
+
+
 def _largest_singular_value(
     operator: LinearOperator, tolerance: float, max_iterations: int
 ) -> float:

@@ -84,6 +84,18 @@ class FiniteDifferences(LinearOperator):
         return f"{self.domain_shape}, spacing={self.spacing}"
 
 
+def relative_scales(spacing: Sequence[float]) -> tuple[float, ...]:
+    """Return what differences along each axis count, so that pixels' aspect has no influence.
+
+    They are divided by the distance of the pixels in units of its geometric mean over the axes:
+    by one where pixels are square.
+    """
+    if len(set(spacing)) == 1:
+        return (1.0,) * len(spacing)
+    mean = math.prod(spacing) ** (1 / len(spacing))
+    return tuple(mean / step for step in spacing)
+
+
 def differences(x: torch.Tensor, out: torch.Tensor) -> None:
     """Write the differences of neighbouring pixels to `out` (axes, batch, ...).
 

@@ -31,10 +31,15 @@ _Map = Callable[[torch.Tensor], torch.Tensor]
 
 
 def iterates(
-    y: torch.Tensor, operator: LinearOperator, x: torch.Tensor, weight: float, nonnegative: bool
+    y: torch.Tensor,
+    operator: LinearOperator,
+    x: torch.Tensor,
+    weight: float,
+    nonnegative: bool,
+    scales: tuple[float, ...],
 ) -> Iterator[Iterate]:
     """Yield the iterates; image and start are one tensor in all of them."""
-    problem = _Problem(y, x, operator, weight, nonnegative)
+    problem = _Problem(y, x, operator, weight, nonnegative, scales)
     problem.step()
     start = _SLACK * problem.change()
     merit = Merit("change per iteration", problem.change, start, problem.size, falls=False)
@@ -53,8 +58,10 @@ class _Problem:
         operator: LinearOperator,
         weight: float,
         nonnegative: bool,
+        scales: tuple[float, ...],
     ) -> None:
-        gradient_norm = FiniteDifferences(operator.domain_shape).norm()
+        spacing = tuple(1 / scale for scale in scales)
+        gradient_norm = FiniteDifferences(operator.domain_shape, spacing).norm()
         if gradient_norm == 0:  # a pixel without neighbours varies by nothing
             weight = 0.0
         self.y, self.weight, self.nonnegative = y, weight, nonnegative
@@ -82,6 +89,7 @@ class _Problem:
             * (operator_norm / max(gradient_norm, 1e-30)) ** 2
             / balance,
             relaxation=_RELAXATION,
+            scales=scales,
         )
 
     def step(self) -> None:
@@ -103,18 +111,18 @@ class _Problem:
     def change(self) -> torch.Tensor:
         """Return how far the last step went, each variable counted in its step size."""
         s, beyond = self.steps, _RELAXATION - 1
-        moved = (s.image - s.x, s.p_new - s.p, (s.q_new - s.q).movedim(0, 1))
+        moved = (s.image - s.x, s.p_new - s.p, s.q_new - s.q)
         return self._size(*moved) / beyond
 
     def size(self) -> torch.Tensor:
         """Return the size of the variables, counted like this."""
-        return self._size(self.steps.image, self.steps.p_new, self.steps.q_new.movedim(0, 1))
+        return self._size(self.steps.image, self.steps.p_new, self.steps.q_new)
 
     def _size(self, x: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         s = self.steps
         pairs = [(x, -s.primal_step), (p, s.data_step)]
         if self.weight > 0:
-            pairs.append((q, s.gradient_step))
+            pairs += [(part, s.gradient_step * v) for part, v in zip(q, s.squares, strict=True)]
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for values, step in pairs:
             total += inner(values, values) / step.flatten()
@@ -132,13 +140,14 @@ class _Problem:
 
 
 def variation_steps(x: torch.Tensor, *arguments: Any, **named: Any) -> VariationSteps:
-    """Return the fastest steps for `x`: compiled ones for plane images on a CPU.
+    """Return the fastest steps for `x`: compiled ones for square pixels in the plane on a CPU.
 
     The parameters are those of `VariationSteps`.
     """
     kind: type[VariationSteps] = VariationSteps
     is_plane = x.ndim - 1 == 2  # the first axis is the batch
-    if x.device.type == "cpu" and is_plane:
+    is_square = set(named.get("scales") or (1.0,)) == {1.0}
+    if x.device.type == "cpu" and is_plane and is_square:
         from tomolearn.methods.variational.compiled_steps import CompiledVariationSteps
 
         kind = CompiledVariationSteps

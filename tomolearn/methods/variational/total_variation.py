@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
@@ -24,7 +24,7 @@ class TotalVariation(IterativeMethod):
     Without a `weight` each sinogram gets one that suits its noise, see `photon_tv_weight`: the
     number of photons is set, or `informed` takes it from an acquisition. `start` is overruled by
     an `x0`; where there is no FBP of a scan, since its views are too few a part of the circle, the
-    start is zero.
+    start is zero. `spacing` is no setting: a method that has one cannot be written down.
     """
 
     name: ClassVar[str] = "tv"
@@ -49,6 +49,7 @@ class TotalVariation(IterativeMethod):
     attenuation: float = setting(
         1.0, help="what one unit of the image stands for, in 1/mm, for the weight", above=0
     )
+    spacing: float | tuple[float, ...] | None = None
 
     def informed(self, noise: Any) -> Self:
         """Return the method with the number of photons, unless it has weight or photons."""
@@ -81,9 +82,19 @@ class TotalVariation(IterativeMethod):
         self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
+        from tomolearn.geometry.grid import check_spacing
         from tomolearn.methods.variational.primal_dual import iterates
+        from tomolearn.operators.base import spatial_part
+        from tomolearn.operators.differences import relative_scales
 
-        return iterates(sinogram, operator, image, self._given_weight(), self.nonnegative)
+        spacing = self.spacing
+        if spacing is None:
+            grid = getattr(spatial_part(operator), "grid", None)
+            spacing = 1.0 if grid is None else grid.spacing
+        spacing = check_spacing("spacing", spacing, len(operator.domain_shape))
+        weight = self._given_weight()
+        scales = relative_scales(spacing)
+        return iterates(sinogram, operator, image, weight, self.nonnegative, scales)
 
     def __call__(
         self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
@@ -94,7 +105,7 @@ class TotalVariation(IterativeMethod):
         if self.start == "fbp" and control.get("x0") is None:
             control["x0"] = _smooth_fbp(sinogram, operator)
         if self.weight is None and self.photons is not None:
-            return self._with_weights(sinogram, operator, control, self.photons)
+            return self._by_photons(sinogram, operator, control, self.photons)
         return run(self, sinogram, operator, **control)
 
     def _given_weight(self) -> float:
@@ -105,30 +116,51 @@ class TotalVariation(IterativeMethod):
             )
         return self.weight
 
-    def _with_weights(
+    def _by_photons(
         self, sinogram: torch.Tensor, operator: LinearOperator, control: Control, photons: float
     ) -> torch.Tensor:
-        """Reconstruct with a weight of its own for each sinogram.
-
-        Data and weight multiplied by one number give the minimiser multiplied by it, so that
-        images with different weights become ones with weight 1.
-        """
+        """Reconstruct with the weight that suits the photons of each sinogram."""
         from tomolearn.methods.checks import check_ray_transform, check_sinogram
         from tomolearn.methods.variational.tv_weight import photon_tv_weight
 
-        for name in ("noise_level", "callback"):
-            if control.get(name, getattr(self, name, None)) is not None:
-                raise TomolearnError(
-                    f"{name}: expected none where each image has a weight from its photons"
-                )
         sinogram = check_sinogram(sinogram, check_ray_transform(operator))
         weights = photon_tv_weight(
             self.attenuation * sinogram,
             operator,
             photons=photons,
             electronic_std=self.electronic_std,
-        ).to(sinogram.dtype)
-        weights /= self.attenuation
+        )
+        return self.with_weights(sinogram, operator, weights / self.attenuation, **control)
+
+    def with_weights(
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        weights: torch.Tensor,
+        **control: Unpack[Control],
+    ) -> torch.Tensor:
+        """Reconstruct with a weight of its own for each sinogram.
+
+        Data and weight multiplied by one number give the minimiser multiplied by it, so that
+        images with different weights become ones with weight 1.
+        """
+        from tomolearn.methods.checks import check_linear_operator, check_sinogram
+
+        for name in ("noise_level", "callback"):
+            if control.get(name, getattr(self, name, None)) is not None:
+                raise TomolearnError(f"{name}: expected none where each image has a weight")
+        sinogram = check_sinogram(sinogram, check_linear_operator("operator", operator))
+        leading = tuple(sinogram.shape[: sinogram.ndim - len(operator.range_shape)])
+        if tuple(weights.shape) != leading:
+            raise TomolearnError(
+                f"weight: expected a number, or a tensor of shape {leading} with one for each "
+                f"sinogram, got shape {tuple(weights.shape)}"
+            )
+        weights = weights.detach().to(sinogram)
+        if not bool((weights.isfinite() & (weights > 0)).all()):
+            raise TomolearnError(
+                f"weight: expected positive numbers where each image has a weight, got {weights}"
+            )
         over_data, over_image = (
             weights.reshape(*weights.shape, *(1,) * len(shape))
             for shape in (operator.range_shape, operator.domain_shape)
@@ -154,7 +186,8 @@ def total_variation(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
-    weight: float,
+    weight: float | torch.Tensor,
+    spacing: float | Sequence[float] | None = None,
     iterations: int = TotalVariation.iterations,
     nonnegative: bool = TotalVariation.nonnegative,
     **control: Unpack[Control],
@@ -162,9 +195,10 @@ def total_variation(
     """Reconstruct by total-variation regularisation.
 
     Minimises ``||A x - y||**2 + weight * TV(x)`` (no one half), where ``TV`` is the sum over the
-    pixels of the length of the vector of differences to the next pixel along each axis, whatever
-    the pixels' size; the differences across the border are zero. The primal-dual method [1]_ is
-    over-relaxed [2]_.
+    pixels of the length of the vector of differences to the next pixel along each axis, those
+    across the border being zero. Where pixels are not square, differences are divided by the
+    distance of the pixels, in units of the geometric mean of the distances along the axes. The
+    primal-dual method [1]_ is over-relaxed [2]_.
 
     Parameters
     ----------
@@ -172,9 +206,13 @@ def total_variation(
         Line integrals, dimensionless. Each image of a batch has its own step sizes.
     operator : LinearOperator
         The ray transform, or any other linear operator on images whose axes are all spatial.
-    weight : float
+    weight : float or torch.Tensor, shape (...)
         Weight of the total variation, not negative. With `A` in mm and images in 1/mm, its unit is
-        mm: twice the sinogram needs twice the weight.
+        mm: twice the sinogram needs twice the weight. A tensor, as of `photon_tv_weight`, has a
+        positive one for each sinogram; there is no `noise_level` or `callback` then.
+    spacing : float or sequence of float, optional
+        Distance of neighbouring pixels, one number or one per axis. Default: that of the operator's
+        grid; 1 for an operator that has none.
     iterations : int
         Largest number of iterations.
     nonnegative : bool
@@ -201,5 +239,11 @@ def total_variation(
        Lipschitzian, proximable and linear composite terms, J. Optim. Theory Appl. 158 (2013),
        doi 10.1007/s10957-012-0245-9.
     """
-    method = TotalVariation(weight=weight, iterations=iterations, nonnegative=nonnegative)
-    return method(sinogram, operator, **control)
+    import torch
+
+    lengths = tuple(spacing) if isinstance(spacing, Sequence) else spacing
+    method = TotalVariation(spacing=lengths, iterations=iterations, nonnegative=nonnegative)
+    if isinstance(weight, torch.Tensor) and weight.ndim > 0:
+        return method.with_weights(sinogram, operator, weight, **control)
+    number = float(weight) if isinstance(weight, torch.Tensor) else weight
+    return dataclasses.replace(method, weight=number)(sinogram, operator, **control)

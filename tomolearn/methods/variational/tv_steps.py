@@ -6,6 +6,8 @@ images on a CPU the steps are therefore compiled; elsewhere torch makes them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from tomolearn.methods.iteration import per_image
@@ -17,14 +19,15 @@ class VariationSteps:
 
     Start `x`, which becomes the relaxed image, and data `y` are contiguous (batch, ...). The steps
     (batch,) are those of image (negative), data dual and gradient dual; `relaxation` is the factor
-    by which the variables move on towards their new values.
+    by which the variables move on towards their new values. Differences along axis k count
+    `scales[k]` times (default: once).
 
     Attributes
     ----------
     image, ahead : torch.Tensor
         The new image, and where the dual variables look at it: ``2 * image - x``.
     p, q : torch.Tensor, shapes (batch, ...) and (axes, batch, ...)
-        Relaxed dual variables of data and gradient.
+        Relaxed dual variables of data and gradient, the latter's axes multiplied by their scales.
     p_new, q_new : torch.Tensor
         The dual variables before they are relaxed.
     """
@@ -39,7 +42,9 @@ class VariationSteps:
         data_step: torch.Tensor,
         gradient_step: torch.Tensor,
         relaxation: float,
+        scales: Sequence[float] | None = None,
     ) -> None:
+        self.squares = [scale**2 for scale in scales or (1.0,) * (x.ndim - 1)]
         self.x, self.y, self.nonnegative, self.relaxation = x, y, nonnegative, relaxation
         # a weight that rounds to zero would be divided by zero
         self.weight = max(weight, torch.finfo(x.dtype).tiny) if weight > 0 else 0.0
@@ -77,11 +82,16 @@ class VariationSteps:
         if self.weight == 0:
             return
         differences(self.ahead, self.q_new)
-        for old, new in zip(self.q, self.q_new, strict=True):
-            torch.addcmul(old, new, self.gradient_step, out=new)
+        for old, new, square in zip(self.q, self.q_new, self.squares, strict=True):
+            torch.addcmul(old, new, self.gradient_step * square, out=new)
         # the inverse root of a zero length is infinite and clamped; torch's plain root would
         # start threads even for small images
-        shrink = _square(self.q_new, self._lengths).rsqrt_().mul_(self.weight).clamp_(max=1.0)
+        shrink = (
+            _square(self.q_new, [1 / v for v in self.squares], self._lengths)
+            .rsqrt_()
+            .mul_(self.weight)
+            .clamp_(max=1.0)
+        )
         self.q_new.mul_(shrink)
         self.q.lerp_(self.q_new, self.relaxation)
 
@@ -93,13 +103,18 @@ class VariationSteps:
         """Return the total variation of each image, shape (batch,)."""
         gradient = self.image.new_zeros((self.image.ndim - 1, *self.image.shape))
         differences(self.image, gradient)
-        lengths = _square(gradient, torch.empty_like(self.image)).sqrt_()
+        lengths = _square(gradient, self.squares, torch.empty_like(self.image)).sqrt_()
         return lengths.flatten(1).sum(1, dtype=torch.float64)
 
 
-def _square(vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Write the squared lengths of the vectors (axes, batch, ...) to `out` and return it."""
+def _square(vectors: torch.Tensor, factors: Sequence[float], out: torch.Tensor) -> torch.Tensor:
+    """Write the squared lengths of the vectors (axes, batch, ...) to `out` and return it.
+
+    The square of each component is multiplied by its factor.
+    """
     torch.mul(vectors[0], vectors[0], out=out)
-    for component in vectors[1:]:
-        out.addcmul_(component, component)
+    if factors[0] != 1.0:
+        out.mul_(factors[0])
+    for component, factor in zip(vectors[1:], factors[1:], strict=True):
+        out.addcmul_(component, component, value=factor)
     return out

@@ -48,7 +48,7 @@ def photon_tv_weight(
     Examples
     --------
     >>> weight = photon_tv_weight(y, A, photons=1e4)
-    >>> total_variation(y, A, weight=float(weight.mean()))
+    >>> total_variation(y, A, weight=weight)
     """
     from tomolearn.methods.checks import check_ray_transform, check_sinogram
 

@@ -11,6 +11,7 @@ import torch
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import judged
+from tomolearn._core.tensors import norm
 from tomolearn.models.base import Scaled
 from tomolearn.models.equilibrium.model import DeepEquilibrium
 from tomolearn.numerics.fixed_point import fixed_point
@@ -230,20 +231,19 @@ def jacobian_norm(
         The largest of the batch.
     """
     u = point.detach().requires_grad_()
-    axes = tuple(range(1, u.ndim))
     v = start
-    norm = torch.zeros(len(u))
+    sizes = torch.zeros(len(u))
     with torch.enable_grad():
         value = function(u)
         w = torch.zeros_like(value, requires_grad=True)
         # linear in w, so that its derivative in direction v is the Jacobian times v
         (transposed,) = torch.autograd.grad(value, u, w, create_graph=True)
     for _ in range(iterations):
-        v = v / torch.linalg.vector_norm(v, dim=axes, keepdim=True).clamp_min(1e-30)
+        v = v / norm(v).clamp_min(1e-30).to(v.dtype).reshape(-1, *(1,) * (v.ndim - 1))
         (image,) = torch.autograd.grad(transposed, w, v, retain_graph=True)
-        norm = torch.linalg.vector_norm(image, dim=axes)
+        sizes = norm(image)
         (v,) = torch.autograd.grad(value, u, image, retain_graph=True)
-    return float(norm.max())
+    return float(sizes.max())
 
 
 @torch.no_grad()
@@ -251,9 +251,9 @@ def _smallest_eigenvalue(A: Scaled, v: torch.Tensor, largest: float, iterations:
     """Run the power iteration on largest - A^T A."""
     quotient = largest
     for _ in range(iterations):
-        v = v / v.norm()
+        v = v / norm(v[None]).to(v.dtype)
         image = A(v)
-        quotient = float(image.square().sum())
+        quotient = float(norm(image[None]).square())
         v = largest * v - A.adjoint(image)
     return quotient
 

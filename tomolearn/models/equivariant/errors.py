@@ -8,7 +8,7 @@ from torch import nn
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import judged
-from tomolearn._core.tensors import check_real_tensor
+from tomolearn._core.tensors import check_real_tensor, norm
 from tomolearn.models.equivariant.groups import Group
 from tomolearn.models.equivariant.layers import GroupConv2d
 
@@ -76,8 +76,8 @@ def equivariance_errors(
             if not group.is_exact(element):
                 inside = _disc(*expected.shape[-2:]).to(expected.device)
                 result, expected = result[..., inside], expected[..., inside]
-            difference = torch.linalg.vector_norm(result - expected)
-            errors[name].append(float(difference / torch.linalg.vector_norm(expected)))
+            difference, size = norm((result - expected)[None]), norm(expected[None])
+            errors[name].append(float(difference / size))
     return {name: tuple(values) for name, values in errors.items()}
 
 
