@@ -10,7 +10,7 @@ from typing import Any
 
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.batch.workspace import files_of
-from tomolearn.dicom import DerivedSeries, DerivedSlice
+from tomolearn.dicom import DerivedSeries, DerivedSlice, SourceChangedError
 
 THUMBNAIL = "thumbnail.png"
 _PERMANENT = (ValueError, ArithmeticError)
@@ -59,8 +59,10 @@ class Chunk:
         text = " ".join(str(error).splitlines())
         if not (text and isinstance(error, (ValueError, OSError))):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        # What a file holds will be the same next time; discs, networks and memory may not.
-        return self._loss(index, text, transient=not isinstance(error, _PERMANENT))
+        # What a file holds will be the same next time; discs, networks and memory may not, and a
+        # file that was replaced is read as what it is then.
+        permanent = isinstance(error, _PERMANENT) and not isinstance(error, SourceChangedError)
+        return self._loss(index, text, transient=not permanent)
 
     def _loss(self, index: int, reason: str, *, transient: bool) -> dict[str, Any]:
         path = str(self.slices[index].source.path)

@@ -93,12 +93,19 @@ def _run(chunk: Chunk) -> dict[str, Any]:
                 record["slices"].append(_write(chunk, index, read[index], image))
             except ValueError as error:
                 record["lost"].append(chunk.loss(index, error))
+            except OSError as error:
+                # a result that cannot be written is no fault of a slice
+                if error.filename != os.fspath(read[index].path or ""):
+                    raise
+                record["lost"].append(chunk.loss(index, error))
     return record
 
 
 def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]) -> dict[str, Any]:
     path = files_of(chunk.folder) / file_name(index)
-    clipped = chunk.slices[index].write(image, path, padding=source.padding)
+    clipped = chunk.slices[index].write(
+        image, path, padding=source.padding, path_of_source=source.path
+    )
     if index == chunk.thumbnail:
         write_thumbnail(chunk.folder / THUMBNAIL, source, image)
     return {

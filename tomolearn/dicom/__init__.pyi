@@ -12,7 +12,7 @@ from .example import example_slice_path as example_slice_path
 from .reading import CTSlice as CTSlice, read_slice as read_slice
 from .series import Series as Series, Volume as Volume
 from .skipping import SkippedFile as SkippedFile, SkipReason as SkipReason
-from .slices import SliceInfo as SliceInfo
+from .slices import SliceInfo as SliceInfo, SourceChangedError as SourceChangedError
 from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
 from .units import (
     MU_WATER_PER_MM as MU_WATER_PER_MM,

@@ -14,14 +14,9 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
 )
 from pydicom.valuerep import format_number_as_ds
 
@@ -30,13 +25,13 @@ from tomolearn._core.files import complete_file
 from tomolearn.dicom.deidentification import Deidentification
 from tomolearn.dicom.derivation import Derivation
 from tomolearn.dicom.element_copy import code_item, copy_elements, keep_raw_encoding, set_elements
-from tomolearn.dicom.elements import DAMAGE, element_error, message, text, texts
+from tomolearn.dicom.elements import DAMAGE, message, text, texts
 from tomolearn.dicom.enhanced import copy_frame_elements
 from tomolearn.dicom.headers import Header, opened_header
-from tomolearn.dicom.identity import Identity, stated_identity
-from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.identity import Identity
+from tomolearn.dicom.pixels import can_lose, lossy_method, pixels_of
 from tomolearn.dicom.reading import CTSlice, read_listed
-from tomolearn.dicom.slices import SliceInfo
+from tomolearn.dicom.slices import SliceInfo, SourceChangedError, check_listed
 from tomolearn.dicom.uids import derived_uid
 
 INTERCEPT: Final = -1024
@@ -54,16 +49,6 @@ _TYPE_2: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID",
     "PositionReferenceIndicator", "SliceThickness", "KVP", "AcquisitionNumber", "PatientPosition",
 )  # fmt: skip
-# Encodings that lose something, by the standard that they are of.
-_LOSSY: Final = {
-    JPEGBaseline8Bit: "ISO_10918_1",
-    JPEGExtended12Bit: "ISO_10918_1",
-    JPEGLSNearLossless: "ISO_14495_1",
-}
-# These may lose something, which their transformation tells.
-_WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
-# Marker of a JPEG 2000 code stream's coding style; the transformation stands so far behind it.
-_CODING_STYLE, _TRANSFORMATION = b"\xff\x52", 11
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
@@ -120,6 +105,7 @@ class DerivedSlice:
         path: str | os.PathLike[str],
         *,
         padding: NDArray[np.bool_] | None = None,
+        path_of_source: Path | None = None,
     ) -> int:
         """Write the slice; the file appears under its name when it is complete.
 
@@ -132,6 +118,9 @@ class DerivedSlice:
         padding : numpy.ndarray of bool, shape (rows, columns), optional
             Where nothing was measured. There the file has its PixelPaddingValue, whatever
             `hounsfield` is.
+        path_of_source : pathlib.Path, optional
+            Which of several copies of the source was read, see `CTSlice.path`; its elements are
+            taken over. Default: the first.
 
         Returns
         -------
@@ -145,13 +134,17 @@ class DerivedSlice:
         TypeError, ValueError
             If an array is none; if an array has another shape than the source's slice, or values
             that are not finite, if the source is damaged, or another file than when the series was
-            found. The message names the argument, or file and tag.
+            found (`SourceChangedError`). The message names the argument, or file and tag.
         """
-        one = self.source
+        copies = (self.source, *self.source.copies)
+        one = next((one for one in copies if one.path == path_of_source), self.source)
         stored, clipped = _stored(hounsfield, padding, one.shape)
         try:
             with opened_header(one.path) as header:
+                check_listed(header, one.shape, one)
                 dataset = self._dataset(header)
+        except SourceChangedError as error:
+            raise SourceChangedError(f"{one.path}: {error}") from error
         except ValueError as error:
             raise TomolearnError(f"{one.path}: {error}") from error
         if (stored == PADDING).any():
@@ -169,20 +162,10 @@ class DerivedSlice:
 
     def _dataset(self, header: Header) -> Dataset:
         """Return all elements but the pixels."""
-        one = self.source
-        found = text(header.dataset, "SOPInstanceUID")
-        if found != one.sop_instance_uid:
-            raise TomolearnError(
-                f"SOPInstanceUID (0008,0018): expected {one.sop_instance_uid}, as when the series "
-                f"was found, got {found or 'nothing'}"
-            )
-        if others := stated_identity(header.dataset).contradictions(self.identity):
-            expected = "that of its series, as when the series was found"
-            raise element_error(others[0], expected, "another one")
         try:
             dataset = copy_elements(header.dataset)
             if header.enhanced:
-                copy_frame_elements(dataset, header, one.frame or 0)
+                copy_frame_elements(dataset, header, self.source.frame or 0)
                 if self.n_temporal_positions and "TemporalPositionIdentifier" in dataset:
                     set_elements(dataset, NumberOfTemporalPositions=self.n_temporal_positions)
         except DAMAGE as error:
@@ -299,17 +282,12 @@ def _complete(dataset: Dataset, header: Header, made: DerivedSlice) -> None:
 
 def _tell_loss(dataset: Dataset, header: Header) -> None:
     """Set the elements of lossy compression where the source's encoding alone tells of it."""
-    syntax = header.transfer_syntax
-    method = _LOSSY.get(syntax) or _WAVELETS.get(syntax)
-    if method is None:
+    if not can_lose(header.transfer_syntax):
         return
     pixels = pixels_of(header)
-    if syntax in _WAVELETS:
-        pixels.stream.seek(pixels.offset)
-        style = pixels.stream.read(4096).partition(_CODING_STYLE)[2]
-        # 0 is the irreversible one, in floating-point numbers
-        if style[_TRANSFORMATION : _TRANSFORMATION + 1] != b"\0":
-            return
+    method = lossy_method(header.transfer_syntax, pixels)
+    if method is None:
+        return
     size = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
     set_elements(
         dataset,

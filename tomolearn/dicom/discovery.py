@@ -6,12 +6,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydicom.tag import Tag
 
+from tomolearn.dicom.copies import FoundFile, choose_copy
 from tomolearn.dicom.dimensions import DIMENSION_KEYWORDS
 from tomolearn.dicom.headers import header_of
 from tomolearn.dicom.identity import (
@@ -26,7 +27,10 @@ from tomolearn.dicom.reading import has_hounsfield_units
 from tomolearn.dicom.salvage import identifiers_in, kind_of_name, may_be_slice
 from tomolearn.dicom.series import Series, make_series, with_lost
 from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
-from tomolearn.dicom.slices import SeriesAttributes, SliceInfo, series_attributes, slices_of
+from tomolearn.dicom.slices import (
+    series_attributes,
+    slices_of,
+)
 from tomolearn.dicom.stack_geometry import Finding, FindingKind, sort
 from tomolearn.dicom.unstated_units import no_unit_error
 
@@ -45,8 +49,6 @@ _TAGS: Final = tuple(
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
-# Slices and attributes of a file, and the frames that cannot be used.
-_File = tuple[tuple[SliceInfo, ...], SeriesAttributes, tuple[SkippedFile, ...]]
 # What tells nothing of how the images in its folder are called.
 _NO_IMAGES: Final = {
     SkipReason.NOT_DICOM, SkipReason.UNREADABLE, SkipReason.DICOMDIR, SkipReason.EXCLUDED,
@@ -101,16 +103,18 @@ def find_series(
 ) -> SeriesIndex:
     """Find the CT series in a tree of files.
 
-    Only headers are read, and up to three images of a series that does not state its unit
-    (RescaleType US): it is taken if one of them looks like Hounsfield units. Files are told by
-    their contents, never by their names. Links are followed, and each folder is entered once,
-    whatever links lead to it. A series is what has one SeriesInstanceUID, one patient and one
-    study. Patients are told apart by PatientID and who gave it, name, date of birth and sex; a file
-    that does not state all of them is of the patient of the others, if these agree among each other
-    and with it. Of several files of a series with one SOPInstanceUID the first in the order of
-    paths is kept, of those that state most of patient and study; whether the others are copies is
-    judged by their headers. A file that should be a slice and cannot be read as one is lost from
-    its series, if it still says which, or if all slices in its folder are of a single one.
+    Only headers are read, the pixels of files with one SOPInstanceUID, and up to three images of a
+    series that does not state its unit (RescaleType US): it is taken if one of them looks like
+    Hounsfield units. Files are told by their contents, never by their names. Links are followed,
+    and each folder is entered once, whatever links lead to it. A series is what has one
+    SeriesInstanceUID, one patient and one study. Patients are told apart by PatientID and who gave
+    it, name, date of birth and sex; a file that does not state all of them is of the patient of the
+    others, if these agree among each other and with it. Of several files of a series with one
+    SOPInstanceUID one is kept that can be decoded, preferably without loss, of those the one that
+    states most of patient and study, of those the first in the order of paths; others with the same
+    pixels are its copies, which are read where it cannot be. A file that should be a slice and
+    cannot be read as one is lost from its series, if it still says which, or if all slices in its
+    folder are of a single one.
 
     Parameters
     ----------
@@ -141,7 +145,7 @@ def find_series(
     else:
         os.scandir(root).close()
         files, skipped = _files(root, None if without is None else Path(without).resolve())
-    found: dict[str, list[_File]] = {}
+    found: dict[str, list[FoundFile]] = {}
     for done, path in enumerate(files, start=1):
         try:
             file = _read(path, assume_hu=assume_hu)
@@ -150,7 +154,7 @@ def find_series(
         except OSError as error:
             skipped.append(SkippedFile(path, SkipReason.UNREADABLE, str(error)))
         else:
-            found.setdefault(file[1].uid, []).append(file)
+            found.setdefault(file.attributes.uid, []).append(file)
         if progress is not None:
             progress(done, len(files))
     series: list[Series] = []
@@ -166,23 +170,26 @@ def find_series(
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
 
 
-def _read(path: Path, *, assume_hu: bool) -> _File:
+def _read(path: Path, *, assume_hu: bool) -> FoundFile:
     with opened(path) as stream:
         try:
             header = header_of(stream, _TAGS)
             pixels = pixels_of(header)
-            slices, lost = slices_of(header, pixels, path, assume_hu=assume_hu)
-            return slices, series_attributes(header), lost
+            attributes = series_attributes(header)
+            slices, lost = slices_of(header, pixels, path, attributes, assume_hu=assume_hu)
+            return FoundFile(slices, attributes, lost)
         except NotASlice:
             raise
         except ValueError as error:  # an element that names and identifiers are read from
             raise NotASlice(SkipReason.DAMAGED, error) from error
 
 
-def _doubted(skipped: Sequence[SkippedFile], found: Iterable[Sequence[_File]]) -> list[SkippedFile]:
+def _doubted(
+    skipped: Sequence[SkippedFile], found: Iterable[Sequence[FoundFile]]
+) -> list[SkippedFile]:
     """Return skipped files with a judgement on which of them may have been slices."""
     names: dict[Path, set[str]] = {}
-    images = [file[0][0].path for alike in found for file in alike]
+    images = [file.slices[0].path for alike in found for file in alike]
     images += [one.path for one in skipped if one.reason not in _NO_IMAGES]
     for path in images:
         names.setdefault(path.parent, set()).add(kind_of_name(path))
@@ -241,40 +248,44 @@ def _assigned(
     return [with_lost(one, lost.get(place, ())) for place, one in enumerate(series)], judged
 
 
-def _divided(files: Sequence[_File], *, assume_hu: bool) -> tuple[list[Series], list[SkippedFile]]:
+def _divided(
+    files: Sequence[FoundFile], *, assume_hu: bool
+) -> tuple[list[Series], list[SkippedFile]]:
     """Return the series of files with one SeriesInstanceUID, which several may share.
 
     Files with the SOPInstanceUID of an earlier one in their series are skipped.
     """
-    stating: dict[Identity, list[_File]] = {}
+    stating: dict[Identity, list[FoundFile]] = {}
     for file in files:
-        stating.setdefault(file[1].identity, []).append(file)
+        stating.setdefault(file.attributes.identity, []).append(file)
     groups = identity_groups(stating)
     series, skipped = [], []
     for identity, members in groups:
         group = [file for one in members for file in stating[one]]
         # what states most has the first word
-        group.sort(key=lambda file: (-file[1].identity.n_stated, file[0][0].path))
-        first: dict[str, _File] = {}
-        repeated = []
+        group.sort(key=lambda file: (-file.attributes.identity.n_stated, file.slices[0].path))
+        alike: dict[str, list[FoundFile]] = {}
         for file in group:
-            earlier = first.setdefault(file[0][0].sop_instance_uid, file)
-            if earlier is not file:
-                repeated.append(_repeated(file, earlier))
-        judged = [*first.values()] if assume_hu else _without_other_units([*first.values()])
-        kept = [file for file in judged if file[0]]
-        refused = [one for file in judged if not file[0] for one in file[2]]
+            alike.setdefault(file.slices[0].sop_instance_uid, []).append(file)
+        chosen, repeated = [], list[SkippedFile]()
+        for copies in alike.values():
+            first, others = (copies[0], []) if len(copies) == 1 else choose_copy(copies)
+            chosen.append(first)
+            repeated += others
+        judged = chosen if assume_hu else _without_other_units(chosen)
+        kept = [file for file in judged if file.slices]
+        refused = [one for file in judged if not file.slices for one in file.lost]
         # in a series of other units nothing is a loss
         skipped += [
             replace(one, is_lost=one.is_lost and bool(kept)) for one in (*repeated, *refused)
         ]
         if not kept:
             continue
-        lost = [one for file in judged for one in file[2]]
+        lost = [one for file in judged for one in file.lost]
         lost += [one for one in repeated if one.is_lost]
-        slices = [one for file in kept for one in file[0]]
+        slices = [one for file in kept for one in file.slices]
         made = replace(
-            make_series(slices, [file[1] for file in kept]),
+            make_series(slices, [file.attributes for file in kept]),
             patient_id=identity.patient_id,
             study_uid=identity.study_uid,
             identity=identity,
@@ -291,9 +302,9 @@ def _divided(files: Sequence[_File], *, assume_hu: bool) -> tuple[list[Series], 
     return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
 
 
-def _without_other_units(files: Sequence[_File]) -> list[_File]:
+def _without_other_units(files: Sequence[FoundFile]) -> list[FoundFile]:
     """Return the files of a series; slices without a unit are lost if none looks like HU."""
-    unstated = [one for file in files for one in file[0] if one.unit]
+    unstated = [one for file in files for one in file.slices if one.unit]
     if not unstated:
         return list(files)
     ordered = sort(unstated)
@@ -315,40 +326,11 @@ def _without_other_units(files: Sequence[_File]) -> list[_File]:
             if one.unit
         ]
         if kept or not refused:
-            judged.append((kept, attributes, (*lost, *refused)))
+            judged.append(FoundFile(kept, attributes, (*lost, *refused)))
         else:
             whole = replace(refused[0], frame=None, n_slices=len(refused) + len(lost))
-            judged.append((kept, attributes, (whole,)))
+            judged.append(FoundFile(kept, attributes, (whole,)))
     return judged
-
-
-def _repeated(file: _File, earlier: _File) -> SkippedFile:
-    """Return why a file is skipped that has the identifier of an earlier one."""
-    (slices, attributes, _), (others, other_attributes, _) = file, earlier
-    own, other = attributes.identity, other_attributes.identity
-    differing = _differing(replace(attributes, identity=other), other_attributes)
-    if replace(own, study_uid=other.study_uid, patient_id=other.patient_id) != other:
-        differing.append("statement of the patient")
-    if len(slices) == len(others):
-        for one, another in zip(slices, others, strict=True):
-            differing += _differing(replace(one, path=another.path), another)
-    else:
-        differing.append("number of frames")
-    return SkippedFile(
-        slices[0].path,
-        SkipReason.CONFLICT if differing else SkipReason.COPY,
-        f"SOPInstanceUID (0008,0018): expected a new one, got {slices[0].sop_instance_uid}, that "
-        f"of {others[0].path}"
-        + (f", which has another {', '.join(dict.fromkeys(differing))}" if differing else ""),
-        n_slices=len(slices),
-        is_lost=bool(differing),
-    )
-
-
-def _differing(one: Any, other: Any) -> list[str]:
-    """Return the names of the fields in which two values of one class differ."""
-    names = (field.name for field in fields(one))
-    return [name.replace("_", " ") for name in names if getattr(one, name) != getattr(other, name)]
 
 
 def _files(root: Path, without: Path | None) -> tuple[list[Path], list[SkippedFile]]:

@@ -73,6 +73,11 @@ class Header:
         """Whether its elements lie in functional groups, one for each frame."""
         return self.storage in ENHANCED
 
+    def note(self, deviation: str) -> None:
+        """Add a deviation, unless it is known."""
+        if deviation not in self.deviations:
+            self.deviations.append(deviation)
+
     @property
     def n_frames(self) -> int:
         """Number of frames that there seem to be, by their functional groups if those can be read.
@@ -120,8 +125,8 @@ class Header:
             value = read(place, keyword)
             if value not in (None, "", ()):
                 deviation = comma_deviation(place, keyword)
-                if deviation is not None and deviation not in self.deviations:
-                    self.deviations.append(deviation)
+                if deviation is not None:
+                    self.note(deviation)
                 return value
         return None
 

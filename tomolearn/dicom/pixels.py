@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -12,11 +14,16 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -66,9 +73,20 @@ _NATIVE = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
+# Encodings that lose something, by the standard that they are of.
+_LOSSY: Final = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
+# These may lose something, which their transformation tells.
+_WAVELETS: Final = {JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15"}
+# Marker of a JPEG 2000 code stream's coding style; the transformation stands so far behind it.
+_CODING_STYLE, _STYLE_OFFSET = b"\xff\x52", 11
 _TRANSFORMATION = "PixelValueTransformationSequence"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _UNDEFINED = 0xFFFFFFFF
+_BLOCK: Final = 2**20
 _EXPLICIT_TYPES = (b"OB\0\0", b"OW\0\0", b"UN\0\0")
 _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
 
@@ -259,6 +277,40 @@ def _fragments(stream: BinaryIO, offset: int) -> tuple[int, int]:
     if count < 2:  # the first is the table of offsets
         raise element_error("PixelData", "the image", None)
     return place - offset, count - 1
+
+
+def can_lose(syntax: UID) -> bool:
+    """Return whether images in an encoding may have lost something."""
+    return syntax in _LOSSY or syntax in _WAVELETS
+
+
+def lossy_method(syntax: UID, pixels: Pixels) -> str | None:
+    """Return the standard of lossy compression that the encoding tells of, None for lossless."""
+    if syntax in _WAVELETS:
+        pixels.stream.seek(pixels.offset)
+        style = pixels.stream.read(4096).partition(_CODING_STYLE)[2]
+        # 0 is the irreversible one, in floating-point numbers
+        irreversible = style[_STYLE_OFFSET : _STYLE_OFFSET + 1] == b"\0"
+        return _WAVELETS[syntax] if irreversible else None
+    return _LOSSY.get(syntax)
+
+
+def digest_of(header: Header, pixels: Pixels, frames: Sequence[int]) -> str:
+    """Return a digest of the pixel data as it is stored, and of what it means in some frames."""
+    meaning = [
+        pixels.transfer_syntax, pixels.shape, pixels.frames, pixels.bits_allocated,
+        pixels.bits_stored, pixels.signed, _padding_bounds(header),
+        *(_rescaling(header, frame) for frame in frames),
+    ]  # fmt: skip
+    digest = hashlib.sha256(repr(meaning).encode())
+    left = pixels.length
+    if pixels.transfer_syntax in _NATIVE:
+        left = pixels.shape[0] * pixels.shape[1] * pixels.bits_allocated // 8 * pixels.frames
+    pixels.stream.seek(pixels.offset)
+    while left > 0 and (block := pixels.stream.read(min(left, _BLOCK))):
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest()
 
 
 def hounsfield_units(

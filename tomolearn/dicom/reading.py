@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,13 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.elements import DicomWarning, element_error, text
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.pixels import hounsfield_units, pixels_of
-from tomolearn.dicom.slices import SliceInfo, check_listed, optional_integer, pixel_spacing
+from tomolearn.dicom.slices import (
+    SliceInfo,
+    SourceChangedError,
+    check_listed,
+    optional_integer,
+    pixel_spacing,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,8 @@ class CTSlice:
         The image's number within the series.
     frame : int or None
         Which image of an enhanced file it is, counted from 0; None if the file has just one.
+    path : pathlib.Path or None
+        The file that it was read from.
     deviations : tuple of str
         What deviates from the standard in the file and was read all the same, with tag and value.
     """
@@ -47,6 +56,7 @@ class CTSlice:
     sop_instance_uid: str = ""
     instance_number: int | None = None
     frame: int | None = None
+    path: Path | None = None
     deviations: tuple[str, ...] = ()
 
 
@@ -99,9 +109,19 @@ def read_slice(
 
 def read_listed(one: SliceInfo, *, strict: bool = False) -> CTSlice:
     """Read a slice of a series, see `Series.read`."""
-    ct = _read(one.path, one.frame, one, bool(one.unit))
-    _tell_deviations(ct, one.path, strict=strict)
-    return ct
+    reasons: list[OSError | ValueError] = []
+    for candidate in (one, *one.copies):
+        try:
+            ct = _read(candidate.path, candidate.frame, candidate, bool(one.unit))
+        except (OSError, ValueError) as error:
+            reasons.append(error)
+            continue
+        if reasons:
+            deviation = f"read from this copy, since of another one, {reasons[0]}"
+            ct = replace(ct, deviations=(*ct.deviations, deviation))
+        _tell_deviations(ct, candidate.path, strict=strict)
+        return ct
+    raise reasons[0]
 
 
 def _tell_deviations(ct: CTSlice, path: str | os.PathLike[str], *, strict: bool) -> None:
@@ -125,7 +145,9 @@ def _read(
 ) -> CTSlice:
     try:
         with opened_header(path) as header:
-            return _slice(header, frame, listed, assume_hu)
+            return replace(_slice(header, frame, listed, assume_hu), path=Path(path))
+    except SourceChangedError as error:
+        raise SourceChangedError(f"{path}: {error}") from error
     except ValueError as error:
         raise TomolearnError(f"{path}: {error}") from error
 
@@ -138,7 +160,7 @@ def _slice(header: Header, frame: int | None, listed: SliceInfo | None, assume_h
     index = frame or 0
     pixels = pixels_of(header)
     if listed is not None:
-        check_listed(header, pixels, listed)
+        check_listed(header, pixels.shape, listed)
     spacing = pixel_spacing(header, index)
     hounsfield, padding = hounsfield_units(header, pixels, index, assume_hu=assume_hu)
     return CTSlice(

@@ -150,7 +150,14 @@ class Series(SeriesAttributes):
 
 def make_series(slices: Sequence[SliceInfo], attributes: Sequence[SeriesAttributes]) -> Series:
     """Return the series of slices in any order, with the attributes of the first of its files."""
-    ordered = sort(slices)
+    shared: dict[SeriesAttributes | None, SeriesAttributes | None] = {}
+    # what most slices have in common is sent to workers once
+    ordered = sort(
+        [
+            replace(one, attributes=shared.setdefault(one.attributes, one.attributes))
+            for one in slices
+        ]
+    )
     of_first = {field.name: getattr(attributes[0], field.name) for field in fields(attributes[0])}
     return Series(**of_first, slices=ordered, findings=examine(ordered, attributes))
 

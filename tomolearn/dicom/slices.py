@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.dicom.dimensions import Dimensions, dimensions_of
 from tomolearn.dicom.elements import element_error, integer, number, numbers, tag_name, text, texts
 from tomolearn.dicom.headers import Header
@@ -21,6 +23,10 @@ FARTHEST: Final = 1e5
 
 _COSINES = 1e-3  # direction cosines are written with three decimals at least
 _PIXELS = (1e-3, 100.0)  # mm: micro-CT has micrometres
+
+
+class SourceChangedError(TomolearnError):
+    """A file of a series is another one than when the series was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,12 @@ class SliceInfo:
     unit : str
         RescaleType, if it leaves open whether values are Hounsfield units, which they are then
         taken to be.
+    attributes : SeriesAttributes, optional
+        What the file says of series, study and patient.
+    version : (int, int), optional
+        Size of the file in bytes and time of its last change in ns.
+    copies : tuple of SliceInfo
+        The same slice in other files, which are read if this one cannot be.
     """
 
     path: Path
@@ -72,6 +84,9 @@ class SliceInfo:
     frame_of_reference_uid: str = ""
     dimensions: Dimensions = field(default=Dimensions())
     unit: str = ""
+    attributes: SeriesAttributes | None = field(default=None, repr=False, compare=False)
+    version: tuple[int, int] | None = field(default=None, repr=False, compare=False)
+    copies: tuple[SliceInfo, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -142,7 +157,12 @@ def series_attributes(header: Header) -> SeriesAttributes:
 
 
 def slices_of(
-    header: Header, pixels: Pixels, path: Path, *, assume_hu: bool = False
+    header: Header,
+    pixels: Pixels,
+    path: Path,
+    attributes: SeriesAttributes,
+    *,
+    assume_hu: bool = False,
 ) -> tuple[tuple[SliceInfo, ...], tuple[SkippedFile, ...]]:
     """Return the slices in a file, and the frames of an enhanced one that cannot be used.
 
@@ -155,9 +175,11 @@ def slices_of(
     """
     found: list[SliceInfo] = []
     lost: list[SkippedFile] = []
+    version = version_of(header)
     for frame in range(max(header.frames, header.n_frames)):
         try:
-            found.append(slice_of(header, pixels, path, frame, assume_hu=assume_hu))
+            one = slice_of(header, pixels.shape, path, frame, assume_hu=assume_hu)
+            found.append(replace(one, attributes=attributes, version=version))
         except NotASlice as error:
             if error.reason is SkipReason.LOCALIZER:
                 continue
@@ -170,7 +192,7 @@ def slices_of(
 
 
 def slice_of(
-    header: Header, pixels: Pixels, path: Path, frame: int, *, assume_hu: bool = False
+    header: Header, shape: tuple[int, int], path: Path, frame: int, *, assume_hu: bool = False
 ) -> SliceInfo:
     """Return one slice of a file.
 
@@ -193,7 +215,7 @@ def slice_of(
             text(header.dataset, "SOPInstanceUID"),
             _position(header, frame),
             _orientation(header, frame),
-            pixels.shape,
+            shape,
             pixel_spacing(header, frame),
             optional_integer(header, "InstanceNumber"),
             _number(header, frame, "SliceThickness", "PixelMeasuresSequence"),
@@ -209,25 +231,51 @@ def slice_of(
         raise NotASlice(SkipReason.NO_GEOMETRY, error) from error
 
 
-def check_listed(header: Header, pixels: Pixels, one: SliceInfo) -> None:
-    """Check that a file holds the slice that was found in it.
+def version_of(header: Header) -> tuple[int, int]:
+    """Return size in bytes and time of the last change in ns of the open file."""
+    status = os.fstat(header.stream.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def check_listed(header: Header, shape: tuple[int, int], one: SliceInfo) -> None:
+    """Check that a file is the one in which a slice was found.
 
     Raises
     ------
-    ValueError
-        If it holds another one; the message has the tag.
+    SourceChangedError
+        If patient, study, series, image or geometry are other ones, or the file was written since;
+        the message says what differs.
     """
-    now = slice_of(header, pixels, one.path, one.frame or 0, assume_hu=bool(one.unit))
-    for keyword, found, known in (
-        ("SOPInstanceUID", now.sop_instance_uid, one.sop_instance_uid),
-        ("Rows", now.shape, one.shape),
-        ("ImagePositionPatient", now.position, one.position),
-        ("ImageOrientationPatient", now.orientation, one.orientation),
-        ("PixelSpacing", now.spacing, one.spacing),
-        ("RescaleType", now.unit, one.unit),
-    ):
-        if found != known:
-            raise element_error(keyword, f"{known}, as when the series was found", found)
+    try:
+        now = slice_of(header, shape, one.path, one.frame or 0, assume_hu=bool(one.unit))
+        # what deviates there is no matter of this slice
+        attributes = series_attributes(replace(header, deviations=[]))
+    except NotASlice as error:
+        raise SourceChangedError(f"{error}, but not when the series was found") from error
+    if now.sop_instance_uid != one.sop_instance_uid:
+        expected = f"{one.sop_instance_uid}, as when the series was found"
+        raise SourceChangedError(
+            str(element_error("SOPInstanceUID", expected, now.sop_instance_uid))
+        )
+    differing = differing_fields(now, one)
+    if one.attributes is not None:
+        if others := attributes.identity.contradictions(one.attributes.identity):
+            expected = "that of its series, as when the series was found"
+            raise SourceChangedError(str(element_error(others[0], expected, "another one")))
+        differing += differing_fields(attributes, one.attributes)
+    if one.version is not None and version_of(header) != one.version:
+        differing.append("size or time of change")
+    if differing:
+        raise SourceChangedError(
+            "expected the file as it was when the series was found, got one with another "
+            + ", ".join(differing)
+        )
+
+
+def differing_fields(one: Any, other: Any) -> list[str]:
+    """Return the names of the fields in which two values of one class differ."""
+    names = [field.name for field in fields(one) if field.compare]
+    return [name.replace("_", " ") for name in names if getattr(one, name) != getattr(other, name)]
 
 
 def pixel_spacing(header: Header, frame: int) -> tuple[float, float]:
@@ -243,7 +291,7 @@ def optional_integer(header: Header, keyword: str) -> int | None:
     try:
         return integer(header.dataset, keyword)
     except ValueError as error:
-        header.deviations.append(str(error))
+        header.note(str(error))
         return None
 
 
@@ -278,5 +326,5 @@ def _number(header: Header, frame: int, keyword: str, macro: str) -> float | Non
     try:
         return header.first(number, keyword, frame, macro)
     except ValueError as error:
-        header.deviations.append(str(error))
+        header.note(str(error))
         return None
