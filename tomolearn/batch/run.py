@@ -45,6 +45,7 @@ def run_batch(
     resume: bool = True,
     retry: bool = False,
     assume_hu: bool = False,
+    include_derived: bool = False,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Make a derived series of every CT series of a folder.
@@ -91,6 +92,9 @@ def run_batch(
     assume_hu : bool
         Whether series of an unstated unit are taken to have Hounsfield units, whatever they look
         like, see `dicom.find_series`.
+    include_derived : bool
+        Whether series of the input that this toolkit derived, as those of an earlier batch that
+        came back from an archive, are derived again.
     progress : Progress, optional
         Is told how far the run is.
 
@@ -129,7 +133,13 @@ def run_batch(
         if resume and workspace.unfinished():
             _check_version(earlier, target)
         searched = None if progress is None else progress.searched
-        series_index = find_series(root, without=target, assume_hu=assume_hu, progress=searched)
+        series_index = find_series(
+            root,
+            without=target,
+            assume_hu=assume_hu,
+            include_derived=include_derived,
+            progress=searched,
+        )
         _begin_ledger(ledger, earlier, series_index, settings)
         planned = plan_series(
             series_index.series,

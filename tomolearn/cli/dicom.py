@@ -102,6 +102,13 @@ def dicom(
             "they look like.",
         ),
     ] = False,
+    include_derived: Annotated[
+        bool,
+        typer.Option(
+            "--include-derived",
+            help="Take results of tomolearn among the files as input, too.",
+        ),
+    ] = False,
     deidentify: Annotated[
         Path | None,
         typer.Option(
@@ -154,7 +161,8 @@ def dicom(
     certificates = _certificates(tls_ca, tls_cert, tls_key)
     if dry_run:
         check_batch(source, out)
-        _show(find_series(source, assume_hu=assume_hu), chosen)
+        found = find_series(source, assume_hu=assume_hu, include_derived=include_derived)
+        _show(found, chosen)
         return
     with _stoppable(), progress_bars() as bars:
         report = run_batch(
@@ -169,11 +177,14 @@ def dicom(
             resume=resume,
             retry=retry,
             assume_hu=assume_hu,
+            include_derived=include_derived,
             progress=_Shown(bars),
         )
     _print_report(report, out)
     if not report.records:
-        typer.echo(f"there is no CT series in {source}", err=True)
+        derived = report.series_index.counts.get("result of tomolearn", 0)
+        but = f" but {derived} results of tomolearn: --include-derived takes them" * bool(derived)
+        typer.echo(f"there is no CT series in {source}{but}", err=True)
     if not report.records or not report.is_complete:
         raise typer.Exit(_INCOMPLETE)
 

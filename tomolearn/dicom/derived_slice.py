@@ -14,7 +14,6 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
-    UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
 )
@@ -30,6 +29,7 @@ from tomolearn.dicom.enhanced import copy_frame_elements
 from tomolearn.dicom.headers import Header, opened_header
 from tomolearn.dicom.identity import Identity
 from tomolearn.dicom.pixels import can_lose, lossy_method, pixels_of
+from tomolearn.dicom.provenance import IMPLEMENTATION, MANUFACTURER
 from tomolearn.dicom.reading import CTSlice, read_listed
 from tomolearn.dicom.slices import SliceInfo, SourceChangedError, check_listed
 from tomolearn.dicom.uids import derived_uid
@@ -299,7 +299,7 @@ def _tell_loss(dataset: Dataset, header: Header) -> None:
 
 def _equipment(how: Derivation) -> Dataset:
     item = Dataset()
-    item.Manufacturer = "tomolearn"
+    item.Manufacturer = MANUFACTURER
     if how.method:
         item.ManufacturerModelName = how.method
     item.SoftwareVersions = how.version
@@ -314,6 +314,6 @@ def _file_meta(dataset: Dataset, version: str) -> FileMetaDataset:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     # pydicom would name itself and its version, and the bytes would change with it.
-    meta.ImplementationClassUID = UID(derived_uid("implementation"))
+    meta.ImplementationClassUID = IMPLEMENTATION
     meta.ImplementationVersionName = f"TOMOLEARN {version}"[:16]
     return meta

@@ -23,6 +23,7 @@ from tomolearn.dicom.identity import (
 )
 from tomolearn.dicom.opening import opened
 from tomolearn.dicom.pixels import pixels_of
+from tomolearn.dicom.provenance import PROVENANCE_KEYWORDS, is_own_result
 from tomolearn.dicom.reading import has_hounsfield_units
 from tomolearn.dicom.salvage import identifiers_in, kind_of_name, may_be_slice
 from tomolearn.dicom.series import Series, make_series, with_lost
@@ -46,7 +47,7 @@ _TAGS: Final = tuple(
         "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
         "RescaleType",
         *DIMENSION_KEYWORDS,
-        "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+        *PROVENANCE_KEYWORDS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     )
 )  # fmt: skip
 # What tells nothing of how the images in its folder are called.
@@ -57,8 +58,12 @@ _NO_IMAGES: Final = {
 _NO_SLICES: Final = {
     SkipReason.DICOMDIR, SkipReason.SECONDARY_CAPTURE, SkipReason.STRUCTURED_REPORT,
     SkipReason.PRESENTATION_STATE, SkipReason.OTHER_CLASS, SkipReason.LOCALIZER, SkipReason.COPY,
-    SkipReason.EXCLUDED,
+    SkipReason.OWN_RESULT, SkipReason.EXCLUDED,
 }  # fmt: skip
+_OWN: Final = (
+    "ContributingEquipmentSequence (0018,A001): expected an image of a scanner, got one derived by "
+    "tomolearn: include_derived=True, --include-derived on the command line, takes it"
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ def find_series(
     *,
     without: str | os.PathLike[str] | None = None,
     assume_hu: bool = False,
+    include_derived: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> SeriesIndex:
     """Find the CT series in a tree of files.
@@ -124,6 +130,9 @@ def find_series(
         A folder that is skipped, by whatever link it or something in it is reached.
     assume_hu : bool
         Whether values of an unstated unit are taken as Hounsfield units, whatever they look like.
+    include_derived : bool
+        Whether images that were derived by this toolkit are slices too, be they renamed or
+        de-identified, or have come back from an archive.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
 
@@ -148,7 +157,7 @@ def find_series(
     found: dict[str, list[FoundFile]] = {}
     for done, path in enumerate(files, start=1):
         try:
-            file = _read(path, assume_hu=assume_hu)
+            file = _read(path, assume_hu=assume_hu, include_derived=include_derived)
         except NotASlice as error:
             skipped.append(SkippedFile(path, error.reason, error.detail, n_slices=error.n_slices))
         except OSError as error:
@@ -170,10 +179,12 @@ def find_series(
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
 
 
-def _read(path: Path, *, assume_hu: bool) -> FoundFile:
+def _read(path: Path, *, assume_hu: bool, include_derived: bool) -> FoundFile:
     with opened(path) as stream:
         try:
             header = header_of(stream, _TAGS)
+            if not include_derived and is_own_result(header.dataset):
+                raise NotASlice(SkipReason.OWN_RESULT, _OWN)
             pixels = pixels_of(header)
             attributes = series_attributes(header)
             slices, lost = slices_of(header, pixels, path, attributes, assume_hu=assume_hu)
@@ -216,6 +227,11 @@ def _assigned(
         for info in one.slices:
             of_image.setdefault(info.sop_instance_uid, []).append((place, info.path))
             of_folder.setdefault(info.path.parent, set()).add(place)
+    own = {
+        identifiers_in(one.path).series_uid
+        for one in skipped
+        if one.reason is SkipReason.OWN_RESULT and any(other.is_lost for other in skipped)
+    }
     lost: dict[int, list[SkippedFile]] = {}
     judged = []
     for file in skipped:
@@ -231,6 +247,9 @@ def _assigned(
                 detail = f"{file.detail}; it lies among slices of this series"
                 file = replace(file, detail=detail)
         owners = {place for place in owners if known.may_be_of(series[place])}
+        if not owners and known.series_uid and known.series_uid in own:
+            judged.append(replace(file, reason=SkipReason.OWN_RESULT, is_lost=False))
+            continue
         if len(owners) != 1:
             # in a series of other units it is no loss
             is_lost = file.reason is not SkipReason.NO_HOUNSFIELD_UNITS

@@ -28,6 +28,7 @@ class SkipReason(StrEnum):
     COPY = "identical copy"
     DAMAGED_COPY = "damaged copy"
     CONFLICT = "identifier used twice"
+    OWN_RESULT = "result of tomolearn"
     EXCLUDED = "excluded"
 
 
