@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tomolearn._core.files import complete_file, complete_files, is_partial, locked, write_bytes
+from tomolearn._core.files import (
+    complete_file,
+    complete_files,
+    is_partial,
+    locked,
+    only_writer,
+    write_bytes,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,3 +184,18 @@ def test_where_there_are_no_locks_this_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(OSError, match="not implemented"), locked(tmp_path / "lock", tmp_path):
         pytest.fail("locked without locks")
+
+
+def test_one_writer_of_a_file_at_a_time(tmp_path):
+    path = tmp_path / "a.h5"
+    with only_writer(path):
+        with pytest.raises(BlockingIOError, match=r"another run is at work.*a\.h5"):
+            only_writer(path).__enter__()
+        with only_writer(tmp_path / "b.h5"):
+            pass
+    with only_writer(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match=r"missing.a\.h5"):
+        only_writer(tmp_path / "missing" / "a.h5").__enter__()
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,9 @@
 """Pairs on disk."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -106,3 +110,28 @@ def test_index_out_of_range(path):
     for index in (-1, 7):
         with pytest.raises(IndexError, match=f"expected one from 0 to 6, got {index}"):
             StoredPairs(path)[index]
+
+
+def test_two_runs_do_not_write_one_file(drawn, tmp_path):
+    path = tmp_path / "pairs.h5"
+
+    def second(n):
+        with pytest.raises(BlockingIOError, match=r"another run is at work.*pairs\.h5"):
+            store_pairs(drawn, path, 3)
+
+    store_pairs(drawn, path, 6, batch_size=2, progress=second)
+    assert len(StoredPairs(path)) == 6
+    assert [one.name for one in tmp_path.iterdir()] == ["pairs.h5"]
+
+
+def test_a_killed_run_keeps_no_other_from_the_file(drawn, tmp_path):
+    path = tmp_path / "pairs.h5"
+    program = (
+        "import os; from pathlib import Path; from tomolearn._core.files import only_writer\n"
+        f"with only_writer(Path({str(path)!r})):\n    os.kill(os.getpid(), 9)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    store_pairs(drawn, path, 3)
+    assert [one.name for one in tmp_path.iterdir()] == ["pairs.h5"]

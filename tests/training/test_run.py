@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 
+import lightning
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from small_task import only_tasks, small_task
 import tomolearn
 from tomolearn.data import RandomEllipses, StoredPairs, store_pairs
 from tomolearn.tasks import Split
+from tomolearn.training import run as run_module
 from tomolearn.training.callbacks import TimeBudget
 from tomolearn.training.config import TrainingConfig, changes_of_learning
 from tomolearn.training.log import read_log
@@ -401,3 +403,42 @@ def test_divergence_keeps_batch_and_weights(tmp_path):
     with pytest.raises(NonFiniteError, match="not finite"):
         run(tmp_path, **changes)
     assert (tmp_path / "failed-batch.safetensors").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch, resume):
+    out = tmp_path / "run"
+    if resume:
+        run(out, steps=2, validation_every=2)
+    seen, fit = [], lightning.Trainer.fit
+
+    def second(trainer, *arguments, **options):
+        if not seen:
+            seen.append(sorted(path.name for path in out.iterdir()))
+            error = BlockingIOError if resume else FileExistsError
+            with pytest.raises(error, match=r"another run is at work|there is a run already"):
+                run(out, resume=resume, steps=4, validation_every=2)
+            assert sorted(path.name for path in out.iterdir()) == seen[0]
+        return fit(trainer, *arguments, **options)
+
+    monkeypatch.setattr(lightning.Trainer, "fit", second)
+    run(out, resume=resume, steps=4, validation_every=2)
+    assert len(read_log(out)) == 4
+    assert not (out / ".lock").exists()
+
+
+def test_two_trainings_that_begin_at_once_do_not_share_a_folder(tmp_path, monkeypatch):
+    """Both have looked at the folder before either has entered it."""
+    out = tmp_path / "run"
+    check, seen = run_module.check_folder, []
+
+    def late(*arguments, **options):
+        check(*arguments, **options)
+        if not seen:
+            seen.append(1)
+            run(out, steps=2, validation_every=2)
+
+    monkeypatch.setattr(run_module, "check_folder", late)
+    with pytest.raises(FileExistsError, match="there is a run already"):
+        run(out, steps=2, validation_every=2)
+    assert (out / "commands.txt").read_text().count("\n") == 1

@@ -157,3 +157,22 @@ def locked(path: Path, place: Path) -> Iterator[None]:
         raise BlockingIOError(errno.EAGAIN, text, str(place)) from error
     with held:
         yield
+
+
+@contextmanager
+def alone(path: Path, place: Path) -> Iterator[None]:
+    """Hold the lock of this file, as `locked` does, and remove it in the end."""
+    with locked(path, place):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Let no other run begin to write this file; it may take hours."""
+    with named(path):
+        path.parent.stat()  # a lock would make it
+    with alone(path.with_name(f".{path.name}.lock"), path):
+        yield

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_file
+from tomolearn._core.files import complete_file, only_writer
 from tomolearn.data.hdf5 import HDF5File, check_stored, new_hdf5
 from tomolearn.data.simulated import Pair
 
@@ -99,8 +99,17 @@ def store_pairs(
         Stored with the file.
     progress : callable, optional
         Gets the number of pairs that were just written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or another run is writing it.
     """
-    with complete_file(Path(path)) as stream, new_hdf5(stream) as made:
+    with (
+        only_writer(Path(path)),
+        complete_file(Path(path)) as stream,
+        new_hdf5(stream) as made,
+    ):
         with made.step() as file:
             file.attrs.update(attributes or {})
         for first in range(0, n_pairs, batch_size):

@@ -6,6 +6,8 @@ import json
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import named
+from tomolearn._core.files import alone, named
 from tomolearn._core.reading import parse_json, read_json, read_text
 from tomolearn.tasks import Task
 from tomolearn.tasks.folder import TASK_FILE, is_folder_task, task_json
@@ -29,6 +31,7 @@ CHECKPOINT = "last.ckpt"
 CONFIG = "config.json"
 COMMANDS = "commands.txt"
 SOURCES = "sources.json"
+LOCK = ".lock"
 
 
 class SourceChangedWarning(UserWarning):
@@ -73,9 +76,16 @@ def read_run(directory: Path) -> dict[str, Any]:
     return values
 
 
+@contextmanager
+def only_run(directory: Path) -> Iterator[None]:
+    """Let no other run begin in a folder, which is made if it is missing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with alone(directory / LOCK, directory):
+        yield
+
+
 def enter_run(config: TrainingConfig, directory: Path, command: str | None) -> None:
     """Write down that a run, or a further part of it, begins."""
-    directory.mkdir(parents=True, exist_ok=True)
     files = {directory / CONFIG: json.dumps(_settings(config, directory), indent=2) + "\n"}
     origins = {name: asdict(origin) for name, origin in config.origins().items()}
     if origins:

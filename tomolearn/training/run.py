@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.data import PairsModule
-from tomolearn.training.folder import CHECKPOINT, check_folder, enter_run, record
+from tomolearn.training.folder import CHECKPOINT, check_folder, enter_run, only_run, record
 from tomolearn.training.image_values import values_of_images, warn_of_other_values
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
@@ -81,6 +81,8 @@ def train(
     ------
     FileExistsError, FileNotFoundError, ValueError
         If `directory` has a run that is not to be resumed, none, or one with other settings.
+    BlockingIOError
+        If another run is at work there.
     NonFiniteError
         If batch, loss or gradient are not finite. The weights before that step are kept in
         ``weights-before-failure``, the batch in ``failed-batch.safetensors``.
@@ -100,7 +102,7 @@ def train(
     try:
         if config.accelerator == "cpu":
             torch.set_num_threads(config.threads or max(1, threads // config.devices))
-        with _quiet():
+        with _quiet(), ExitStack() as held:
             lightning.seed_everything(config.seed, workers=True, verbose=False)
             begin = config.model_copy(update={"initial_weights": None}) if continues else config
             module = ReconstructionModule(begin)
@@ -112,6 +114,9 @@ def train(
             trainer = _trainer(config, directory, [budget, best], progress)
             # all that can be wrong with the settings has been found by now
             if trainer.is_global_zero:
+                held.enter_context(only_run(directory))
+                if not resume:
+                    check_folder(config, directory, resume=False)
                 enter_run(config, directory, command)
             try:
                 with terminated_by_others():

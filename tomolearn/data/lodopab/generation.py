@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_files, locked, write_bytes
+from tomolearn._core.files import alone, complete_files, write_bytes
 from tomolearn._core.reading import read_json
 from tomolearn.data.hdf5 import new_hdf5
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
@@ -78,9 +78,8 @@ def make_lodopab(
     settings = selection_settings(root, splits, every, per_patient, series, seed, recipe)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / _LOCK
-    with locked(lock, folder):
-        try:
+    try:
+        with alone(folder / _LOCK, folder):
             samples = _known_samples(folder, settings)
             if samples is None:
                 samples = selected(root, splits, recipe, settings, selecting)
@@ -102,10 +101,9 @@ def make_lodopab(
                     done += len(batch)
                     if progress is not None:
                         progress(done, len(samples))
-        finally:
-            lock.unlink()
-            if is_new and not any(folder.iterdir()):
-                folder.rmdir()
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
     return samples
 
 
