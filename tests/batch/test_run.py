@@ -263,13 +263,16 @@ def test_the_thumbnail_is_of_the_middle_slice(tmp_path: Path) -> None:
     assert (left != shown[1]).any()
 
 
-def test_a_repaired_file_is_taken_up_on_request(tmp_path: Path) -> None:
+def test_a_repaired_file_is_taken_up(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "in", "a", 3)
     cut_pixels(paths[1])
-    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0).is_complete
+    for n_written in (2, 0):
+        report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
+        assert report.n_written == n_written
+        assert not report.is_complete
+    assert run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0, retry=True).n_lost == 1
     write(paths[1], slice_dataset("a", 1))
-    assert not run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0).is_complete
-    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0, retry=True)
+    report = run_batch(tmp_path / "in", tmp_path / "out", SETTINGS, workers=0)
     assert report.is_complete
     assert len(list(tmp_path.glob("out/*/*/*.dcm"))) == 3
 

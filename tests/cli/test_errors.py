@@ -73,6 +73,18 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "error: landweber: the misfit rises after 3 iterations\n",
     ),
     "memory": (lambda: raise_(MemoryError()), "error: out of memory\n"),
+    "memory of torch": (
+        lambda: raise_(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 TB")),
+        "error: out of memory: DefaultCPUAllocator: can't allocate memory: you tried 8 TB\n",
+    ),
+    "memory of a GPU": (
+        lambda: raise_(RuntimeError("CUDA out of memory. Tried to allocate 8 TB")),
+        "error: out of memory: CUDA out of memory. Tried to allocate 8 TB\n",
+    ),
+    "recursion": (
+        lambda: raise_(RecursionError("maximum recursion depth exceeded")),
+        "error: nested too deeply: maximum recursion depth exceeded\n",
+    ),
 }
 
 BUGS: dict[str, Callable[[], object]] = {
@@ -80,6 +92,8 @@ BUGS: dict[str, Callable[[], object]] = {
     "numpy": lambda: np.zeros(2) + np.zeros(3),
     "conversion": lambda: int("seven"),
     "key": lambda: {}["views"],
+    "end of a file": lambda: raise_(EOFError("Ran out of input")),
+    "of torch": lambda: raise_(RuntimeError("shapes cannot be multiplied")),
     "raised elsewhere": lambda: np.load(__file__, allow_pickle=False),
 }
 
@@ -94,17 +108,19 @@ def test_mistake_is_one_line_and_exit_code_2(name: str) -> None:
 @pytest.mark.parametrize("name", BUGS)
 def test_bug_keeps_its_traceback(name: str) -> None:
     code, stderr, error = run_command(BUGS[name])
-    assert code == 1
-    assert "error:" not in stderr
-    assert isinstance(error, (TypeError, ValueError, KeyError))
+    assert code == 70
+    assert "\nerror:" not in stderr
+    assert stderr.startswith("Traceback (most recent call last):")
+    assert "please report it" in stderr
+    assert isinstance(error, SystemExit)
+    assert type(error.__context__.__cause__).__name__ in stderr
 
 
 def test_error_of_python_within_our_own_modules_keeps_its_traceback() -> None:
     # not a TomolearnError, although the innermost frame is in tomolearn
-    code, _, error = run_command(lambda: check_int("views", 0, minimum="many"))
-    assert code == 1
-    assert isinstance(error, TypeError)
-    assert not isinstance(error, TomolearnError)
+    code, stderr, _ = run_command(lambda: check_int("views", 0, minimum="many"))
+    assert code == 70
+    assert "\nTypeError: " in stderr
 
 
 def test_nobody_who_reads_is_no_error() -> None:

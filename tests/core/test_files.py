@@ -16,6 +16,8 @@ from tomolearn._core.files import (
     is_partial,
     locked,
     only_writer,
+    resolved,
+    sync_folder,
     write_bytes,
 )
 
@@ -177,13 +179,57 @@ def test_a_killed_run_holds_no_lock(tmp_path):
         pass
 
 
-def test_where_there_are_no_locks_this_is_said(tmp_path, monkeypatch):
+NO_LOCKS = (
+    "import errno, fcntl, os\n"
+    "from pathlib import Path\n"
+    "def none(*arguments): raise OSError(errno.{error}, os.strerror(errno.{error}))\n"
+    "fcntl.flock = none\n"
+    "from tomolearn._core.files import locked\n"
+    "with locked(Path({folder!r}, 'lock'), Path({folder!r})):\n    os.abort()\n"
+)
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP", "ENOLCK"])
+def test_where_there_are_no_locks_a_file_stands_for_them(error, tmp_path, monkeypatch):
     def none(*arguments):
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(getattr(errno, error), os.strerror(getattr(errno, error)))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(OSError, match="not implemented"), locked(tmp_path / "lock", tmp_path):
-        pytest.fail("locked without locks")
+    program = NO_LOCKS.format(error=error, folder=str(tmp_path))
+
+    def another():
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    with locked(tmp_path / "lock", tmp_path):
+        refused = another()
+    assert "another run is at work in this folder" in refused.stderr
+    assert f"{tmp_path / 'lock-owner'} says which" in refused.stderr
+    # killed: what it leaves counts for nothing
+    assert another().returncode < 0
+    assert (tmp_path / "lock-owner").exists()
+    with locked(tmp_path / "lock", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_folders_that_cannot_be_flushed(error, tmp_path, monkeypatch):
+    def fail(descriptor, number=error):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    sync_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: fail(descriptor, errno.EIO))
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        sync_folder(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_links_in_a_circle_are_a_path(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert resolved(tmp_path / "a" / "deeper").is_absolute()
+    assert resolved(tmp_path / "c" / "..") == resolved(tmp_path)
 
 
 def test_one_writer_of_a_file_at_a_time(tmp_path):

@@ -32,6 +32,14 @@ def named(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without links; of links in a circle, one of them.
+
+    `Path.resolve` would end in a RuntimeError there, until Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def complete_file(path: Path) -> Iterator[io.BufferedRandom]:
     """Open a file for writing that gets its name when the block ends without an error.
@@ -144,16 +152,30 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
+# What systems say of operations that a file system does not have.
+_UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+
+
 @contextmanager
 def locked(path: Path, place: Path) -> Iterator[None]:
-    """Hold the lock of this file, which is made if it is missing."""
-    from filelock import FileLock, Timeout
+    """Hold the lock of this file, which is made if it is missing.
 
+    On shares without locks a file with the process's name stands for it. That of a process that is
+    dead counts for nothing on its own machine; from another one nobody can tell.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    text, marker = "another run is at work in this folder", path.with_name(f"{path.name}-owner")
     try:
-        # a lock file by itself would outlive a killed run
-        held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
+        try:
+            # a lock file by itself would outlive a killed run
+            held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            text += f", or one was killed on another machine; {marker} says which, remove it then"
+            held = SoftFileLock(marker, blocking=False).acquire()
     except Timeout as error:
-        text = "another run is at work in this folder"
         raise BlockingIOError(errno.EAGAIN, text, str(place)) from error
     with held:
         yield
@@ -176,3 +198,16 @@ def only_writer(path: Path) -> Iterator[None]:
         path.parent.stat()  # a lock would make it
     with alone(path.with_name(f".{path.name}.lock"), path):
         yield
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where its file system can do that."""
+    with named(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        finally:
+            os.close(descriptor)

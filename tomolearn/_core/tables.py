@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.files import resolved
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ def find_object(name: str, spec: str) -> Any:
 def absolute(spec: str) -> str:
     """Return ``path/to/file.py:name`` with the file's absolute path, and anything else as it is."""
     where, colon, name = spec.rpartition(":")
-    return f"{Path(where).resolve()}:{name}" if colon and where.endswith(".py") else spec
+    return f"{resolved(where)}:{name}" if colon and where.endswith(".py") else spec
 
 
 def short_name(spec: str) -> str:
@@ -204,7 +205,7 @@ def location(name: str, value: Any) -> str:
             f"{name}: expected what a file defines, so that it can be found again, got {value!r} "
             "of an interactive session; write it into a file and import it from there"
         )
-    return f"{Path(file).resolve()}:{attribute}"
+    return f"{resolved(file)}:{attribute}"
 
 
 # Names of the modules that are files of users begin so: no package's module is replaced by one.
@@ -212,11 +213,11 @@ _FILE = "_tomolearn_file_"
 
 
 def _run_file(path: str) -> ModuleType:
-    file = Path(path).resolve()
+    file = resolved(path)
     if not file.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     main = sys.modules["__main__"]
-    if Path(getattr(main, "__file__", None) or "").resolve() == file:
+    if resolved(getattr(main, "__file__", None) or "") == file:
         return main  # a script that speaks of its own classes is not run a second time
     name = _FILE + hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
     if name in sys.modules:

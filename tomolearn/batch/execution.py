@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tomolearn.batch.chunks import THUMBNAIL, Chunk, chunks_of
+from tomolearn.batch.faults import FaultWatch
 from tomolearn.batch.ledger import Ledger
 from tomolearn.batch.ledger_records import FAILED, series_record
 from tomolearn.batch.planning import PlannedSeries
 from tomolearn.batch.report import Progress
 from tomolearn.batch.settings import BatchSettings
-from tomolearn.batch.workspace import Workspace
+from tomolearn.batch.workspace import Workspace, files_of
 
 THUMBNAILS = "thumbnails"
 
@@ -37,6 +38,7 @@ class Batch:
         self._records = {one.derived.uid: one.record for one in planned if one.record is not None}
         # series that are being made, each with the records of its chunks so far
         self._unfinished: dict[str, tuple[PlannedSeries, list[dict[str, Any]]]] = {}
+        self.faults = FaultWatch()
         self.n_kept = len(self._records)
         self.n_written = self.n_lost = 0
         self.peaks: dict[int, float] = {}
@@ -57,6 +59,10 @@ class Batch:
             self._unfinished[uid] = planned, []
             for chunk in chunks_of(planned.derived, self._settings, folder):
                 record = chunk.earlier_record()
+                reason = self.faults.given_up.get(uid)
+                if record is None and reason is not None:
+                    record = chunk.lost(f"not tried, after many with: {reason}", "not tried")
+                    self.n_lost += len(record["lost"])
                 if record is None:
                     yield chunk
                 else:
@@ -69,6 +75,7 @@ class Batch:
         if record.get("peak_mib") is not None:
             self.peaks[record["worker"]] = record["peak_mib"]
         self._account(chunk, record)
+        self.faults.take(chunk.folder.name, record)
 
     def _account(self, chunk: Chunk, record: dict[str, Any]) -> None:
         planned, records = self._unfinished[chunk.folder.name]
@@ -83,9 +90,19 @@ class Batch:
     def _finish(self, planned: PlannedSeries, chunks: list[dict[str, Any]], folder: Path) -> None:
         derived, target = planned.derived, planned.target
         output = target.relative_to(self._workspace.out).as_posix()
-        record = series_record(derived, output, self._settings, chunks, self._root)
-        # The ledger first: a folder in its place is one that the ledger knows.
-        self._ledger.append(record)
+        n_bytes = sum(path.stat().st_size for path in files_of(folder).glob("[!.]*"))
+        (record,) = self._ledger.append(
+            # The ledger first: a folder in its place is one that the ledger knows.
+            series_record(
+                derived,
+                output,
+                self._settings,
+                chunks,
+                self._root,
+                state=planned.state,
+                n_bytes=n_bytes,
+            )
+        )
         if record["status"] == FAILED:
             self._workspace.discard(derived.uid)
         else:

@@ -1,15 +1,15 @@
-"""Ledger of a batch: one JSON object per line, appended and never changed."""
+"""Ledger of a batch: one JSON object per line."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import named
+from tomolearn._core.files import complete_file, named
 
 
 class Ledger:
@@ -22,6 +22,17 @@ class Ledger:
     ----------
     path : Path
         The file; made if missing. One process at a time may have it open.
+    run : str, optional
+        Identifier that every line of this run has.
+    private : bool
+        Whether nobody but its owner may read the file.
+
+    Attributes
+    ----------
+    earlier : list of dict
+        The records that were there when it was opened.
+    n_damaged : int
+        Number of complete lines that were there and are no records.
 
     Raises
     ------
@@ -29,27 +40,51 @@ class Ledger:
         If it cannot be opened for reading and writing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, run: str | None = None, private: bool = False) -> None:
+        self.path, self.run, self._private = path, run, private
         self._stream: BinaryIO = path.open("r+b" if path.exists() else "x+b")
-        self._stream.truncate(self._stream.read().rfind(b"\n") + 1)
+        self._protect()
+        content = self._stream.read()
+        self._stream.truncate(content.rfind(b"\n") + 1)
         self._stream.seek(0, os.SEEK_END)
+        records = [_record(line) for line in content.split(b"\n")[:-1]]
+        self.earlier = [one for one in records if one is not None]
+        self.n_damaged = len(records) - len(self.earlier)
 
-    def append(self, *records: Mapping[str, Any]) -> None:
-        """Add records, of values that JSON knows.
+    def append(self, *records: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Add records, of values that JSON knows; return them with the identifier of the run.
 
         Raises
         ------
         OSError
             If it could not be written; half a line may be there then.
         """
-        lines = [json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records]
-        # a file's name need not be text: its odd bytes become escapes, as JSON has them
-        content = "".join(lines).encode(errors="backslashreplace")
+        run = {} if self.run is None else {"run": self.run}
+        stamped = [{**record, **run} for record in records]
         with named(self.path):
-            self._stream.write(content)
+            self._stream.write(b"".join(map(_line, stamped)))
             self._stream.flush()
             os.fsync(self._stream.fileno())
+        return stamped
+
+    def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Put records in place of all lines, in one step.
+
+        Raises
+        ------
+        OSError
+            If it could not be written; the old lines are there then.
+        """
+        with complete_file(self.path) as stream:
+            stream.write(b"".join(map(_line, records)))
+        self._stream.close()
+        self._stream = self.path.open("r+b")
+        self._protect()
+        self._stream.seek(0, os.SEEK_END)
+
+    def _protect(self) -> None:
+        if self._private:
+            self.path.chmod(0o600)
 
     def close(self) -> None:
         """Close the file."""
@@ -86,3 +121,17 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
             raise TomolearnError(f"{path}: line {number}: expected an object, got {line[:60]!r}")
         records.append(record)
     return records
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    # a file's name need not be text: its odd bytes become escapes, as JSON has them
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,33 @@ from typing import Any
 from tomolearn._core.version import __version__
 from tomolearn.batch.image_errors import ImageErrors
 from tomolearn.batch.settings import BatchSettings
+from tomolearn.batch.shapes import NUMBER_OR_NONE, has_shape
 from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """Statuses of a series: all slices are there, some are lost, or none is and it has no output."""
+SUPERSEDED, PRUNED = "superseded", "pruned"
+"""Events of a result whose series had other slices: it is still there, or was removed."""
 
+_SERIES = {
+    "status": str,
+    "patient": str,
+    "study": str,
+    "series": str,
+    "description": str,
+    "source": str,
+    "slices": int,
+    "findings": [{"kind": str, "detail": str}],
+    "derived": str,
+    "output": (str, type(None)),
+    "digest": str,
+    "written": int,
+    "lost": [{"path": str, "reason": str, "transient": bool}],
+    "warnings": [str],
+    "deviations": [{"what": str, "slices": int}],
+    "clipped_pixels": int,
+    "agreement": dict.fromkeys(("rmse_hu", "bias_hu", "psnr", "ssim"), NUMBER_OR_NONE),
+}
 _ERRORS = ("rmse_hu", "bias_hu", "psnr", "ssim")
 
 
@@ -58,10 +80,15 @@ def series_record(
     settings: BatchSettings,
     chunks: Sequence[Mapping[str, Any]],
     root: Path,
+    *,
+    state: str,
+    n_bytes: int,
 ) -> dict[str, Any]:
     """Return the record of a series, of which `chunks` are the records of all chunks.
 
     `output` is its folder, relative to that of the output; other paths are relative to `root`.
+    `state` tells the source's files from later ones with their names, `n_bytes` is the size of the
+    series' files.
     """
     slices = [one for chunk in chunks for one in chunk["slices"]]
     lost = sorted((one for chunk in chunks for one in chunk["lost"]), key=lambda one: one["index"])
@@ -76,6 +103,9 @@ def series_record(
         "derived": derived.uid,
         "output": output if slices else None,
         "digest": settings.digest(),
+        "identity": None if derived.deidentify is None else derived.deidentify.label,
+        "state": state,
+        "bytes": n_bytes,
         "written": len(slices),
         "lost": [
             {
@@ -121,6 +151,35 @@ def _lost_before(series: Series, root: Path) -> list[dict[str, Any]]:
         }
         for one in series.lost
     ]
+
+
+def superseded_record(old: Mapping[str, Any], by: str, *, pruned: bool) -> dict[str, Any]:
+    """Return the record of a result in whose place there is one of the same series and settings."""
+    return {
+        "event": PRUNED if pruned else SUPERSEDED,
+        "time": _now(),
+        "series": old["series"],
+        "derived": old["derived"],
+        "output": old["output"],
+        "by": by,
+    }
+
+
+def is_series_record(record: Mapping[str, Any]) -> bool:
+    """Return whether a record is one of a series, with all that is read from it."""
+    return record.get("event") == "series" and has_shape(record, _SERIES)
+
+
+def roots(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
+    """Return records with the folder of the input of the run that wrote them."""
+    by_run: dict[Any, str] = {}
+    last: str | None = None
+    for record in records:
+        run = record.get("run") if isinstance(record.get("run"), str) else None
+        if record.get("event") == "run" and isinstance(record.get("source"), str):
+            last = by_run[run] = record["source"]
+        # lines of version 0.1 follow the one of their run
+        yield (last if run is None else by_run.get(run)), record
 
 
 def _source(series: Series, root: Path) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class BatchReport:
     peak_mib : float or None
         Sum of the largest memory that each process of this machine's run has had, in MiB; None
         where the system does not tell.
+    superseded : tuple of mapping
+        Records of earlier results that are still there, of the same series as it was when it had
+        other slices.
     """
 
     records: tuple[Mapping[str, Any], ...]
@@ -54,6 +57,7 @@ class BatchReport:
     n_kept: int
     seconds: float
     peak_mib: float | None
+    superseded: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_complete(self) -> bool:

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.memory import peak_mib
 from tomolearn._core.version import __version__
 from tomolearn.batch.dask_executor import Certificates, check_scheduler, dask_executor
 from tomolearn.batch.execution import THUMBNAILS, Batch
 from tomolearn.batch.executors import Executor, InProcessExecutor
 from tomolearn.batch.forkserver import prepare_workers
-from tomolearn.batch.ledger import Ledger, read_ledger
-from tomolearn.batch.ledger_records import run_record, skipped_record
-from tomolearn.batch.planning import plan_series
+from tomolearn.batch.ledger import Ledger
+from tomolearn.batch.ledger_records import (
+    DONE,
+    SUPERSEDED,
+    roots,
+    run_record,
+    skipped_record,
+    superseded_record,
+)
+from tomolearn.batch.planning import PlannedSeries, plan_series
 from tomolearn.batch.process_executor import process_executor
 from tomolearn.batch.report import BatchReport, Progress
 from tomolearn.batch.scheduling import run_chunks
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.summary import write_summary
+from tomolearn.batch.superseded import find_superseded, prunable
 from tomolearn.batch.workspace import Workspace
 from tomolearn.dicom import Deidentification, SeriesIndex, find_series
 
@@ -46,6 +58,7 @@ def run_batch(
     retry: bool = False,
     assume_hu: bool = False,
     include_derived: bool = False,
+    prune: bool = False,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Make a derived series of every CT series of a folder.
@@ -88,7 +101,12 @@ def run_batch(
     resume : bool
         Whether results that are there are kept, and unfinished series are continued.
     retry : bool
-        Whether series that lost slices in an earlier run are made again.
+        Whether series that lost slices in an earlier run are made again. Those whose files have
+        changed since are, in any case.
+    prune : bool
+        Whether results that are superseded are removed: of the same series of the same input, made
+        with the same settings, when it had other slices. Without it they are named. Nothing else is
+        ever removed: a folder with a file that is not of the result stays.
     assume_hu : bool
         Whether series of an unstated unit are taken to have Hounsfield units, whatever they look
         like, see `dicom.find_series`.
@@ -105,7 +123,8 @@ def run_batch(
         unfinished series in `out`.
     OSError
         If the input cannot be read at all, a result cannot be written, another run is at work in
-        the folder, or the cluster is lost. What is complete by then stays, and the next run
+        the folder, the cluster is lost, or many slices in a row are lost for one reason that may be
+        the machine's. What is complete by then stays, and the next run
         continues.
     """
     start = time.perf_counter()
@@ -128,8 +147,11 @@ def run_batch(
     check_batch(root, target)
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
-    with Workspace(target) as workspace, Ledger(target / LEDGER) as ledger:
-        earlier = read_ledger(ledger.path)
+    with (
+        Workspace(target, private=deidentification is not None) as workspace,
+        _ledger(target, private=deidentification is not None) as ledger,
+    ):
+        earlier = ledger.earlier
         if resume and workspace.unfinished():
             _check_version(earlier, target)
         searched = None if progress is None else progress.searched
@@ -140,7 +162,7 @@ def run_batch(
             include_derived=include_derived,
             progress=searched,
         )
-        _begin_ledger(ledger, earlier, series_index, settings)
+        _begin_ledger(ledger, series_index, settings)
         planned = plan_series(
             series_index.series,
             settings,
@@ -164,13 +186,24 @@ def run_batch(
             runners = dask_executor(scheduler, certificates)
         else:
             runners = process_executor(workers, deidentification)
+        superseded: list[Mapping[str, Any]] = []
         try:
             if waiting:
                 with runners as runner:
                     for chunk, record in run_chunks(runner, batch.chunks()):
                         batch.complete(chunk, record)
+            batch.faults.check_end()
+            superseded = _retire(workspace, ledger, batch.rows(), planned, root, prune=prune)
         finally:
-            write_summary(target / SUMMARY, batch.rows(), series_index, settings, THUMBNAILS)
+            write_summary(
+                target / SUMMARY,
+                batch.rows(),
+                series_index,
+                settings,
+                THUMBNAILS,
+                superseded,
+                private=deidentification is not None,
+            )
     own = peak_mib()
     return BatchReport(
         tuple(batch.rows()),
@@ -180,12 +213,40 @@ def run_batch(
         batch.n_kept,
         time.perf_counter() - start,
         None if own is None else sum({**batch.peaks, os.getpid(): own}.values()),
+        tuple(superseded),
     )
 
 
-def _check_version(earlier: list[dict[str, Any]], out: Path) -> None:
+def _ledger(target: Path, *, private: bool) -> Ledger:
+    """Open the ledger for a run; set aside what cannot be one, or cannot be read."""
+    for name in (LEDGER, SUMMARY):
+        if (target / name).is_dir():
+            _set_aside(target / name, "a folder")
+    if (target / THUMBNAILS).exists() and not (target / THUMBNAILS).is_dir():
+        _set_aside(target / THUMBNAILS, "a file")
+    run = uuid.uuid4().hex
+    ledger = Ledger(target / LEDGER, run=run, private=private)
+    if not ledger.n_damaged:
+        return ledger
+    earlier, n_damaged = ledger.earlier, ledger.n_damaged
+    ledger.close()
+    _set_aside(target / LEDGER, f"a file of which {n_damaged} lines are no records")
+    ledger = Ledger(target / LEDGER, run=run, private=private)
+    ledger.replace(earlier)
+    ledger.earlier = earlier
+    return ledger
+
+
+def _set_aside(path: Path, what: str) -> None:
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
+    path.rename(aside)
+    warnings.warn(f"{path}: {what}, is now {aside.name}, and counts as not there", stacklevel=3)
+
+
+def _check_version(earlier: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Refuse to go on with another version's unfinished series, whose identifiers have its name."""
-    versions = [record["version"] for record in earlier if record.get("event") == "run"]
+    runs = (record for record in earlier if record.get("event") == "run")
+    versions = [one["version"] for one in runs if isinstance(one.get("version"), str)]
     if versions and versions[-1] != __version__:
         raise TomolearnError(
             f"out: expected unfinished series of version {__version__}, got those of "
@@ -194,19 +255,50 @@ def _check_version(earlier: list[dict[str, Any]], out: Path) -> None:
         )
 
 
-def _begin_ledger(
-    ledger: Ledger,
-    earlier: list[dict[str, Any]],
-    series_index: SeriesIndex,
-    settings: BatchSettings,
-) -> None:
-    """Write down that a run begins, and what it skips, unless an earlier run wrote the same."""
-    known = {record.get("path"): record for record in earlier if record.get("event") == "left out"}
+def _begin_ledger(ledger: Ledger, series_index: SeriesIndex, settings: BatchSettings) -> None:
+    """Write down that a run begins, and what it skips.
+
+    What an earlier run wrote of the same file is not repeated, and is forgotten where it holds no
+    longer.
+    """
+    root = str(series_index.root)
     skipped = [skipped_record(one, series_index.root) for one in series_index.skipped]
-    ledger.append(
-        run_record(series_index, settings),
-        *(one for one in skipped if known.get(one["path"]) != one),
-    )
+    known, kept = [], []
+    for where, record in roots(ledger.earlier):
+        said = {key: value for key, value in record.items() if key != "run"}
+        if record.get("event") == "left out" and where == root and said not in skipped:
+            continue
+        known.append(said)
+        kept.append(record)
+    if len(kept) < len(ledger.earlier):
+        ledger.replace(kept)
+    ledger.append(run_record(series_index, settings), *(one for one in skipped if one not in known))
+
+
+def _retire(
+    workspace: Workspace,
+    ledger: Ledger,
+    made: Sequence[Mapping[str, Any]],
+    planned: Sequence[PlannedSeries],
+    root: Path,
+    *,
+    prune: bool,
+) -> list[Mapping[str, Any]]:
+    """Say which results are superseded, remove them if wanted; return those that remain."""
+    out, remaining = workspace.out, []
+    earlier = (one for one in ledger.earlier if one.get("event") == SUPERSEDED)
+    said = [(one.get("derived"), one.get("by")) for one in earlier]
+    for old, new in find_superseded(ledger.earlier, planned, made, root, out):
+        folder = prunable(old, out) if prune and new["status"] == DONE else None
+        if folder is not None:
+            ledger.append(superseded_record(old, new["derived"], pruned=True))
+            workspace.remove(folder)
+            (out / THUMBNAILS / f"{old['derived']}.png").unlink(missing_ok=True)
+            continue
+        remaining.append(old)
+        if (old["derived"], new["derived"]) not in said:
+            ledger.append(superseded_record(old, new["derived"], pruned=False))
+    return remaining
 
 
 def check_batch(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
@@ -221,7 +313,7 @@ def check_batch(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
     """
     root, target = Path(source).absolute(), Path(out).absolute()
     root.stat()
-    here, there = root.resolve(), target.resolve()
+    here, there = resolved(root), resolved(target)
     if here == there or here in there.parents or there in here.parents:
         raise TomolearnError(
             f"out: expected a folder apart from the input {source}, got {out}: results would be "

@@ -43,6 +43,6 @@ def run_chunks(
             if outcome.record is not None:
                 yield chunk, outcome.record
             elif alone:
-                yield chunk, chunk.lost(_KILLED)
+                yield chunk, chunk.lost(_KILLED, _KILLED)
             else:
                 suspects.extend(chunk.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -26,10 +27,14 @@ def write_summary(
     series_index: SeriesIndex,
     settings: BatchSettings,
     thumbnails: str,
+    superseded: Sequence[Mapping[str, Any]] = (),
+    *,
+    private: bool = False,
 ) -> None:
     """Write the page: every series with status, reason, errors and thumbnail; skipped files.
 
-    `records` are those of the series, `thumbnails` is a folder next to the page.
+    `records` are those of the series, `superseded` those of earlier results that are still there,
+    `thumbnails` is a folder next to the page. A `private` page can be read by its owner only.
     """
     rows = []
     for record in records:
@@ -46,9 +51,12 @@ def write_summary(
         rows=rows,
         counts=sorted((str(reason), n) for reason, n in series_index.counts.items()),
         skipped=[skipped_record(one, series_index.root) for one in shown_files],
+        superseded=superseded,
         n_skipped=len(series_index.skipped),
     )
     with complete_file(path) as stream:
+        if private and hasattr(os, "fchmod"):
+            os.fchmod(stream.fileno(), 0o600)
         stream.write(text.encode(errors="backslashreplace"))
 
 

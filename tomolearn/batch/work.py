@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import peak_mib
-from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_name
+from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_digest, file_name
 from tomolearn.batch.image_errors import measure_errors
 from tomolearn.batch.processing import process
 from tomolearn.batch.thumbnails import write_thumbnail
@@ -27,7 +28,9 @@ from tomolearn.dicom import CTSlice
 from tomolearn.geometry import CoverageWarning
 
 # What reading or reconstructing a slice may end with; the slice is lost then, and the run goes on.
-_LOSSES = (OSError, ValueError, ArithmeticError, MemoryError)
+_LOSSES = (ValueError, ArithmeticError, MemoryError)
+# Errors of the system that are not of the file that was to be read.
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 def run_chunk(chunk: Chunk) -> dict[str, Any]:
@@ -43,7 +46,11 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         warnings.simplefilter("always")
         # here and not with the slices, none of which is to be lost for want of weights
         chunk.settings.method.prepare()
-        record = _run(chunk)
+        state = chunk.state()
+        for index in chunk.slices:
+            # of a run that died before it wrote the record, perhaps from another source
+            (files_of(chunk.folder) / file_name(index)).unlink(missing_ok=True)
+        record = {**_run(chunk), "state": state}
     # what DICOM files have that is odd is in the records of their slices
     record["warnings"] = sorted(
         {str(one.message) for one in caught if issubclass(one.category, CoverageWarning)}
@@ -73,6 +80,10 @@ def _run(chunk: Chunk) -> dict[str, Any]:
     for index, one in chunk.slices.items():
         try:
             read[index] = one.read_source()
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise
+            record["lost"].append(chunk.loss(index, error))
         except _LOSSES as error:
             record["lost"].append(chunk.loss(index, error))
     groups = deque(_of_one_kind(read))
@@ -106,11 +117,15 @@ def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]
     clipped = chunk.slices[index].write(
         image, path, padding=source.padding, path_of_source=source.path
     )
+    drawn = {}
     if index == chunk.thumbnail:
         write_thumbnail(chunk.folder / THUMBNAIL, source, image)
+        drawn = {"thumbnail": file_digest(chunk.folder / THUMBNAIL)}
     return {
+        **drawn,
         "index": index,
         "path": str(chunk.slices[index].source.path),
+        "sha256": file_digest(path),
         "clipped": clipped,
         "deviations": list(source.deviations),
         "agreement": asdict(measure_errors(image, source.hounsfield, source.padding)),

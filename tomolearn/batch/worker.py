@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from tomolearn.batch.chunks import Chunk
+from tomolearn.batch.chunks import Chunk, fault_of
 from tomolearn.catalogue import WeightsChangedError
 
 
@@ -29,10 +29,13 @@ def run_on_worker(chunk: Chunk) -> Outcome:
     try:
         return Outcome(run_chunk(chunk))
     except OSError as error:
+        if error.errno is None:
+            return Outcome(fatal=OSError(str(error)))
         return Outcome(fatal=OSError(error.errno, error.strerror or str(error), error.filename))
     except (ImportError, WeightsChangedError) as error:
         return Outcome(fatal=type(error)(str(error)))
     # A bug costs these slices only: the next ones may be better. The run's result tells of it.
-    except Exception:
+    except Exception as error:
         found = traceback.format_exc(limit=-5)
-        return Outcome(chunk.lost(f"unexpected error, please report it: {found}"))
+        reason = f"unexpected error, please report it: {found}"
+        return Outcome(chunk.lost(reason, fault_of(error)))

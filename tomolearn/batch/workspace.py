@@ -9,36 +9,44 @@ into anything that counts.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
-from tomolearn._core.files import locked
+from tomolearn._core.files import locked, sync_folder
 
 HIDDEN = ".tomolearn"
+_LOCK = "lock"
 _FILES = "files"
+_REMOVED = "removed-"
 _REPLACED = "replaced"
 _LONGEST_UID = 64
 
 
 class Workspace:
-    """The output folder, made if missing, locked while a run works in it."""
+    """The output folder, made if missing, locked while a run works in it.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    If it is `private`, the hidden folder can be entered by its owner only.
+    """
+
+    def __init__(self, out: Path, *, private: bool = False) -> None:
+        self.out, self._private = out, private
         self._hidden = out / HIDDEN
         self._held = ExitStack()
         self._run = self._hidden / f"run-{uuid.uuid4().hex}"
 
     def __enter__(self) -> Self:
         self._hidden.mkdir(parents=True, exist_ok=True)
+        if self._private:
+            # what is unfinished names the files of the source
+            self._hidden.chmod(0o700)
+        if (self._hidden / _LOCK).is_dir():
+            shutil.rmtree(self._hidden / _LOCK)
         with ExitStack() as stack:
-            stack.enter_context(locked(self._hidden / "lock", self.out))
+            stack.enter_context(locked(self._hidden / _LOCK, self.out))
             self._take_over()
             self._held = stack.pop_all()
         return self
@@ -50,21 +58,34 @@ class Workspace:
                 self._run.rmdir()
 
     def _take_over(self) -> None:
-        earlier = sorted(self._hidden.glob("run-*"))
+        """Take over unfinished work, without what cannot be part of it."""
+        for path in self._hidden.glob(f"{_REMOVED}*"):
+            _remove(path)
+        earlier = [path for path in sorted(self._hidden.glob("run-*")) if _is_folder(path)]
         if not earlier:
             self._run.mkdir()
             return
         earlier[0].rename(self._run)
         # Only by hand can there have come to be more than one.
         for other in earlier[1:]:
-            shutil.rmtree(other)
-        _remove_partial(self._run.glob("*/**/.*.partial"))
+            self._discard(other)
         for folder in list(self._run.iterdir()):
             if not self.is_unfinished(folder.name):
                 # its series has got its place, and the rest was being removed
-                shutil.rmtree(folder)
-            elif (folder / _REPLACED).exists():
-                shutil.rmtree(folder / _REPLACED)
+                self._discard(folder)
+                continue
+            for path in list(folder.iterdir()):
+                # a folder where a file should be, or what was replaced
+                if path.name != _FILES and (path.is_dir() or path.name == _REPLACED):
+                    self._discard(path)
+            for path in list(files_of(folder).iterdir()):
+                if path.name.startswith(".") or path.is_dir():
+                    _remove(path)
+
+    def _discard(self, path: Path) -> None:
+        """Remove something that must not be found again, be it by and by."""
+        removed = path.rename(self._hidden / f"{_REMOVED}{uuid.uuid4().hex}")
+        _remove(removed)
 
     def place(self, study_uid: str, series_uid: str) -> Path:
         """Return the folder of a finished series."""
@@ -88,20 +109,28 @@ class Workspace:
         """Remove what there is of an unfinished series."""
         folder = self._run / key
         if folder.exists():
-            shutil.rmtree(folder)
+            self._discard(folder)
 
     def finish(self, key: str, target: Path) -> None:
         """Give a complete series its place, of what is there, and remove its unfinished folder."""
         folder = self._run / key
         files = folder / _FILES
-        _remove_partial(files.glob(".*.partial"))
-        _sync(files)
+        # half files, and what systems leave in folders
+        for path in list(files.glob(".*")):
+            _remove(path)
+        sync_folder(files)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             target.rename(folder / _REPLACED)
         files.rename(target)
-        _sync(target.parent)
-        shutil.rmtree(folder)
+        sync_folder(target.parent)
+        self._discard(folder)
+
+    def remove(self, result: Path) -> None:
+        """Remove a finished series, and its study's folder if that is empty then."""
+        self._discard(result)
+        with suppress(OSError):
+            result.parent.rmdir()
 
 
 def folder_name(study_uid: str) -> str:
@@ -116,15 +145,17 @@ def files_of(folder: Path) -> Path:
     return folder / _FILES
 
 
-def _remove_partial(paths: Iterable[Path]) -> None:
-    for path in list(paths):
-        path.unlink(missing_ok=True)
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
-def _sync(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove(path: Path) -> None:
+    """Remove a file or folder as far as that can be done now: a later run removes the rest.
+
+    On NFS a file that some process has open stays under a hidden name, and so does its folder.
+    """
+    if _is_folder(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

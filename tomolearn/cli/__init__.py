@@ -42,6 +42,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0, done; 1, dicom has lost slices or found none; 2, a mistake, or a fault "
+    "of the machine such as a full disk; 70, an unexpected error; 130 and 143, stopped.",
 )
 
 

@@ -109,6 +109,12 @@ def dicom(
             help="Take results of tomolearn among the files as input, too.",
         ),
     ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove results of series that had other slices when they were made."
+        ),
+    ] = False,
     deidentify: Annotated[
         Path | None,
         typer.Option(
@@ -178,9 +184,10 @@ def dicom(
             retry=retry,
             assume_hu=assume_hu,
             include_derived=include_derived,
-            progress=_Shown(bars),
+            prune=prune,
+            progress=_Shown(bars, private=key is not None),
         )
-    _print_report(report, out)
+    _print_report(report, out, private=key is not None)
     if not report.records:
         derived = report.series_index.counts.get("result of tomolearn", 0)
         but = f" but {derived} results of tomolearn: --include-derived takes them" * bool(derived)
@@ -237,8 +244,8 @@ def _stoppable() -> Iterator[None]:
 class _Shown:
     """Shows the progress on a terminal; elsewhere says one line per series."""
 
-    def __init__(self, bars: Progress) -> None:
-        self._bar = bars
+    def __init__(self, bars: Progress, *, private: bool) -> None:
+        self._bar, self._private = bars, private
         self._task = bars.add_task("looking for series", total=None, unit="files")
 
     def searched(self, n_done: int, n_files: int) -> None:
@@ -259,9 +266,10 @@ class _Shown:
     def finished(self, record: Mapping[str, Any]) -> None:
         found = "".join(f"; {one['kind']}" for one in record["findings"])
         found += "".join(f"; warning: {text}" for text in record["warnings"])
+        # what is shown here stays in logs
+        name = record["derived"] if self._private else f"{record['patient']} {record['source']}"
         self._bar.console.print(
-            f"{record['status']}: {record['patient']} {record['source']}, "
-            f"{record['written']} of {record['slices']} slices{found}",
+            f"{record['status']}: {name}, {record['written']} of {record['slices']} slices{found}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -284,13 +292,15 @@ def _show(series_index: SeriesIndex, settings: BatchSettings) -> None:
     print_table(heads, rows, title=str(settings), caption=caption)
 
 
-def _print_report(report: BatchReport, out: Path) -> None:
+def _print_report(report: BatchReport, out: Path, *, private: bool) -> None:
     from tomolearn.batch import LEDGER, SUMMARY
 
     forms = {"rmse_hu": ".1f", "psnr": ".2f", "ssim": ".4f"}
     rows = []
     for record in report.records:
         series = (record["patient"], record["description"] or record["source"], record["status"])
+        if private:
+            series = ("", record["derived"], record["status"])
         agreement = (_number(record["agreement"][name], form) for name, form in forms.items())
         rows.append((*series, f"{record['written']} / {record['slices']}", *agreement))
     heads = ("patient", "series", "status", "slices", "RMSE / HU", "PSNR / dB", "SSIM")
@@ -310,8 +320,9 @@ def _print_report(report: BatchReport, out: Path) -> None:
         ([one for one in lost if one.path not in known], "may have been slices are in no series"),
     ):
         if files:
-            typer.echo(f"{len(files)} files that {what}, such as:")
-        for one in files[:_SHOWN]:
+            where = f"the ledger names them: {out / LEDGER}" if private else "such as:"
+            typer.echo(f"{len(files)} files that {what}, {where}")
+        for one in () if private else files[:_SHOWN]:
             typer.echo(f"  {one.path}: {one.detail}")
     others = [
         one
@@ -319,8 +330,13 @@ def _print_report(report: BatchReport, out: Path) -> None:
         if one.reason == "no Hounsfield units" and not one.is_lost
     ]
     if others:
-        typer.echo(f"{len(others)} files are in no series for want of Hounsfield units, such as:")
-        typer.echo(f"  {others[0].path}: {others[0].detail}")
+        where = "" if private else f", such as: {others[0].path}: {others[0].detail}"
+        typer.echo(f"{len(others)} files are in no series for want of Hounsfield units{where}")
+    if n_old := len(report.superseded):
+        typer.echo(
+            f"{n_old} results are superseded, of series that had other slices: the summary names "
+            "them, --prune removes them"
+        )
     typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
 
 

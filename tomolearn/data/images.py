@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.checks import check_choice, check_float
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.memory import check_unpacked
 from tomolearn.data.arrays import ARRAY_SUFFIXES, opened_array, resized
 
@@ -194,7 +195,7 @@ class ImageFolder:
         """Return kind and parameters, ready for JSON."""
         return {
             "type": type(self).__name__,
-            "folder": str(self.folder.resolve()),
+            "folder": str(resolved(self.folder)),
             "files": [asdict(file) for file in self.files],
             "scale": self.scale,
             "resize": self.resize,

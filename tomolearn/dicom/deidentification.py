@@ -27,6 +27,9 @@ METHOD: Final = "DICOM PS3.15 Basic Application Confidentiality Profile"
 
 _TABLE: Final = "dicomfields_2026c"
 _SHORTEST_KEY: Final = 16
+# Codes of the profile's options that retain something (CID 7050): full or modified dates,
+# characteristics of the patient, device, identifiers, private elements, institution.
+_RETAINING: Final = frozenset(str(code) for code in range(113106, 113113))
 _STANDARD: Final = "1.2.840.10008."
 
 
@@ -139,6 +142,11 @@ class Deidentification:
         object.__setattr__(made, "key_file", file)
         return made
 
+    @property
+    def label(self) -> str:
+        """16 digits that tell this removal from those with another key or PatientID."""
+        return _token(f"{self.key}\0{self.patient_id}")[:16]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _found, (_token(self.key), self.patient_id, self.key_file)
 
@@ -185,9 +193,11 @@ class Deidentification:
             DeidentificationMethod=[*(m for m in methods if m != METHOD), METHOD],
         )
         codes = dataset.get("DeidentificationMethodCodeSequence") or []
+        # what an earlier removal had retained is gone now
+        codes = [code for code in codes if text(code, "CodeValue") not in _RETAINING]
         if not any(text(code, "CodeValue") == "113100" for code in codes):
-            code = code_item("113100", "Basic Application Confidentiality Profile")
-            set_elements(dataset, DeidentificationMethodCodeSequence=[*codes, code])
+            codes.append(code_item("113100", "Basic Application Confidentiality Profile"))
+        set_elements(dataset, DeidentificationMethodCodeSequence=codes)
 
     def _clean(self, dataset: Dataset) -> None:
         actions = _actions()

@@ -12,6 +12,7 @@ from typing import Final
 
 from pydicom.tag import Tag
 
+from tomolearn._core.files import resolved
 from tomolearn.dicom.copies import FoundFile, choose_copy
 from tomolearn.dicom.dimensions import DIMENSION_KEYWORDS
 from tomolearn.dicom.headers import header_of
@@ -153,7 +154,7 @@ def find_series(
         files = [root]
     else:
         os.scandir(root).close()
-        files, skipped = _files(root, None if without is None else Path(without).resolve())
+        files, skipped = _files(root, None if without is None else resolved(without))
     found: dict[str, list[FoundFile]] = {}
     for done, path in enumerate(files, start=1):
         try:
@@ -381,7 +382,7 @@ def _files(root: Path, without: Path | None) -> tuple[list[Path], list[SkippedFi
             continue
         for entry in entries:
             path, is_link = Path(entry.path), entry.is_symlink()
-            if is_link and without is not None and path.resolve().is_relative_to(without):
+            if is_link and without is not None and resolved(path).is_relative_to(without):
                 exclude(path)
                 continue
             try:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.reading import read_json
 from tomolearn.data.images import FoundImages, ImageFile, ImageFolder, find_images
 from tomolearn.geometry import Grid, load_geometry
@@ -107,7 +108,7 @@ def folder_task(
     if low == high:
         raise TomolearnError(f"{folder}: expected images of more than one value, all are {low:g}")
     return Task(
-        name=found.folder.resolve().name,
+        name=resolved(found.folder).name,
         description=f"{found}; split by {found.split_by}: {counts}",
         reference="images of your own",
         grid=grid,

@@ -15,7 +15,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.files import complete_file, locked
+from tomolearn._core.files import complete_file, locked, resolved
 from tomolearn.data.hdf5 import HDF5Maker, new_hdf5
 from tomolearn.data.lidc import cache_file
 from tomolearn.data.lidc.folders import (
@@ -179,7 +179,7 @@ def write_slices(
     annotations = AnnotationFiles(None if xml is None else Path(xml))
     problems = list(annotations.problems.values())
     # a patient's file of another tree would do as little as one of other settings
-    sources = {"root": str(root.resolve()), "xml": xml and [str(Path(xml).resolve()), state(xml)]}
+    sources = {"root": str(resolved(root)), "xml": xml and [str(resolved(xml)), state(xml)]}
     writer = _Writer(preparation, selection, splits, annotations)
     parts = path.with_name(f".{path.name}.parts")
     parts.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.reading import read_json, read_text
 from tomolearn.data.lidc.folders import PatientFolder, check_folders, find_patients
 from tomolearn.data.lidc.splits import SPLITS, PatientSplits
@@ -203,7 +204,7 @@ def selection_settings(
     if unknown := set(splits.names) - set(SPLITS):
         raise TomolearnError(f"splits: expected {', '.join(SPLITS)}, got {sorted(unknown)}")
     return {
-        "root": str(root.resolve()),
+        "root": str(resolved(root)),
         "series": None if series is None else sorted(series),
         "recipe": recipe.to_dict(),
         "split": splits.to_dict(),
