@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -28,6 +27,7 @@ from pydicom.uid import (
 )
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn.dicom.codestreams import codestream_size
 from tomolearn.dicom.elements import (
     DAMAGE,
     element_error,
@@ -70,7 +70,6 @@ LARGEST_IMAGE: Final = 2**26
 _NATIVE = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
 # Encodings that lose something, by the standard that they are of.
@@ -95,8 +94,8 @@ _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
 class Pixels:
     """Pixel data of a file: place, layout and encoding.
 
-    `stream` is the open file or, for a deflated one, its inflated pixels; `offset` and `length`
-    are in bytes, `shape` is (rows, columns).
+    `stream` is the open file, or what a deflated one is inflated to; `offset` and `length` are in
+    bytes, `shape` is (rows, columns).
     """
 
     stream: BinaryIO
@@ -138,6 +137,7 @@ class Pixels:
                 source: Any = self._native(frame)
                 options["number_of_frames"], frame = 1, 0
             else:
+                self._check_codestream(frame)
                 self.stream.seek(self.offset)
                 source = self.stream
                 options["number_of_frames"] = self.frames
@@ -156,6 +156,15 @@ class Pixels:
         rows, columns = self.shape
         found = np.frombuffer(self._native(frame), kind, rows * columns).reshape(self.shape)
         return found.astype(found.dtype.newbyteorder("="))
+
+    def _check_codestream(self, frame: int) -> None:
+        """Check that a compressed frame is no larger than the file says, before it is decoded."""
+        self.stream.seek(self.offset)
+        found = codestream_size(get_frame(self.stream, frame, number_of_frames=self.frames))
+        if found is not None and found[0] * found[1] > self.shape[0] * self.shape[1]:
+            rows, columns = self.shape
+            expected = f"an image of {rows} x {columns}"
+            raise element_error("PixelData", expected, f"one of {found[0]} x {found[1]}")
 
     def _native(self, frame: int) -> bytes:
         size = self.shape[0] * self.shape[1] * self.bits_allocated // 8
@@ -233,18 +242,6 @@ def _layout(header: Header) -> tuple[int, int, int, int, bool]:
 def _pixel_data(header: Header) -> tuple[BinaryIO, int, int]:
     """Return stream, first byte and length of the pixel data at which the file stands."""
     stream = header.stream
-    if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
-        stream.seek(0)
-        try:
-            inflated = pydicom.dcmread(stream, specific_tags=["PixelData"])
-            raw = inflated.get_item("PixelData", keep_deferred=True)
-        except DAMAGE as error:
-            reraise_io(error)
-            raise element_error("PixelData", "a complete image", message(error)) from error
-        if raw is None:
-            raise element_error("PixelData", "the image", None)
-        value = raw.value or b""
-        return io.BytesIO(value), 0, len(value)
     start = stream.tell()
     head = stream.read(12)
     order = ">" if header.transfer_syntax == ExplicitVRBigEndian else "<"

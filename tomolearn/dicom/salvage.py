@@ -46,7 +46,7 @@ class Identifiers:
 def identifiers_in(path: Path) -> Identifiers:
     """Return the identifiers in a file that may be damaged, or end within its header."""
     try:
-        with opened(path) as stream:
+        with opened(path, searched=_SEARCHED) as stream:
             start = stream.read(_SEARCHED)
             stream.seek(0)
             dataset = _dataset(stream)
@@ -93,7 +93,7 @@ def may_be_slice(path: Path, alike: Collection[str]) -> bool:
 
 def _is_text(path: Path) -> bool:
     try:
-        with opened(path) as stream:
+        with opened(path, searched=_START) as stream:
             start = stream.read(_START)
     except OSError:
         return False

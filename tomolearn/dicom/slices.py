@@ -22,6 +22,8 @@ FARTHEST: Final = 1e5
 """Largest coordinate in mm that is believed: a hundred metres."""
 
 _COSINES = 1e-3  # direction cosines are written with three decimals at least
+# A number of frames beyond these and twice the functional groups is no number of lost slices.
+_FEW_FRAMES: Final = 1000
 _PIXELS = (1e-3, 100.0)  # mm: micro-CT has micrometres
 
 
@@ -176,6 +178,10 @@ def slices_of(
     found: list[SliceInfo] = []
     lost: list[SkippedFile] = []
     version = version_of(header)
+    if header.enhanced and header.frames > _FEW_FRAMES + 2 * header.n_frames:
+        expected = f"{header.n_frames}, that of functional groups"
+        error = element_error("NumberOfFrames", expected, header.frames)
+        raise NotASlice(SkipReason.DAMAGED, error, n_slices=header.n_frames)
     for frame in range(max(header.frames, header.n_frames)):
         try:
             one = slice_of(header, pixels.shape, path, frame, assume_hu=assume_hu)
