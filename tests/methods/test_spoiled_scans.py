@@ -72,7 +72,9 @@ KINDS = {
 def sinogram(scan):
     """Return chords of the disc, or ball, about the axis."""
     if scan.ndim == 2:
-        distance = np.abs(scan.line_distances(scan.column_positions))
+        distance = scan.detector_positions
+        if not isinstance(scan, ParallelBeam):
+            distance = scan.source_to_isocenter * np.sin(scan.fan_angles)
         chords = 2 * np.sqrt(np.maximum(RADIUS**2 - distance**2, 0))
     else:
         rows, columns = scan.detector_positions

@@ -18,7 +18,7 @@ from tomolearn.geometry.scan import Scan, check_scan
 _OVERLAP = 2.0
 
 # Lines in this outermost part of the field may be seen by one side of the detector only.
-_RIM = 0.1
+_RIM = 0.05
 
 
 class CoverageWarning(UserWarning):

@@ -29,7 +29,7 @@ _SLACK, _SLACK_LISTED = 1.5, 2.7
 
 # Lines of a gap as wide as this, in radians, are taken from the views at its edges. Those of one
 # twice as wide are left out; in between, they count in part.
-_BRIDGED = math.radians(12)
+_BRIDGED = math.radians(15)
 
 # Next to a gap, weights change over this many times its width.
 _RAMP = 4

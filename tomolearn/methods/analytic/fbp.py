@@ -110,8 +110,10 @@ def fbp(
     Views count by the part of the circle that they stand for, and lines by how often they were
     measured (`geometry.redundancy`), so that half and full turns, short scans (Parker's weights
     [2]_), detectors moved aside (Wang's [4]_) and lists of angles in any order and spacing come out
-    right. Lines in gaps of up to 12 degrees that were not measured otherwise are taken from the
+    right. Lines in gaps of up to 15 degrees that were not measured otherwise are taken from the
     views at their edges; wider wedges stay empty.
+
+    Oblong pixels get the mean of values at the middles of about square parts.
 
     References
     ----------

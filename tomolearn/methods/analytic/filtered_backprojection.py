@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,10 +27,24 @@ def filtered_backprojection(
     weighted = sinogram * plan.weights
     if plan.missing:
         weighted = pad(weighted, (max(plan.missing, 0), max(-plan.missing, 0)))
-    if plan.missing or oversampling > 1:
-        refined = operator.scan.refined(plan.missing, oversampling)
-        operator = _refined_transform(operator.grid, refined, operator.backend)
-    return operator.backproject(apply_filter(weighted, plan.response, oversampling))
+    rows, columns = parts = _square_parts(operator.grid)
+    if plan.missing or oversampling > 1 or parts != (1, 1):
+        operator = _refined_transform(operator, plan.missing, oversampling, parts)
+    image = operator.backproject(apply_filter(weighted, plan.response, oversampling))
+    if parts != (1, 1):
+        image = image.unflatten(-1, (-1, columns)).mean(-1)
+        image = image.unflatten(-2, (-1, rows)).mean(-2)
+    return image
+
+
+def _square_parts(grid: Grid) -> tuple[int, int]:
+    """Return into how many rows and columns pixels are divided to be about square.
+
+    The filter rings with the period of two bins, which are as wide as the shorter side of pixels
+    or narrower: points as far apart as the longer side are would all meet the same phase of it.
+    """
+    height, width = grid.spacing[-2:]
+    return max(1, math.ceil(height / width - 0.25)), max(1, math.ceil(width / height - 0.25))
 
 
 # once per scan, as the weights are computed once
@@ -71,7 +86,16 @@ def _plan(
         )
 
 
-@lru_cache(maxsize=4)
-def _refined_transform(grid: Grid, scan: Scan, backend: str) -> RayTransform:
+def _refined_transform(
+    operator: RayTransform, missing: int, oversampling: int, parts: tuple[int, int]
+) -> RayTransform:
+    """Return the ray transform between the parts of pixels and the finer bins."""
+    grid = operator.grid
+    if parts != (1, 1):
+        shape = (n * k for n, k in zip(grid.shape[-2:], parts, strict=True))
+        grid = grid.refined((*grid.shape[:-2], *shape))
     # filtered projections are not zero where a detector moved aside has no bins: they are needed
-    return RayTransform.derived(grid, scan, backend)
+    return _derived(grid, operator.scan.refined(missing, oversampling), operator.backend)
+
+
+_derived = lru_cache(maxsize=4)(RayTransform.derived)

@@ -173,11 +173,16 @@ class TotalVariation(IterativeMethod):
 
 def _smooth_fbp(sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor | None:
     """Return where TV starts: from zero, edges take some hundred iterations to get right."""
+    from tomolearn.geometry.coverage import judge_lines
     from tomolearn.methods.analytic.fbp import fbp
+    from tomolearn.methods.checks import check_ray_transform
 
     try:
+        transform = check_ray_transform(operator)
+        if judge_lines(transform.grid, transform.scan) is not None:  # its views are too few
+            return None
         return fbp(sinogram, operator, filter="hann").clamp(min=0)
-    except TomolearnError:  # of this scan there is none: its views are too few
+    except TomolearnError:  # of this scan there is none
         return None
 
 
