@@ -242,3 +242,12 @@ def test_limited_angle(make):
     assert [one.filename for one in caught] == [__file__]
     # near the axis, the part of the half turn that was scanned
     assert found[0] == pytest.approx(130 / 180, abs=0.03)
+
+
+def test_a_wide_gap_between_parallel_views():
+    angles = np.delete(np.arange(180) * math.pi / 180, np.arange(60, 90))
+    with pytest.warns(CoverageWarning, match="missing over 30 degrees between others"):
+        found = rings(parallel(angles=angles))
+    np.testing.assert_allclose(found, 5 / 6, atol=0.02)
+    # the arc that one chose is no mistake
+    np.testing.assert_allclose(rings(parallel(angles=angles - (angles > 1.3) * math.pi)), found)

@@ -116,8 +116,8 @@ def line_gap(grid: Grid, scan: Scan) -> float:
 def judge_lines(grid: Grid, scan: Scan) -> str | None:
     """Return what to warn of where filtered back-projection lacks lines, if anything.
 
-    Gaps that are bridged (`ViewCircle`) do not count, nor do, in parallel beams, directions that
-    were not scanned: their part of the image is not there, as one expects.
+    Gaps that are bridged (`ViewCircle`) do not count, nor do, in parallel beams, directions beyond
+    the arc that was scanned: their part of the image is not there, as one expects.
 
     Raises
     ------
@@ -150,7 +150,16 @@ def judge_lines(grid: Grid, scan: Scan) -> str | None:
             f"choose a grid within {both:.4g} mm of the axis"
         )
     if scan.is_parallel:
-        return None
+        half = view_circle(scan, math.pi)
+        # not the wedge at the end of an arc that is shorter by choice
+        between = np.diff(np.sort(scan.view_angles)).max(initial=0.0) > half.bridged
+        if not between or not (half.lengths > half.bridged).any():
+            return None
+        widest = math.degrees(half.lengths.max())
+        return (
+            f"views are missing over {widest:.4g} degrees between others, and so is their part of "
+            "the image"
+        )
     distances = np.linspace(0, min(field, both), 64)
     fan = np.arcsin(distances / scan.source_to_isocenter)
     missing = np.max(

@@ -93,16 +93,40 @@ class ViewCircle:
         """Return how far angles are from the nearest gap: 0 in it, 1 where it has no influence.
 
         In gaps, and near them, it is at least their `floors`, whose first axis counts the gaps.
+        Gaps that are bridged entirely may be many: the highest of their floors holds for all.
         """
-        depth = np.ones(angles.shape)
-        for number, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+        narrow = self.bridged_share(self.lengths) == 1
+        depth = self._from_neighbours(angles, self.starts[narrow], self.lengths[narrow])
+        if floors is not None:
+            depth = np.maximum(depth, floors[narrow].max(axis=0, initial=0.0))
+        for number in np.flatnonzero(~narrow):
+            start, length = self.starts[number], self.lengths[number]
             beyond = np.mod(angles - start, self.period) - length
             distance = np.minimum(beyond, self.period - length - beyond)
-            part = np.maximum(distance / (_RAMP * (length + self.step)), 0.0)
+            part = np.maximum(distance / self._ramp(length), 0.0)
             if floors is not None:
                 part = np.maximum(part, floors[number])
-            np.minimum(depth, part, out=depth)
+            depth = np.minimum(depth, part)
         return depth
+
+    def _ramp(self, lengths: np.ndarray) -> np.ndarray:
+        return _RAMP * (lengths + self.step)
+
+    def _from_neighbours(
+        self, angles: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> np.ndarray:
+        """Return the depth of angles that the gaps before and behind them leave."""
+        if not starts.size:
+            return np.ones(angles.shape)
+        order = np.argsort(starts)
+        starts, lengths = starts[order], lengths[order]
+        passed = np.mod(angles - starts[0], self.period)
+        last = np.searchsorted(starts - starts[0], passed, side="right") - 1
+        coming = (last + 1) % starts.size
+        beyond = passed - (starts - starts[0] + lengths)[last]
+        left = np.mod(starts[coming] - starts[0] - passed, self.period)
+        ramps = self._ramp(lengths)
+        return np.clip(np.minimum(beyond / ramps[last], left / ramps[coming]), 0.0, 1.0)
 
     def scanned_share(self, angles: np.ndarray) -> np.ndarray:
         """Return 1 for angles outside of gaps, in them the part that is bridged."""
@@ -250,12 +274,13 @@ def _two_sided(circle: ViewCircle, fan_angles: np.ndarray) -> np.ndarray:
     opposite = math.pi - 2 * fan_angles
     views = circle.directions[:, None]
     floors, floors_there = _floors(circle, opposite), _floors(circle, -opposite)
-    here = circle.depth(np.broadcast_to(views, (views.size, opposite.size)), floors)
-    weights = circle.widths[:, None] * _smooth(here, circle.depth(views + opposite, floors_there))
+    weights = circle.widths[:, None] * _smooth(
+        circle.depth(views, floors), circle.depth(views + opposite, floors_there)
+    )
     bridged = circle.bridged_share(circle.lengths)[:, None]
     for edges, angles, lengths in open_edges(circle, opposite):
         there = angles[:, None] + opposite
-        here = circle.depth(np.broadcast_to(angles[:, None], there.shape), floors)
+        here = circle.depth(angles[:, None], floors)
         share = np.maximum(bridged, circle.scanned_share(there))
         rest = np.maximum(circle.bridged_share(lengths) - share, 0.0)
         share *= _smooth(here, circle.depth(there, floors_there))
