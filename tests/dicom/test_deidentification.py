@@ -168,6 +168,21 @@ def test_what_is_said_about_it(tmp_path: Path) -> None:
     assert len(again.DeidentificationMethodCodeSequence) == 1
 
 
+def test_codes_do_not_say_that_something_was_retained(tmp_path: Path) -> None:
+    """An earlier removal may have; and what it cleaned is clean."""
+    path = source(tmp_path)
+    dataset = pydicom.dcmread(path)
+    codes = [str(number) for number in (113100, 113101, 113103, *range(113105, 113113))]
+    dataset.DeidentificationMethodCodeSequence = [
+        item(CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning="an option")
+        for value in codes
+    ]
+    dataset.save_as(path)
+    found = written(path, tmp_path / "out.dcm", Deidentification(KEY))
+    said = [one.CodeValue for one in found.DeidentificationMethodCodeSequence]
+    assert said == ["113100", "113101", "113103", "113105"]
+
+
 def test_image_geometry_and_derivation_stay(tmp_path: Path) -> None:
     path = source(tmp_path)
     before = pydicom.dcmread(path)

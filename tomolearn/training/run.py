@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ def train(
         the checkpoint ``last.ckpt``, and in the end ``weights.safetensors`` and ``weights.json``.
     resume : bool
         Continue the run in `directory` from its last checkpoint, or from the start if it has none
-        yet. What is learned from what must be unchanged; the length may differ.
+        yet, or one that is damaged, which is warned of. What is learned from what must be
+        unchanged; the length may differ.
     progress : bool
         Show a progress bar.
     command : str, optional
@@ -97,7 +98,7 @@ def train(
     if os.environ.get("LOCAL_RANK", "0") == "0":
         check_folder(config, directory, resume=resume)
     checkpoint = directory / CHECKPOINT
-    continues = resume and checkpoint.exists()
+    continues = resume and checkpoint.exists() and _is_whole(checkpoint)
     threads = torch.get_num_threads()
     try:
         if config.accelerator == "cpu":
@@ -131,6 +132,19 @@ def train(
             return _finish(config, module, trainer, budget, best, directory, data)
     finally:
         torch.set_num_threads(threads)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Return whether a checkpoint can be read; say it, and set the file aside, where it cannot."""
+    try:
+        CompleteFiles().load_checkpoint(checkpoint)
+    except (TomolearnError, OSError) as error:
+        warnings.warn(str(error), stacklevel=3)
+        # another process of a distributed run may have been first
+        with suppress(FileNotFoundError):
+            checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.damaged"))
+        return False
+    return True
 
 
 @contextmanager
