@@ -91,3 +91,20 @@ def test_every_command_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (143, b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_working_directory_that_was_removed_is_said(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, tomolearn.cli\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "sys.argv = ['tomolearn', 'tasks']\n"
+        "tomolearn.cli.main()\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", program]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the working directory was removed; change to another\n"

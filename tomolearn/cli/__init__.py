@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -82,5 +83,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    try:
+        Path.cwd()
+    except FileNotFoundError:  # torch and others end without a word about it
+        typer.echo("error: the working directory was removed; change to another", err=True)
+        sys.exit(2)
     with terminable():
         app(prog_name="tomolearn")

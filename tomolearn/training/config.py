@@ -363,7 +363,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Train
 def _sentence(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     name = ".".join(map(str, problem["loc"]))
-    return f"{name}: {message}, got {problem['input']!r}" if name else message
+    return f"{name}: {message}, got {problem['input']!r:.200}" if name else message
 
 
 _TIME = re.compile(
