@@ -1,5 +1,6 @@
 """Removal of identities: nothing that names anybody is left, and references still hold."""
 
+import copy
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from dicom_files import write
 from dicom_series import SERIES, STUDY, along_z, code, ct_image, enhanced_image, item
 from dicom_validation import errors_of
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -356,3 +358,75 @@ def test_dates_times_and_names_go_that_the_table_does_not_know(tmp_path: Path) -
     assert not [keyword for keyword in unlisted if found.get(keyword)]
     assert b"Unlisted" not in content
     assert b"20230405" not in content
+
+
+def _marked(vr: str) -> Any:
+    """Return a value of a type that must not be found in a result, or None."""
+    texts = dict.fromkeys(("LO", "LT", "ST", "UC", "UR", "UT", "PN"), "Marker^Mo") | {
+        "SH": "Marker^Mo",
+        "AE": "Marker^Mo",
+        "AS": "077Y",
+        "DA": "19770707",
+        "DT": "19770707101112",
+        "TM": "070707.77",
+    }
+    return texts.get(vr, b"Marker^Mo!" if vr in ("OB", "UN") else None)
+
+
+def _every_element() -> dict[int, tuple[str, Any]]:
+    """Return type and value of each element of the dictionary that can hold a text or a date."""
+    found = {}
+    for tag, (vr, *_, keyword) in DicomDictionary.items():
+        group = tag >> 16
+        if group in (0x0000, 0x0002, 0x0004, 0xFFFE, 0xFFFA, 0x7FE0) or not keyword:
+            continue
+        if (value := _marked(vr)) is not None:
+            found[tag] = vr, value
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value:UserWarning")
+def test_no_text_date_or_name_of_the_dictionary_stays_anywhere() -> None:
+    """Each element is filled, in the data set and in the items of sequences that are kept."""
+    elements = _every_element()
+    assert len(elements) > 800
+    allowed = deidentification._KEPT_CONTENTS
+    dataset = Dataset()
+    sequences = ("AnatomicRegionSequence", "RequestAttributesSequence", "CTExposureSequence")
+    inner = Dataset()
+    for target in (dataset, inner):
+        for tag, (vr, value) in elements.items():
+            target.add_new(tag, vr, value)
+    for keyword in sequences:
+        outer = Dataset()
+        outer.CTExposureSequence = [copy.deepcopy(inner)]
+        for tag, (vr, value) in elements.items():
+            outer.add_new(tag, vr, value)
+        setattr(dataset, keyword, [outer])
+    dataset.BurnedInAnnotation = "NO"
+    Deidentification(KEY).apply(dataset)
+    n_kept = 0
+    for element in dataset.iterall():
+        if element.VR == "SQ" or element.tag in allowed:
+            continue
+        n_kept += 1
+        for marker in ("Marker", "19770707", "070707.77", "077Y"):
+            assert marker not in str(element.value), element
+    assert n_kept > 20
+    assert dataset.ConvolutionKernel == dataset.Manufacturer == "Marker^Mo"
+    for keyword in (
+        "PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar",
+        "PatientAlternativeCalendar", "CommentsOnTheScheduledProcedureStep", "FileAccessURI",
+    ):  # fmt: skip
+        assert keyword not in dataset
+
+
+def test_all_that_identifies_in_the_patients_group_goes() -> None:
+    dataset = Dataset()
+    for tag, (vr, *_) in DicomDictionary.items():
+        if tag >> 16 == 0x0010 and vr not in ("SQ",):
+            value = {"DS": "7.7", "US": 7, "FL": 7.7, "IS": "7", "CS": "M", "OB": b"77"}.get(vr)
+            dataset.add_new(tag, vr, value if value is not None else _marked(vr))
+    Deidentification(KEY).apply(dataset)
+    stated = {one.keyword for one in dataset if one.tag.group == 0x0010 and one.value}
+    assert stated == {"PatientID", "PatientName"}

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.optional import optional_import
@@ -50,8 +50,10 @@ class Deidentification:
     institutions go, private elements too, in the file itself and in the items of its sequences;
     identifiers of studies, series, images and frames of reference are replaced. Where the table
     lets one choose, elements are removed, or emptied if a CT image must have them. Beyond the
-    table, elements that no dictionary knows are removed, and whatever else is a date, a time, a
-    person's name, or an identifier that is not DICOM's own.
+    table, elements that no dictionary knows are removed, all else of the patient's group (dates in
+    other calendars, species, measures), whatever else is a date, a time, a name or an address, and
+    texts but a few that say how the image was made; identifiers that are not DICOM's own are
+    replaced.
 
     Replacements depend on the old value and a secret. So the references between files that are
     de-identified with one key still hold, whenever and wherever that was done, and without the key
@@ -204,7 +206,7 @@ class Deidentification:
         for tag in list(dataset.keys()):
             action = actions.get((tag.group, tag.element))
             element: Any = dataset.get_item(tag, keep_deferred=True)
-            if action is None and (not dictionary_has_tag(tag) or element.VR in _NEVER_KEPT):
+            if action is None and not _is_kept(tag, element.VR):
                 action = _Action.REMOVE
             if action is _Action.REMOVE or (action is _Action.DUMMY and element.VR == "SQ"):
                 del dataset[tag]
@@ -252,7 +254,37 @@ def _found(token: str, patient_id: str | None, key_file: Path | None) -> Deident
     return made
 
 
-_NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN"})
+# Of what the table does not know, only this is kept: elements of groups that a CT image needs, ...
+_GROUPS: Final = frozenset(
+    (0x0008, 0x0012, 0x0018, 0x0020, 0x0028, 0x0032, 0x0038, 0x0040, 0x0054, 0x2050, 0x7FE0)
+)
+_NEVER_KEPT: Final = frozenset({"DA", "DT", "TM", "PN", "AE", "AS"})
+# ... and of free text, and of bytes with any contents, those that say how the image was made.
+_CONTENTS: Final = frozenset(
+    {"LO", "SH", "LT", "ST", "UC", "UR", "UT", "OB", "OD", "OF", "OL", "OV", "OW", "UN"}
+)
+_KEPT_CONTENTS: Final = frozenset(
+    Tag(keyword)
+    for keyword in (
+        "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning",
+        "LongCodeValue", "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
+        "DeidentificationMethod", "AcquisitionMode", "ContrastBolusRoute", "ConvolutionKernel",
+        "FilterType", "TypeOfFilters", "ImageFilter", "ReconstructionMethod", "StackID",
+        "TriggerSourceOrType", "PositionReferenceIndicator", "RescaleType", "ModalityLUTType",
+        "LUTExplanation", "WindowCenterWidthExplanation", "LUTData", "PixelData",
+    )
+)  # fmt: skip
+
+
+def _is_kept(tag: BaseTag, vr: str | None) -> bool:
+    """Return whether an element that the profile does not name may stay."""
+    if not dictionary_has_tag(tag) or tag.group not in _GROUPS:
+        return False
+    # what the file says of the type may be wrong
+    types = {vr, *dictionary_VR(tag).split(" or ")}
+    if types & _NEVER_KEPT:
+        return False
+    return not types & _CONTENTS or tag in _KEPT_CONTENTS
 
 
 def _anonymizer(module: str) -> ModuleType:
