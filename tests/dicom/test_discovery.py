@@ -229,6 +229,21 @@ def test_an_identifier_is_used_once_in_what_was_joined(tmp_path: Path) -> None:
     assert series_index.skipped[0].detail.endswith("which has another study uid")
 
 
+def test_an_identifier_of_a_series_for_each_slice_is_hinted_at(tmp_path: Path) -> None:
+    for index, position in enumerate(along_z(5)):
+        write(tmp_path / f"{index}", ct_image(index, position, series=f"{SERIES}.{index + 1}"))
+    for index in range(5):  # scans of one place, one after the other, are nothing special
+        uids = {"series": f"{SERIES}.9.{index + 1}", "study": f"{STUDY}.8"}
+        write(tmp_path / f"same{index}", ct_image(index, ORIGIN, **uids))
+    series = find_series(tmp_path).series
+    hinted = [one for one in series if one.study_uid == STUDY]
+    for one in hinted:
+        assert [finding.kind for finding in one.findings] == [FindingKind.SERIES_PER_SLICE]
+        assert "5 series of this study have one slice each" in one.findings[0].detail
+        assert one.spacing[0] == 5
+    assert {one.findings for one in series if one not in hinted} == {()}
+
+
 def test_a_folder_is_left_out_by_whatever_link_it_is_reached(tmp_path: Path) -> None:
     source, out = tmp_path / "store" / "in", tmp_path / "store" / "out"
     write_series(source, along_z(2))

@@ -14,8 +14,13 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     MRImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    OphthalmicPhotography8BitImageStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
+    VLMicroscopicImageStorage,
+    VLPhotographicImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
 )
 
 from tomolearn.dicom import DicomWarning, SkipReason as Reason, find_series, read_slice
@@ -52,6 +57,22 @@ def skipped(path: Path) -> tuple[Reason, str]:
         ),
         ({"SOPClassUID": MRImageStorage}, Reason.OTHER_CLASS, "got MR Image Storage"),
         ({"SOPClassUID": "1.2.3.4"}, Reason.OTHER_CLASS, "got 1.2.3.4"),
+        *(
+            ({"SOPClassUID": uid}, Reason.OTHER_CLASS, f"got {uid.name}")
+            for uid in (
+                VLMicroscopicImageStorage,
+                VLPhotographicImageStorage,
+                OphthalmicPhotography8BitImageStorage,
+                VLWholeSlideMicroscopyImageStorage,
+            )
+        ),
+        *(
+            ({"SOPClassUID": uid}, Reason.SECONDARY_CAPTURE, f"got {uid.name}")
+            for uid in (
+                SecondaryCaptureImageStorage,
+                MultiFrameTrueColorSecondaryCaptureImageStorage,
+            )
+        ),
         (
             {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
             Reason.LOCALIZER,

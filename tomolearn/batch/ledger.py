@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Self
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, named
+from tomolearn._core.printable import printable
 
 
 class Ledger:
@@ -125,8 +126,8 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    # a file's name need not be text: its odd bytes become escapes, as JSON has them
-    return text.encode(errors="backslashreplace") + b"\n"
+    # odd bytes of names, and what a terminal would obey, become escapes, as JSON has them
+    return printable(text, json=True).encode() + b"\n"
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.printable import printable
 from tomolearn._core.progress import progress_bars
 from tomolearn._core.signals import terminable
 from tomolearn.cli.method_options import method_command
-from tomolearn.cli.output import print_table
+from tomolearn.cli.output import echo, print_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -191,7 +192,7 @@ def dicom(
     if not report.records:
         derived = report.series_index.counts.get("result of tomolearn", 0)
         but = f" but {derived} results of tomolearn: --include-derived takes them" * bool(derived)
-        typer.echo(f"there is no CT series in {source}{but}", err=True)
+        echo(f"there is no CT series in {source}{but}", err=True)
     if not report.records or not report.is_complete:
         raise typer.Exit(_INCOMPLETE)
 
@@ -237,7 +238,7 @@ def _stoppable() -> Iterator[None]:
         with terminable():
             yield
     except (KeyboardInterrupt, SystemExit):
-        typer.echo("stopped; the same command goes on where it was", err=True)
+        echo("stopped; the same command goes on where it was", err=True)
         raise
 
 
@@ -254,7 +255,7 @@ class _Shown:
     def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
         text = f"{n_series} of {len(series_index.series)} series"
         self._bar.reset(self._task, total=n_slices, description=text, unit="slices")
-        typer.echo(
+        echo(
             f"{series_index.n_files} files: {len(series_index.series)} series, {n_series} to do, "
             f"{n_slices} slices; {_skipped(series_index)}",
             err=True,
@@ -269,7 +270,10 @@ class _Shown:
         # what is shown here stays in logs
         name = record["derived"] if self._private else f"{record['patient']} {record['source']}"
         self._bar.console.print(
-            f"{record['status']}: {name}, {record['written']} of {record['slices']} slices{found}",
+            printable(
+                f"{record['status']}: {name}, {record['written']} of {record['slices']} "
+                f"slices{found}"
+            ),
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -308,7 +312,7 @@ def _print_report(report: BatchReport, out: Path, *, private: bool) -> None:
     print_table(heads, rows, right=heads[3:], caption=caption)
     memory = "" if report.peak_mib is None else f", peak memory at most {report.peak_mib:.0f} MiB"
     rate = report.n_written / report.seconds
-    typer.echo(
+    echo(
         f"{report.n_written} slices in {report.seconds:.1f} s, {rate:.2f} a second{memory}; "
         f"{report.n_kept} series were there, {report.n_lost} slices lost, "
         f"{_skipped(report.series_index)}"
@@ -321,23 +325,23 @@ def _print_report(report: BatchReport, out: Path, *, private: bool) -> None:
     ):
         if files:
             where = f"the ledger names them: {out / LEDGER}" if private else "such as:"
-            typer.echo(f"{len(files)} files that {what}, {where}")
+            echo(f"{len(files)} files that {what}, {where}")
         for one in () if private else files[:_SHOWN]:
-            typer.echo(f"  {one.path}: {one.detail}")
+            echo(f"  {one.path}: {one.detail}")
     others = [
         one
         for one in report.series_index.skipped
         if one.reason == "no Hounsfield units" and not one.is_lost
     ]
     if others:
-        where = "" if private else f", such as: {others[0].path}: {others[0].detail}"
-        typer.echo(f"{len(others)} files are in no series for want of Hounsfield units{where}")
+        echo(f"{len(others)} files are in no series for want of Hounsfield units, such as:")
+        echo(f"  {others[0].detail}" if private else f"  {others[0].path}: {others[0].detail}")
     if n_old := len(report.superseded):
-        typer.echo(
+        echo(
             f"{n_old} results are superseded, of series that had other slices: the summary names "
             "them, --prune removes them"
         )
-    typer.echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
+    echo(f"Results: {out}, {out / SUMMARY}, {out / LEDGER}")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn.cli.output import echo
 
 _EXIT_CODE = 2
 UNEXPECTED = 70
@@ -68,7 +69,7 @@ class CleanErrors(TyperGroup):
         argument, colon, rest = " ".join(message.splitlines()).partition(":")
         if command is not None and colon:
             argument = _options(command).get(argument, argument)
-        typer.echo(f"{kind}: {argument}{colon}{rest}", err=True)
+        echo(f"{kind}: {argument}{colon}{rest}", err=True)
 
 
 def _options(command: Any) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ import typer
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.progress import progress_bars
 from tomolearn.cli.errors import CleanErrors
-from tomolearn.cli.output import check_target
+from tomolearn.cli.output import check_target, echo, print_table
 
 if TYPE_CHECKING:
     from tomolearn.data.lidc import LIDCIndex, PatientSplits
@@ -74,7 +74,7 @@ def index(
         found = build_index(root, xml=xml, splits=splits, progress=told)
     found.write(out)
     _print_index(found)
-    typer.echo(f"wrote {out}: {len(found.records)} series of {len(found.patients)} patients")
+    echo(f"wrote {out}: {len(found.records)} series of {len(found.patients)} patients")
 
 
 @lidc.command()
@@ -134,10 +134,10 @@ def slices(
             progress=told,
         )
     for line in report.left_out:
-        typer.echo(f"left out: {line}", err=True)
+        echo(f"left out: {line}", err=True)
     _print_splits(report.n_slices, report.n_patients, "slices")
     without = f", {report.n_without_split} patients in no split" if report.n_without_split else ""
-    typer.echo(f"wrote {out}: {sum(report.n_slices.values())} slices{without}")
+    echo(f"wrote {out}: {sum(report.n_slices.values())} slices{without}")
 
 
 @lidc.command()
@@ -169,14 +169,14 @@ def download(
         is_file = Path(patients).is_file()
         ids = list(read_patients(Path(patients))) if is_file else _listed(patients)
     chosen = select_series(patients=ids, n_patients=n, modality=modality, client=client)
-    typer.echo(
+    echo(
         f"{len(chosen.series_uids):,} {modality} series of {len(chosen.patients):,} patients, "
         f"{chosen.n_files:,} files, {chosen.megabytes / 1000:.1f} GB"
     )
     if dry_run:
         return
     chosen.run(out, client=client)
-    typer.echo(f"downloaded to {out}")
+    echo(f"downloaded to {out}")
 
 
 @lidc.command()
@@ -221,10 +221,10 @@ def lodopab(
             progress=told,
         )
     for reason, number in made.left_out.items():
-        typer.echo(f"left out: {number} slices, {reason}", err=True)
+        echo(f"left out: {number} slices, {reason}", err=True)
     sizes = {split: len(samples) for split, samples in made.samples.items()}
     _print_splits(sizes, {split: len(made.patients(split)) for split in sizes}, "samples")
-    typer.echo(f"wrote {out}: {len(made)} samples")
+    echo(f"wrote {out}: {len(made)} samples")
 
 
 def _splits(
@@ -280,9 +280,9 @@ def _print_index(found: LIDCIndex) -> None:
     )
     for title, counts in (("files left out", found.left_out), ("findings in series", findings)):
         if counts:
-            typer.echo(f"{title}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+            echo(f"{title}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
     for problem in found.problems:
-        typer.echo(f"annotations not read: {problem}", err=True)
+        echo(f"annotations not read: {problem}", err=True)
 
 
 def _print_splits(sizes: Mapping[str, int], patients: Mapping[str, int], what: str) -> None:
@@ -291,15 +291,8 @@ def _print_splits(sizes: Mapping[str, int], patients: Mapping[str, int], what: s
 
 
 def _print_table(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None
+    headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = ""
 ) -> None:
     """Print rows of a name and numbers."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right")
-    for name, *numbers in rows:
-        table.add_row(str(name), *(f"{number:,}" for number in numbers))
-    Console().print(table)
+    cells = [(str(name), *(f"{number:,}" for number in numbers)) for name, *numbers in rows]
+    print_table(headings, cells, right=headings[1:], title=title)

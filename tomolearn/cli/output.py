@@ -6,8 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file, write_bytes
+from tomolearn._core.printable import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +54,11 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
                 file.create_dataset("image", data=array)
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Write a line in which there may be text of files, on stdout or stderr."""
+    typer.echo(printable(text), err=err)
+
+
 def print_table(
     heads: Sequence[str],
     rows: Iterable[Sequence[Any]],
@@ -68,8 +76,8 @@ def print_table(
 
     # as text, since rich takes words in brackets for its own markup
     table = Table(
-        title=Text(title, "table.title") if title else None,
-        caption=Text(caption, "table.caption") if caption else None,
+        title=Text(printable(title), "table.title") if title else None,
+        caption=Text(printable(caption), "table.caption") if caption else None,
         **options,
     )
     for number, head in enumerate(heads):
@@ -80,5 +88,5 @@ def print_table(
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     Console().print(table)

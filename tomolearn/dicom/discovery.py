@@ -66,6 +66,9 @@ _OWN: Final = (
     "tomolearn: include_derived=True, --include-derived on the command line, takes it"
 )
 
+# Series of a single slice, alike in all but its place, that may be slices of one.
+_FEWEST_ALIKE: Final = 4
+
 
 @dataclass(frozen=True)
 class SeriesIndex:
@@ -175,6 +178,7 @@ def find_series(
         repeats += repeated
     series, skipped = _assigned(series, _doubted(skipped, found.values()))
     skipped += repeats
+    series = _with_hints(series)
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
     skipped.sort(key=lambda one: one.path)
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
@@ -320,6 +324,31 @@ def _divided(
         f"different patients or studies: files of it differ in {', '.join(elements)}.",
     )
     return [replace(one, findings=(shared, *one.findings)) for one in series], skipped
+
+
+def _with_hints(series: Sequence[Series]) -> list[Series]:
+    """Return series, with a finding on those that seem to be the slices of a single one."""
+    alike: dict[tuple[object, ...], list[Series]] = {}
+    for one in series:
+        if len(one) == 1:
+            (only,) = one.slices
+            kind = (only.shape, only.spacing, only.orientation, only.frame_of_reference_uid)
+            key = (one.patient_id, one.study_uid, one.description, kind)
+            alike.setdefault(key, []).append(one)
+    hints: dict[int, Finding] = {}
+    for group in alike.values():
+        places = {one.slices[0].position for one in group}
+        if len(places) == len(group) >= _FEWEST_ALIKE:
+            hint = Finding(
+                FindingKind.SERIES_PER_SLICE,
+                f"{len(group)} series of this study have one slice each, of one kind in different "
+                "places: each slice seems to have a SeriesInstanceUID (0020,000E) of its own.",
+            )
+            hints.update({id(one): hint for one in group})
+    return [
+        replace(one, findings=(*one.findings, hints[id(one)])) if id(one) in hints else one
+        for one in series
+    ]
 
 
 def _without_other_units(files: Sequence[FoundFile]) -> list[FoundFile]:

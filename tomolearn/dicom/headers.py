@@ -45,10 +45,10 @@ _SCOUT = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _SCREEN = {"SCREEN SAVE", "SCREENSAVE"}
 
 
-# Storage classes that have a reason of their own, by the beginning of their UID.
+# Storage classes that have a reason of their own, by the beginning of their UID and a dot.
 _CLASSES = (
     (str(MediaStorageDirectoryStorage), SkipReason.DICOMDIR),
-    ("1.2.840.10008.5.1.4.1.1.7", SkipReason.SECONDARY_CAPTURE),
+    ("1.2.840.10008.5.1.4.1.1.7.", SkipReason.SECONDARY_CAPTURE),
     ("1.2.840.10008.5.1.4.1.1.88.", SkipReason.STRUCTURED_REPORT),
     ("1.2.840.10008.5.1.4.1.1.11.", SkipReason.PRESENTATION_STATE),
 )
@@ -233,7 +233,7 @@ def _check_class(dataset: FileDataset, storage: str) -> None:
     if not storage and media == MediaStorageDirectoryStorage:
         detail = "expected an image, got a directory of DICOM files"
         raise NotASlice(SkipReason.DICOMDIR, detail)
-    reasons = (reason for start, reason in _CLASSES if (storage or media).startswith(start))
+    reasons = (reason for start, reason in _CLASSES if f"{storage or media}.".startswith(start))
     # a class of a maker's own is in both places; one that nobody knows is in one of them if spoilt
     is_known = UID(storage or media) in UID_dictionary
     contradicted = media == CTImageStorage or media in ENHANCED

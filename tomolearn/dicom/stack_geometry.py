@@ -59,6 +59,7 @@ class FindingKind(StrEnum):
     MIXED_PIXEL_SPACING = "mixed pixel spacing"
     MIXED_SETTINGS = "mixed settings"
     UNSTATED_UNIT = "unit not stated"
+    SERIES_PER_SLICE = "one series per slice"
     SEVERAL_PHASES = "several phases"
     SEVERAL_ENERGIES = "several energies"
     SEVERAL_KERNELS = "several kernels"
@@ -77,6 +78,7 @@ class FindingKind(StrEnum):
 IRREGULAR: Final = frozenset(FindingKind) - {
     FindingKind.GANTRY_TILT, FindingKind.TILT_DISAGREES, FindingKind.OBLIQUE,
     FindingKind.SHARED_IDENTIFIER, FindingKind.MIXED_SETTINGS, FindingKind.UNSTATED_UNIT,
+    FindingKind.SERIES_PER_SLICE,
 }  # fmt: skip
 """Findings with which a series is no stack of evenly spaced equal slices."""
 
