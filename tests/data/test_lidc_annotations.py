@@ -1,9 +1,13 @@
 """Annotations: what is read, and that nothing else is."""
 
+import re
+
 import pytest
 
 from tomolearn.data.lidc import read_annotations
 from tomolearn.data.lidc.annotations import annotated_series
+from tomolearn.data.lidc.folders import AnnotationFiles
+from tomolearn.dicom import Series, SeriesIndex
 
 RATINGS = "".join(
     f"<{name}>{value}</{name}>"
@@ -111,7 +115,6 @@ def test_marks_of_a_radiograph_are_no_series(write):
         (message(nodule("9", roi([(1, 10**12)]))), "xCoord: expected the number of a pixel"),
         (message(nodule("9", roi(SQUARE, inclusion="?"))), "inclusion: expected TRUE or FALSE"),
         (message(nodule("9", roi(SQUARE, uid=""))), "imageSOP_UID: expected a value in roi, got"),
-        (message(nodule("9", roi(SQUARE), ratings="<margin>x</margin>")), "margin: expected a sm"),
         (message(nodule("", roi(SQUARE))), "noduleID: expected a value"),
         (message(OTHER.replace("locus", "place")), "nonNoduleID 7: locus/yCoord: expected a val"),
     ],
@@ -120,6 +123,62 @@ def test_malformed(write, text, words):
     with pytest.raises(ValueError, match=r"069\.xml: ") as found:
         read_annotations(write(text))
     assert found.match(words)
+
+
+GOOD = nodule("1", roi(SQUARE)) + OTHER
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        (nodule("9"), "reader 0, noduleID 9: roi: expected at least one"),
+        (nodule("9", roi(SQUARE, z="far")), "noduleID 9: imageZposition: .* 'far'"),
+        (nodule("9", roi([*SQUARE[:2], (1, "x")])), "noduleID 9: xCoord: .* 'x'"),
+        (nodule("9", roi([(1, "")])), "noduleID 9: xCoord: expected a value"),
+        (nodule("", roi(SQUARE)), "noduleID: expected a value"),
+        (OTHER.replace("locus", "place"), "nonNoduleID 7: locus/yCoord: expected a value"),
+    ],
+)
+def test_marks_that_cannot_be_read_cost_themselves(write, spoilt, words):
+    for session in (spoilt + GOOD, GOOD + spoilt):
+        found = read_annotations(write(message(session, GOOD)))
+        assert [one.id for one in found.nodules] == ["1", "1"]
+        assert len(found.non_nodules) == 2
+        (problem,) = found.problems
+        assert re.search(words, problem)
+
+
+def test_a_point_costs_itself_and_an_outline_the_others_not(write):
+    edges = [*SQUARE, (6, "8.5"), (5, "None")]
+    other = roi(SQUARE, uid="1.2.4")
+    bad = roi(SQUARE, uid="1.2.5", inclusion="maybe")
+    found = read_annotations(write(message(nodule("9", roi(edges), bad, other))))
+    (mark,) = found.nodules
+    assert [one.points for one in mark.contours] == [tuple(SQUARE), tuple(SQUARE)]
+    assert [one.sop_instance_uid for one in mark.contours] == ["1.2.3", "1.2.4"]
+    assert len(found.problems) == 3
+
+
+@pytest.mark.parametrize("value", ["None", "nan", "4.5", "-1", "100"])
+def test_a_rating_costs_itself(write, value):
+    rated = nodule("9", roi(SQUARE), ratings=f"{RATINGS}<margin>{value}</margin>")
+    found = read_annotations(write(message(rated)))
+    assert dict(found.nodules[0].characteristics) == {
+        "subtlety": 5, "internalStructure": 1, "malignancy": 4
+    }  # fmt: skip
+    assert found.problems == (
+        f"reader 0, noduleID 9: margin: expected a small integer, got {value!r}",
+    )
+
+
+def test_what_is_left_out_of_marks_is_counted_and_said(write):
+    path = write(message(nodule("9", roi(SQUARE), ratings="<margin>None</margin>") + OTHER))
+    files = AnnotationFiles(path.parent)
+    series = Series("1.2.840.1")
+    index = SeriesIndex(path.parent, (series,), (), 1)
+    assert len(files.read(series, index).nodules) == 1
+    (said,) = files.problems.values()
+    assert said.startswith(f"{path}: left out 1 parts of marks, first reader 0, noduleID 9: margin")
 
 
 BOMB = "<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;'>]>"

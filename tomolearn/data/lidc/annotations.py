@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -24,6 +26,9 @@ CHARACTERISTICS = (
 _ROOT = "LidcReadMessage"
 # A mark is one pixel of an image. Above it, no image has pixels.
 _LARGEST_COORDINATE = 65535
+_FEWEST_POINTS = 3  # of an outline of which some cannot be read
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ class Annotations:
         Number of reading sessions, usually four.
     nodules, non_nodules : tuple of Nodule, tuple of NonNodule
         Nodules of all readers, and other lesions.
+    problems : tuple of str
+        What of the marks could not be read and is left out: points, outlines, ratings, marks.
     """
 
     path: Path
@@ -115,6 +122,7 @@ class Annotations:
     n_readers: int
     nodules: tuple[Nodule, ...]
     non_nodules: tuple[NonNodule, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def outlined(self) -> tuple[Nodule, ...]:
@@ -125,11 +133,14 @@ class Annotations:
 def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     """Read the marks of one series from an XML file as published with LIDC-IDRI.
 
+    A point, outline, rating or mark that cannot be read is left out, and named in
+    `Annotations.problems`.
+
     Raises
     ------
     OSError, ValueError
-        If the file cannot be read, is no XML, defines entities, or is no complete message of this
-        kind. The message names file and element.
+        If the file cannot be read, is no XML, defines entities, is no complete message of this
+        kind, or has marks of which none can be read. The message names file and element.
     """
     path = Path(path)
     root = _root(path)
@@ -173,33 +184,70 @@ def _root(path: Path) -> ElementTree.Element:
 
 def _annotations(path: Path, root: ElementTree.Element) -> Annotations:
     sessions = root.findall("{*}readingSession")
-    nodules: list[Nodule] = []
-    others: list[NonNodule] = []
-    for reader, session in enumerate(sessions):
-        nodules += [_nodule(mark, reader) for mark in session.iterfind("{*}unblindedReadNodule")]
-        others += [_non_nodule(mark, reader) for mark in session.iterfind("{*}nonNodule")]
     names = ("SeriesInstanceUid", "StudyInstanceUID")
     series_uid, study_uid = (_text(root, "ResponseHeader", name) for name in names)
-    return Annotations(path, series_uid, study_uid, len(sessions), tuple(nodules), tuple(others))
+    nodules: list[Nodule] = []
+    others: list[NonNodule] = []
+    problems: list[str] = []
+    for reader, session in enumerate(sessions):
+        marks = session.findall("{*}unblindedReadNodule")
+        nodules += _readable(
+            marks, functools.partial(_nodule, reader=reader, problems=problems), problems
+        )
+        marks = session.findall("{*}nonNodule")
+        others += _readable(marks, functools.partial(_non_nodule, reader=reader), problems)
+    if problems and not nodules and not others:
+        raise _Malformed(problems[0])
+    found = tuple(nodules), tuple(others)
+    return Annotations(path, series_uid, study_uid, len(sessions), *found, tuple(problems))
 
 
-def _nodule(element: ElementTree.Element, reader: int) -> Nodule:
+def _readable(
+    elements: Iterable[ElementTree.Element],
+    read: Callable[[ElementTree.Element], T],
+    problems: list[str],
+    place: str = "",
+) -> list[T]:
+    """Return what can be read of elements; note the others as problems."""
+    found = []
+    for element in elements:
+        try:
+            found.append(read(element))
+        except _Malformed as error:
+            problems.append(f"{place}{error}")
+    return found
+
+
+def _nodule(element: ElementTree.Element, reader: int, problems: list[str]) -> Nodule:
     name = _text(element, "noduleID")
-    with _named(f"reader {reader}, noduleID {name}"):
-        contours = tuple(_contour(roi) for roi in element.iterfind("{*}roi"))
-        if not contours:
-            raise _Malformed("roi: expected at least one, got none")
-        return Nodule(reader, name, contours, _characteristics(element))
+    place = f"reader {reader}, noduleID {name}: "
+    rois = element.findall("{*}roi")
+    if not rois:
+        raise _Malformed(f"{place}roi: expected at least one, got none")
+    within: list[str] = []
+    contours = _readable(rois, functools.partial(_contour, problems=within), within)
+    problems += [f"{place}{problem}" for problem in within]
+    if not contours:
+        raise _Malformed(problems.pop())
+    ratings = _readable(element.iterfind("{*}characteristics/*"), _rating, problems, place)
+    return Nodule(reader, name, tuple(contours), dict(filter(None, ratings)))
 
 
-def _contour(element: ElementTree.Element) -> Contour:
-    points = tuple(_point(edge) for edge in element.iterfind("{*}edgeMap"))
-    if not points:
+def _contour(element: ElementTree.Element, problems: list[str]) -> Contour:
+    edges = element.findall("{*}edgeMap")
+    if not edges:
         raise _Malformed("edgeMap: expected at least one, got none")
     inclusion = _text(element, "inclusion").upper()
     if inclusion not in ("TRUE", "FALSE"):
         raise _Malformed(f"inclusion: expected TRUE or FALSE, got {inclusion!r}")
-    return Contour(_text(element, "imageSOP_UID"), _z(element), points, inclusion == "TRUE")
+    uid, z = _text(element, "imageSOP_UID"), _z(element)
+    unread: list[str] = []
+    points = tuple(_readable(edges, _point, unread))
+    # what is left of an outline must not pass for the centre of a small nodule
+    if unread and len(points) < _FEWEST_POINTS:
+        raise _Malformed(unread[0])
+    problems += unread
+    return Contour(uid, z, points, inclusion == "TRUE")
 
 
 def _non_nodule(element: ElementTree.Element, reader: int) -> NonNodule:
@@ -209,17 +257,14 @@ def _non_nodule(element: ElementTree.Element, reader: int) -> NonNodule:
         return NonNodule(reader, name, uid, z, _point(element, "locus"))
 
 
-def _characteristics(element: ElementTree.Element) -> dict[str, int]:
-    ratings = {}
-    for rating in element.iterfind("{*}characteristics/*"):
-        text = (rating.text or "").strip()
-        # some small nodules have the elements, with nothing or 0 in them
-        if text in ("", "0"):
-            continue
-        if not text.isascii() or not text.isdigit() or len(text) > 2:
-            raise _Malformed(f"{_name(rating)}: expected a small integer, got {text!r}")
-        ratings[_name(rating)] = int(text)
-    return ratings
+def _rating(element: ElementTree.Element) -> tuple[str, int] | None:
+    text = (element.text or "").strip()
+    # some small nodules have the elements, with nothing or 0 in them
+    if text in ("", "0"):
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 2:
+        raise _Malformed(f"{_name(element)}: expected a small integer, got {text!r}")
+    return _name(element), int(text)
 
 
 def _point(element: ElementTree.Element, *path: str) -> tuple[int, int]:

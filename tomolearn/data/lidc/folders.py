@@ -125,7 +125,11 @@ class AnnotationFiles:
     def read(self, series: Series, catalogue: SeriesIndex) -> Annotations | None:
         """Return a series' annotations; None if it has none, or none that can be read."""
         path = self.of(series, catalogue)
-        return None if path is None else self._tried(read_annotations, path)
+        found = None if path is None else self._tried(read_annotations, path)
+        if found is not None and found.problems:
+            n, first = len(found.problems), found.problems[0]
+            self.problems[found.path] = f"{found.path}: left out {n} parts of marks, first {first}"
+        return found
 
     def _tried(self, read: Callable[[Path], T | None], path: Path) -> T | None:
         try:
