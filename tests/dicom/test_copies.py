@@ -64,7 +64,7 @@ def two(folder: Path, first: Dataset, second: Dataset) -> tuple[SeriesIndex, Ser
 def test_other_pixels_are_no_copy(other: Any, tmp_path: Path) -> None:
     index, series = two(tmp_path, ct_image(0, ORIGIN), other())
     assert index.counts == {"identifier used twice": 1}
-    assert index.skipped[0].detail.endswith("which has another pixel values")
+    assert index.skipped[0].detail.endswith("which has another image")
     assert series.lost == index.lost == index.skipped
     assert series.slices[0].copies == ()
 

@@ -87,7 +87,7 @@ def _compared(
         if content.is_lossy and _is_close(file, kept):
             addition = ", with lossy compression"
         else:
-            differing = ["pixel values"]
+            differing = ["image"]
     if differing:
         reason = SkipReason.CONFLICT
         addition = f", which has another {', '.join(dict.fromkeys(differing))}"
