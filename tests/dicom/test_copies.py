@@ -189,8 +189,20 @@ def test_damaged_copies_are_of_the_series_that_has_the_whole_one(tmp_path: Path)
     paths = write_series(tmp_path, along_z(3))
     whole = paths[1].read_bytes()
     part = tmp_path / "001_part.dcm"
-    for length in range(400, len(whole), 150):
+    for length in (0, 100, 140, *range(200, len(whole), 150)):
         part.write_bytes(whole[:length])
         index = find_series(tmp_path)
         assert (index.lost, index.series[0].findings) == ((), ()), length
         assert [one.reason for one in index.skipped] == [SkipReason.DAMAGED_COPY]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_lost"),
+    [("001.dcm.part", False), ("001-tmp.dcm", False), ("001 (partial).dcm", False),
+     ("0011.dcm", True), ("001_1.dcm", True), ("002_part.dcm", True)],
+)  # fmt: skip
+def test_beginning_of_a_file_beside_it(name: str, is_lost: bool, tmp_path: Path) -> None:
+    """Cut off before its identifiers, which say whose copy it is."""
+    paths = write_series(tmp_path, along_z(2))
+    (tmp_path / name).write_bytes(paths[1].read_bytes()[:180])
+    assert bool(find_series(tmp_path).lost) == is_lost

@@ -26,7 +26,7 @@ from tomolearn.dicom.opening import opened
 from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.provenance import PROVENANCE_KEYWORDS, is_own_result
 from tomolearn.dicom.reading import has_hounsfield_units
-from tomolearn.dicom.salvage import identifiers_in, kind_of_name, may_be_slice
+from tomolearn.dicom.salvage import identifiers_in, is_part_of, kind_of_name, may_be_slice
 from tomolearn.dicom.series import Series, make_series, with_lost
 from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 from tomolearn.dicom.slices import (
@@ -262,6 +262,9 @@ def _assigned(
             continue
         (owner,) = owners
         whole = [path for place, path in of_image.get(known.sop_instance_uid, ()) if place == owner]
+        if not known.sop_instance_uid:
+            paths = (one.path for one in series[owner].slices)
+            whole = [path for path in paths if is_part_of(file.path, path)]
         if whole:
             detail = f"{file.detail}; {whole[0]} is a copy without that fault"
             reason = SkipReason.DAMAGED_COPY

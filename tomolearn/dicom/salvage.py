@@ -27,6 +27,11 @@ _UID: Final = re.compile(r"[0-9.]+")
 _DICOM_NAMES: Final = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 _PLAIN: Final = re.compile(r"\.?\d*")
 _START: Final = 512
+# What programs add to the names of files that they have not finished.
+_PART: Final = re.compile(
+    r"[._ ~(-]*(part|partial|filepart|tmp|temp|download|crdownload|incomplete)\)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,24 @@ def may_be_slice(path: Path, alike: Collection[str]) -> bool:
         return False
     numbered = kind == "" and any(character.isdigit() for character in name)
     return (numbered or kind in alike) and not _is_text(path)
+
+
+def is_part_of(part: Path, whole: Path) -> bool:
+    """Return whether a file is the beginning of another one that lies beside it, by its name too.
+
+    Before its identifiers all images of a series begin alike, so that bytes alone do not tell.
+    """
+    addition = part.name.removeprefix(whole.name)
+    if addition == part.name:
+        addition = part.name.removesuffix(whole.suffix).removeprefix(whole.stem)
+    if part.parent != whole.parent or not _PART.fullmatch(addition):
+        return False
+    try:
+        with part.open("rb") as one, whole.open("rb") as other:
+            start = one.read(_SEARCHED)
+            return len(start) < _SEARCHED and other.read(len(start)) == start
+    except OSError:
+        return False
 
 
 def _is_text(path: Path) -> bool:
