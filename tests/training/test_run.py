@@ -159,14 +159,31 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
 
 def test_time_budget_ends_the_run_and_shapes_the_schedule(tmp_path, monkeypatch):
     clock = iter(range(10_000))
-    monkeypatch.setattr(TimeBudget, "seconds", property(lambda self: float(next(clock))))
+    monkeypatch.setattr(TimeBudget, "seconds", property(lambda self: next(clock) / 2))
     result = run(tmp_path, steps=None, max_time=timedelta(seconds=40))
     rates = read_log(tmp_path, "learning_rate")
-    # one look at the clock per step, and few others
+    # two looks at the clock per step, and few others
     assert 35 <= result.steps <= 42
     assert rates[0] > 0.95 * 5e-3
     assert rates[result.steps // 2] == pytest.approx(0.5 * 5e-3, rel=0.2)
     assert rates[result.steps - 1] < 0.02 * 5e-3
+
+
+def test_the_last_validation_is_within_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tomolearn.training.callbacks.time.monotonic", lambda: now[0])
+    for name, seconds in (("training_step", 1.0), ("validation_step", 5.0)):
+        original = getattr(ReconstructionModule, name)
+
+        def takes_time(self, batch, index, original=original, seconds=seconds):
+            now[0] += seconds
+            return original(self, batch, index)
+
+        monkeypatch.setattr(ReconstructionModule, name, takes_time)
+    # two batches of validation pairs: 10 seconds, at step 8 and at the end
+    result = run(tmp_path, steps=None, max_time=timedelta(seconds=60), validation_every=8)
+    assert max(read_log(tmp_path, "val_psnr")) == result.steps - 1
+    assert 50 < now[0] <= 60
 
 
 def test_time_of_earlier_parts_counts():
@@ -209,7 +226,7 @@ def test_non_finite_stops_and_keeps_what_explains_it(tmp_path, monkeypatch, wher
 def test_the_best_weights_are_kept(tmp_path, monkeypatch):
     # a learning rate that ruins the network after its first validation
     factor = "tomolearn.training.module.cosine_factor"
-    monkeypatch.setattr(factor, lambda progress, step, warmup: 1.0 if step < 5 else 20.0)
+    monkeypatch.setattr(factor, lambda progress, step, *others: 1.0 if step < 5 else 20.0)
     best = run(tmp_path / "best", keep="best")
     last = run(tmp_path / "last", keep="last")
     assert best.validation > last.validation + 1
@@ -268,7 +285,7 @@ def test_gradients_are_clipped(tmp_path, monkeypatch):
 def test_best_weights_and_time_survive_a_resumption(tmp_path, monkeypatch):
     # the learning rate ruins the network after its first validation, and the run is cut later
     factor = "tomolearn.training.module.cosine_factor"
-    monkeypatch.setattr(factor, lambda progress, step, warmup: 1.0 if step < 5 else 20.0)
+    monkeypatch.setattr(factor, lambda progress, step, *others: 1.0 if step < 5 else 20.0)
     first = run(tmp_path, steps=8)
     second = run(tmp_path, steps=12, resume=True)
     assert second.validation == pytest.approx(

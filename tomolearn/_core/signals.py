@@ -10,6 +10,9 @@ from contextlib import contextmanager
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of what was told to end."""
 
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code of what Ctrl-C has ended."""
+
 
 def _is_main() -> bool:
     """Return whether this thread is the one that Python's handlers run in."""
@@ -32,6 +35,24 @@ def terminated_by_others() -> Iterator[None]:
     """Leave SIGTERM to a library that has a handler of its own and would run ours as well."""
     with _handled(signal.SIGTERM, signal.SIG_DFL):
         yield
+
+
+@contextmanager
+def interrupts_as_termination() -> Iterator[list[int]]:
+    """Pass the first Ctrl-C on to whoever handles SIGTERM, to end in order; the second one is one.
+
+    What is yielded has an entry as soon as that has happened.
+    """
+    came: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        if came or not callable(signal.getsignal(signal.SIGTERM)):
+            raise KeyboardInterrupt
+        came.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    with _handled(signal.SIGINT, pass_on):
+        yield came
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from tomolearn.training.config import TrainingConfig as Config
@@ -161,9 +162,14 @@ def train(
             progress=progress and sys.stdout.isatty(),
             command=shlex.join(["tomolearn", *sys.argv[1:]]),
         )
-    except SystemExit as stop:
-        typer.echo(f"interrupted; --out {directory} --resume continues the run", err=True)
-        raise typer.Exit(stop.code if isinstance(stop.code, int) else 1) from stop
+    except (SystemExit, KeyboardInterrupt) as stop:
+        typer.echo(f"interrupted; {_kept(directory)}", err=True)
+        code = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code
+        raise typer.Exit(code if isinstance(code, int) else 1) from stop
+    except Exception:
+        if (directory / CHECKPOINT).exists():
+            typer.echo(_kept(directory), err=True)
+        raise
     if not result.is_first:
         return
     shown = "PSNR" if settings.metric == "psnr" else short_name(settings.metric)
@@ -175,6 +181,18 @@ def train(
     if test and hasattr(result.model, "reconstruct"):
         typer.echo(f"test PSNR {_tested(settings, result, test):.2f} dB")
     typer.echo(f"wrote {result.weights} (resumable: {directory / CHECKPOINT})")
+
+
+def _kept(directory: Path) -> str:
+    """Return in words what an end before its time has left, and how to go on."""
+    from tomolearn.training.checkpointing import step_of
+    from tomolearn.training.folder import CHECKPOINT, CONFIG
+
+    if not (directory / CONFIG).exists():
+        return "nothing had begun"
+    step = step_of(directory / CHECKPOINT)
+    kept = "no step was kept" if step is None else f"step {step} is kept"
+    return f"{kept}; --out {directory} --resume continues the run"
 
 
 def _begin_with(weights: str) -> tuple[dict[str, Any], float | None]:

@@ -39,13 +39,17 @@ class Split:
     seed : int
         Of the pairs; another for each split of a task, unless they shall show the same phantoms.
     size : int, optional
-        Number of pairs; of those that are read, the published number. Default: no end, each step
-        of a training sees new ones.
+        Number of pairs; of those that are read, the published number. Default: that of a source
+        which has its images, and otherwise no end, so that each step of a training sees new ones.
     """
 
     source: PhantomSource | ImageDataset | None
     seed: int
     size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and isinstance(self.source, ImageDataset):
+            object.__setattr__(self, "size", len(self.source))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+
+if TYPE_CHECKING:
+    from tomolearn.training.config import TrainingConfig
 
 
 class TimeBudget(lightning.Callback):
     """Ends a training after a time, fits the schedule to it, and counts the time over resumptions.
 
-    The limit is for all parts of the run together; with None the time is only counted.
+    The limit is for all parts of the run together, the validation at its end included: that takes
+    as long as the last one did, or else as the steps on as many pairs. With None the time is only
+    counted.
     """
 
     def __init__(self, limit: timedelta | None) -> None:
         super().__init__()
         self.limit = None if limit is None else limit.total_seconds()
-        self._before = self._agreed = 0.0
+        self._before = 0.0
         self._start: float | None = None
+        # seconds so far, of a step and of a validation, as the first process has them
+        self._agreed = (0.0, 0.0, 0.0)
+        self._step = self._validation = self._validation_start = 0.0
 
     @property
     def seconds(self) -> float:
         """Training time so far, that of earlier parts included."""
         return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def _for_steps(self, limit: float, config: TrainingConfig) -> float:
+        """Return the seconds that the validation at the end leaves."""
+        _, step, validation = self._agreed
+        batches = math.ceil(config.validation_size / config.batch_size)
+        return limit - min(validation or batches * step, limit / 2)
+
+    def _agree(self, trainer: Any) -> None:
+        """Look at the first process's clock, so that all take steps of one size."""
+        self._agreed = (self.seconds, self._step, self._validation)
+        if self.limit is not None and trainer.world_size > 1:
+            self._agreed = trainer.strategy.broadcast(self._agreed)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock, and let the schedule follow it."""
@@ -33,31 +54,48 @@ class TimeBudget(lightning.Callback):
         if self.limit is not None:
             limit, by_steps = self.limit, pl_module.learning_progress
             pl_module.learning_progress = lambda module, step: max(
-                by_steps(module, step), self._agreed / limit
+                by_steps(module, step), self._agreed[0] / self._for_steps(limit, module.config)
             )
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the clock: at the first process's, so that all take steps of one size."""
-        self._agreed = self.seconds
-        if self.limit is not None and trainer.world_size > 1:
-            self._agreed = trainer.strategy.broadcast(self._agreed)
+        """Look at the clock."""
+        self._agree(trainer)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop if the time is over."""
-        if self.limit is not None and self._agreed >= self.limit:
+        """Stop if there is no time for another step."""
+        begin, step, _ = self._agreed
+        self._step = self.seconds - begin
+        self._stop_if_over(begin + step, trainer, pl_module)
+
+    def _stop_if_over(self, seconds: float, trainer: Any, pl_module: Any) -> None:
+        limit, step = self.limit, self._agreed[1]
+        if limit is not None and seconds + step >= self._for_steps(limit, pl_module.config):
             trainer.should_stop = True
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin to measure a validation."""
+        self._validation_start = time.monotonic()
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Measure it, and stop if there is no time for another step and validation."""
+        self._validation = time.monotonic() - self._validation_start
+        if trainer.state.fn == "fit":
+            self._agree(trainer)
+            self._stop_if_over(self._agreed[0], trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the time so far."""
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "validation": self._validation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from an earlier part's time."""
-        self._before = self._agreed = float(state_dict["seconds"])
+        self._before = float(state_dict["seconds"])
+        self._validation = float(state_dict.get("validation", 0.0))
+        self._agreed = (self._before, 0.0, self._validation)
 
 
 class KeepBest(lightning.Callback):

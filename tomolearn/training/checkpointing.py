@@ -13,6 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.training.files import write_together
@@ -61,22 +62,40 @@ class CompleteFiles(TorchCheckpointIO):
         return content
 
 
+def step_of(checkpoint: Path) -> int | None:
+    """Return the step whose state a checkpoint keeps; None if there is no whole one."""
+    try:
+        kept = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(kept["global_step"])
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
+        return None
+
+
 class SaveRegularly(lightning.Callback):
-    """Writes the checkpoint as time goes by, and when the system wants the run to end.
+    """Writes the checkpoint as time goes by, and whenever the run ends before its time.
 
     It does so after a step, or after its validation where there is one: a run that is continued
-    does not repeat what belongs to the step of its checkpoint. It has to stand behind the
-    callbacks whose state changes with a validation.
+    does not repeat what belongs to the step of its checkpoint. A validation that is not finished
+    is owed, and made as a whole by the continuation. It has to stand behind the callbacks whose
+    state changes with a validation.
     """
 
     def __init__(self, path: Path, minutes: float, validation_every: int) -> None:
         super().__init__()
         self.path, self.validation_every = path, validation_every
         self._seconds, self._last = 60 * minutes, 0.0
+        self._owes_validation = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Start the clock."""
+        """Start the clock, and make up for a validation."""
         self._last = time.monotonic()
+        if self._owes_validation:
+            self._owes_validation = False
+            loop = trainer.fit_loop.epoch_loop.val_loop
+            loop.restarting = False
+            trainer.validating = True
+            loop.run()
+            trainer.training = True
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -89,6 +108,39 @@ class SaveRegularly(lightning.Callback):
         """Write if it is time."""
         if trainer.state.fn == "fit":
             self._write_if_due(trainer)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Write the state of the last whole step."""
+        told = isinstance(exception, SIGTERMException)
+        # Ctrl-C a second time may come in the middle of a step; several processes would have to
+        # meet for a checkpoint, which they no longer do
+        if not (told or isinstance(exception, Exception)) or trainer.world_size > 1:
+            return
+        if trainer.state.fn != "fit" or not self._last or isinstance(exception, ArithmeticError):
+            return
+        self._owes_validation = trainer.validating
+        if not told and not trainer.validating:
+            pl_module.forget_step()
+            self._forget_batch(trainer)
+        if not told or trainer.validating:
+            trainer.save_checkpoint(self.path)
+
+    def _forget_batch(self, trainer: Any) -> None:
+        """Let Lightning count a batch that was begun as one that was not."""
+        loop = trainer.fit_loop.epoch_loop
+        for count in (loop.batch_progress.total, loop.batch_progress.current):
+            count.ready = count.started = count.processed = count.completed
+        if trainer.global_step % self.validation_every == 0:
+            # a continuation adds one, taking the checkpoint for that of the step's validation
+            loop._batches_that_stepped -= 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether a validation is owed."""
+        return {"owes_validation": self._owes_validation}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from an earlier part."""
+        self._owes_validation = bool(state_dict["owes_validation"])
 
     def _write_if_due(self, trainer: Any) -> None:
         # Lightning ends a run that was told to end (SIGTERM) right after this

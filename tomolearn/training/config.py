@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
@@ -116,6 +118,8 @@ class TrainingConfig(BaseModel):
         Rule of the steps; see `training.muon.Muon` for the last.
     learning_rate, weight_decay, betas : float and (float, float)
         Its parameters; `betas` are the decay of its moments.
+    final_learning_rate : float
+        What the learning rate falls to. Default: zero.
     vector_learning_rate : float
         Learning rate of biases and slopes under "muon".
     warmup_steps : int
@@ -125,8 +129,9 @@ class TrainingConfig(BaseModel):
     ema_decay : float, optional
         Decay per step of the averaged weights, which are the ones that are validated and kept;
         null: no averaging.
-    precision : {"32-true", "bf16-mixed", "16-mixed", "64-true"}
-        As Lightning names it. The ray transform always runs in float32 or better.
+    precision : {"32-true", "bf16-mixed", "16-mixed", "64-true", "auto"}
+        As Lightning names it; "auto" is bfloat16 where the machine has instructions for it, and
+        float32 elsewhere. The ray transform always runs in float32 or better.
     compile : bool
         Whether to compile the convolutional blocks; needs a C++ compiler or a GPU.
     checkpoint_activations : bool
@@ -169,13 +174,14 @@ class TrainingConfig(BaseModel):
     workers: Annotated[int, Field(ge=0)] = 0
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: Positive = 1e-3
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     vector_learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Positive | None = 1.0
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "auto"] = "32-true"
     compile: bool = False
     checkpoint_activations: bool = False
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
@@ -210,11 +216,16 @@ class TrainingConfig(BaseModel):
     def _check(self) -> TrainingConfig:
         self.find_task()
         objective = self.make_objective()
-        objective.check(self.make_network())
-        processes = self.devices * self.num_nodes
-        if processes > 1 and not objective.uses_all_weights:
+        with torch.random.fork_rng(devices=[]):  # weights that nobody will see
+            objective.check(self.make_network())
+        if self.processes > 1 and not objective.uses_all_weights:
             raise TomolearnError(
-                f"devices: expected one process for {self.objective}, got {processes}"
+                f"devices: expected one process for {self.objective}, got {self.processes}"
+            )
+        if self.final_learning_rate > self.learning_rate:
+            raise TomolearnError(
+                f"final_learning_rate: expected at most learning_rate = {self.learning_rate}, "
+                f"got {self.final_learning_rate}"
             )
         if self.metric not in _STANDARD:
             METRICS.find(self.metric)
@@ -244,6 +255,16 @@ class TrainingConfig(BaseModel):
         network: Network = built(self.model, _network_class(self.model), self.model_arguments)
         return network
 
+    @property
+    def processes(self) -> int:
+        """Number of processes of all nodes."""
+        return self.devices * self.num_nodes
+
+    def has_batch_norm(self) -> bool:
+        """Return whether what the network makes of a pair depends on the others of its process."""
+        with torch.random.fork_rng(devices=[]):
+            return any(isinstance(m, _BatchNorm) for m in self.make_network().modules())
+
     def make_objective(self) -> Objective:
         """Return the objective with its settings."""
         return make_objective(self.objective, self.objective_arguments)
@@ -267,7 +288,8 @@ class TrainingConfig(BaseModel):
 
 
 # What may differ between a run and its continuation: not what is learned, but for how long, where
-# and how it is watched. Processes may be traded for pairs per process.
+# and how it is watched. Processes may be traded for pairs per process, unless batch normalisation
+# tells them apart. Data are compared by what they are, see `folder`, not by their path.
 _FREE = (
     "steps",
     "max_time",
@@ -282,6 +304,7 @@ _FREE = (
     "metric",
     "best_is",
     "validation",
+    "data",
     "keep",
     "initial_weights",
     "batch_size",
@@ -298,9 +321,12 @@ def changes_of_learning(before: TrainingConfig, after: TrainingConfig) -> list[s
         for name, value in new.items()
         if name not in _FREE and old[name] != value
     ]
-    pairs = [c.batch_size * c.devices * c.num_nodes for c in (before, after)]
+    pairs = [c.batch_size * c.processes for c in (before, after)]
     if pairs[0] != pairs[1]:
         changes.append(f"pairs per step, of all processes, {pairs[0]} -> {pairs[1]}")
+    elif before.processes != after.processes and after.has_batch_norm():
+        numbers = f"{before.processes} -> {after.processes}"
+        changes.append(f"processes, each of which has its own batch normalisation, {numbers}")
     return changes
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import platform
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import alone, named
@@ -26,12 +23,14 @@ from tomolearn.training.config import (
     with_overrides,
 )
 from tomolearn.training.files import write_together
+from tomolearn.training.hardware import hardware_name
 
 CHECKPOINT = "last.ckpt"
 CONFIG = "config.json"
 COMMANDS = "commands.txt"
 SOURCES = "sources.json"
 LOCK = ".lock"
+DATA = "data.json"
 
 
 class SourceChangedWarning(UserWarning):
@@ -48,7 +47,11 @@ def check_folder(config: TrainingConfig, directory: Path, *, resume: bool) -> No
         return
     written = _written(directory)
     before = with_overrides({**written, "task": config.task}, [])
-    changes = changes_of_learning(before, config) + _change_of_task(config, directory, written)
+    changes = [
+        *changes_of_learning(before, config),
+        *_change_of_task(config, directory, written),
+        *_change_of_data(before.data, config.data, directory),
+    ]
     if changes:
         raise TomolearnError(
             f"{directory}: expected the settings of the run that is resumed, "
@@ -88,6 +91,8 @@ def enter_run(config: TrainingConfig, directory: Path, command: str | None) -> N
     """Write down that a run, or a further part of it, begins."""
     files = {directory / CONFIG: json.dumps(_settings(config, directory), indent=2) + "\n"}
     origins = {name: asdict(origin) for name, origin in config.origins().items()}
+    if config.data is not None:
+        files[directory / DATA] = json.dumps({"fingerprint": _fingerprint(config.data)}) + "\n"
     if origins:
         files[directory / SOURCES] = json.dumps(origins, indent=2) + "\n"
     if isinstance(config.task, Task) and is_folder_task(config.task):
@@ -117,6 +122,46 @@ def _change_of_task(config: TrainingConfig, directory: Path, written: dict[str, 
     return ["another task"]
 
 
+def _change_of_data(before: Path | None, now: Path | None, directory: Path) -> list[str]:
+    """Compare data by what they are: they may have been moved, or be seen from elsewhere."""
+    if before is None or now is None:
+        same = before is now
+    else:
+        fingerprint = _written_fingerprint(directory)
+        same = before == now if fingerprint is None else fingerprint == _fingerprint(now)
+    return [] if same else [f"data {_shown(before)} -> {_shown(now)}"]
+
+
+def _written_fingerprint(directory: Path) -> str | None:
+    """Return the fingerprint of the run's data; runs of version 0.1 have none."""
+    try:
+        written = read_json(directory / DATA)
+    except (FileNotFoundError, TomolearnError):
+        return None
+    return written.get("fingerprint") if isinstance(written, dict) else None
+
+
+def _shown(path: Path | None) -> str:
+    return "none" if path is None else repr(str(path))
+
+
+def _fingerprint(path: Path) -> str:
+    """Return a digest of names and sizes, and of both ends of a single file."""
+    digest, end = hashlib.sha256(), 2**20
+    if path.is_dir():
+        files = ((file.relative_to(path).as_posix(), file) for file in path.rglob("*"))
+        for name, file in sorted(pair for pair in files if pair[1].is_file()):
+            digest.update(f"{name} {file.stat().st_size}\n".encode())
+    else:
+        size = path.stat().st_size
+        digest.update(f"{size}\n".encode())
+        with path.open("rb") as stream:
+            digest.update(stream.read(end))
+            stream.seek(max(0, size - end))
+            digest.update(stream.read(end))
+    return digest.hexdigest()
+
+
 def _warn_of_changed_sources(config: TrainingConfig, directory: Path) -> None:
     path = directory / SOURCES
     if not path.exists():
@@ -138,7 +183,7 @@ def record(config: TrainingConfig, directory: Path, processes: int) -> dict[str,
         "data": _data(config),
         "pairs_per_step": config.batch_size * processes,
         "seed": config.seed,
-        "hardware": _hardware(config, processes),
+        "hardware": hardware_name(config.accelerator, processes),
         "settings": _settings(config, directory),
     }
 
@@ -153,15 +198,3 @@ def _data(config: TrainingConfig) -> str:
     number = "new ones at each step" if size is None else f"{size} of them"
     noise = "no noise" if task.acquisition.noise is None else f"noise {task.acquisition.noise}"
     return f"{split.source}, {number}; {noise}; data seed {split.seed}"
-
-
-def _hardware(config: TrainingConfig, processes: int) -> str:
-    if config.accelerator == "gpu":
-        return f"{processes} x {torch.cuda.get_device_name()}"
-    cpu = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    return f"{processes} process(es) of {torch.get_num_threads()} thread(s), {cpu}"

@@ -32,9 +32,10 @@ class NonFiniteError(DivergenceError):
     """A loss or gradient that is not finite; the weights are those before that step."""
 
 
-def cosine_factor(progress: float, step: int, warmup_steps: int) -> float:
+def cosine_factor(progress: float, step: int, warmup_steps: int, final: float = 0.0) -> float:
     """Return what the learning rate is multiplied by when a part `progress` of the run is over."""
     factor = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    factor = final + (1.0 - final) * factor
     return factor * min(1.0, (step + 1) / (warmup_steps + 1))
 
 
@@ -54,7 +55,7 @@ class ReconstructionModule(lightning.LightningModule):
                 self.model, multi_avg_fn=_moving_average(config.ema_decay)
             ).requires_grad_(False)
         self.last_batch: Batch | None = None
-        self._before = [buffer.clone() for buffer in self.model.buffers()]
+        self._before: list[torch.Tensor] | None = None
         self.learning_progress = _progress_of_steps
 
     @property
@@ -103,8 +104,9 @@ class ReconstructionModule(lightning.LightningModule):
 
     def forget_step(self) -> None:
         """Put back what a step that failed has changed already: running means, for example."""
-        for buffer, before in zip(self.model.buffers(), self._before, strict=True):
-            buffer.copy_(before)
+        if self._before is not None:
+            for buffer, before in zip(self.model.buffers(), self._before, strict=True):
+                buffer.copy_(before)
 
     def configure_gradient_clipping(
         self,
@@ -124,6 +126,7 @@ class ReconstructionModule(lightning.LightningModule):
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Take a step, and average the weights before anyone writes a checkpoint."""
         super().optimizer_step(*arguments, **options)
+        self._before = None
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 
@@ -167,7 +170,10 @@ class ReconstructionModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: cosine_factor(
-                self.learning_progress(self, step), step, config.warmup_steps
+                self.learning_progress(self, step),
+                step,
+                config.warmup_steps,
+                config.final_learning_rate / config.learning_rate,
             ),
         )
         return {

@@ -17,17 +17,24 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from tomolearn._core.errors import DivergenceError, TomolearnError
 from tomolearn._core.files import write_bytes
-from tomolearn._core.signals import TERMINATED, terminated_by_others
+from tomolearn._core.signals import (
+    TERMINATED,
+    interrupts_as_termination,
+    terminated_by_others,
+)
 from tomolearn._core.tables import short_name
 from tomolearn.training.callbacks import KeepBest, SampleImages, TimeBudget
 from tomolearn.training.checkpointing import CompleteFiles, SaveRegularly
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.data import PairsModule
 from tomolearn.training.folder import CHECKPOINT, check_folder, enter_run, only_run, record
+from tomolearn.training.hardware import precision_here
 from tomolearn.training.image_values import values_of_images, warn_of_other_values
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
@@ -89,11 +96,20 @@ def train(
         ``weights-before-failure``, the batch in ``failed-batch.safetensors``.
     SystemExit
         With code 143 if the process was told to end (SIGTERM), after a checkpoint was written.
+    KeyboardInterrupt
+        After Ctrl-C, likewise; a second one does not wait for the checkpoint.
     """
-    directory = Path(directory)
+    directory, given = Path(directory), config
     if config.accelerator == "auto":
         found = "gpu" if torch.cuda.is_available() else "cpu"
         config = config.model_copy(update={"accelerator": found})
+    if config.processes > 1 and config.accelerator == "cpu" and config.has_batch_norm():
+        warnings.warn(
+            f"devices: {config.processes} processes have a batch normalisation each, of "
+            f"{config.batch_size} pairs; one process would take them together",
+            UserWarning,
+            stacklevel=2,
+        )
     # a further process of a distributed run finds what the first one has made
     if os.environ.get("LOCAL_RANK", "0") == "0":
         check_folder(config, directory, resume=resume)
@@ -103,8 +119,7 @@ def train(
     try:
         if config.accelerator == "cpu":
             torch.set_num_threads(config.threads or max(1, threads // config.devices))
-        with _quiet(), ExitStack() as held:
-            lightning.seed_everything(config.seed, workers=True, verbose=False)
+        with _quiet(), _own_generators(config.seed), ExitStack() as held:
             begin = config.model_copy(update={"initial_weights": None}) if continues else config
             module = ReconstructionModule(begin)
             data = PairsModule(config)
@@ -118,18 +133,20 @@ def train(
                 held.enter_context(only_run(directory))
                 if not resume:
                     check_folder(config, directory, resume=False)
-                enter_run(config, directory, command)
-            try:
-                with terminated_by_others():
+                # what another machine may continue: not what was found on this one
+                enter_run(given, directory, command)
+            with terminated_by_others(), interrupts_as_termination() as interrupts:
+                try:
                     trainer.fit(
                         module, data, ckpt_path=checkpoint if continues else None, weights_only=True
                     )
-            except (NonFiniteError, DivergenceError) as error:
-                raise _failure(error, config, module, trainer, directory) from error
-            except SIGTERMException as error:
-                raise SystemExit(TERMINATED) from error
-            trainer.save_checkpoint(checkpoint)
-            return _finish(config, module, trainer, budget, best, directory, data)
+                    trainer.save_checkpoint(checkpoint)
+                    return _finish(config, module, trainer, budget, best, directory, data)
+                except (NonFiniteError, DivergenceError) as error:
+                    raise _failure(error, config, module, trainer, directory) from error
+                except (SIGTERMException, SystemExit) as error:
+                    # Lightning makes an exit of a second Ctrl-C
+                    raise (KeyboardInterrupt if interrupts else SystemExit(TERMINATED)) from error
     finally:
         torch.set_num_threads(threads)
 
@@ -145,6 +162,23 @@ def _is_whole(checkpoint: Path) -> bool:
             checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.damaged"))
         return False
     return True
+
+
+@contextmanager
+def _own_generators(seed: int) -> Iterator[None]:
+    """Seed the random numbers of a run, and leave the caller's as they were."""
+    names = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    before = {name: os.environ.get(name) for name in names}
+    with isolate_rng():
+        lightning.seed_everything(seed, workers=True, verbose=False)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager
@@ -177,7 +211,8 @@ class _ProgressBar(RichProgressBar):
 def _trainer(
     config: TrainingConfig, directory: Path, callbacks: list[Any], progress: bool
 ) -> lightning.Trainer:
-    processes = config.devices * config.num_nodes
+    processes = config.processes
+    precision: Any = precision_here(config.precision, config.accelerator)
     # a continued run gets a log of its own: the file of the part before is not touched
     part = len(list((directory / "csv").glob("part-*")))
     try:
@@ -186,15 +221,17 @@ def _trainer(
             devices=config.devices,
             num_nodes=config.num_nodes,
             strategy="ddp" if processes > 1 else "auto",
-            precision=config.precision,
-            plugins=[CompleteFiles()],
+            sync_batchnorm=config.accelerator == "gpu" and processes > 1,
+            precision=precision,
+            plugins=[CompleteFiles(), *([LightningEnvironment()] if processes == 1 else [])],
             # one epoch without end: steps and time are what is counted
             max_epochs=-1,
             max_steps=-1 if config.steps is None else config.steps,
             val_check_interval=config.validation_every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
-            log_every_n_steps=config.log_every,
+            # short runs have a log, too
+            log_every_n_steps=min(config.log_every, config.steps or config.log_every),
             use_distributed_sampler=False,
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -215,7 +252,7 @@ def _trainer(
                 *([_ProgressBar()] if progress else []),
             ],
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise TomolearnError(f"accelerator, devices, num_nodes, precision: {error}") from error
 
 
@@ -269,6 +306,7 @@ def _finish(
         training = {
             **record(config, directory, trainer.world_size),
             **values_of_images(module.task, data.validation),
+            "precision": str(trainer.precision),
             "steps": trainer.global_step,
             "weights_of_step": step,
             "hours": round(hours, 3),
