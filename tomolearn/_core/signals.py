@@ -38,14 +38,17 @@ def terminated_by_others() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_as_termination() -> Iterator[list[int]]:
+def interrupts_as_termination(*, forwarded: bool = False) -> Iterator[list[int]]:
     """Pass the first Ctrl-C on to whoever handles SIGTERM, to end in order; the second one is one.
 
-    What is yielded has an entry as soon as that has happened.
+    What is yielded has an entry as soon as that has happened. Where another process forwards it
+    as a SIGTERM, it is left to that.
     """
     came: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
+        if forwarded:
+            return
         if came or not callable(signal.getsignal(signal.SIGTERM)):
             raise KeyboardInterrupt
         came.append(number)

@@ -135,7 +135,11 @@ def train(
                     check_folder(config, directory, resume=False)
                 # what another machine may continue: not what was found on this one
                 enter_run(given, directory, command)
-            with terminated_by_others(), interrupts_as_termination() as interrupts:
+            forwarded = not trainer.is_global_zero
+            with (
+                terminated_by_others(),
+                interrupts_as_termination(forwarded=forwarded) as interrupts,
+            ):
                 try:
                     trainer.fit(
                         module, data, ckpt_path=checkpoint if continues else None, weights_only=True
