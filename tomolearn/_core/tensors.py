@@ -49,6 +49,35 @@ def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]
         raise TomolearnError(f"{name}: expected shape (..., {wanted}), got {tuple(tensor.shape)}")
 
 
+def plain(x: torch.Tensor) -> torch.Tensor:
+    """Return the values of `x` without the wrappers that the transforms of `torch.func` put round.
+
+    Of a vectorised tensor, that is all of its entries.
+    """
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x.detach()
+
+
+def is_vectorised(x: torch.Tensor) -> bool:
+    """Return whether `torch.vmap` is at work on `x`: no branch on its values is possible."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if torch._C._functorch.is_batchedtensor(x):
+            return True
+        x = torch._C._functorch.get_unwrapped(x)
+    return False
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Return `x` (batch, channels, rows, columns) in the layout that convolutions are fastest in.
+
+    It is the fastest only: where `torch.func` vectorises, tensors have no layout.
+    """
+    if torch._C._are_functorch_transforms_active():
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def is_followed(x: torch.Tensor) -> bool:
     """Return whether torch differentiates or vectorises what is computed from `x`."""
     return (torch.is_grad_enabled() and x.requires_grad) or is_transformed(x)

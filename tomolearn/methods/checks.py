@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, plain
 from tomolearn.operators import LinearOperator, RayTransform
 
 
@@ -41,6 +41,7 @@ def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
 
 def check_finite(name: str, tensor: torch.Tensor) -> None:
     """Check that all values are finite."""
+    tensor = plain(tensor)
     finite = torch.isfinite(tensor)
     if bool(finite.all()):
         return

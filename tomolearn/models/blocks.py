@@ -80,5 +80,6 @@ class Update(Compilable):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the change, (batch, n_out, *spatial), in the precision of the first input."""
         joined = torch.cat(inputs, 1)
-        joined = joined.contiguous(memory_format=_CHANNELS_LAST[joined.ndim])
+        if not torch._C._are_functorch_transforms_active():  # vectorised tensors have no layout
+            joined = joined.contiguous(memory_format=_CHANNELS_LAST[joined.ndim])
         return self.layers(joined).to(inputs[0].dtype)

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import Compilable
+from tomolearn._core.tensors import channels_last
 from tomolearn.methods import FBP
 from tomolearn.models.base import ReconstructionModel
 from tomolearn.models.blocks import glorot, to_channels_last
@@ -199,7 +200,7 @@ class UNet(Compilable):
         below, right = -rows % multiple, -columns % multiple
         top, left = below // 2, right // 2
         x = pad(image, (left, right - left, top, below - top), mode="replicate")
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         scales = []
         for encoder in self.encoders:
             x = encoder(x)

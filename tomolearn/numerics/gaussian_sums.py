@@ -24,7 +24,9 @@ def gaussian_sum(
     first, distance : float
         Centre of the first one; distance of two centres, which is also the standard deviation.
     """
-    value: torch.Tensor = GaussianSum.apply(z, weights, first, distance)
+    # torch.compile takes no functions with a forward derivative of their own
+    function = _Compiled if torch.compiler.is_compiling() else GaussianSum
+    value: torch.Tensor = function.apply(z, weights, first, distance)
     return value
 
 
@@ -63,20 +65,12 @@ class GaussianSum(torch.autograd.Function):
         """Return the gradients with respect to z and to the weights."""
         (gradient,) = gradients
         z, weights = ctx.saved_tensors
-        if is_followed(gradient) or is_followed(z) or is_followed(weights):
+        batched = torch._C._functorch.is_legacy_batchedtensor(gradient)
+        if batched or is_followed(gradient) or is_followed(z) or is_followed(weights):
             slope = _slope(z, weights, ctx.first, ctx.distance)
             moments = _Moments.apply(z, gradient, weights.shape[1], ctx.first, ctx.distance)
             return gradient * slope, moments, None, None
-        u = (z - ctx.first).div_(ctx.distance)
-        slope, per_weight = torch.zeros_like(u), torch.empty_like(weights)
-        for group in _groups(weights.shape[1]):
-            offset, bell, up, down = _split(u, group)
-            factors = group.factors(weights)
-            orders = torch.arange(-group.below, group.above + 1).to(factors)
-            value = _polynomial(factors, group, up, down)
-            slope += _polynomial(factors * orders, group, up, down).sub_(value.mul_(offset)) * bell
-            _sum_up(per_weight, group, bell.mul_(gradient), up, down)
-        return slope.mul_(gradient).div_(ctx.distance), per_weight, None, None
+        return *_first_derivatives(gradient, z, weights, ctx.first, ctx.distance), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
@@ -107,6 +101,24 @@ class GaussianSum(torch.autograd.Function):
         return total.unflatten(1, (info.batch_size, -1)), 1
 
 
+class _Compiled(torch.autograd.Function):
+    """The same without derivatives of any order, for `torch.compile`."""
+
+    generate_vmap_rule = True
+    forward = GaussianSum.forward
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        z, weights, ctx.first, ctx.distance = inputs
+        ctx.save_for_backward(z, weights)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
+        z, weights = ctx.saved_tensors
+        found = _first_derivatives(gradients[0], z, weights, ctx.first, ctx.distance)
+        return *found, None, None
+
+
 class _Moments(torch.autograd.Function):
     """Sums over batch, rows and columns of `values` times each Gaussian: (functions, Gaussians).
 
@@ -118,11 +130,11 @@ class _Moments(torch.autograd.Function):
         z: torch.Tensor, values: torch.Tensor, count: int, first: float, distance: float
     ) -> torch.Tensor:
         u = (z - first).div_(distance)
-        moments = z.new_empty(z.shape[1], count)
+        sums: dict[int, torch.Tensor] = {}
         for group in _groups(count):
             _, bell, up, down = _split(u, group)
-            _sum_up(moments, group, bell.mul_(values), up, down)
-        return moments
+            sums |= _sums(group, bell * values, up, down)
+        return torch.stack([sums[k] for k in range(count)], 1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -169,6 +181,24 @@ class _Moments(torch.autograd.Function):
         return moments.unflatten(0, (info.batch_size, -1)), 0
 
 
+def _first_derivatives(
+    gradient: torch.Tensor, z: torch.Tensor, weights: torch.Tensor, first: float, distance: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients with respect to z and to the weights, all Gaussians taken once."""
+    u = (z - first).div_(distance)
+    slope = torch.zeros_like(u)
+    sums: dict[int, torch.Tensor] = {}
+    for group in _groups(weights.shape[1]):
+        offset, bell, up, down = _split(u, group)
+        factors = group.factors(weights)
+        orders = torch.arange(-group.below, group.above + 1).to(factors)
+        value = _polynomial(factors, group, up, down)
+        slope += _polynomial(factors * orders, group, up, down).sub_(value.mul_(offset)) * bell
+        sums |= _sums(group, bell.mul_(gradient), up, down)
+    per_weight = torch.stack([sums[k] for k in range(len(sums))], 1)
+    return slope.mul_(gradient).div_(distance), per_weight
+
+
 def _slope(z: torch.Tensor, weights: torch.Tensor, first: float, distance: float) -> torch.Tensor:
     """Return the derivative of a sum with respect to z, in terms of sums."""
     orders = torch.arange(weights.shape[1]).to(weights)
@@ -184,19 +214,17 @@ def _as_functions(size: int, values: torch.Tensor, dim: int | None) -> torch.Ten
     return values.movedim(dim, 1).flatten(1, 2)
 
 
-def _sum_up(
-    moments: torch.Tensor,
-    group: _Group,
-    bell: torch.Tensor,
-    up: torch.Tensor,
-    down: torch.Tensor,
-) -> None:
-    """Write the sums of a group's Gaussians, of which `bell` is the one in the middle."""
+def _sums(
+    group: _Group, bell: torch.Tensor, up: torch.Tensor, down: torch.Tensor
+) -> dict[int, torch.Tensor]:
+    """Return the sums of a group's Gaussians, of which `bell` is the one in the middle."""
+    sums = {}
     upper, lower = range(group.above + 1), range(-1, -group.below - 1, -1)
     for power, ks, term in ((up, upper, bell.clone()), (down, lower, bell * down)):
         for k in ks:
-            moments[:, group.anchor + k] = term.sum((0, 2, 3)) * math.exp(-(k**2) / 2)
+            sums[group.anchor + k] = term.sum((0, 2, 3)) * math.exp(-(k**2) / 2)
             term.mul_(power)
+    return sums
 
 
 class _Group(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnError
-from tomolearn._core.tensors import is_followed, is_transformed
+from tomolearn._core.tensors import is_followed, is_transformed, is_vectorised, plain
 from tomolearn.numerics.fixed_point import (
     FixedPoint,
     fixed_point,
@@ -153,6 +153,8 @@ def equilibrium(
     mode = Backward() if backward is None else backward
     if mode.mode == "unrolled":
         return _unrolled(function, start, context, tolerance, max_iterations)
+    if any(is_vectorised(values) for values in (start, *context)):
+        raise TomolearnError(_BACKWARDS)
     found = fixed_point(
         function,
         start,
@@ -198,7 +200,7 @@ def _unrolled(
 
 
 def _finite(value: torch.Tensor) -> torch.Tensor:
-    if not torch.isfinite(value.detach()).all():
+    if not torch.isfinite(plain(value)).all():
         raise DivergenceError("fixed point: an evaluation gave values that are not finite")
     return value
 
@@ -213,6 +215,8 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        if torch._C._functorch.is_legacy_batchedtensor(gradient):
+            raise TomolearnError(_BACKWARDS)
         return ctx.solve(gradient.detach()), None
 
 
@@ -234,8 +238,6 @@ class _LinearSystem:
         self._autocast = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
     def __call__(self, b: torch.Tensor) -> torch.Tensor:
-        if torch._C._functorch.is_legacy_batchedtensor(b):
-            raise TomolearnError(_BACKWARDS)
         if not torch.isfinite(b).all():
             # whoever scales losses, or checks gradients, is to see it
             return torch.full_like(b, torch.nan)

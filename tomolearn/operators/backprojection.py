@@ -33,7 +33,7 @@ def backproject(sinograms: torch.Tensor, grid: Grid, scan: Scan) -> torch.Tensor
     It runs on any device in float32 or float64, one view at a time, and is differentiable to any
     order; the derivative goes view by view as well.
     """
-    return _operator_of(grid, scan)(sinograms)
+    return backprojection_of(grid, scan)(sinograms)
 
 
 def check_dimensions(grid: Any, scan: Any) -> None:
@@ -80,8 +80,8 @@ class _Backprojection(LinearOperator):
 
 
 @lru_cache(maxsize=16)
-def _operator_of(grid: Grid, scan: Scan) -> _Backprojection:
-    # kept alive because compiled graphs hold operators by weak reference
+def backprojection_of(grid: Grid, scan: Scan) -> _Backprojection:
+    """Return the back-projection as an operator, the same one for the same scan."""
     return _Backprojection(grid, scan)
 
 

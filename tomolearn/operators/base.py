@@ -15,7 +15,7 @@ import torch
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
-from tomolearn.operators.autograd import apply_linear, register
+from tomolearn.operators.autograd import apply_linear, norm_by_number, register
 
 
 class LinearOperator(torch.nn.Module, abc.ABC):
@@ -43,10 +43,13 @@ class LinearOperator(torch.nn.Module, abc.ABC):
 
     def __init__(self, domain_shape: tuple[int, ...], range_shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.__name__ = type(self).__name__  # vmap asks for it; compiled, it cannot have the repr
         self.domain_shape = tuple(domain_shape)
         self.range_shape = tuple(range_shape)
-        self._number = register(self)
+        self._number, self._handle = register(self)
+        self._made: dict[tuple[str, str], LinearOperator] = {}
         self._norm: tuple[float, float] | None = None  # and its tolerance
+        self._set_transpose()
 
     @abc.abstractmethod
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
@@ -55,6 +58,18 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     @abc.abstractmethod
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Map a contiguous (batch, *range_shape) float32 or float64 tensor to a fresh one."""
+
+    def _set_transpose(self) -> None:
+        # Module.__setattr__ would register it as a submodule, which has this one in turn. It is
+        # there from the start, since torch.compile could not look into its making.
+        self.__dict__["_transpose"] = Transpose(self)
+
+    def _base(self) -> tuple[LinearOperator, bool]:
+        """Return the operator that is not a transpose, and whether this one is its transpose."""
+        return self, False
+
+    def _shape_of_value(self, x: torch.Tensor) -> list[int]:
+        return [*x.shape[: x.ndim - len(self.domain_shape)], *self.range_shape]
 
     def _evaluate_batch(self, x: torch.Tensor) -> torch.Tensor:
         leading = x.shape[: x.ndim - len(self.domain_shape)]
@@ -106,11 +121,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     @property
     def T(self) -> LinearOperator:
         """The transposed operator."""
-        transpose = self.__dict__.get("_transpose")
-        if transpose is None:
-            # Module.__setattr__ would register it as a submodule, which has this one in turn.
-            # setdefault is atomic: two threads get the same object.
-            transpose = self.__dict__.setdefault("_transpose", Transpose(self))
+        transpose: LinearOperator = self.__dict__["_transpose"]
         return transpose
 
     def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
@@ -135,6 +146,11 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         """
         check_float("tolerance", tolerance, positive=True)
         check_int("max_iterations", max_iterations, minimum=1)
+        if torch.compiler.is_compiling():
+            return norm_by_number(self._number, tolerance, max_iterations)
+        return self._known_norm(tolerance, max_iterations)
+
+    def _known_norm(self, tolerance: float, max_iterations: int) -> float:
         if self._norm is None or tolerance < self._norm[1]:
             self._norm = _largest_singular_value(self, tolerance, max_iterations), tolerance
         return self._norm[0]
@@ -145,13 +161,15 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         # A copy is an operator of its own: it gets its number, and makes its transpose itself.
         state = self.__dict__.copy()
-        for name in ("_number", "_transpose"):
+        for name in ("_number", "_handle", "_made", "_transpose"):
             state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._number = register(self)
+        self._number, self._handle = register(self)
+        self._made = {}
+        self._set_transpose()
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
@@ -213,8 +231,14 @@ class Transpose(_Derived):
     """The transpose of an operator."""
 
     def __init__(self, operator: LinearOperator) -> None:
+        self.__dict__["_untransposed"] = operator
         super().__init__(operator.range_shape, operator.domain_shape)
-        self.__dict__["_transpose"] = operator
+
+    def _set_transpose(self) -> None:
+        self.__dict__["_transpose"] = self.__dict__.pop("_untransposed")
+
+    def _base(self) -> tuple[LinearOperator, bool]:
+        return self.T, True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return attrgetter("T"), (self.T,)
@@ -231,8 +255,7 @@ class Transpose(_Derived):
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.T._evaluate(y)
 
-    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
-        """Return the largest singular value, which is the untransposed operator's."""
+    def _known_norm(self, tolerance: float, max_iterations: int) -> float:
         return self.T.norm(tolerance=tolerance, max_iterations=max_iterations)
 
     def extra_repr(self) -> str:
@@ -314,8 +337,7 @@ class ScaledOperator(_Derived):
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.operator._evaluate_adjoint(y) * self.factor
 
-    def norm(self, *, tolerance: float = 1e-6, max_iterations: int = 1000) -> float:
-        """Return the largest singular value."""
+    def _known_norm(self, tolerance: float, max_iterations: int) -> float:
         inner = self.operator.norm(tolerance=tolerance, max_iterations=max_iterations)
         return abs(self.factor) * inner
 
@@ -336,9 +358,10 @@ def _largest_singular_value(
     size = math.prod(shape)
 
     def normal(vector: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.ascontiguousarray(vector)).float().to(device)
-        y = operator._evaluate_batch(x.reshape(shape))
-        return operator.T._evaluate_batch(y).double().cpu().numpy().reshape(size)
+        with torch._C._DisableFuncTorch():  # the norm is a constant, whatever asks for it
+            x = torch.from_numpy(np.ascontiguousarray(vector)).float().to(device)
+            y = operator._evaluate_batch(x.reshape(shape))
+            return operator.T._evaluate_batch(y).double().cpu().numpy().reshape(size)
 
     if size < 4:  # too small for a Krylov space
         matrix = np.stack([normal(column) for column in np.eye(size)])

@@ -14,8 +14,9 @@ from tomolearn._core.memory import check_fits
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
 from tomolearn.geometry.coverage import line_gap, sources_inside, views_missing
+from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
-from tomolearn.operators.backprojection import backproject, check_dimensions
+from tomolearn.operators.backprojection import backproject, backprojection_of, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32
 
 
@@ -175,6 +176,8 @@ class RayTransform(LinearOperator):
         check_trailing_shape("sinogram", sinogram, self.range_shape)
         sinogram = at_least_float32(sinogram)
         leading = sinogram.shape[: sinogram.ndim - len(self.range_shape)]
+        if torch.compiler.is_compiling():
+            return apply_made(sinogram, self, "backproject", "", [*leading, *self.domain_shape])
         flat = sinogram.reshape(-1, *self.range_shape).contiguous()
         image = None if is_followed(sinogram) else self._backproject_fast(flat)
         if image is None:
@@ -192,6 +195,25 @@ class RayTransform(LinearOperator):
     def extra_repr(self) -> str:
         """Return grid, scan and backend, for ``repr``."""
         return f"{self.grid}, {self.scan}, backend={self.backend!r}"
+
+
+class _PixelDriven(LinearOperator):
+    """The back-projection of a ray transform, which has fast ones, as an operator."""
+
+    def __init__(self, transform: RayTransform) -> None:
+        super().__init__(transform.range_shape, transform.domain_shape)
+        self.transform = transform
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return self.transform.backproject(x)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return backprojection_of(self.transform.grid, self.transform.scan)._evaluate_adjoint(y)
+
+
+@maker("backproject")
+def _pixel_driven(transform: RayTransform, text: str) -> LinearOperator:
+    return _PixelDriven(transform)
 
 
 def _warn_of_gap(grid: Grid, scan: Scan) -> None:

@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
+from tomolearn._core.tensors import channels_last
 from tomolearn.priors.spectral import SpectralConv2d
 
 
@@ -91,7 +92,7 @@ class SpectralDnCNN(LipschitzNetwork):
 
     def forward(self, image: torch.Tensor, *kernels: torch.Tensor) -> torch.Tensor:
         """Map (batch, 1, rows, columns) to the same shape."""
-        x = image.contiguous(memory_format=torch.channels_last)
+        x = channels_last(image)
         for i in range(len(kernels) - 1):
             x = self._activate(self._convolve(i, x, kernels))
         return self._convolve(len(kernels) - 1, x, kernels).to(image.dtype)
@@ -141,7 +142,7 @@ class SpectralUNet(LipschitzNetwork):
         rows, columns = image.shape[-2:]
         above, left = self._padded((rows, columns))
         x = pad(image, (0, left - columns, 0, above - rows))
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         skipped = []
         scales = self._scales
         for i in range(scales):

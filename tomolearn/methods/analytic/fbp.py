@@ -38,18 +38,38 @@ class FBP(Method):
 
     def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct; see `fbp`."""
-        from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
-        from tomolearn.methods.checks import check_ray_transform, check_sinogram
-
-        operator = check_ray_transform(operator)
-        sinogram = check_sinogram(sinogram, operator)
-        oversampling = self.oversampling or (2 if operator.scan.ndim == 2 else 1)
-        if sinogram.numel() == 0:
-            leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
-            return sinogram.new_zeros((*leading, *operator.domain_shape))
-        return filtered_backprojection(
-            sinogram, operator, self.filter, self.frequency_scaling, oversampling
+        return reconstructed(
+            sinogram, operator, self.filter, self.frequency_scaling, self.oversampling
         )
+
+
+def _check(filter: str, frequency_scaling: float, oversampling: int | None) -> bool:
+    FBP(filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling)
+    return True
+
+
+# torch.compiler.assume_constant_result without torch: compiled code cannot make dataclasses
+_check._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def reconstructed(
+    sinogram: torch.Tensor,
+    operator: LinearOperator,
+    filter: str,
+    frequency_scaling: float,
+    oversampling: int | None,
+) -> torch.Tensor:
+    """Return the image, for settings that are checked."""
+    from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
+    from tomolearn.methods.checks import check_ray_transform, check_sinogram
+
+    operator = check_ray_transform(operator)
+    sinogram = check_sinogram(sinogram, operator)
+    oversampling = oversampling or (2 if operator.scan.ndim == 2 else 1)
+    if sinogram.numel() == 0:
+        leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
+        return sinogram.new_zeros((*leading, *operator.domain_shape))
+    return filtered_backprojection(sinogram, operator, filter, frequency_scaling, oversampling)
 
 
 def fbp(
@@ -131,5 +151,10 @@ def fbp(
     >>> fbp(A(torch.ones(1, 1, 64, 64)), A, filter="hann").shape
     torch.Size([1, 1, 64, 64])
     """
+    import torch
+
+    if torch.compiler.is_compiling():
+        _check(filter, frequency_scaling, oversampling)
+        return reconstructed(sinogram, operator, filter, frequency_scaling, oversampling)
     method = FBP(filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling)
     return method(sinogram, operator)

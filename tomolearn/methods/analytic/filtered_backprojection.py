@@ -12,14 +12,19 @@ from torch.nn.functional import pad
 
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.geometry.coverage import judge_lines
-from tomolearn.methods.analytic.filters import apply_filter, ramp_response
-from tomolearn.operators import RayTransform
+from tomolearn.methods.analytic.filters import apply_filter, apply_transposed_filter, ramp_response
+from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.operators.autograd import apply_made, maker
+from tomolearn.operators.backprojection import backprojection_of
 
 
 def filtered_backprojection(
     sinogram: torch.Tensor, operator: RayTransform, name: str, scaling: float, oversampling: int
 ) -> torch.Tensor:
     """Return the image of a checked sinogram; the parameters are those of `fbp`."""
+    if torch.compiler.is_compiling():
+        shape = [*sinogram.shape[: -len(operator.range_shape)], *operator.domain_shape]
+        return apply_made(sinogram, operator, "fbp", f"{name} {scaling} {oversampling}", shape)
     warning = _judged(operator.grid, operator.scan)
     if warning is not None:
         warnings.warn(warning, CoverageWarning, stacklevel=4)
@@ -45,6 +50,38 @@ def _square_parts(grid: Grid) -> tuple[int, int]:
     """
     height, width = grid.spacing[-2:]
     return max(1, math.ceil(height / width - 0.25)), max(1, math.ceil(width / height - 0.25))
+
+
+class _FilteredBackprojection(LinearOperator):
+    """Filtered back-projection as an operator, for code that `torch.compile` looks into."""
+
+    def __init__(
+        self, transform: RayTransform, name: str, scaling: float, oversampling: int
+    ) -> None:
+        super().__init__(transform.range_shape, transform.domain_shape)
+        self.transform, self.settings = transform, (name, scaling, oversampling)
+
+    def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        return filtered_backprojection(x, self.transform, *self.settings)
+
+    def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        grid, scan, oversampling = self.transform.grid, self.transform.scan, self.settings[-1]
+        plan = _plan(scan, *self.settings, y.dtype, y.device)
+        if plan.missing or oversampling > 1:
+            refined = scan.refined(plan.missing, oversampling)
+        else:
+            refined = scan
+        projections = backprojection_of(grid, refined)._evaluate_adjoint(y)
+        n_bins = scan.shape[-1] + abs(plan.missing)
+        sinogram = apply_transposed_filter(projections, plan.response, n_bins, oversampling)
+        first = max(plan.missing, 0)
+        return sinogram[..., first : first + scan.shape[-1]] * plan.weights
+
+
+@maker("fbp")
+def _as_operator(transform: RayTransform, text: str) -> LinearOperator:
+    name, scaling, oversampling = text.split()
+    return _FilteredBackprojection(transform, name, float(scaling), int(oversampling))
 
 
 # once per scan, as the weights are computed once

@@ -93,3 +93,19 @@ def apply_filter(
         return filtered[..., :inner]
     # what lies before the first bin stands at the period's end
     return torch.cat([filtered[..., -beyond:], filtered[..., : inner + beyond]], dim=-1)
+
+
+def apply_transposed_filter(
+    projections: torch.Tensor, response: torch.Tensor, n_bins: int, oversampling: int = 1
+) -> torch.Tensor:
+    """Apply the transpose of `apply_filter`, from refined projections to bins."""
+    length = padded_length(n_bins)
+    beyond, inner = oversampling // 2, oversampling * (n_bins - 1) + 1
+    period = projections.new_zeros((*projections.shape[:-1], oversampling * length))
+    period[..., : inner + beyond] = projections[..., beyond:]
+    if beyond:
+        period[..., -beyond:] = projections[..., :beyond]
+    spectrum = torch.fft.rfft(period, dim=-1)[..., : length // 2 + 1] * response
+    if oversampling > 1 and length % 2 == 0:
+        spectrum[..., -1] *= 2  # for its twin of negative frequency
+    return torch.fft.irfft(spectrum, n=length, dim=-1)[..., :n_bins] / oversampling

@@ -14,7 +14,7 @@ from torch import nn
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import ConvergenceWarning, TomolearnError
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, plain
 from tomolearn.methods import fbp
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel, Scaled
@@ -263,7 +263,7 @@ class DeepEquilibrium(ReconstructionModel):
             report=partial(self._report, "backward_"),
         )
         self._report("", found)
-        if not self.training and not found.converged.all():
+        if not self.training and not plain(found.converged).all():
             warnings.warn(
                 f"{type(self).__name__}: {unsolved(found, self.tolerance)}",
                 ConvergenceWarning,
@@ -315,7 +315,7 @@ class DeepEquilibrium(ReconstructionModel):
     def _report(self, prefix: str, found: FixedPoint) -> None:
         self.diagnostics = {
             **({} if prefix == "" else self.diagnostics),
-            f"{prefix}iterations": float(found.iterations.double().mean()),
-            f"{prefix}residual": float(found.residual.max()),
-            f"{prefix}converged": float(found.converged.double().mean()),
+            f"{prefix}iterations": float(plain(found.iterations).double().mean()),
+            f"{prefix}residual": float(plain(found.residual).max()),
+            f"{prefix}converged": float(plain(found.converged).double().mean()),
         }

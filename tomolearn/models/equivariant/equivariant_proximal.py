@@ -8,6 +8,7 @@ from torch import nn
 from tomolearn._core.checks import check_choice, check_int, check_iterations
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
+from tomolearn._core.tensors import channels_last
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.equivariant.filters import check_kernel_size
 from tomolearn.models.equivariant.groups import Group, get_group
@@ -193,7 +194,7 @@ class ProximalBlock(Compilable):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the change, (batch, n_out, rows, columns), in the precision of the first input."""
-        joined = torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last)
+        joined = channels_last(torch.cat(inputs, 1))
         return self.layers(joined).to(inputs[0].dtype)
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import conv2d, pad
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tensors import channels_last
 from tomolearn.models.equivariant.filters import check_kernel_size, filter_basis
 from tomolearn.models.equivariant.groups import REPRESENTATIONS, Group
 
@@ -132,7 +133,7 @@ class GroupConv2d(nn.Module):
         to = order if self.output == "regular" else 1
         kernel = moved.view(self.n_out, self.n_in, to, -1, size, size).transpose(1, 2)
         kernel = kernel.reshape(self.out_channels, self.in_channels, size, size)
-        return kernel.contiguous(memory_format=torch.channels_last)
+        return channels_last(kernel)
 
     def forward(self, fields: torch.Tensor) -> torch.Tensor:
         """Map fields (batch, channels, rows, columns) to such of the same rows and columns."""
