@@ -1,4 +1,7 @@
-"""Networks that come with the package, on the scan of their training and on one with more views."""
+"""Networks that come with the package, on the scan of their training and on one with more views.
+
+The weights warn that 40 views are not the 30 of their training. On 10 they return nonsense.
+"""
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ for views in (30, 40):
     y = torch.from_numpy(gaussian_noise(A(truth).numpy(), rng, relative=0.05))
     images = {"fbp": tl.fbp(y, A, filter="hann"), "tv": tl.total_variation(y, A, weight=2.5)}
     for name in ("unet-ellipses", "lgd-ellipses", "lpd-ellipses"):
-        # the scan is an argument: the same weights serve both
+        # the scan is an argument; how far the weights carry has to be tried
         with torch.no_grad():
             images[name] = tl.load(name)(y, A)
     for name, image in images.items():

@@ -23,6 +23,7 @@ OUR_WARNINGS = (
     "tomolearn._core.errors.SkippedImagesWarning",
     "tomolearn.dicom.DicomWarning",
     "tomolearn.catalogue.TrainedElsewhereWarning",
+    "tomolearn._core.errors.UnitWarning",
 )
 
 

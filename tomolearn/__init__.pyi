@@ -19,6 +19,8 @@ from ._core.errors import (
     DivergenceError as DivergenceError,
     SkippedImagesWarning as SkippedImagesWarning,
     TomolearnError as TomolearnError,
+    TrainedElsewhereWarning as TrainedElsewhereWarning,
+    UnitWarning as UnitWarning,
 )
 from ._core.version import __version__ as __version__
 from .catalogue import get_method as get_method

@@ -72,6 +72,7 @@ def test_many_views_without_noise_give_the_slice_back(geometry: str) -> None:
     "method", [*METHODS_OF_SLICES, "sirt(tolerance=0.05)", "lgd-ellipses(image_scale=50)"]
 )
 @pytest.mark.filterwarnings("ignore::tomolearn.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_no_slice_depends_on_its_neighbours(method: str, geometry: str) -> None:
     what = settings(method, photons=1e4, geometry=geometry)
     together = process(SLICES, what)
@@ -203,6 +204,7 @@ def test_each_slice_tells_that_the_scan_misses_a_part_of_it() -> None:
             process([SLICES[0]], settings(geometry=small))
 
 
+@pytest.mark.filterwarnings("ignore::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_network_gets_images_in_its_own_units() -> None:
     what = settings_of("lgd-ellipses(image_scale=50)", views=30, refinement=1)
     found = process([SLICES[0]], what)[0]
@@ -227,6 +229,7 @@ def test_image_domain_denoises_the_image_itself(numpy_rng: np.random.Generator) 
     np.testing.assert_allclose(found, expected.numpy() - 1000, atol=0.5)
 
 
+@pytest.mark.filterwarnings("ignore::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_image_domain_takes_networks_that_correct_images() -> None:
     what = settings_of("unet-ellipses(image_scale=50)", geometry=None)
     found = process(SLICES[:2], what)[1]

@@ -94,6 +94,18 @@ def test_image_domain_and_weights(source: Path, tmp_path: Path) -> None:
     assert settings["fingerprint"][:16] in made.DerivationDescription
 
 
+def test_weights_from_elsewhere_are_told_once(source: Path, tmp_path: Path) -> None:
+    options = ("--views", 30, "--method", "unet-ellipses", "--workers", 0)
+    result = dicom(source, tmp_path / "out", *options)
+    told = [one for one in read_ledger(tmp_path / "out" / LEDGER) if one["event"] == "series"]
+    assert all(len(one["warnings"]) == 1 for one in told)
+    (text,) = told[0]["warnings"]
+    for words in ("for Grid", "for ParallelBeam", "GaussianNoise(relative=0.05), not no noise"):
+        assert words in text
+    assert "images with values up to 1.1, not values up to about 0.039 (image_scale=29" in text
+    assert result.output.count("unet-ellipses: trained for") == len(told)
+
+
 def test_identity_is_removed_on_request(source: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.txt"
     key.write_text("a secret that is long enough\n")

@@ -321,6 +321,27 @@ def test_weights_of_another_scan_are_warned_about(folder: Path) -> None:
     assert "trained for ParallelBeam" in result.stderr
 
 
+@pytest.mark.filterwarnings("default::tomolearn.catalogue.TrainedElsewhereWarning")
+@pytest.mark.parametrize(("views", "scale"), [(30, 0.02), (10, 1.0)])
+def test_shipped_weights_far_from_their_training(folder: Path, views: int, scale: float) -> None:
+    grid = Grid((128, 128))
+    scan = ParallelBeam.covering(grid, views)
+    image = torch.zeros(1, 1, 128, 128)
+    image[..., 30:90, 40:100] = scale
+    tomolearn.save_geometry(folder / "scan.json", grid, scan)
+    np.save(folder / "y.npy", RayTransform(grid, scan)(image).numpy())
+    result = run(folder, "--method", "lpd-ellipses")
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert "lpd-ellipses: trained for" in warning
+    if views == 30:
+        assert "image_scale=" in warning
+        assert result.exit_code == 0
+    else:
+        assert result.exit_code == 2
+        assert "error: lpd-ellipses: the image contradicts its data" in result.stderr
+        assert not (folder / "x.npy").exists()
+
+
 def test_function_of_a_user_with_its_settings(folder: Path) -> None:
     (folder / "mine.py").write_text(
         "def back(sinogram, operator, *, factor: float = 1.0, twice: bool = False):\n"

@@ -100,6 +100,7 @@ def test_weights_are_tuned_with_their_network(folder):
     assert settings["initial_weights"] == "first/weights.json"
 
 
+@pytest.mark.filterwarnings("default::tomolearn.TrainedElsewhereWarning")
 def test_other_values_than_those_of_the_weights_are_told():
     assert on_images(*LEARNED, "--out", "first", "--test", 0).exit_code == 0
     begin = ("--weights", "first/weights.json", "--config", "any.toml", "--test", 0)
@@ -109,6 +110,7 @@ def test_other_values_than_those_of_the_weights_are_told():
     assert "an image scale 0.2" in result.stderr
 
 
+@pytest.mark.filterwarnings("default::tomolearn.TrainedElsewhereWarning")
 def test_values_are_those_of_the_task_if_an_old_card_has_no_more(folder):
     tl.save(tiny(), folder / "old", task="ellipses")
     begin = ("--weights", "old.json", "--config", "any.toml", "--test", 0)

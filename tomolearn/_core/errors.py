@@ -21,3 +21,11 @@ class ConvergenceWarning(UserWarning):
 
 class SkippedImagesWarning(UserWarning):
     """Images that have no metrics, or of which a method made none, and that do not count."""
+
+
+class TrainedElsewhereWarning(UserWarning):
+    """Weights are used on another task, grid, scan, noise or range of values than in training."""
+
+
+class UnitWarning(UserWarning):
+    """Numbers that look as if they were in another unit: degrees, counts, metres."""

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
+from tomolearn.catalogue import Trained
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import CoverageWarning, Grid, Scan
+from tomolearn.methods import Method
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition
+
+_BONE = 2.0  # times water
 
 
 def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[np.float32]]:
@@ -39,7 +43,8 @@ def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[
         )
     with torch.inference_mode():
         if settings.acquisition is None:
-            data, function = images, settings.method.denoiser(settings.mu_water / 1000)
+            method = _in_attenuation(settings.method, settings)
+            data, function = images, method.denoiser(settings.mu_water / 1000)
         else:
             data, function = _measured(
                 images, slices, Grid(shape, spacing), settings, settings.acquisition
@@ -69,8 +74,18 @@ def _measured(
         operator = acquisition.operator(grid)
     for warning in _coverage_warnings(grid, operator.scan):
         warnings.warn(warning, stacklevel=3)
-    method = settings.method.informed(acquisition.noise)
+    method = _in_attenuation(settings.method.informed(acquisition.noise), settings)
     return sinograms, lambda lanes: method(lanes, operator)
+
+
+def _in_attenuation(method: Method, settings: BatchSettings) -> Method:
+    """Return a method that knows what images of CT are: bone has about twice water's attenuation.
+
+    Not those of each slice: one warning for a series is enough.
+    """
+    if isinstance(method, Trained):
+        return method.used_on(level=_BONE * settings.mu_water)
+    return method
 
 
 @lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tomolearn._core.errors import TrainedElsewhereWarning
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import peak_mib
 from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_digest, file_name
@@ -27,6 +28,8 @@ from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import CTSlice
 from tomolearn.geometry import CoverageWarning
 
+# What the ledger says of a series; what DICOM files have that is odd is in their slices' records.
+_TOLD = (CoverageWarning, TrainedElsewhereWarning)
 # What reading or reconstructing a slice may end with; the slice is lost then, and the run goes on.
 _LOSSES = (ValueError, ArithmeticError, MemoryError)
 # Errors of the system that are not of the file that was to be read.
@@ -51,9 +54,8 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
             # of a run that died before it wrote the record, perhaps from another source
             (files_of(chunk.folder) / file_name(index)).unlink(missing_ok=True)
         record = {**_run(chunk), "state": state}
-    # what DICOM files have that is odd is in the records of their slices
     record["warnings"] = sorted(
-        {str(one.message) for one in caught if issubclass(one.category, CoverageWarning)}
+        {str(one.message) for one in caught if issubclass(one.category, _TOLD)}
     )
     record["seconds"] = time.perf_counter() - start
     record["peak_mib"] = peak_mib()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import (
+    DivergenceError,
+    TomolearnError,
+    TrainedElsewhereWarning as TrainedElsewhereWarning,
+)
 from tomolearn.methods.method import Method, setting
 from tomolearn.training.files import find_files, read_card_file
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from tomolearn.geometry import Grid, Scan
     from tomolearn.models import ReconstructionModel
+    from tomolearn.models.provenance import Use, Watch
     from tomolearn.operators import LinearOperator
 
 
@@ -24,15 +28,13 @@ class WeightsChangedError(TomolearnError):
     """Weights are others than those of the same name that a method was made with."""
 
 
-class TrainedElsewhereWarning(UserWarning):
-    """Weights are used for another task, grid or scan than they were trained for."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trained(Method):
     """A network with trained weights.
 
-    They are read when they are first called on a device, and kept for the next call.
+    They are read when they are first called on a device, and kept for the next call. What the card
+    says of the training is compared with what they are called with; of each scanner all differences
+    are warned of once, in one message (`TrainedElsewhereWarning`).
 
     Parameters
     ----------
@@ -52,6 +54,9 @@ class Trained(Method):
         If there are no such weights.
     TypeError, ValueError
         If the card is damaged, or the weights are others than `sha256` says.
+    DivergenceError
+        When it is called, if the image contradicts its data: the network is far from what it was
+        trained for.
     """
 
     weights: str
@@ -60,6 +65,8 @@ class Trained(Method):
     )
     model: str | None = setting(None, help="class of a network of yours, file.py:name")
     sha256: str | None = None
+    use: Use | None = field(default=None, repr=False, compare=False)
+    _watches: list[Watch] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,11 +107,16 @@ class Trained(Method):
         """Return the network's part that works on images; `unit` does not matter."""
         import torch
 
-        denoiser = self.network().denoiser()
+        network = self.network()
+        denoiser = network.denoiser()
+        scale = self.image_scale * network.image_scale
+        if self.use is not None:
+            provenance = self._watch().provenance
+            provenance.warn(provenance.differences(level=self.use.level, scale=scale), stacklevel=2)
 
         def denoise(images: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
-                cleaned: torch.Tensor = denoiser(images * self.image_scale) / self.image_scale
+                cleaned: torch.Tensor = denoiser(images * scale) / scale
             return cleaned
 
         return denoise
@@ -115,23 +127,40 @@ class Trained(Method):
 
         with torch.no_grad():
             network = self.network(sinogram.device)
-            return network(sinogram * self.image_scale, operator) / self.image_scale
+            watch = self._watch()
+            scaled = sinogram * self.image_scale
+            scale = self.image_scale * network.image_scale
+            if sinogram.numel():
+                watch.compare(sinogram, operator, scale, stacklevel=2)
+            image = network.apply_to(scaled, operator)
+            wrong = watch.contradiction(image, scaled, operator) if sinogram.numel() else None
+            if wrong is not None:
+                raise DivergenceError(wrong)
+            return image / self.image_scale
+
+    def informed(self, noise: Any) -> Trained:
+        """Return the method with what it is used on: this noise, to be compared with its card's."""
+        return self.used_on(noise={} if noise is None else noise.to_dict())
+
+    def used_on(self, **known: Any) -> Trained:
+        """Return the method with what else is known of its use: `models.provenance.Use`."""
+        from tomolearn.models.provenance import Use
+
+        return replace(self, use=replace(self.use or Use(), **known))
+
+    def _watch(self) -> Watch:
+        from tomolearn.models.provenance import Provenance, Use, Watch
+
+        if not self._watches:
+            provenance = Provenance.of_card(self.weights, self.card)
+            self._watches.append(Watch(provenance, self.use or Use()))
+        return self._watches[0]
 
     def warn_elsewhere(self, grid: Grid, scan: Scan, task: str | None = None) -> None:
         """Warn (`TrainedElsewhereWarning`) if the weights are for another task, grid or scan."""
-        from tomolearn.geometry.serialization import geometry_from_dict
-
-        card = self.card
-        if task is not None and card["task"] not in (None, task):
-            difference = f"the task {card['task']}, not {task}"
-        elif card["grid"] not in (None, grid.to_dict()):
-            difference = f"{geometry_from_dict(card['grid'])}, not {grid}"
-        elif card["scan"] not in (None, scan.to_dict()):
-            difference = f"{geometry_from_dict(card['scan'])}, not {scan}"
-        else:
-            return
-        text = f"{self.weights}: trained for {difference}"
-        warnings.warn(text, TrainedElsewhereWarning, stacklevel=2)
+        provenance = self._watch().provenance
+        found = provenance.differences(task=task, grid=grid, scan=scan)
+        provenance.warn(found, stacklevel=2)
 
 
 @lru_cache(maxsize=4)

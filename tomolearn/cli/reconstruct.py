@@ -65,7 +65,6 @@ def reconstruct(
     values = read_sinogram(sinogram, dataset, scanner.shape)
     operator = RayTransform(grid, scanner, backend)
     if isinstance(chosen, Trained):
-        chosen.warn_elsewhere(grid, scanner)
         chosen.network(place)  # reading the weights is no part of the time
     start = time.perf_counter()
     image = chosen(torch.from_numpy(values).to(place), operator).cpu()

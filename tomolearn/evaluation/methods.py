@@ -60,6 +60,6 @@ def _resolved(task: Task, spec: str, place: torch.device) -> Reconstruction:
             raise
         raise type(error)(f"methods: {spec}: {error}") from error
     if isinstance(method, Trained):
-        method.warn_elsewhere(task.grid, task.scan, task.name)
+        method = method.used_on(task=task.name)
         method.network(place)  # a damaged file is told before any work
     return method.informed(task.acquisition.noise)

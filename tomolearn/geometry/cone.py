@@ -72,7 +72,8 @@ class ConeBeam(RotationScan):
         start_angle: float | None = None,
         detector_offset: Sequence[float] = (0.0, 0.0),
     ) -> None:
-        self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi)
+        winds = check_float("pitch", pitch) != 0
+        self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi, winds=winds)
         row_offset, column_offset = check_floats("detector_offset", detector_offset, length=2)
         isocenter, distance = check_distances(source_to_isocenter, source_to_detector)
         self._set(

@@ -14,6 +14,7 @@ import numpy as np
 from tomolearn._core.checks import check_count, check_float, check_floats
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry.scan import Scan
+from tomolearn.geometry.units import derived, warn_of_degrees
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -62,6 +63,8 @@ class RotationScan(Scan):
         angular_range: float | None,
         start_angle: float | None,
         default_range: float,
+        *,
+        winds: bool = False,
     ) -> None:
         if angles is not None:
             if angular_range is not None or start_angle is not None:
@@ -75,6 +78,8 @@ class RotationScan(Scan):
                     f"n_angles: expected {len(listed)} or nothing, got {n_angles!r}"
                 )
             self._set(n_angles=len(listed), angles=listed, angular_range=None, start_angle=None)
+            if not winds:
+                warn_of_degrees(listed, None, None)
             return
         if n_angles is None:
             raise TomolearnTypeError(
@@ -88,9 +93,12 @@ class RotationScan(Scan):
             angular_range=check_float("angular_range", span, positive=True),
             start_angle=check_float("start_angle", start) + 0.0,
         )
+        if not winds:
+            warn_of_degrees(None, self.angular_range, self.start_angle)
 
     def _replaced(self, **changes: Any) -> Self:
-        return type(self).from_dict(self.to_dict() | changes)
+        with derived():
+            return type(self).from_dict(self.to_dict() | changes)
 
     @property
     def view_angles(self) -> np.ndarray:

@@ -77,7 +77,10 @@ def load_geometry(path: str | os.PathLike[str]) -> tuple[Grid, Scan]:
     values = read_json(path)
     if not isinstance(values, dict) or set(values) != {"grid", "scan"}:
         keys = ", ".join(values) or "none" if isinstance(values, dict) else type(values).__name__
-        raise TomolearnError(f"{path}: expected exactly the keys grid and scan, got {keys}")
+        raise TomolearnError(
+            f"{path}: expected exactly the keys grid and scan, got {keys}; "
+            "save_geometry(path, grid, scan) writes such files"
+        )
     try:
         grid = Grid.from_dict(values["grid"])
         scan = geometry_from_dict(values["scan"])

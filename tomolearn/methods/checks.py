@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import Any
 
 import torch
 
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, plain
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError, UnitWarning
+from tomolearn._core.telling import warn_user
+from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed, plain
 from tomolearn.operators import LinearOperator, RayTransform
+
+_FEWEST_BINS = 8
+# So many views, and values, are looked at.
+_VIEWS, _VALUES = 256, 10_000
+# Air of transmissions is one; noise and drifts are a part of it.
+_LEAST_AIR, _NOISE, _OBJECT = 0.7, 0.2, 0.97
+# exp(-30) of 1e13 photons: such line integrals can be told from nothing.
+_LARGEST = 200.0
+_last = threading.local()
 
 
 def check_ray_transform(operator: Any) -> RayTransform:
@@ -36,7 +48,53 @@ def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
     # a branch on values cannot be compiled
     if not torch.compiler.is_compiling():
         check_finite("sinogram", sinogram)
+        if not is_followed(sinogram):
+            warn_of_counts(sinogram)
     return sinogram.float() if sinogram.dtype in (torch.float16, torch.bfloat16) else sinogram
+
+
+def warn_of_counts(sinogram: torch.Tensor) -> None:
+    """Warn (`UnitWarning`) if values look like counts or transmissions, not line integrals.
+
+    Beside an object line integrals are zero, and within it larger; of what a detector measures it
+    is the other way round.
+    """
+    if sinogram.numel() == 0 or sinogram.shape[-1] < _FEWEST_BINS:
+        return
+    # methods that begin with others ask again, of the same memory
+    version = 0 if sinogram.is_inference() else sinogram._version
+    asked = sinogram.data_ptr(), sinogram.numel(), version
+    before, known = getattr(_last, "asked", (lambda: None, None))
+    if known == asked and before() is not None:
+        return
+    _last.asked = weakref.ref(sinogram), asked
+    # of many values every so many-th will do
+    views = sinogram.detach().reshape(-1, sinogram.shape[-1])
+    views = views[:: max(1, len(views) // _VIEWS)].float()
+    air = views[:, [0, -1]].median()
+    low, middle, high = torch.quantile(
+        views.reshape(-1)[:: max(1, views.numel() // _VALUES)],
+        torch.tensor([0.01, 0.25, 0.99], device=views.device),
+    )
+    found = torch.stack([air, low, middle, high]).tolist()
+    air_value, low_value, middle_value, high_value = found
+    if low_value > _LARGEST:
+        what = f"no value below {low_value:.1g}, which nothing would come through"
+    elif (
+        air_value > _LEAST_AIR
+        and low_value >= -_NOISE * air_value
+        and high_value <= (1 + _NOISE) * air_value
+        and low_value < _OBJECT * air_value
+        and middle_value < air_value
+    ):
+        what = f"about {air_value:.1g} at the detector's ends and less in between"
+    else:
+        return
+    warn_user(
+        f"sinogram: expected line integrals, which are 0 in air, got {what}; if these are counts "
+        "or transmissions, give -log(counts / flat)",
+        UnitWarning,
+    )
 
 
 def check_finite(name: str, tensor: torch.Tensor) -> None:

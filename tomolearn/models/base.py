@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn._core.modules import Configured
+from tomolearn._core.tensors import is_transformed
 from tomolearn.methods.checks import check_linear_operator, check_sinogram, positive_norm
+from tomolearn.models.provenance import Provenance, Watch
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser
+
+# Frames from a warning in `forward` to whoever called the network, torch's two in between.
+_CALLER = 4
 
 
 class ReconstructionModel(Configured, abc.ABC):
     """A network that maps a sinogram, and the operator that made it, to an image.
 
-    The operator is an argument of the call and not a part of the network, so that the same weights
-    serve every scan of their dimension. Networks see the operator divided by its norm and the
-    sinogram divided by the same number, so that their step sizes fit every scan; this scaling is
-    part of each model's definition and leaves the image's scale alone. Image values themselves are
-    not scaled: a network that was trained on images in [0, 1] wants images of that range.
+    The operator is an argument of the call and not a part of the network, so that a network can be
+    trained for any scan of its dimension. Trained weights are for the scan, the noise and the range
+    of image values that they were trained on: with fewer views or coarser bins they may return
+    nonsense. Loaded weights know these and warn (`TrainedElsewhereWarning`), once per scanner.
+
+    Networks see the operator divided by its norm and the sinogram divided by the same number, so
+    that their step sizes fit every scan; this scaling is part of each model's definition and leaves
+    the image's scale alone. Image values are multiplied by `image_scale` only.
 
     Parameters
     ----------
@@ -44,8 +53,17 @@ class ReconstructionModel(Configured, abc.ABC):
     checkpoint_activations: bool = False
     """Whether training keeps the activations of one iteration at a time only, and computes those
     of the others again in the backward pass. It saves memory and does not change the result."""
+    image_scale: float = 1.0
+    """What image values are multiplied by to be like those that the network is trained on: it gets
+    the sinogram times this number, and its image is divided by it. It is saved with the weights."""
     diagnostics: Mapping[str, float] = MappingProxyType({})
     """Numbers about the last reconstruction, such as a solver's iterations; training logs them."""
+
+    _watch: Watch | None = None
+
+    def watched_as(self, name: str) -> None:
+        """Compare, from now on, what the network is called with with its card."""
+        self._watch = None if self.card is None else Watch(Provenance.of_card(name, self.card))
 
     @abc.abstractmethod
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -75,12 +93,41 @@ class ReconstructionModel(Configured, abc.ABC):
             the operator is not one of the network's dimension, or is zero; if the sinogram is of
             another shape than the operator's, on another device than the weights, or has values
             that are not finite; if the weights are in half precision.
+
+        Warns
+        -----
+        TrainedElsewhereWarning
+            If the weights were loaded, and trained on another scan, grid or range of image values,
+            once for each; or if the image contradicts its data.
         """
+        watch = self._watch
+        if watch is None or torch.compiler.is_compiling():
+            return self.apply_to(sinogram, operator)
+        flat = self._checked(sinogram, operator)
+        if is_transformed(sinogram):  # no value is known
+            return self.apply_to(sinogram, operator)
+        if flat.shape[0]:
+            watch.compare(flat, operator, self.image_scale, stacklevel=_CALLER)
+        if self.training:  # what follows is about other weights than those of the card
+            self._watch = None
+        image = self.apply_to(sinogram, operator)
+        found = None
+        if flat.shape[0] and not self.training:
+            found = watch.contradiction(image, sinogram, operator)
+        if found is not None:
+            warnings.warn(found, TrainedElsewhereWarning, stacklevel=_CALLER)
+        return image
+
+    def apply_to(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Reconstruct as a call does, without comparing with what the weights were trained on."""
         flat = self._checked(sinogram, operator)
         shape = (*sinogram.shape[: -self.ndim], *operator.domain_shape)
         if flat.shape[0] == 0:
             return flat.new_zeros(shape)
-        return self.reconstruct(flat, operator).reshape(shape)
+        if self.image_scale == 1:
+            return self.reconstruct(flat, operator).reshape(shape)
+        image = self.reconstruct(flat * self.image_scale, operator) / self.image_scale
+        return image.reshape(shape)
 
     def _checked(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Return the sinograms in the precision of the weights, (batch, 1, *range_shape)."""

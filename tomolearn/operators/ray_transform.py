@@ -6,11 +6,13 @@ import math
 import warnings
 from typing import Any, Self
 
+import numpy as np
 import torch
 
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import TomolearnError, UnitWarning
 from tomolearn._core.fork import ForkSafeLock
 from tomolearn._core.memory import check_fits
+from tomolearn._core.telling import warn_user
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
 from tomolearn.geometry.coverage import line_gap, sources_inside, views_missing
@@ -18,6 +20,9 @@ from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject, backprojection_of, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32
+
+# A grid in metres beside a scan in millimetres is a thousand times too small.
+_LARGEST_MARGIN = 100.0
 
 
 class RayTransform(LinearOperator):
@@ -48,6 +53,8 @@ class RayTransform(LinearOperator):
         If the detector misses part of the circle that fits into the grid, unless it is moved aside
         and sees the same lines from the other end, or in a circular cone beam an end of the
         volume's middle line.
+    UnitWarning
+        If the grid is so much smaller than what the detector sees that it may be in metres.
 
     Notes
     -----
@@ -97,6 +104,7 @@ class RayTransform(LinearOperator):
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CoverageWarning)
+            warnings.simplefilter("ignore", UnitWarning)
             return cls(grid, scan, backend)
 
     def backend_on(self, device: torch.device | str) -> Backend:
@@ -227,10 +235,9 @@ def _warn_of_gap(grid: Grid, scan: Scan) -> None:
         remedy = "more or larger bins see it whole"
         if isinstance(scan, RotationScan):
             remedy = f"{type(scan).__name__}.covering(grid, ...) chooses one that covers the grid"
-        message = (
-            f"the detector misses the grid's inscribed circle by {gap:.4g} mm in some views; "
-            f"{remedy}"
-        )
+        # without a number where the axis may be searched for: one text is shown once
+        size = "" if _is_moved(scan) else f"by {gap:.4g} mm "
+        message = f"the detector misses the grid's inscribed circle {size}in some views; {remedy}"
         missing = views_missing(scan)
         if missing:
             message += (
@@ -238,5 +245,15 @@ def _warn_of_gap(grid: Grid, scan: Scan) -> None:
                 "see these lines by the longer side of the detector"
             )
     else:
+        if -gap > _LARGEST_MARGIN * grid.radius:
+            warn_user(
+                f"grid: its radius of {grid.radius:.3g} mm is {-gap / grid.radius:.0f} times "
+                "smaller than the rest of the detector; lengths of grid and scan are both in mm",
+                UnitWarning,
+            )
         return
     warnings.warn(message, CoverageWarning, stacklevel=3)
+
+
+def _is_moved(scan: Scan) -> bool:
+    return isinstance(scan, RotationScan) and bool(np.any(scan.detector_offset))

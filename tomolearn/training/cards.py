@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ KINDS = ("model", "denoiser", "regulariser")
 
 _OPTIONAL = type(None)
 # Every key of a card and the types of its value. All have to be there, and no others: a key that
-# a later version adds comes with another VERSION: 2 added "kind", all before are models.
+# a later version adds comes with another VERSION: 2 added "kind", all before are models, and
+# "image_scale", which was 1 before.
 _KEYS: dict[str, tuple[type, ...]] = {
     "format": (str,),
     "version": (int,),
@@ -25,6 +27,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "task": (str, _OPTIONAL),
     "grid": (dict, _OPTIONAL),
     "scan": (dict, _OPTIONAL),
+    "image_scale": (int, float),
     "metrics": (dict,),
     "training": (dict,),
     "about": (dict,),
@@ -32,7 +35,13 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "bytes": (int,),
     "sha256": (str,),
 }
-_NAMES = {dict: "an object", int: "an integer", str: "a string", _OPTIONAL: "null"}
+_NAMES = {
+    dict: "an object",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    _OPTIONAL: "null",
+}
 _NOT_RECORDED = "not recorded"
 # Longer lists, such as the angles of a scan, are shown by their ends.
 _LONG = 12
@@ -88,6 +97,7 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
         )
     if version == 1 and "kind" not in card:
         card["kind"] = "model"
+    card.setdefault("image_scale", 1.0)
     missing, unknown = (
         [key for key in _KEYS if key not in card],
         [k for k in card if k not in _KEYS],
@@ -101,6 +111,10 @@ def parse_card(where: str, data: bytes) -> dict[str, Any]:
         if type(card[key]) not in types:
             wanted = " or ".join(_NAMES[kind] for kind in types)
             raise TomolearnError(f"{where}: {key}: expected {wanted}, got {card[key]!r}")
+    if not 0 < card["image_scale"] < math.inf:
+        raise TomolearnError(
+            f"{where}: image_scale: expected a positive number, got {card['image_scale']!r}"
+        )
     if card["kind"] not in KINDS:
         raise TomolearnError(
             f"{where}: kind: expected {', '.join(KINDS)}, got {card['kind']!r}; a newer tomolearn "
@@ -127,6 +141,7 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
                 "arguments": _inline(card["arguments"]) or "none",
                 "parameters": f"{card['parameters']:,}",
                 "task": card["task"] or _NOT_RECORDED,
+                **_scale(card),
                 "size of the weights": f"{card['bytes'] / 1e6:.2f} MB",
                 "SHA-256 of the weights": card["sha256"],
             }
@@ -152,6 +167,11 @@ def render_card(name: str, card: Mapping[str, Any]) -> str:
     parts += ["Lengths are in millimetres, angles in radians.", "## Versions"]
     parts.append(_table(_flat(card["versions"])))
     return "\n\n".join(parts) + "\n"
+
+
+def _scale(card: Mapping[str, Any]) -> dict[str, str]:
+    scale = card["image_scale"]
+    return {} if scale == 1 else {"image values are multiplied by": f"{scale:g}"}
 
 
 def _usage(name: str, card: Mapping[str, Any]) -> str:

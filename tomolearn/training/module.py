@@ -216,6 +216,8 @@ def _network(config: TrainingConfig) -> Network:
             f"got {type(found).__name__} with {dict(found.arguments)}"
         )
     model.load_state_dict(found.state_dict())
+    if isinstance(model, ReconstructionModel) and isinstance(found, ReconstructionModel):
+        model.image_scale = found.image_scale
     return model
 
 

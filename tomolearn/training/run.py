@@ -35,7 +35,7 @@ from tomolearn.training.config import TrainingConfig
 from tomolearn.training.data import PairsModule
 from tomolearn.training.folder import CHECKPOINT, check_folder, enter_run, only_run, record
 from tomolearn.training.hardware import precision_here
-from tomolearn.training.image_values import values_of_images, warn_of_other_values
+from tomolearn.training.image_values import values_of_images, warn_of_initial_weights
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
 from tomolearn.training.weights import save
@@ -123,7 +123,7 @@ def train(
             begin = config.model_copy(update={"initial_weights": None}) if continues else config
             module = ReconstructionModule(begin)
             data = PairsModule(config)
-            warn_of_other_values(begin, data.validation)
+            warn_of_initial_weights(begin, module.task, data.validation)
             name = "val_psnr" if config.metric == "psnr" else "val_metric"
             best = KeepBest(name, smallest=config.smallest_is_best)
             budget = TimeBudget(config.max_time)

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from tomolearn._core.checks import check_choice, check_known
+from tomolearn._core.checks import check_choice, check_float, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import Configured, built
 from tomolearn._core.tables import Table
@@ -59,6 +59,7 @@ def save(
     task: str | None = None,
     grid: Grid | None = None,
     scan: Scan | None = None,
+    image_scale: float | None = None,
     metrics: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     about: Mapping[str, Any] | None = None,
@@ -82,12 +83,17 @@ def save(
         Name of the task that the network was trained for.
     grid, scan : Grid and Scan, optional
         What it was trained on.
+    image_scale : float, optional
+        What image values are multiplied by for the network: the loaded one does so itself. Default:
+        the network's own ``image_scale``. Give the number if you called it as
+        ``model(number * y, A) / number``.
     metrics : mapping, optional
         What it reached, for example ``{"psnr": 35.2, "convention": "..."}``; values that JSON
         knows, nested as one likes. `tomolearn models` lists the value of ``psnr``.
     training : mapping, optional
         How it was trained: ``data``, ``steps``, ``seed``, ``hardware``, ``hours`` and ``command``,
-        and whatever else matters.
+        and whatever else matters. ``image_range``, smallest and largest image value, and ``noise``,
+        its ``to_dict()``, are compared with what the weights are used on.
     about : mapping, optional
         What a user should know: ``description`` (one line), ``use``, ``limits`` (for example the
         range of image values) and ``licence``.
@@ -121,6 +127,8 @@ def save(
     _check_kind("task", task, str)
     _check_kind("grid", grid, Grid)
     _check_kind("scan", scan, Scan)
+    scale = getattr(model, "image_scale", 1.0) if image_scale is None else image_scale
+    scale = check_float("image_scale", scale, positive=True)
     notes = {"metrics": metrics, "training": training, "about": about}
     for name, mapping in notes.items():
         _check_kind(name, mapping, Mapping)
@@ -147,6 +155,7 @@ def save(
         "task": task,
         "grid": None if grid is None else grid.to_dict(),
         "scan": None if scan is None else scan.to_dict(),
+        "image_scale": scale,
         **{name: plain_values(name, mapping or {}) for name, mapping in notes.items()},
         "versions": {
             "tomolearn": __version__,
@@ -190,6 +199,7 @@ def load(
     device: torch.device | str | None = None,
     kind: Literal["model"] = "model",
     model: str | type[ReconstructionModel] | None = None,
+    image_scale: float = 1.0,
 ) -> ReconstructionModel: ...
 
 
@@ -219,6 +229,7 @@ def load(
     device: torch.device | str | None = None,
     kind: str = "model",
     model: str | type[Configured] | None = None,
+    image_scale: float = 1.0,
 ) -> Configured:
     """Rebuild a network, denoiser or regulariser from its files.
 
@@ -239,6 +250,9 @@ def load(
     model : type or str, optional
         The class, or where it stands, ``path/to/file.py:Net`` or ``module:Net``. Default: the one
         of the table `tomolearn.models.MODELS` or `tomolearn.priors.PRIORS` that the JSON names.
+    image_scale : float
+        Of a network: what image values, 1/mm for example, are multiplied by to be like those of its
+        training. It becomes a part of the network, and is saved with it.
 
     Returns
     -------
@@ -258,6 +272,9 @@ def load(
     """
     check_choice("kind", kind, KINDS)
     place = check_device("device", "cpu" if device is None else device)
+    check_float("image_scale", image_scale, positive=True)
+    if kind != "model" and image_scale != 1:
+        raise TomolearnError(f"image_scale: expected 1 for a {kind}, got {image_scale:g}")
     files = find_files(name_or_path)
     card = read_card_file(files)
     content = read_weights_file(files.weights)
@@ -277,6 +294,9 @@ def load(
             f"got {card['parameters']}"
         )
     found.card = card
+    if isinstance(found, ReconstructionModel):
+        found.image_scale = float(card["image_scale"]) * image_scale
+        found.watched_as(files.name)
     return found.to(place).eval()
 
 
