@@ -231,9 +231,11 @@ def redundancy(scan: RotationScan) -> Redundancy:
     # a one-sided integral that lacks part of the circle is to serve where there is no other
     completeness = float(circle.bridged_share(circle.lengths).min(initial=1.0))
     spacing = scan.bin_sizes[-1]
-    ramp = max(_RAMP * sides.excess * completeness, spacing)
+    # or else the change is abrupt, at the shorter side's edge
+    edge = 1e-9 * spacing
+    ramp = max(_RAMP * sides.excess * completeness, edge)
     positions = sides.sign * scan.column_positions
-    here, there = (np.clip((sides.short + p) / ramp, 0, 1) for p in (positions, -positions))
+    here, there = (np.clip((sides.short + edge + p) / ramp, 0, 1) for p in (positions, -positions))
     share = _smooth(here, there)
     once = circle.per_view(circle.cells())[:, None]
     weights = 2 * np.minimum(share, 1 - share) * twice + np.maximum(2 * share - 1, 0) * once
