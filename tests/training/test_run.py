@@ -1,11 +1,13 @@
 """Whole runs: results, time, failures. Kills and processes have a file of their own."""
 
+import errno
 import json
 from datetime import timedelta
 
 import lightning
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 from small_task import only_tasks, small_task
 
@@ -459,3 +461,14 @@ def test_two_trainings_that_begin_at_once_do_not_share_a_folder(tmp_path, monkey
     with pytest.raises(FileExistsError, match="there is a run already"):
         run(out, steps=2, validation_every=2)
     assert (out / "commands.txt").read_text().count("\n") == 1
+
+
+def test_a_full_disk_is_named_by_the_folder_of_the_run(tmp_path, monkeypatch):
+    """Those who write the logs name no file."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CSVLogger, "save", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*run'"):
+        run(tmp_path / "run")

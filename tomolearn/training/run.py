@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import warnings
@@ -39,6 +40,8 @@ from tomolearn.training.image_values import values_of_images, warn_of_initial_we
 from tomolearn.training.module import NonFiniteError, ReconstructionModule
 from tomolearn.training.objectives import Network
 from tomolearn.training.weights import save
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,11 @@ def train(
                     return _finish(config, module, trainer, budget, best, directory, data)
                 except (NonFiniteError, DivergenceError) as error:
                     raise _failure(error, config, module, trainer, directory) from error
+                except OSError as error:
+                    # those who write the logs name no file
+                    if error.filename is None and error.errno in _FULL:
+                        raise OSError(error.errno, error.strerror, str(directory)) from error
+                    raise
                 except (SIGTERMException, SystemExit) as error:
                     # Lightning makes an exit of a second Ctrl-C
                     raise (KeyboardInterrupt if interrupts else SystemExit(TERMINATED)) from error
