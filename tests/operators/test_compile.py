@@ -137,6 +137,22 @@ def test_fbp_is_vectorised(name, rng):
         torch.vmap(lambda y: tl.fbp(y, A))(bad)
 
 
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda A, x: A(x.to_sparse()), r"x: expected a dense tensor, got torch\.sparse_coo"),
+        (lambda A, x: A(x.to("meta")), "x: expected a tensor with values, got one on device meta"),
+        (lambda A, x: A @ x, r"A @ x: .* got Tensor; A\(x\) applies A"),
+        (lambda A, x: A @ x.numpy(), r"A @ x: .* got ndarray; A\(x\) applies A"),
+        (lambda A, x: A * x, r"A \* x: .* got Tensor; A\(x\) applies A"),
+        (lambda A, x: A.T.adjoint(x.to_sparse()), "expected a dense tensor"),
+    ],
+)
+def test_what_operators_do_not_take(act, message):
+    with pytest.raises(TypeError, match=message):
+        act(dense_operator(), torch.ones(3, 2))
+
+
 def test_norm_is_the_same_within_transforms():
     def scaled(x):
         A = RayTransform(*PLANE["parallel_even"])

@@ -39,7 +39,17 @@ def check_real_tensor(name: str, tensor: Any) -> torch.Tensor:
         raise TomolearnTypeError(
             f"{name}: expected a real floating-point tensor, got {tensor.dtype}"
         )
+    if tensor.layout != torch.strided:
+        raise TomolearnTypeError(
+            f"{name}: expected a dense tensor, got {tensor.layout}; to_dense() makes it one"
+        )
     return tensor
+
+
+def check_has_values(name: str, tensor: torch.Tensor) -> None:
+    """Check that `tensor` is not one of shape alone."""
+    if tensor.is_meta:
+        raise TomolearnTypeError(f"{name}: expected a tensor with values, got one on device meta")
 
 
 def check_trailing_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

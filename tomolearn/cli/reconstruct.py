@@ -38,6 +38,9 @@ def reconstruct(
         Path | None, typer.Option(help="Picture (.png) of the first image, for a first look.")
     ] = None,
     backend: Annotated[str, typer.Option(help="joseph, astra, odl, tomosipo or auto.")] = "auto",
+    rays_per_bin: Annotated[
+        int, typer.Option(min=1, help="Rays per bin: more than 1 where bins are wider than pixels.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     **settings: Any,
@@ -63,7 +66,7 @@ def reconstruct(
     grid, scanner = load_geometry(scan)
     # first, so that nothing is made for a scan that is not the data's
     values = read_sinogram(sinogram, dataset, scanner.shape)
-    operator = RayTransform(grid, scanner, backend)
+    operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, Trained):
         chosen.network(place)  # reading the weights is no part of the time
     start = time.perf_counter()

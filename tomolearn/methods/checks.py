@@ -10,7 +10,13 @@ import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError, UnitWarning
 from tomolearn._core.telling import warn_user
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed, plain
+from tomolearn._core.tensors import (
+    check_has_values,
+    check_real_tensor,
+    check_trailing_shape,
+    is_followed,
+    plain,
+)
 from tomolearn.operators import LinearOperator, RayTransform
 
 _FEWEST_BINS = 8
@@ -43,7 +49,7 @@ def check_linear_operator(name: str, operator: Any) -> LinearOperator:
 
 def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
     """Return `sinogram`, half precision as float32, if the operator could have made it."""
-    check_real_tensor("sinogram", sinogram)
+    check_has_values("sinogram", check_real_tensor("sinogram", sinogram))
     check_trailing_shape("sinogram", sinogram, operator.range_shape)
     # a branch on values cannot be compiled
     if not torch.compiler.is_compiling():

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_float, check_int
-from tomolearn._core.errors import TomolearnError
-from tomolearn._core.tensors import check_real_tensor, check_trailing_shape
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tensors import check_has_values, check_real_tensor, check_trailing_shape
 from tomolearn.operators.autograd import apply_linear, norm_by_number, register
 
 
@@ -100,7 +100,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         TypeError, ValueError
             If `x` is not a real floating-point tensor, or its last dimensions not `domain_shape`.
         """
-        check_real_tensor("x", x)
+        check_has_values("x", check_real_tensor("x", x))
         check_trailing_shape("x", x, self.domain_shape)
         return apply_linear(at_least_float32(x), self)
 
@@ -174,6 +174,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
             return ComposedOperator(self, other)
+        _refuse_values("A @ x", other)
         return NotImplemented
 
     def __add__(self, other: Any) -> Any:
@@ -189,6 +190,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def __mul__(self, factor: Any) -> Any:
         if isinstance(factor, numbers.Real):
             return ScaledOperator(self, float(factor))
+        _refuse_values("A * x", factor)
         return NotImplemented
 
     __rmul__ = __mul__
@@ -204,6 +206,15 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def extra_repr(self) -> str:
         """Return the shapes, for ``repr``."""
         return f"{self.domain_shape} -> {self.range_shape}"
+
+
+def _refuse_values(expression: str, value: Any) -> None:
+    """Refuse what is meant to be an application, or a product with a tensor."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        raise TomolearnTypeError(
+            f"{expression}: expected another operator for @ or a number for *, got "
+            f"{type(value).__name__}; A(x) applies A to a tensor x"
+        )
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,9 @@ class Kaczmarz(IterativeMethod):
         blocks = []
         for first in subset_order(count, self.order):
             views = operator.scan.subset(slice(int(first), None, count))
-            part = RayTransform.derived(operator.grid, views, operator.backend)
+            part = RayTransform.derived(
+                operator.grid, views, operator.backend, operator.rays_per_bin
+            )
             rows, columns = inverse_sums(part, sinogram)
             data = sinogram[:, first::count].contiguous()
             blocks.append((part, data, rows, columns.mul_(self.relaxation)))
