@@ -351,3 +351,25 @@ def test_values_of_more_bits_than_are_stored_are_told(tmp_path: Path) -> None:
     signed = np.array([[-5, 100], [-2048, 2047]], np.int16)
     ct = read_slice(write(tmp_path / "c.dcm", image(signed, BitsStored=12, HighBit=11)))
     np.testing.assert_array_equal(ct.hounsfield, signed - 1024.0)
+
+
+@pytest.mark.parametrize(("longer", "readable"), [(0, True), (1, True), (10, False)])
+def test_a_run_length_code_that_gives_more_than_the_image_is_damaged(
+    tmp_path: Path, longer: int, readable: bool
+) -> None:
+    dataset = image(np.full((20, 13), 100, np.int16))
+    dataset.compress(RLELossless)
+    content = bytearray(dataset.PixelData)
+    # basic offset table, item, header of 64 bytes: then the first run, of 13 equal bytes
+    first = content.index(b"\x02\x00\x00\x00", 8) + 64
+    assert content[first] == 257 - 13
+    content[first] -= longer
+    dataset.PixelData = bytes(content)
+    (one,) = find_series(write(tmp_path / "a.dcm", dataset)).series
+    if readable:
+        assert one.read(0).hounsfield.shape == (20, 13)
+    else:
+        with pytest.raises(
+            ValueError, match="a complete image, got a segment of 270 bytes for 260"
+        ):
+            one.read(0)

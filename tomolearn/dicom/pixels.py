@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -90,6 +92,17 @@ _EXPLICIT_TYPES = (b"OB\0\0", b"OW\0\0", b"UN\0\0")
 _ITEM, _END_OF_ITEMS = 0xFFFEE000, 0xFFFEE0DD
 
 
+def _check_surplus(told: list[warnings.WarningMessage]) -> None:
+    """Refuse an image of which pydicom has cut off what a damaged run-length code gave beyond it.
+
+    One byte is what encoders pad segments with.
+    """
+    for warning in told:
+        found = re.search(r"RLE segment .* (\d+) vs\. (\d+) bytes", str(warning.message))
+        if found is not None and int(found[1]) > int(found[2]) + 1:
+            raise TomolearnError(f"a segment of {found[1]} bytes for {found[2]}")
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Pixel data of a file: place, layout and encoding.
@@ -141,7 +154,10 @@ class Pixels:
                 self.stream.seek(self.offset)
                 source = self.stream
                 options["number_of_frames"] = self.frames
-            stored, _ = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                stored, _ = decoder.as_array(source, index=frame, decoding_plugin=plugin, **options)
+            _check_surplus(told)
         except DAMAGE as error:
             reraise_io(error)
             raise element_error("PixelData", "a complete image", message(error)) from error
