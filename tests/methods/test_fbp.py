@@ -395,3 +395,17 @@ def test_errors():
         ValueError, match=r"got 2 that are not, the first of them nan at index \(3, 4\)"
     ):
         fbp(y, operator)
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (16, 6), (12, 12)])
+def test_the_operator_of_compiled_code_has_its_transpose(shape, rng):
+    from tomolearn.methods.analytic.filtered_backprojection import _FilteredBackprojection
+
+    grid = Grid(shape, [12 / n for n in shape])
+    scan = FanBeam(12, 20, 1.6, detector_offset=4.0, **FAN)
+    operator = _FilteredBackprojection(RayTransform(grid, scan), "hann", 1.0, 2)
+    y = torch.rand(2, *scan.shape, generator=rng, dtype=torch.float64)
+    x = torch.rand(2, *shape, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(
+        (operator(y) * x).sum(), (y * operator.T(x)).sum(), rtol=1e-9, atol=0
+    )

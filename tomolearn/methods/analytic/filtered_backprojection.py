@@ -65,13 +65,13 @@ class _FilteredBackprojection(LinearOperator):
         return filtered_backprojection(x, self.transform, *self.settings)
 
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        grid, scan, oversampling = self.transform.grid, self.transform.scan, self.settings[-1]
+        scan, oversampling = self.transform.scan, self.settings[-1]
         plan = _plan(scan, *self.settings, y.dtype, y.device)
-        if plan.missing or oversampling > 1:
-            refined = scan.refined(plan.missing, oversampling)
-        else:
-            refined = scan
-        projections = backprojection_of(grid, refined)._evaluate_adjoint(y)
+        rows, columns = parts = _square_parts(self.transform.grid)
+        refined = _refined_transform(self.transform, plan.missing, oversampling, parts)
+        if parts != (1, 1):
+            y = y.repeat_interleave(rows, -2).repeat_interleave(columns, -1) / (rows * columns)
+        projections = backprojection_of(refined.grid, refined.scan)._evaluate_adjoint(y)
         n_bins = scan.shape[-1] + abs(plan.missing)
         sinogram = apply_transposed_filter(projections, plan.response, n_bins, oversampling)
         first = max(plan.missing, 0)
