@@ -107,17 +107,22 @@ def test_tikhonov_stays_at_the_solution_of_the_normal_equations(scan, penalty, i
         assert distance(x, expected.T.unflatten(1, shape)) < 1e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_cgls_stays_at_the_least_squares_solution(dtype):
-    grid = Grid((8, 8))
-    operator = RayTransform(grid, ParallelBeam.covering(grid, 40))
-    y = problem(operator).to(dtype)
+@pytest.mark.parametrize(
+    ("dtype", "size", "batch", "iterations"),
+    [(torch.float64, 8, 8, 3200), (torch.float32, 24, 1, 5000)],
+)
+def test_cgls_stays_at_the_least_squares_solution(dtype, size, batch, iterations):
+    grid = Grid((size, size))
+    scan = ParallelBeam(n_angles=40, n_detectors=size * 3 // 2, detector_spacing=1.0)
+    operator = RayTransform(grid, scan)
+    rng = torch.Generator().manual_seed(0)
+    y = operator(torch.rand(batch, *grid.shape, generator=rng, dtype=torch.float64))
+    y = (y + 0.1 * y.max() * torch.randn(y.shape, generator=rng, dtype=torch.float64)).to(dtype)
     matrix = matrix_of(operator, grid.shape, torch.float64)
     expected = torch.linalg.lstsq(matrix, y.double().flatten(1).T).solution.T
-    for iterations in (100, 1600, 3200):
-        x = cgls(y, operator, iterations=iterations).flatten(1)
-        # of condition 28
-        assert distance(x, expected) < 30 * 28 * torch.finfo(dtype).eps
+    x = cgls(y, operator, iterations=iterations).flatten(1)
+    # steps that presume conjugate directions end 1e37 and 1e8 times the image off
+    assert distance(x, expected) < 30 * torch.linalg.cond(matrix) * torch.finfo(dtype).eps
 
 
 def test_an_image_that_has_converged_is_left_alone_while_others_go_on():
