@@ -101,13 +101,13 @@ def is_transformed(x: torch.Tensor) -> bool:
 
 
 # Float32 numbers that are added up in float32: beyond, what is added is small beside the sum.
-_BLOCK = 2**12
+_ROW = 2**12
 
 
 def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the inner product of each entry of a batch, in float64.
 
-    Blocks are multiplied in the tensors' precision and added in float64: the sum over a volume of
+    Rows are multiplied in the tensors' precision and added in float64: the sum over a volume of
     1.5e8 voxels, added up in float32, would lose some per cent, and a copy in float64 takes time.
 
     Parameters
@@ -118,13 +118,11 @@ def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of float64, shape (batch,)
     """
-    a, b = a.flatten(1), b.flatten(1)
-    whole = a.shape[1] // _BLOCK * _BLOCK
-    total = torch.linalg.vecdot(a[:, whole:], b[:, whole:], dim=1).double()
-    if whole:
-        blocks = (v[:, :whole].unflatten(1, (-1, _BLOCK)) for v in (a, b))
-        total += torch.linalg.vecdot(*blocks, dim=2).sum(1, dtype=torch.float64)
-    return total
+    if a.shape[-1] > _ROW:
+        (a, a_rest), (b, b_rest) = _cut(a), _cut(b)
+        return inner(a, b) + inner(a_rest, b_rest)
+    rows = torch.linalg.vecdot(a, b, dim=-1).unsqueeze(-1)
+    return rows.flatten(1).sum(1, dtype=torch.float64)
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
@@ -138,16 +136,19 @@ def norm(x: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of float64, shape (batch,)
     """
-    x = x.flatten(1)
+    if x.shape[-1] > _ROW:
+        x, rest = _cut(x)
+        return torch.hypot(norm(x), norm(rest))
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()
-    whole = x.shape[1] // _BLOCK * _BLOCK
-    total = torch.linalg.vector_norm(x[:, whole:], dim=1).double()
-    if whole:
-        blocks = x[:, :whole].unflatten(1, (-1, _BLOCK))
-        parts = torch.linalg.vector_norm(blocks, dim=2).double()
-        total = torch.hypot(total, torch.linalg.vector_norm(parts, dim=1))
-    return total
+    rows = torch.linalg.vector_norm(x, dim=-1).double().unsqueeze(-1)
+    return torch.linalg.vector_norm(rows.flatten(1), dim=1)
+
+
+def _cut(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the last axis cut into rows, and what remains of it."""
+    whole = x.shape[-1] // _ROW * _ROW
+    return x[..., :whole].unflatten(-1, (-1, _ROW)), x[..., whole:]
 
 
 def now(device: torch.device) -> float:

@@ -69,7 +69,7 @@ def run(
             watch.check(iterate, previous)
             previous = iterate.image
             advance()
-            if watch.stopped or watch.iteration == method.iterations:
+            if watch.stopped or watch.settled or watch.iteration == method.iterations:
                 break
     watch.warn()
     return previous.reshape(*leading, *operator.domain_shape)
@@ -94,7 +94,7 @@ class _Watch:
         if method.noise_level is not None:
             self.target = method.tau * method.noise_level * math.sqrt(n_bins)
         self.iteration = 0
-        self.stopped = False
+        self.stopped = self.settled = False
         self._unmet: list[str] = []
 
     def check(self, iterate: Iterate, previous: torch.Tensor) -> None:
@@ -106,7 +106,7 @@ class _Watch:
         # with bounds, steps that are too long make every other image zero, as good as none
         looks = self.iteration + 1 >= self.method.iterations or self.iteration % _LOOK_EVERY == 0
         if looks and iterate.settled is not None and bool(iterate.settled.all()):
-            last = self.stopped = True
+            last = self.settled = True
         reports = self.callback is not None and (self.iteration % self.callback_every == 0 or last)
         due = self.iteration % self.method.check_every == 0 or last
         tests = due and self.method.tolerance is not None

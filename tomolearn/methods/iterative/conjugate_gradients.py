@@ -180,7 +180,9 @@ def _conjugate_gradients(
     name = "root of the objective" if weight else "misfit"
     merit = Merit(name, lambda: value.sqrt(), start, lambda: size)
     rounding = torch.finfo(x.dtype).eps ** 2
-    steepest = quotient(slope, value)  # at most the squared norm of the stacked operator
+    solved = rounding * size**2
+    # at most the squared norm of the stacked operator; not a number where nothing is left
+    steepest = slope / value
     going = torch.ones_like(slope, dtype=torch.bool)
     while True:
         q = operator(p)
@@ -189,14 +191,14 @@ def _conjugate_gradients(
             lp = penalised(p)
             curvature += weight * inner(lp, lp)
             descent -= weight * inner(lp, penalty)
-        step = quotient(descent, curvature).where(going, 0)
+        step = torch.where(going & (curvature > 0), descent / curvature, 0)
         x = x.addcmul(per_image(step, x), p)
         residual.sub_(q.mul_(per_image(step, q)))
         if weight:
             penalty = penalty.addcmul(per_image(step, lp), lp)
         s = gradient()
         old, slope, value = slope, inner(s, s), objective()
-        steepest = torch.maximum(steepest, quotient(slope, value))
-        going &= (value > rounding * size**2) & (slope > rounding * steepest * value)
-        p = s.addcmul(per_image(quotient(slope, old).where(going, 0), p), p)
+        steepest = torch.maximum(steepest, slope / value)
+        going &= (value > solved) & (slope > rounding * steepest * value)
+        p = s.addcmul(per_image(quotient(slope, old), p), p)
         yield Iterate(x, lambda: residual, certificate, merit, ~going)
