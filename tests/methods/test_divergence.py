@@ -154,6 +154,19 @@ def test_a_rule_that_is_not_met_is_said_where_it_ends_before_its_last_iteration(
     assert torch.equal(x, cgls(y, OPERATOR, iterations=100_000))
 
 
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**30])
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_the_unit_of_length_does_not_matter(name, unit):
+    images = []
+    for length in (1.0, unit):
+        grid = Grid((10, 8), length)
+        operator = RayTransform(grid, ParallelBeam.covering(grid, 9))
+        weight = {"tikhonov": 3.0 * length**2, "tv": 0.5 * length}.get(name)
+        method = ITERATIVE[name](**({} if weight is None else {"weight": weight}))
+        images.append(length * method(problem(OPERATOR), operator))
+    assert distance(images[1], images[0].double()) < 1e-3
+
+
 def steep(norm):
     """An operator that believes its norm to be `norm` times what it is."""
 

@@ -161,7 +161,7 @@ def _conjugate_gradients(
         s = operator.adjoint(residual)
         if weight:
             s.sub_(penalty if regularizer is None else regularizer.adjoint(penalty), alpha=weight)
-        return s
+        return s if unit is None else s.mul_(unit)
 
     def objective() -> torch.Tensor:
         value = inner(residual, residual)
@@ -172,8 +172,13 @@ def _conjugate_gradients(
 
     residual = y - operator(x)
     penalty = penalised(x).clone() if weight else x
+    unit = None
     s = gradient()
-    p = s.clone()
+    # Directions are in units of the first gradient: where lengths are very small or large numbers,
+    # float32 cannot represent the squares of gradients and of their projections.
+    largest = s.flatten(1).abs().amax(1)
+    unit = per_image(torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent), s)
+    p = s.mul_(unit).clone()
     slope, value = inner(s, s), objective()
     start = value.sqrt()
     size = norm(y) + start
