@@ -130,7 +130,7 @@ def test_an_image_that_has_converged_is_left_alone_while_others_go_on():
     # the first is solved by one step, as all its singular values are one; the second needs all
     values = np.concatenate([np.ones(20), np.geomspace(1, 1e-2, 20)])
     operator = DenseOperator(np.diag(values))
-    y = torch.ones(2, 40, dtype=torch.float64)
+    y = torch.full((2, 40), -1.0, dtype=torch.float64)
     y[0, 20:] = 0
     history = History(images=True)
     cgls(y, operator, iterations=15, callback=history)
@@ -231,6 +231,21 @@ def test_kaczmarz_with_too_long_steps_is_an_error(monkeypatch):
     message = r"kaczmarz: the change per pass of image \d has risen .* smaller relaxation"
     with pytest.raises(FloatingPointError, match=message):
         kaczmarz(y, OPERATOR)
+
+
+@pytest.mark.filterwarnings("ignore::tomolearn.CoverageWarning")
+@pytest.mark.parametrize(("n_angles", "n_detectors", "spacing"), [(20, 5, 1.0), (13, 6, 4.0)])
+def test_kaczmarz_with_one_view_at_a_time_where_rays_graze_pixels(n_angles, n_detectors, spacing):
+    # of pixels that the outermost rays hardly meet: with steps as long as the inverse of what
+    # each view sees of them, a pass makes distances up to 1.1 times larger
+    grid = Grid((7, 7))
+    scan = ParallelBeam(n_angles=n_angles, n_detectors=n_detectors, detector_spacing=spacing)
+    operator = RayTransform(grid, scan)
+    y = problem(operator, noise=0).double()
+    options = {"subsets": n_angles, "order": "sequential"}
+    few, many = (kaczmarz(y, operator, iterations=n, **options) for n in (10, 200))
+    misfits = [(operator(x) - y).flatten(1).norm(dim=1) for x in (few, many)]
+    assert (misfits[1] < 0.5 * misfits[0]).all()
 
 
 def test_the_image_is_named_by_its_place_in_the_batch():

@@ -59,6 +59,13 @@ class Kaczmarz(IterativeMethod):
             rows, columns = inverse_sums(part, sinogram)
             data = sinogram[:, first::count].contiguous()
             blocks.append((part, data, rows, columns.mul_(self.relaxation)))
+        # A pixel that a block's rays only graze would be moved by their whole misfit, and further
+        # away in each pass: no block moves it by more than twice what the gentlest one does.
+        gentlest = image.new_full(operator.domain_shape, float("inf"))
+        for *_, columns in blocks:
+            gentlest = gentlest.minimum(columns.where(columns > 0, float("inf")))
+        for *_, columns in blocks:
+            columns.clamp_(max=2 * gentlest)
         # A block's step makes no distance larger, weighted by its sums over the columns. What is
         # inconsistent in the data, and lets the misfit rise and fall, has no part in distances.
         sums = image.new_zeros(operator.domain_shape)
