@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from builders import DenseOperator
 from typer.testing import CliRunner
 
 import tomolearn as tl
@@ -195,3 +196,12 @@ def test_the_command_line_tells_both(tmp_path):
         assert result.exit_code == 0, result.output
         assert result.stderr.count("warning: ") == 1
         assert words in result.stderr
+
+
+def test_other_operators_have_no_air(numpy_rng):
+    matrix = numpy_rng.random((40, 16))
+    data = torch.linspace(0.9, 1.0, 40, dtype=torch.float64)
+    data[10:30] = 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tl.cgls(data, DenseOperator(matrix), iterations=2)

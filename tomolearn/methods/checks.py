@@ -18,6 +18,7 @@ from tomolearn._core.tensors import (
     plain,
 )
 from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.operators.base import spatial_part
 
 _FEWEST_BINS = 8
 # So many views, and values, are looked at.
@@ -54,7 +55,8 @@ def check_sinogram(sinogram: Any, operator: LinearOperator) -> torch.Tensor:
     # a branch on values cannot be compiled
     if not torch.compiler.is_compiling():
         check_finite("sinogram", sinogram)
-        if not is_followed(sinogram):
+        # of other operators nobody knows what air would be
+        if not is_followed(sinogram) and isinstance(spatial_part(operator), RayTransform):
             warn_of_counts(sinogram)
     return sinogram.float() if sinogram.dtype in (torch.float16, torch.bfloat16) else sinogram
 
