@@ -161,7 +161,7 @@ def test_refusals(make, error, message):
             {"grid": GRID, "scan": SCAN | {"angles": [0.0, "1", 2.0]}},
             r"angles: expected .* got \[0.0, '1', 2.0\]",
         ),
-        ({"grid": GRID}, "expected exactly the keys grid and scan, got grid$"),
+        ({"grid": GRID}, "expected exactly the keys grid and scan, got grid; save_geometry"),
         ({"grid": GRID, "scan": SCAN, "unit": "mm"}, "keys grid and scan, got grid, scan, unit"),
         ({}, "expected exactly the keys grid and scan, got none"),
         ([GRID, SCAN], "expected exactly the keys grid and scan, got list"),

@@ -65,7 +65,8 @@ def test_regulariser_without_weights_round_trip(tmp_path):
     tl.save(TotalVariation(ndim=3, tolerance=0.5), tmp_path / "tv")
     again = tl.load(tmp_path / "tv", kind="regulariser")
     assert type(again) is TotalVariation
-    assert dict(again.arguments) == {"ndim": 3, "tolerance": 0.5, "max_iterations": 1000}
+    expected = {"ndim": 3, "spacing": None, "tolerance": 0.5, "max_iterations": 1000}
+    assert dict(again.arguments) == expected
 
 
 def test_denoiser_of_a_network_can_be_saved_alone(tmp_path, rng):

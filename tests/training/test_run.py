@@ -194,6 +194,7 @@ def test_time_of_earlier_parts_counts():
     assert budget.seconds == 45.0
 
 
+@pytest.mark.filterwarnings("ignore:sinogram. expected line integrals")
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_non_finite_stops_and_keeps_what_explains_it(tmp_path, monkeypatch, where):
     good = {}

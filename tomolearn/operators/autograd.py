@@ -173,7 +173,10 @@ def apply_made(
     return _operation(x, operator._handle, made, text, False, shape)
 
 
-@torch.compiler.assume_constant_result
 def norm_by_number(number: int, tolerance: float, max_iterations: int) -> float:
     """Return the norm of an operator where `torch.compile` looks on: it is a constant to it."""
     return _operators[number]._known_norm(tolerance, max_iterations)
+
+
+# What `torch.compiler.assume_constant_result` does, which takes a second to import the compiler.
+norm_by_number._dynamo_marked_constant = True  # type: ignore[attr-defined]

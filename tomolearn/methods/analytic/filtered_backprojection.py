@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
 
+from tomolearn._core.telling import warn_user
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.geometry.coverage import judge_lines
 from tomolearn.methods.analytic.filters import apply_filter, apply_transposed_filter, ramp_response
@@ -27,7 +27,7 @@ def filtered_backprojection(
         return apply_made(sinogram, operator, "fbp", f"{name} {scaling} {oversampling}", shape)
     warning = _judged(operator.grid, operator.scan)
     if warning is not None:
-        warnings.warn(warning, CoverageWarning, stacklevel=4)
+        warn_user(warning, CoverageWarning)
     plan = _plan(operator.scan, name, scaling, oversampling, sinogram.dtype, sinogram.device)
     weighted = sinogram * plan.weights
     if plan.missing:
