@@ -178,7 +178,6 @@ def test_variables_of_a_cluster_do_not_disturb_one_process(tmp_path, monkeypatch
         "SLURM_NTASKS": "4",
         "SLURM_JOB_ID": "17",
         "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS_PER_NODE": "2",
     }.items():
         monkeypatch.setenv(name, value)
     assert run(tmp_path, steps=2, validation_size=1).steps == 2
