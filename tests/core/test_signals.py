@@ -51,8 +51,22 @@ def test_an_error_is_not_lost_to_a_signal():
 
 
 def test_a_library_may_have_its_own_way_to_end():
+    told = []
     with terminable(), terminated_by_others():
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        ours = signal.getsignal(signal.SIGTERM)
+
+        def theirs(number, frame):
+            told.append(number)
+            ours(number, frame)
+
+        signal.signal(signal.SIGTERM, theirs)
+        ask(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, ours)
+        # before and after it, there is nobody else
+        with pytest.raises(SystemExit) as stop:
+            ask(signal.SIGTERM)
+    assert told == [signal.SIGTERM]
+    assert stop.value.code == TERMINATED
 
 
 def test_other_threads_have_no_handlers():

@@ -32,8 +32,13 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def terminated_by_others() -> Iterator[None]:
-    """Leave SIGTERM to a library that has a handler of its own and would run ours as well."""
-    with _handled(signal.SIGTERM, signal.SIG_DFL):
+    """Leave SIGTERM to a library while it has a handler of its own, which runs ours as well."""
+
+    def stop(number: int, frame: object) -> None:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            raise SystemExit(TERMINATED)
+
+    with _handled(signal.SIGTERM, stop):
         yield
 
 
