@@ -65,9 +65,8 @@ class CompleteFiles(TorchCheckpointIO):
 def step_of(checkpoint: Path) -> int | None:
     """Return the step whose state a checkpoint keeps; None if there is no whole one."""
     try:
-        kept = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return int(kept["global_step"])
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
+        return int(CompleteFiles().load_checkpoint(checkpoint)["global_step"])
+    except (OSError, TomolearnError, KeyError, TypeError):
         return None
 
 
