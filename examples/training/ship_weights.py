@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import tomolearn as tl
+from tomolearn._core.checkpoints.cards import render_card
 from tomolearn.evaluation import compare
 from tomolearn.evaluation.tables import card_metrics
 from tomolearn.models import build_model, model_name
 from tomolearn.tasks import get_task
-from tomolearn.training.cards import render_card
 from tomolearn.training.weights import annotate
 
 WEIGHTS = Path(tl.__file__).parent / "weights"

@@ -8,13 +8,13 @@ import pytest
 from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
+from tomolearn._core.checkpoints.files import find_files
 from tomolearn.catalogue.names import split_names
 from tomolearn.cli import app
 from tomolearn.data import store_pairs
 from tomolearn.evaluation import compare
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.training import save
-from tomolearn.training.files import find_files
 
 TASK = small_task()
 
@@ -34,7 +34,7 @@ def test_default_methods_are_the_baselines_and_the_weights_of_the_task(monkeypat
     save(model, tmp_path / "mine", task="small")
     save(model, tmp_path / "other", task="ellipses")
     files = {"lpd-small": find_files(tmp_path / "mine"), "other": find_files(tmp_path / "other")}
-    for user in ("training.files", "training.weights", "catalogue.names"):
+    for user in ("_core.checkpoints.files", "training.weights", "catalogue.names"):
         monkeypatch.setattr(f"tomolearn.{user}.shipped_files", lambda: files)
     result = run()
     assert result.exit_code == 0, result.output

@@ -9,9 +9,9 @@ from saved_networks import CARD, tiny
 from typer.testing import CliRunner, Result
 
 import tomolearn as tl
+from tomolearn._core.checkpoints import files as files_module
+from tomolearn._core.checkpoints.cards import render_card
 from tomolearn.cli import app
-from tomolearn.training import files as files_module
-from tomolearn.training.cards import render_card
 from tomolearn.training.weights import read_card, shipped
 
 

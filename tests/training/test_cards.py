@@ -8,7 +8,7 @@ import torch
 from saved_networks import CARD, tiny
 
 import tomolearn as tl
-from tomolearn.training.cards import plain_values, render_card
+from tomolearn._core.checkpoints.cards import plain_values, render_card
 from tomolearn.training.weights import read_card
 
 

@@ -8,8 +8,8 @@ import torch
 from saved_networks import edit, same_bits, tiny
 
 import tomolearn as tl
+from tomolearn._core.checkpoints.cards import render_card
 from tomolearn.priors import SpectralDenoiser, TotalVariation
-from tomolearn.training.cards import render_card
 from tomolearn.training.weights import read_card
 
 OWN = """

@@ -15,10 +15,10 @@ import torch
 from saved_networks import CARD, GRID, SCAN, edit, refused, same_bits, tiny
 
 import tomolearn as tl
+from tomolearn._core.checkpoints import files as files_module
+from tomolearn._core.checkpoints.cards import render_card
 from tomolearn.models import MODELS, LearnedPrimalDual, ReconstructionModel, build_model
 from tomolearn.priors import NetworkDenoiser
-from tomolearn.training import files as files_module
-from tomolearn.training.cards import render_card
 from tomolearn.training.weights import read_card, shipped
 
 ROOT = Path(__file__).resolve().parents[2]

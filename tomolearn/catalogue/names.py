@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.checkpoints.files import find_files, read_card_file, shipped_files
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue.trained import Trained
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
-from tomolearn.training.files import find_files, read_card_file, shipped_files
 
 _WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
 _COMMA = re.compile(r",(?![^(]*\))")

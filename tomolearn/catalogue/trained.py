@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from tomolearn._core.checkpoints.files import find_files, read_card_file
 from tomolearn._core.errors import (
     DivergenceError,
     TomolearnError,
     TrainedElsewhereWarning as TrainedElsewhereWarning,
 )
 from tomolearn.methods.method import Method, setting
-from tomolearn.training.files import find_files, read_card_file
 
 if TYPE_CHECKING:
     import torch

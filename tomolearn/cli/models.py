@@ -25,7 +25,7 @@ def models(
 
     Into a file or a pipe a card is written as Markdown.
     """
-    from tomolearn.training.cards import render_card
+    from tomolearn._core.checkpoints.cards import render_card
     from tomolearn.training.weights import read_card, shipped
 
     if name is None:

@@ -197,7 +197,7 @@ def _kept(directory: Path) -> str:
 
 def _begin_with(weights: str) -> tuple[dict[str, Any], float | None]:
     """Return the settings that go with weights, and the scale of their images if it is known."""
-    from tomolearn.training.cards import is_foreign
+    from tomolearn._core.checkpoints.cards import is_foreign
     from tomolearn.training.weights import read_card
 
     _, card = read_card(weights)

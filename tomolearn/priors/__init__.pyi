@@ -1,4 +1,5 @@
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
+from .loading import load as load
 from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
 from .smoothness import SquaredDifferences as SquaredDifferences
 from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound

@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from tomolearn._core.checkpoints.files import write_together
 from tomolearn._core.errors import TomolearnError
-from tomolearn.training.files import write_together
 
 _DAMAGE = (
     *(ValueError, RuntimeError, EOFError, LookupError, AttributeError, TypeError),

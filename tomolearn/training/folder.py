@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.checkpoints.files import write_together
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import alone, named
 from tomolearn._core.reading import parse_json, read_json, read_text
@@ -22,7 +23,6 @@ from tomolearn.training.config import (
     read_config,
     with_overrides,
 )
-from tomolearn.training.files import write_together
 from tomolearn.training.hardware import hardware_name
 
 CHECKPOINT = "last.ckpt"

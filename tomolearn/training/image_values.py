@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from tomolearn._core.checkpoints.cards import plain_values
 from tomolearn._core.errors import TrainedElsewhereWarning
 from tomolearn.data import Pair, n_pairs
 from tomolearn.data.images import ImageFolder
 from tomolearn.models.provenance import Provenance
 from tomolearn.simulation import PhotonNoise
 from tomolearn.tasks import TASKS, Task
-from tomolearn.training.cards import plain_values
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.weights import read_card
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from tomolearn._core.checkpoints.cards import is_foreign
 from tomolearn._core.errors import DivergenceError, SkippedImagesWarning, TomolearnError
 from tomolearn._core.tables import short_name
 from tomolearn.metrics import METRICS, Summary, psnr, ssim, without_metrics
 from tomolearn.models import ReconstructionModel
-from tomolearn.training.cards import is_foreign
 from tomolearn.training.config import TrainingConfig
 from tomolearn.training.muon import Muon
 from tomolearn.training.objectives import Batch, Network

@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import platform
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from tomolearn._core.checks import check_choice, check_float, check_known
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.modules import Configured, built
-from tomolearn._core.tables import Table
-from tomolearn._core.tensors import check_device
-from tomolearn._core.version import __version__
-from tomolearn.geometry import Grid, Scan
-from tomolearn.models import MODELS, ReconstructionModel
-from tomolearn.priors import PRIORS, Denoiser, Regulariser
-from tomolearn.training.cards import FORMAT, KINDS, VERSION, is_foreign, plain_values
-from tomolearn.training.files import (
+from tomolearn._core.checkpoints.cards import FORMAT, KINDS, VERSION, plain_values
+from tomolearn._core.checkpoints.files import (
     CARD,
     WEIGHTS,
-    CheckpointFiles,
-    check_content,
     find_files,
     read_card_file,
-    read_weights_file,
     shipped_files,
     split_path,
     write_together,
 )
+from tomolearn._core.checkpoints.loading import Kind, check_finite, few, load_module
+from tomolearn._core.checks import check_choice, check_float
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.modules import Configured
+from tomolearn._core.version import __version__
+from tomolearn.geometry import Grid, Scan
+from tomolearn.models import MODELS, ReconstructionModel
+from tomolearn.priors import Denoiser, Regulariser
+from tomolearn.priors.loading import PRIOR_KINDS
 
 _FOREIGN = (".bin", ".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth")
-# So many are named where there may be many.
-_FEW = 3
-_KINDS: dict[str, tuple[type[Configured], Table[Any]]] = {
-    "model": (ReconstructionModel, MODELS),
-    "denoiser": (Denoiser, PRIORS),
-    "regulariser": (Regulariser, PRIORS),
-}
+_KINDS = {"model": Kind(ReconstructionModel, MODELS), **PRIOR_KINDS}
 
 
 def save(
@@ -271,33 +257,14 @@ def load(
         or not finite, or `device` is none of this machine.
     """
     check_choice("kind", kind, KINDS)
-    place = check_device("device", "cpu" if device is None else device)
     check_float("image_scale", image_scale, positive=True)
     if kind != "model" and image_scale != 1:
         raise TomolearnError(f"image_scale: expected 1 for a {kind}, got {image_scale:g}")
-    files = find_files(name_or_path)
-    card = read_card_file(files)
-    content = read_weights_file(files.weights)
-    check_content(files, card, content)
-    try:
-        tensors = safetensors.torch.load(content)
-    # KeyError: a type of numbers that torch does not know
-    except (SafetensorError, KeyError) as error:
-        raise TomolearnError(
-            f"{files.weights}: expected a complete safetensors file, got an error: {error}"
-        ) from error
-    found = _build(files, card, kind, model, tensors)
-    _fill(files, found, tensors)
-    if found.n_parameters != card["parameters"]:
-        raise TomolearnError(
-            f"{files.card}: parameters: expected {found.n_parameters}, what the network has, "
-            f"got {card['parameters']}"
-        )
-    found.card = card
+    name, found = load_module(name_or_path, {kind: _KINDS[kind]}, device=device, model=model)
     if isinstance(found, ReconstructionModel):
-        found.image_scale = float(card["image_scale"]) * image_scale
-        found.watched_as(files.name)
-    return found.to(place).eval()
+        found.image_scale = float((found.card or {})["image_scale"]) * image_scale
+        found.watched_as(name)
+    return found
 
 
 def shipped() -> dict[str, dict[str, Any]]:
@@ -323,146 +290,19 @@ def _spec(kind: str, model: Configured) -> str:
     return spec if spec in _KINDS[kind][1] else spec.replace("\\", "/").rpartition("/")[2]
 
 
-def _build(
-    files: CheckpointFiles,
-    card: Mapping[str, Any],
-    kind: str,
-    model: str | type[Configured] | None,
-    tensors: Mapping[str, torch.Tensor],
-) -> Configured:
-    """Make the network with weights that do not matter, and without a trace in random numbers.
-
-    Before that, it is made without any, to see that it is the one of the tensors: a card may ask
-    for more memory than there is.
-    """
-    base, table = _KINDS[kind]
-    if card["kind"] != kind:
-        raise TomolearnError(
-            f"{files.card}: expected a {kind}, got a {card['kind']}; "
-            f'tomolearn.load(..., kind="{card["kind"]}") loads it'
-        )
-    spec: str = card["model"]
-    if model is None and is_foreign(spec):
-        raise TomolearnError(
-            f"{files.card}: model: expected a name of the table {table.group}, got {spec!r}, which "
-            "is code of someone's and not run because a file says so; if you trust it, pass the "
-            f'class or where it stands: tomolearn.load(..., model="{spec}")'
-        )
-    try:
-        if model is None:
-            found = table[check_known("model", spec, tuple(table))]
-        else:
-            found = table.find(model) if isinstance(model, str) else model
-        if not (isinstance(found, type) and issubclass(found, base)):
-            raise TomolearnError(f"model: expected a subclass of {base.__name__}, got {found!r}")
-        with torch.random.fork_rng(devices=[]), _no_more_weights_than(4 * len(tensors) + 100):
-            try:
-                with torch.device("meta"):
-                    abstract = built(spec, found, card["arguments"])
-            except RuntimeError:  # someone's, which needs values to be made
-                pass
-            else:
-                _check_tensors(files, abstract, tensors)
-            with torch.device("cpu"):
-                return built(spec, found, card["arguments"])
-    except _OtherTensors:
-        raise
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise TomolearnError(f"{files.card}: {error}") from error
-
-
-class _OtherTensors(TomolearnError):
-    """Tensors of another network than the card's."""
-
-
-@contextmanager
-def _no_more_weights_than(limit: int) -> Iterator[None]:
-    """Let this thread make no more parameters than that: a card may ask for blocks without end."""
-    thread, made = threading.get_ident(), itertools.count(1)
-
-    def count(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
-        if threading.get_ident() == thread and next(made) > limit:
-            raise TomolearnError(f"arguments: expected at most {limit} parameters, got more")
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _check_tensors(
-    files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Check that the tensors are those that a network has."""
-    own = model.state_dict(keep_vars=True)
-    missing = [name for name in own if name not in tensors]
-    unexpected = [name for name in tensors if name not in own]
-    common = [name for name in own if name in tensors]
-    shapes = [
-        f"{name}: {tuple(own[name].shape)} expected, {tuple(tensors[name].shape)} came"
-        for name in common
-        if own[name].shape != tensors[name].shape
-    ]
-    kinds = [
-        f"{name}: {own[name].dtype} expected, {tensors[name].dtype} came"
-        for name in common
-        if _kind(own[name]) != _kind(tensors[name])
-    ]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    problems["of another kind of number"] = kinds
-    found = [f"{len(names)} {what} ({_few(names)})" for what, names in problems.items() if names]
-    if found:
-        raise _OtherTensors(
-            f"{files.weights}: expected the {len(own)} tensors of the network that "
-            f"{files.card.name} describes, got {'; '.join(found)}"
-        )
-
-
-def _fill(files: CheckpointFiles, model: Configured, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Copy the tensors into a network, which gets their precision and keeps its memory format."""
-    _check_tensors(files, model, tensors)
-    own = model.state_dict(keep_vars=True)
-    _check_finite(str(files.weights), tensors)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.data = tensor.data.to(tensors[name].dtype)
-    model.load_state_dict(dict(tensors))
-
-
 def _tensors(model: Configured) -> dict[str, torch.Tensor]:
     """Return copies of the weights on the CPU, each with memory of its own."""
     state = model.state_dict()
     abstract = [name for name, tensor in state.items() if tensor.is_meta]
     if abstract:
         raise TomolearnError(
-            f"model: expected weights with values, got device meta ({_few(abstract)})"
+            f"model: expected weights with values, got device meta ({few(abstract)})"
         )
-    _check_finite("model", state)
+    check_finite("model", state)
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in state.items()
     }
-
-
-def _check_finite(where: str, tensors: Mapping[str, torch.Tensor]) -> None:
-    # torch cannot ask this of the 8-bit formats
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all()
-    ]
-    if bad:
-        raise TomolearnError(
-            f"{where}: expected finite weights, got nan or inf in {len(bad)} of {len(tensors)} "
-            f"tensors ({_few(bad)})"
-        )
-
-
-def _kind(tensor: torch.Tensor) -> str:
-    if tensor.is_floating_point():
-        return "floating"
-    return "complex" if tensor.is_complex() else str(tensor.dtype)
 
 
 def _check_kind(name: str, value: Any, kind: type) -> None:
@@ -470,9 +310,3 @@ def _check_kind(name: str, value: Any, kind: type) -> None:
         raise TomolearnTypeError(
             f"{name}: expected {kind.__name__} or None, got {type(value).__name__}"
         )
-
-
-def _few(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = len(listed) - _FEW
-    return ", ".join(listed[:_FEW]) + (f" and {rest} more" if rest > 0 else "")

@@ -11,11 +11,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tomolearn._core.checkpoints.cards import parse_card
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.files import complete_files
 from tomolearn._core.memory import check_fits
 from tomolearn._core.reading import read_bytes
-from tomolearn.training.cards import parse_card
 
 WEIGHTS, CARD = ".safetensors", ".json"
 # As torch.save writes them: a zip archive, or in older versions a bare pickle.
