@@ -1,3 +1,4 @@
+from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
 from .loading import load as load
 from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
