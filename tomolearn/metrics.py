@@ -256,6 +256,7 @@ CONVENTIONS: Mapping[str, MetricConvention] = MappingProxyType(
             MetricConvention("dival", psnr_range="reference", ssim_range="reference"),
             MetricConvention("lodopab", psnr_range="reference", ssim_range="reference"),
             MetricConvention("lodopab-fr", psnr_range=1.0, ssim_range=1.0),
+            MetricConvention("maximum", psnr_range="reference-max", ssim_range="reference-max"),
             MetricConvention("celledoni", psnr_range="reference-max", ssim_range=2.0),
             MetricConvention(
                 "celledoni-code", psnr_range="reference-max", ssim_range=2.0, absolute=True

@@ -16,7 +16,7 @@ from tomolearn.catalogue.names import divided
 from tomolearn.dicom import MU_WATER_PER_MM
 from tomolearn.geometry import Scan
 from tomolearn.methods import FBP, METHODS, Method
-from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
+from tomolearn.simulation import Acquisition, CoveringScan, Direct, PhotonNoise, Refinement
 
 SLICES_PER_CALL = 2
 """Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in
@@ -163,6 +163,8 @@ def _fingerprint(method: Method) -> str:
 def _scan(acquisition: Acquisition, seed: int) -> dict[str, Any]:
     """Return an acquisition in few words, and in full if those do not say everything."""
     scan, noise, refinement = acquisition.scan, acquisition.noise, acquisition.refinement
+    if isinstance(scan, Direct):
+        raise TomolearnError("acquisition: expected one with a scan, got Direct")
     photons = getattr(noise, "photons", None)
     electronic_std = getattr(noise, "electronic_std", 0.0)
     factor = 1 if refinement is None else refinement.factor or 1

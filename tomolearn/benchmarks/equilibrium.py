@@ -14,6 +14,7 @@ import torch
 from tomolearn._core.tensors import now
 from tomolearn.benchmarks.timing import Timing, turns, with_ratios
 from tomolearn.benchmarks.training import memory_of_steps, training_batch
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.equilibrium import DeepEquilibrium, DEGradient
 from tomolearn.tasks import Task, get_task
 
@@ -91,4 +92,5 @@ def measure_equilibrium_memory(
             options = {"max_iterations": n, "tolerance": 0.0, "backward": mode}
             network = DEGradient(**{**_NETWORK, **options, "backward_iterations": 20})
             steps[f"{mode}, {n} iterations"] = network
-    return memory_of_steps(task.grid, task.scan, steps, batch, device)
+    scan = check_ray_transform(task.operator()).scan
+    return memory_of_steps(task.grid, scan, steps, batch, device)

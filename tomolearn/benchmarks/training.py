@@ -20,6 +20,7 @@ from tomolearn.benchmarks.rivals import odl_torch
 from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models import LearnedPrimalDual, ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
@@ -127,11 +128,11 @@ def measure_training(
             torch.manual_seed(0)
             model = LearnedPrimalDual()
     sinogram, image = training_batch(task, batch, where)
-    ours = task.operator()
+    ours = check_ray_transform(task.operator())
     backend = ours.backend_on(where).name
     operators: dict[str, LinearOperator] = {backend: ours}
     if rivals and where.type == "cpu":
-        operators[_RIVAL] = odl_torch(task.grid, task.scan)
+        operators[_RIVAL] = odl_torch(ours.grid, ours.scan)
     trainers = {
         f"{name}, {recipe}": _Trainer(model, recipes[recipe], operator, where)
         for recipe in recipes

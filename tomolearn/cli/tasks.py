@@ -45,7 +45,9 @@ def _print_list(found: list[Task]) -> None:
 
     rows = []
     for task in found:
-        scan = f"{type(task.scan).__name__} {_by(task.scan.shape)}"
+        scan = "none"
+        if task.scan is not None:
+            scan = f"{type(task.scan).__name__} {_by(task.scan.shape)}"
         sizes = ", ".join(f"{_size(task, name)} ({name})" for name in task.splits)
         lines = (
             task.description,
@@ -63,7 +65,7 @@ def _print_task(task: Task) -> None:
         "what": task.description,
         "reference": task.reference,
         "grid": str(task.grid),
-        "scan": str(task.scan),
+        "scan": str(task.scan or "none"),
         "simulated on": "the same grid"
         if refinement is None
         else f"{refinement.grid(task.grid)} ({refinement.interpolation})",

@@ -4,6 +4,7 @@ from .phantoms import (
     RandomEllipses as RandomEllipses,
     RandomThorax as RandomThorax,
     SheppLogan as SheppLogan,
+    ThoraxPatches as ThoraxPatches,
 )
 from .simulated import Pair as Pair, SimulatedPairs as SimulatedPairs, n_pairs as n_pairs
 from .stored import StoredPairs as StoredPairs, store_pairs as store_pairs

@@ -12,6 +12,7 @@ from tomolearn._core.values import KindAndFields
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
 from tomolearn.data.phantoms import ImageDataset
+from tomolearn.data.series_slices import SeriesSlices
 from tomolearn.data.simulated import Pair
 
 
@@ -46,6 +47,20 @@ class LoDoPaBFiles(KindAndFields):
     def open(self, path: Path, split: str, shape: tuple[int, ...]) -> LoDoPaBPairs:
         """Return the stored pairs of a split."""
         return LoDoPaBPairs(path, split, n_angles=self.n_angles)
+
+
+@dataclass(frozen=True)
+class SeriesFolder(KindAndFields):
+    """A folder of CT series as DICOM files: images as LoDoPaB-CT has them, in the order of files."""
+
+    @property
+    def hint(self) -> str:
+        """What the path has to be, and how to get it."""
+        return "a folder with CT series as DICOM files, of 512 x 512 pixels"
+
+    def open(self, path: Path, split: str, shape: tuple[int, ...]) -> SeriesSlices:
+        """Return all slices, whatever the split."""
+        return SeriesSlices(path)
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomolearn._core.checks import check_choice, check_float
+from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.values import KindAndFields
 
 _EXTENTS = ("edges", "centres")
+_THORAX_SEED = 20_250
+# Pixels in mm of chest scans.
+_CHEST_PIXELS = (0.55, 0.85)
+# LoDoPaB-CT's values: 20 / m + (20 - 0.02) / m HU / 1000, divided by that of 3071 HU.
+_AIR_AS_ZERO = 20_000 / 19.98
+_HOUNSFIELD_RANGE = 3071 + _AIR_AS_ZERO
 
 
 class PhantomSource(Protocol):
@@ -119,6 +127,72 @@ class RandomThorax(KindAndFields):
 
     def __str__(self) -> str:
         return f"random chest slices ({self.orientation})"
+
+
+@dataclass(frozen=True)
+class ThoraxPatches(KindAndFields):
+    """Random parts of synthetic chest slices, turned and flipped, as priors are trained on.
+
+    Values are those of LoDoPaB-CT: attenuation divided by 81.36 / m, clipped to [0, 1]. The slices
+    are the first `slices` of an endless row of `data_sim.random_thorax_slice` with pixels of 0.55
+    to 0.85 mm, as chest scans have them; they are drawn when they are first needed, and kept.
+
+    Parameters
+    ----------
+    slices : int
+        Number of slices.
+    size : int
+        Their rows and columns; images of this shape are whole slices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not positive.
+    """
+
+    slices: int = 256
+    size: int = 362
+
+    def __post_init__(self) -> None:
+        check_int("slices", self.slices, minimum=1)
+        check_int("size", self.size, minimum=1)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return an image of this shape.
+
+        Raises
+        ------
+        ValueError
+            If it is larger than a slice.
+        """
+        rows, columns = shape
+        if max(shape) > self.size:
+            raise TomolearnError(
+                f"shape: expected at most {self.size} pixels along each axis, got {shape}"
+            )
+        part = _thorax_slice(self.size, int(rng.integers(self.slices)))
+        row, column = (int(rng.integers(self.size - n + 1)) for n in (rows, columns))
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        if rows != columns:
+            turns = 2 * (turns % 2)
+        part = np.rot90(part[row : row + rows, column : column + columns], turns)
+        return np.ascontiguousarray(part[::-1] if flip else part)
+
+    def __str__(self) -> str:
+        return f"parts of {self.slices} synthetic chest slices"
+
+
+@lru_cache(maxsize=1024)
+def _thorax_slice(size: int, number: int) -> NDArray[np.float32]:
+    """Return a slice of the endless row, which must not be written to."""
+    from data_sim import random_thorax_slice
+
+    rng = np.random.default_rng([_THORAX_SEED, number])
+    field = size * rng.uniform(*_CHEST_PIXELS)
+    hounsfield = random_thorax_slice((size, size), rng, field=field)
+    image = np.clip((hounsfield + _AIR_AS_ZERO) / _HOUNSFIELD_RANGE, 0, 1).astype(np.float32)
+    image.setflags(write=False)
+    return image
 
 
 @dataclass(frozen=True)

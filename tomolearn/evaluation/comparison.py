@@ -28,7 +28,7 @@ from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.metrics import STANDARD, choose_metrics, measure
 from tomolearn.evaluation.results import Comparison, Row, listed
 from tomolearn.metrics import Metric, MetricConvention, Summary
-from tomolearn.operators import RayTransform
+from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
 
 Progress = Callable[[str, int], None]
@@ -121,7 +121,8 @@ def compare(
     place = check_device("device", device)
     pairs = task.pairs(split, data=data, size=images, seed=seed)
     operator = task.operator()
-    operator.backend_on(place)  # its error comes before any work
+    if isinstance(operator, RayTransform):
+        operator.backend_on(place)  # its error comes before any work
     chosen = choose_metrics(metrics)
     trials = [
         _Trial(name, method, task.convention, chosen)
@@ -182,7 +183,7 @@ class _Trial:
         self._found: dict[int, dict[str, float]] = {}
 
     def reconstruct(
-        self, index: int, sinogram: torch.Tensor, operator: RayTransform, truth: torch.Tensor
+        self, index: int, sinogram: torch.Tensor, operator: LinearOperator, truth: torch.Tensor
     ) -> None:
         """Reconstruct and measure an image; what fails costs this image of this method only.
 
@@ -221,7 +222,9 @@ class _Trial:
         failures = dict(self.failures)
         return Row(self.name, metrics, tuple(self._seconds), size, self._example, failures)
 
-    def _timed(self, sinogram: torch.Tensor, operator: RayTransform) -> tuple[torch.Tensor, float]:
+    def _timed(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, float]:
         sinogram = sinogram.clone()  # what a method does to it must not reach the next one
         # A function may need gradients, as a deep image prior does.
         gradients = torch.is_grad_enabled() and self.network is None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import Grid
 from tomolearn.methods import FBP, TotalVariation, photon_tv_weight
+from tomolearn.methods.checks import check_ray_transform
 from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import RayTransform
 from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
@@ -97,7 +98,9 @@ def simulate(ct_slice: CTSlice, settings: Settings) -> Measurement:
     image = torch.from_numpy(hounsfield_to_attenuation(ct_slice.hounsfield))
     fine = acquisition.refine(image, grid)
     sinogram = acquisition.measure(fine, grid, np.random.default_rng(settings.seed))
-    return Measurement(acquisition.average(fine, grid), acquisition.operator(grid), sinogram)
+    return Measurement(
+        acquisition.average(fine, grid), check_ray_transform(acquisition.operator(grid)), sinogram
+    )
 
 
 @dataclass(frozen=True, eq=False)

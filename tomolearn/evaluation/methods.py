@@ -12,10 +12,10 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue import Trained, get_method
 from tomolearn.catalogue.names import divided, parsed_settings
 from tomolearn.evaluation.metrics import named
-from tomolearn.operators import RayTransform
+from tomolearn.operators import LinearOperator
 from tomolearn.tasks import Task
 
-Reconstruction = Callable[[torch.Tensor, RayTransform], torch.Tensor]
+Reconstruction = Callable[[torch.Tensor, LinearOperator], torch.Tensor]
 """``f(sinogram, operator) -> image``, both with leading dimensions (1, 1)."""
 
 TRUTH = "ground truth"

@@ -8,6 +8,8 @@ from tomolearn.priors.prior import Denoiser, Regulariser
 PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
     "prior",
     {
+        "convex-ridge": "tomolearn.priors.ridge:ConvexRidge",
+        "weakly-convex-ridge": "tomolearn.priors.ridge:WeaklyConvexRidge",
         "squared-differences": "tomolearn.priors.smoothness:SquaredDifferences",
         "total-variation": "tomolearn.priors.total_variation:TotalVariation",
         "spectral-denoiser": "tomolearn.priors.spectral_denoiser:SpectralDenoiser",

@@ -1,5 +1,6 @@
 from .acquisition import Acquisition as Acquisition
 from .covering import CoveringScan as CoveringScan
+from .direct import Direct as Direct
 from .noise import GaussianNoise as GaussianNoise, Noise as Noise, PhotonNoise as PhotonNoise
 from .refinement import Refinement as Refinement
 from .streams import Streams as Streams, independent_streams as independent_streams

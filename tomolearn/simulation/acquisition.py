@@ -13,13 +13,14 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry import Grid, Scan
 from tomolearn.geometry.serialization import geometry_from_dict
 from tomolearn.simulation.covering import CoveringScan
+from tomolearn.simulation.direct import Direct
 from tomolearn.simulation.noise import Noise, noise_from_dict
 from tomolearn.simulation.refinement import Refinement
 
 if TYPE_CHECKING:
     import torch
 
-    from tomolearn.operators import RayTransform
+    from tomolearn.operators import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Acquisition:
 
     Parameters
     ----------
-    scan : Scan or CoveringScan
-        The scanner, or one that sees the whole of whatever grid is measured on.
+    scan : Scan, CoveringScan or Direct
+        The scanner, one that sees the whole of whatever grid is measured on, or none.
     noise, refinement : Noise, Refinement, optional
         Of each sinogram, for example `PhotonNoise` (default: none); the finer grid that is
         projected from (default: the images' own).
@@ -42,14 +43,14 @@ class Acquisition:
     >>> y = acquisition.measure(image, grid, np.random.default_rng(0))
     """
 
-    scan: Scan | CoveringScan
+    scan: Scan | CoveringScan | Direct
     noise: Noise | None = None
     refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scan, (Scan, CoveringScan)):
+        if not isinstance(self.scan, (Scan, CoveringScan, Direct)):
             raise TomolearnTypeError(
-                f"scan: expected a scan or a CoveringScan, got {type(self.scan).__name__}"
+                f"scan: expected a scan, a CoveringScan or Direct, got {type(self.scan).__name__}"
             )
         if self.noise is not None and not callable(self.noise):
             raise TomolearnTypeError(
@@ -61,9 +62,13 @@ class Acquisition:
                 f"refinement: expected a Refinement, got {type(self.refinement).__name__}"
             )
 
-    def scan_of(self, grid: Grid) -> Scan:
-        """Return the scan of images on this grid."""
-        return self.scan if isinstance(self.scan, Scan) else self.scan.on(grid)
+    def scan_of(self, grid: Grid) -> Scan | None:
+        """Return the scan of images on this grid; None without a scanner."""
+        return self.scan.on(grid) if isinstance(self.scan, CoveringScan) else self._scan
+
+    @property
+    def _scan(self) -> Scan | None:
+        return self.scan if isinstance(self.scan, Scan) else None
 
     def simulation_grid(self, grid: Grid) -> Grid:
         """Return the grid that is projected from, over the same region."""
@@ -77,9 +82,12 @@ class Acquisition:
     def _averages(self) -> bool:
         return self.refinement is not None and self.refinement.interpolation == "average"
 
-    def operator(self, grid: Grid) -> RayTransform:
-        """Return the ray transform from the images' grid, the one to reconstruct with."""
-        return _ray_transform(grid, self.scan_of(grid))
+    def operator(self, grid: Grid) -> LinearOperator:
+        """Return the operator to reconstruct with: the ray transform from the images' grid.
+
+        Without a scanner it is the identity.
+        """
+        return _operator(grid, self.scan_of(grid))
 
     def refine(self, images: torch.Tensor, grid: Grid) -> torch.Tensor:
         """Return images on the grid that is projected from.
@@ -157,7 +165,7 @@ class Acquisition:
             If the images have another shape, or generators are missing or too many or too few.
         """
         fine = self.refine(images, grid)
-        sinograms = _ray_transform(self.simulation_grid(grid), self.scan_of(grid))(fine)
+        sinograms = _operator(self.simulation_grid(grid), self.scan_of(grid))(fine)
         if self.noise is None:
             return sinograms
         import torch
@@ -196,8 +204,11 @@ class Acquisition:
                 f"{', '.join(values) or 'none'}"
             )
         scan, noise, refinement = (values[name] for name in ("scan", "noise", "refinement"))
-        if scan.get("type") == CoveringScan.__name__:
-            known: Any = CoveringScan(scan["kind"], scan["views"])
+        known: Any
+        if scan.get("type") == Direct.__name__:
+            known = Direct()
+        elif scan.get("type") == CoveringScan.__name__:
+            known = CoveringScan(scan["kind"], scan["views"])
         else:
             known = geometry_from_dict(scan)
         return cls(
@@ -215,7 +226,7 @@ class Acquisition:
 
 # Two of each, to simulate and to reconstruct with; a batch meets one grid after another.
 @lru_cache(maxsize=4)
-def _ray_transform(grid: Grid, scan: Scan) -> RayTransform:
-    from tomolearn.operators import RayTransform
+def _operator(grid: Grid, scan: Scan | None) -> LinearOperator:
+    from tomolearn.operators import Identity, RayTransform
 
-    return RayTransform(grid, scan)
+    return Identity(grid.shape) if scan is None else RayTransform(grid, scan)

@@ -35,28 +35,48 @@ class GaussianNoise(KindAndFields):
 
     Parameters
     ----------
-    relative : float
+    relative : float, optional
         Standard deviation as a multiple of the mean absolute value of the sinogram.
+    std : float, optional
+        Standard deviation in the sinogram's unit. Exactly one of the two is given.
 
     Raises
     ------
     TypeError, ValueError
-        If `relative` is no number or negative.
+        If a level is no number or negative, or not exactly one is given.
     """
 
-    relative: float
+    relative: float | None = None
+    std: float | None = None
 
     def __post_init__(self) -> None:
-        check_float("relative", self.relative, nonnegative=True)
+        if (self.relative is None) == (self.std is None):
+            raise TomolearnError(
+                f"relative, std: expected exactly one of them, got {self.relative}, {self.std}"
+            )
+        for name in ("relative", "std"):
+            if getattr(self, name) is not None:
+                check_float(name, getattr(self, name), nonnegative=True)
 
     def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Return a noisy copy of one sinogram, of any dimension."""
         from data_sim import gaussian_noise
 
-        mean = float(np.mean(np.abs(sinogram), dtype=np.float64))
-        return gaussian_noise(sinogram, rng, sigma=self.relative * mean)
+        return gaussian_noise(sinogram, rng, sigma=self.level(sinogram))
+
+    def level(self, sinogram: NDArray[Any]) -> float:
+        """Return the standard deviation in a bin of a clean sinogram."""
+        if self.relative is None:
+            return float(self.std or 0)
+        return self.relative * float(np.mean(np.abs(sinogram), dtype=np.float64))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and level, ready for JSON."""
+        return {name: value for name, value in super().to_dict().items() if value is not None}
 
     def __str__(self) -> str:
+        if self.relative is None:
+            return f"Gaussian, standard deviation {self.std:g}"
         return f"Gaussian, {100 * self.relative:g} % of the mean of each sinogram"
 
 

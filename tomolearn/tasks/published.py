@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from tomolearn.data.files import LoDoPaBFiles, SliceCache
+from tomolearn.data.files import LoDoPaBFiles, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
-from tomolearn.data.phantoms import RandomEllipses, RandomThorax, SheppLogan
+from tomolearn.data.phantoms import (
+    PhantomSource,
+    RandomEllipses,
+    RandomThorax,
+    SheppLogan,
+    ThoraxPatches,
+)
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import CONVENTIONS
-from tomolearn.simulation import Acquisition, GaussianNoise, PhotonNoise, Refinement
+from tomolearn.simulation import Acquisition, Direct, GaussianNoise, PhotonNoise, Refinement
 from tomolearn.tasks.task import Split, Task
 
 _SMALL = Grid((128, 128))
@@ -178,6 +184,42 @@ def _lodopab(n_angles: int, weight: float) -> Task:
     )
 
 
+def _denoising(name: str, source: PhantomSource, size: int, what: str) -> Task:
+    # level of the reference noise: objectives that add noise of their own ignore it
+    return Task(
+        name=name,
+        description=f"denoising of {what}: {size} x {size}",
+        reference="images alone, for priors that are trained without a scanner",
+        grid=Grid((size, size)),
+        acquisition=Acquisition(Direct(), GaussianNoise(std=0.02)),
+        splits={
+            "train": Split(source, seed=61),
+            "validation": Split(source, seed=62, size=64),
+            "test": Split(source, seed=63, size=100),
+        },
+        convention=CONVENTIONS["adler"],
+    )
+
+
+_CHESTS = ThoraxPatches()
+CHEST_PATCHES = _denoising("chest-patches", _CHESTS, 64, "parts of synthetic chest slices")
+ELLIPSE_PATCHES = _denoising("ellipses-64", _ADLER, 64, "random ellipses")
+_TRUTHS = Grid((362, 362))
+CHEST_60 = Task(
+    name="chest-60",
+    description="few views of chests: 362 x 362 pixels in [0, 1], 60 views, noise 0.7",
+    reference="comparative study of learned regularisers, arXiv:2510.01755",
+    grid=_TRUTHS,
+    acquisition=Acquisition(ParallelBeam.covering(_TRUTHS, 60), GaussianNoise(std=0.7)),
+    splits={
+        "train": Split(_CHESTS, seed=71),
+        "validation": Split(_CHESTS, seed=72, size=16),
+        "test": Split(_CHESTS, seed=73, size=100),
+    },
+    convention=CONVENTIONS["maximum"],
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=4.0)},
+    files=SeriesFolder(),
+)
 ELLIPSES_50 = _ellipses_sparse(50, 2.0)
 ELLIPSES_143 = _ellipses_sparse(143, 4.0)
 LIDC_STYLE_50 = _lidc_style_small("lidc-style-50", 128, _HANN, 28.0)

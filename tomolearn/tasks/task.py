@@ -21,7 +21,7 @@ from tomolearn.data.stored import StoredPairs, is_pairs_file
 from tomolearn.geometry import Grid, Scan
 from tomolearn.methods import Method
 from tomolearn.metrics import MetricConvention, without_metrics
-from tomolearn.operators import RayTransform
+from tomolearn.operators import LinearOperator
 from tomolearn.simulation import Acquisition
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ class Task:
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
-    def scan(self) -> Scan:
-        """The scan of the acquisition."""
+    def scan(self) -> Scan | None:
+        """The scan of the acquisition, None without one."""
         return self.acquisition.scan_of(self.grid)
 
-    def operator(self) -> RayTransform:
-        """Return the ray transform from the images' grid."""
+    def operator(self) -> LinearOperator:
+        """Return the ray transform from the images' grid; without a scan, the identity."""
         return self.acquisition.operator(self.grid)
 
     @property
@@ -195,7 +195,7 @@ class Task:
         return pairs
 
     def _of_our_shapes(self, pairs: Any, data: str | os.PathLike[str]) -> Dataset[Pair]:
-        expected = {"sinogram": self.scan.shape, "image": self.grid.shape}
+        expected = {"sinogram": self.operator().range_shape, "image": self.grid.shape}
         found = {"sinogram": tuple(pairs.sinogram_shape), "image": tuple(pairs.image_shape)}
         if found != expected:
             raise TomolearnError(f"{data}: expected pairs of {self.name}, {expected}, got {found}")

@@ -30,7 +30,7 @@ from tomolearn._core.reading import parse_json, parse_toml, read_json, read_text
 from tomolearn._core.tables import Origin, Table, absolute, find_object
 from tomolearn.metrics import METRICS
 from tomolearn.models import MODELS, ReconstructionModel
-from tomolearn.priors import PRIORS, Denoiser
+from tomolearn.priors import PRIORS, Denoiser, Prior, Regulariser
 from tomolearn.tasks import TASKS, Task, get_task
 from tomolearn.tasks.folder import TASK_FILE, is_folder_task
 from tomolearn.training.objectives import OBJECTIVES, Network, Objective, make_objective
@@ -39,8 +39,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
-_STANDARD = ("psnr", "ssim")
-_BEST = {"psnr": "largest", "ssim": "largest", "rmse": "smallest"}
+_STANDARD = ("psnr", "ssim", "objective")
+_BEST = {"psnr": "largest", "ssim": "largest", "rmse": "smallest", "objective": "smallest"}
 
 
 def _network_class(spec: str) -> type[Network]:
@@ -48,9 +48,11 @@ def _network_class(spec: str) -> type[Network]:
         kind: Any = PRIORS.find(spec)
     else:
         kind = find_object("model", spec) if ":" in spec else MODELS.find(spec)
-    if not (isinstance(kind, type) and issubclass(kind, (ReconstructionModel, Denoiser))):
+    if not (
+        isinstance(kind, type) and issubclass(kind, (ReconstructionModel, Denoiser, Regulariser))
+    ):
         raise TomolearnError(
-            f"model: expected a class of ReconstructionModel or Denoiser, got {kind!r}"
+            f"model: expected a class of ReconstructionModel, Denoiser or Regulariser, got {kind!r}"
         )
     return kind
 
@@ -58,8 +60,8 @@ def _network_class(spec: str) -> type[Network]:
 def _model(value: Any) -> str:
     if isinstance(value, str):
         return absolute(value)
-    is_denoiser = isinstance(value, type) and issubclass(value, Denoiser)
-    return PRIORS.spec_of(value) if is_denoiser else MODELS.spec_of(value)
+    is_prior = isinstance(value, type) and issubclass(value, Prior)
+    return PRIORS.spec_of(value) if is_prior else MODELS.spec_of(value)
 
 
 def _task(value: Any) -> str | Task:
@@ -85,7 +87,7 @@ class TrainingConfig(BaseModel):
     Parameters
     ----------
     model, model_arguments : str or type, and dict
-        Network: a name in `models.MODELS`, a denoiser's in `priors.PRIORS`, a user's own as
+        Network: a name in `models.MODELS`, a prior's in `priors.PRIORS`, a user's own as
         ``path/to/file.py:Net`` or ``module:Net``, or the class itself; and its constructor's.
     task : str or Task
         Task, as for `tasks.get_task`, or the task itself.
@@ -141,8 +143,9 @@ class TrainingConfig(BaseModel):
     validation_every, validation_size : int
         Steps between validations, and the number of validation pairs.
     metric : str
-        By which validations are compared: "psnr" or "ssim" in the task's convention, a name in
-        `metrics.METRICS`, or a user's own as ``path/to/file.py:name`` or ``module:name``.
+        By which validations are compared: "psnr" or "ssim" in the task's convention, "objective",
+        the loss itself, a name in `metrics.METRICS`, or a user's own as ``path/to/file.py:name``
+        or ``module:name``.
     best_is : {"largest", "smallest"}, optional
         Which value of the metric is best. Default: known of ours.
     keep : {"best", "last"}
@@ -226,6 +229,11 @@ class TrainingConfig(BaseModel):
             raise TomolearnError(
                 f"final_learning_rate: expected at most learning_rate = {self.learning_rate}, "
                 f"got {self.final_learning_rate}"
+            )
+        if self.metric != "objective" and not objective.makes_images:
+            raise TomolearnError(
+                f"metric: expected objective, since {self.objective} makes no images, got "
+                f"{self.metric}"
             )
         if self.metric not in _STANDARD:
             METRICS.find(self.metric)

@@ -132,7 +132,14 @@ class ReconstructionModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure a batch in the task's convention, and by the metric of the settings."""
-        image, found = batch[1], self.estimate(batch, batch_index)
+        image, values = batch[1], {}
+        if self.config.metric == "objective":
+            loss = self._loss(batch, batch_index)
+            values["metric"] = loss.double()
+        if not self.objective.makes_images:
+            self._log_validation(values, len(image))
+            return
+        found = self.estimate(batch, batch_index)
         if not torch.isfinite(found).all():
             raise NonFiniteError(
                 f"validation batch {batch_index}: expected finite image values, got others"
@@ -142,17 +149,27 @@ class ReconstructionModule(lightning.LightningModule):
         counts = [reason is None for reason in without_metrics(image, convention)]
         x, y = (one.reshape(-1, *one.shape[-2:])[counts] for one in (found, image))
         ratios = Summary(psnr(x, y, data_range=convention.psnr_range))
-        values = {"psnr": torch.tensor(ratios.mean, dtype=torch.float64, device=image.device)}
+        values["psnr"] = torch.tensor(ratios.mean, dtype=torch.float64, device=image.device)
         if self.config.metric == "ssim":
             values["metric"] = ssim(x, y, data_range=convention.ssim_range).mean()
-        elif self.config.metric != "psnr":
+        elif self.config.metric not in ("psnr", "objective"):
             values["metric"] = _measured(self.config.metric, found, image)
+        self._log_validation(values, len(image))
+
+    def _log_validation(self, values: dict[str, torch.Tensor], size: int) -> None:
         self.log_dict(
             {f"val_{name}": value for name, value in values.items()},
             prog_bar=True,
-            batch_size=len(image),
+            batch_size=size,
             sync_dist=True,
         )
+
+    def _loss(self, batch: Batch, index: int) -> torch.Tensor:
+        """Return the loss of a validation batch, which may need derivatives by the image."""
+        with torch.enable_grad():
+            return self.objective.loss(
+                self.result, _copied(batch), self.task.operator(), self._rng(index)
+            ).detach()
 
     def configure_optimizers(self) -> Any:
         """Return optimiser and schedule."""

@@ -242,6 +242,8 @@ def _trainer(
             val_check_interval=config.validation_every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
+            # regularisers are differentiated in validations, too
+            inference_mode=False,
             # short runs have a log, too
             log_every_n_steps=min(config.log_every, config.steps or config.log_every),
             use_distributed_sampler=False,
@@ -256,7 +258,7 @@ def _trainer(
             ],
             callbacks=[
                 *callbacks,
-                SampleImages(),
+                *([SampleImages()] if config.make_objective().makes_images else []),
                 LearningRateMonitor(logging_interval="step"),
                 SaveRegularly(
                     directory / CHECKPOINT, config.checkpoint_minutes, config.validation_every

@@ -1,4 +1,5 @@
 from .denoising import Denoising as Denoising
 from .objective import Batch as Batch, Network as Network, Objective as Objective
+from .score import ScoreMatching as ScoreMatching
 from .supervised import Supervised as Supervised
 from .table import OBJECTIVES as OBJECTIVES, make_objective as make_objective

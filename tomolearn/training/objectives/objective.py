@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from typing import ClassVar
 
 import numpy as np
@@ -10,29 +9,31 @@ import torch
 
 from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator
-from tomolearn.priors import Denoiser
+from tomolearn.priors import Denoiser, Regulariser
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Sinograms (batch, 1, *scan.shape) and images (batch, 1, *grid.shape)."""
 
-Network = ReconstructionModel | Denoiser
+Network = ReconstructionModel | Denoiser | Regulariser
 
 
-class Objective(abc.ABC):
+class Objective:
     """What a training makes small, and what its validation looks at.
 
     A subclass is a frozen dataclass, whose fields are the objective's settings. It has to say what
     images a network makes of a batch; unless it defines a `loss` of its own, that is their mean
-    squared error.
+    squared error. One that makes no images defines a `loss` only.
     """
+
+    makes_images: ClassVar[bool] = True
+    """Whether `estimate` returns images; validations are judged by the loss where it does not."""
 
     uses_all_weights: ClassVar[bool] = True
     """Whether each weight gets a gradient; several processes would wait for the others."""
 
-    def check(self, network: Network) -> None:  # noqa: B027 (not every objective has a wish)
+    def check(self, network: Network) -> None:
         """Raise a ValueError if a network cannot be trained for this."""
 
-    @abc.abstractmethod
     def estimate(
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
     ) -> torch.Tensor:
@@ -40,7 +41,7 @@ class Objective(abc.ABC):
 
         Parameters
         ----------
-        network : ReconstructionModel or Denoiser
+        network : ReconstructionModel, Denoiser or Regulariser
             What is trained.
         batch : (torch.Tensor, torch.Tensor)
             Sinograms and images, on the network's device.
@@ -49,6 +50,7 @@ class Objective(abc.ABC):
         rng : numpy.random.Generator
             For what is random; the same for this batch in a run that was interrupted.
         """
+        raise NotImplementedError(f"{type(self).__name__} makes no images")
 
     def loss(
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator

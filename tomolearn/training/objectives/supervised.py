@@ -22,7 +22,7 @@ class Supervised(Objective):
         if not isinstance(network, ReconstructionModel):
             raise TomolearnError(
                 f"model: expected a network that reconstructs, got {type(network).__name__}; "
-                "objective denoising trains denoisers"
+                "objective denoising trains denoisers, score and bilevel train regularisers"
             )
 
     def estimate(

@@ -13,6 +13,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
     "objective",
     {
         "supervised": "tomolearn.training.objectives.supervised:Supervised",
+        "score": "tomolearn.training.objectives.score:ScoreMatching",
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
     },
     group="tomolearn.objectives",
