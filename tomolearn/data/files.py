@@ -51,7 +51,7 @@ class LoDoPaBFiles(KindAndFields):
 
 @dataclass(frozen=True)
 class SeriesFolder(KindAndFields):
-    """A folder of CT series as DICOM files: images as LoDoPaB-CT has them, in the order of files."""
+    """A folder of CT series as DICOM files: images as LoDoPaB-CT has them, series by series."""
 
     @property
     def hint(self) -> str:

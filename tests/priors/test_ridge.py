@@ -1,0 +1,88 @@
+"""Ridge regularisers against dense Hessians and spectra in float64."""
+
+import pytest
+import torch
+
+from tomolearn.priors import ConvexRidge, WeaklyConvexRidge
+
+KINDS = (
+    lambda: ConvexRidge(channels=(3, 4), kernel_size=3),
+    lambda: WeaklyConvexRidge(channels=(3, 4), kernel_size=3, modulus=0.02),
+)
+
+
+def made(kind, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind().double()
+
+
+def hessian(prior, image):
+    n = image.numel()
+    return torch.autograd.functional.hessian(lambda x: prior.value(x), image).reshape(n, n)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_spectrum_bounds_the_hessian_nearly_sharply(kind, rng):
+    prior = made(kind)
+    if isinstance(prior, WeaklyConvexRidge):
+        with torch.no_grad():  # the convex part alone bounds it
+            prior.log_ratios += 50
+    flat = hessian(prior, torch.zeros(24, 25, dtype=torch.float64))
+    largest = float(torch.linalg.eigvalsh(flat)[-1])
+    # part of a torus, and between the frequencies that are looked at
+    assert 0.8 * prior.lipschitz((24, 25)) <= largest <= prior.lipschitz((24, 25))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+def test_convexity_is_what_is_certified(kind, seed, rng):
+    prior = made(kind, seed)
+    with torch.no_grad():  # whatever training makes of them
+        for weights in prior.parameters():
+            weights += 0.5 * torch.randn(weights.shape, generator=rng, dtype=weights.dtype)
+    for size in (1e-3, 1e-2, 0.1):
+        image = size * torch.randn(13, 12, generator=rng, dtype=torch.float64)
+        least = float(torch.linalg.eigvalsh(hessian(prior, image))[0])
+        assert least >= prior.convexity - 1e-10
+
+
+def test_weak_convexity_is_used_up():
+    # all responses between knee and end, where only the concave part bends
+    prior = made(KINDS[1])
+    assert prior.convexity == pytest.approx(-0.02)
+    assert made(lambda: WeaklyConvexRidge(knee=1e-3, modulus=1e6)).convexity > -1e6
+
+
+def test_filters_are_those_of_a_correlation_and_have_no_mean(rng):
+    prior = made(KINDS[0])
+    filters = prior.filters()
+    assert filters.shape == (4, prior.taps, prior.taps)
+    torch.testing.assert_close(filters.sum((1, 2)), torch.zeros(4, dtype=torch.float64))
+    image = torch.randn(1, 1, 12, 11, generator=rng, dtype=torch.float64)
+    expected = torch.nn.functional.conv2d(image, filters[:, None])
+    torch.testing.assert_close(prior._filtered(image), expected)
+
+
+def test_small_images_are_refused():
+    with pytest.raises(ValueError, match="image: expected at least 13 pixels along each axis"):
+        ConvexRidge().value(torch.zeros(12, 40))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": ()}, "channels: expected at least one"),
+        ({"kernel_size": 4}, "kernel_size: expected an odd number, got 4"),
+        ({"ndim": 4}, "ndim: expected 1, 2 or 3"),
+        ({"knee": 0.0}, "knee"),
+    ],
+)
+def test_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ConvexRidge(**arguments)
+
+
+def test_ratio():
+    with pytest.raises(ValueError, match="ratio: expected a number above 1, got 1"):
+        WeaklyConvexRidge(ratio=1.0)
