@@ -145,6 +145,7 @@ PUBLISHED = {
     "lodopab-fr": (1, 1, None, False),
     "celledoni": ("reference-max", 2, None, False),
     "celledoni-code": ("reference-max", 2, None, True),
+    "maximum": ("reference-max", "reference-max", None, False),
     "lunz": (1, 1, (0, 1), False),
 }
 
