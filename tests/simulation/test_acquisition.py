@@ -162,7 +162,7 @@ FINE = Acquisition(SCAN, refinement=Refinement("average", 2))
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Acquisition("fan"), TypeError, "scan: expected a scan, a CoveringScan or Direct, got str"),
+        (lambda: Acquisition("fan"), TypeError, "a CoveringScan or Direct, got str"),
         (lambda: Acquisition(SCAN, 5), TypeError, "noise: expected GaussianNoise"),
         (lambda: Acquisition(SCAN, refinement=2), TypeError, "refinement: expected a Refinement"),
         (lambda: CoveringScan("cone"), ValueError, "kind: expected one of fan, parallel, got"),

@@ -94,7 +94,7 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
         (_OF_DENOISER, [*_DENOISING, "objective_arguments.levels=1"], "did you mean noise_levels"),
         ({}, ["objective=supervise"], "objective: .* did you mean supervised"),
         ({}, ["metric=psrn"], "metric: expected one of rmse"),
-        ({"model": "total-variation"}, [], "model: expected a class of Recon"),
+        ({"model": "total-variation"}, [], "objective denoising trains denoisers, score and bil"),
         ({"model": "spectral-denoiser"}, [], "model: expected a network that reconstructs"),
         ({"task": 3}, [], "task: expected a name or a Task, got int"),
         ({"model": "de-gradient"}, [*_DENOISING, "devices=2"], "devices: expected one process"),

@@ -205,7 +205,7 @@ def test_a_denoiser_is_trained_as_one(tmp_path):
     ("changes", "message"),
     [
         ({"best_is": None}, "best_is: expected largest or smallest, whichever .*largest_error"),
-        ({"model": "code/mine.py:task"}, "model: expected a class of ReconstructionModel or Den"),
+        ({"model": "code/mine.py:task"}, "model: expected a class of ReconstructionModel, Den"),
         ({"model": "code/mine.py:Nett"}, "that .*mine.py defines, got 'Nett'; did you mean Net"),
         ({"task": "code/mine.py:Net"}, "expected a Task"),
         ({"objective": "code/mine.py:Net"}, "expected a subclass of .*Objective"),

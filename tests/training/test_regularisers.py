@@ -89,7 +89,7 @@ def test_an_objective_without_images_is_judged_by_its_loss(tmp_path):
 
 
 def test_objectives_refuse_what_they_cannot_train():
-    with pytest.raises(ValueError, match=r"expected a denoiser.*regulariser ConvexRidge; objective"):
+    with pytest.raises(ValueError, match=r"denoiser.*regulariser ConvexRidge; objective"):
         with_overrides({**SETTINGS, "objective": "denoising"}, [])
     with pytest.raises(ValueError, match="expected a regulariser, such as convex-ridge"):
         with_overrides(
