@@ -36,6 +36,7 @@ from .geometry import (
     save_geometry as save_geometry,
 )
 from .methods import (
+    Variational as Variational,
     cgls as cgls,
     fbp as fbp,
     kaczmarz as kaczmarz,
@@ -43,6 +44,7 @@ from .methods import (
     sirt as sirt,
     tikhonov as tikhonov,
     total_variation as total_variation,
+    variational as variational,
 )
 from .operators import (
     FiniteDifferences as FiniteDifferences,

@@ -34,8 +34,10 @@ def test_names_are_those_of_the_table_and_of_the_weights():
     names = method_names()
     assert names[: len(METHODS)] == tuple(METHODS)
     assert {"lpd-ellipses", "unet-ellipses"} <= set(names)
+    prior = {"prior": "squared-differences", "weight": 1.0}
+    required = {"tikhonov": {"weight": 1.0}, "variational": prior}
     for name in names:
-        assert get_method(name, **({"weight": 1.0} if name == "tikhonov" else {})).name == name
+        assert get_method(name, **required.get(name, {})).name == name
 
 
 def test_the_scale_of_attenuation_comes_with_the_weights(tmp_path):

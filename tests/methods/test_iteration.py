@@ -17,6 +17,7 @@ from tomolearn.methods import (
     sirt,
     tikhonov,
     total_variation,
+    variational,
 )
 
 GRID = Grid((10, 8))
@@ -29,6 +30,7 @@ METHODS = {
     "cgls": cgls,
     "tikhonov": functools.partial(tikhonov, weight=0.5),
     "tv": functools.partial(total_variation, weight=0.5),
+    "variational": functools.partial(variational, prior="squared-differences", weight=0.5),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 

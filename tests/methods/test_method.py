@@ -27,7 +27,11 @@ from tomolearn.simulation import PhotonNoise
 
 GRID = Grid((12, 10))
 OPERATOR = RayTransform(GRID, ParallelBeam.covering(GRID, 16))
-GIVEN = {"tikhonov": {"weight": 0.5}, "tv": {"weight": 0.5}}
+GIVEN = {
+    "tikhonov": {"weight": 0.5},
+    "tv": {"weight": 0.5},
+    "variational": {"prior": "squared-differences", "weight": 0.5},
+}
 FUNCTIONS = {"tv": tl.total_variation} | {
     name: getattr(tl, name) for name in METHODS if name != "tv"
 }

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
+from tomolearn._core.calls import split_arguments, split_call, split_list
 from tomolearn._core.checkpoints.files import find_files, read_card_file, shipped_files
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue.trained import Trained
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
-
-_WITH_SETTINGS = re.compile(r"(.*[^(])\(([^()]*)\)")
-_COMMA = re.compile(r",(?![^(]*\))")
 
 
 def method_names() -> tuple[str, ...]:
@@ -96,7 +93,7 @@ def get_clinical_method(name: str, **settings: Any) -> Method:
 
 def split_names(argument: str, text: str) -> list[str]:
     """Return the names in the text of an argument, with commas between them."""
-    names = [name.strip() for name in _COMMA.split(text)]
+    names = split_list(text)
     if not all(names):
         raise TomolearnError(f"{argument}: expected names with commas between them, got {text!r}")
     return names
@@ -117,8 +114,7 @@ def divided(name: str) -> tuple[str, str]:
     """Return a name and the text of the settings in parentheses behind it."""
     if not isinstance(name, str):
         raise TomolearnTypeError(f"method: expected a name, got {name!r} ({type(name).__name__})")
-    found = _WITH_SETTINGS.fullmatch(name)
-    return (name, "") if found is None else (found[1].strip(), found[2])
+    return split_call(name)
 
 
 def _with_default(setting: Setting) -> str:
@@ -130,10 +126,7 @@ def _with_default(setting: Setting) -> str:
 def parsed_settings(kind: type[Method], spec: str, text: str) -> dict[str, Any]:
     """Return settings of a class of methods that stand as ``name=value`` with commas between."""
     known = {one.name: one for one in kind.settings()}
-    parsed = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals:
-            raise TomolearnError(f"{spec}: expected settings as name=value, got {part!r}")
-        parsed[name] = known[check_known(f"settings of {spec}", name, tuple(known))].parse(value)
-    return parsed
+    return {
+        name: known[check_known(f"settings of {spec}", name, tuple(known))].parse(value)
+        for name, value in split_arguments(spec, text).items()
+    }

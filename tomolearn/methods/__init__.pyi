@@ -22,3 +22,4 @@ from .variational.total_variation import (
     total_variation as total_variation,
 )
 from .variational.tv_weight import photon_tv_weight as photon_tv_weight
+from .variational.variational import Variational as Variational, variational as variational

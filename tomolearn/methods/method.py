@@ -43,6 +43,8 @@ class Setting:
         bool, int, float or str.
     optional : bool
         Whether it may be None.
+    named : bool
+        Whether the string is the name of an object, which may be given itself.
     default : object
         Its value if it is not given; `REQUIRED`: it has to be.
     help : str
@@ -57,6 +59,7 @@ class Setting:
     name: str
     kind: type
     optional: bool = False
+    named: bool = False
     default: Any = REQUIRED
     help: str = ""
     choices: tuple[str, ...] = ()
@@ -83,7 +86,7 @@ class Setting:
             return check_int(self.name, value, minimum=int(self.minimum or 0))
         if self.kind is float:
             return self._check_float(value)
-        if not isinstance(value, str):
+        if not isinstance(value, str) and not self.named:
             raise TomolearnTypeError(
                 f"{self.name}: expected a str, got {value!r} ({type(value).__name__})"
             )
@@ -305,7 +308,13 @@ def _kind(field: dataclasses.Field[Any]) -> dict[str, Any]:
         parts = [getattr(part, "__name__", "") for part in typing.get_args(field.type)]
     else:
         parts = [getattr(field.type, "__name__", "")]
-    named = [part for part in parts if part not in ("None", "NoneType")]
-    if len(named) != 1 or named[0] not in _KINDS:
+    given = [part for part in parts if part not in ("None", "NoneType")]
+    kinds = [part for part in given if part in _KINDS]
+    # of others the string is the name
+    if len(kinds) != 1 or (len(given) > 1 and kinds != ["str"]):
         raise TypeError(f"{field.name}: expected one of {', '.join(_KINDS)}, got {field.type!r}")
-    return {"kind": _KINDS[named[0]], "optional": len(named) < len(parts)}
+    return {
+        "kind": _KINDS[kinds[0]],
+        "optional": len(given) < len(parts),
+        "named": len(given) > 1,
+    }

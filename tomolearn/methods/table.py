@@ -102,6 +102,7 @@ METHODS: Table[type[Method]] = Table(
         "cgls": "tomolearn.methods.iterative.conjugate_gradients:CGLS",
         "landweber": "tomolearn.methods.iterative.landweber:Landweber",
         "tikhonov": "tomolearn.methods.iterative.conjugate_gradients:Tikhonov",
+        "variational": "tomolearn.methods.variational.variational:Variational",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
     },
     group="tomolearn.methods",

@@ -70,9 +70,23 @@ class Regulariser(Prior, abc.ABC):
         """Return a certified Lipschitz constant of the gradient, for images of this shape."""
         return None
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether `gradient` can be called."""
+        return type(self).gradient is not Regulariser.gradient
+
+    @property
+    def has_proximal(self) -> bool:
+        """Whether `proximal` can be called."""
+        return type(self).proximal is not Regulariser.proximal
+
     @abc.abstractmethod
     def value(self, image: torch.Tensor) -> torch.Tensor:
         """Return the value of each image."""
+
+    def value_and_gradient(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both; a subclass in which they share work computes them together."""
+        return self.value(image), self.gradient(image)
 
     def gradient(self, image: torch.Tensor) -> torch.Tensor:
         """Return the gradient at each image.

@@ -1,0 +1,1 @@
+"""Algorithms of variational methods, each in its file; `table` has them by name."""
