@@ -146,7 +146,7 @@ def test_damaged_card_is_told_before_any_work(tmp_path):
     tl.save(tiny(), tmp_path / "other")
     edit(tmp_path / "other", lambda card: card.update(kind="denoiser"))
     with pytest.raises(ValueError, match="expected weights of a model, got those of a denoiser"):
-        get_method(str(tmp_path / "other"))
+        Trained(weights=str(tmp_path / "other"))
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
         get_method(str(tmp_path / "no.json"))
 

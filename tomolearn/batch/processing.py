@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
-from tomolearn.catalogue import Trained
+from tomolearn.catalogue import FromWeights
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.methods import Method
@@ -83,7 +83,7 @@ def _in_attenuation(method: Method, settings: BatchSettings) -> Method:
 
     Not those of each slice: one warning for a series is enough.
     """
-    if isinstance(method, Trained):
+    if isinstance(method, FromWeights):
         return method.used_on(level=_BONE * settings.mu_water)
     return method
 

@@ -1,3 +1,4 @@
+from .from_weights import FromWeights as FromWeights, WeightsChangedError as WeightsChangedError
 from .names import (
     get_clinical_method as get_clinical_method,
     get_method as get_method,
@@ -8,5 +9,5 @@ from .names import (
 from .trained import (
     Trained as Trained,
     TrainedElsewhereWarning as TrainedElsewhereWarning,
-    WeightsChangedError as WeightsChangedError,
 )
+from .trained_prior import TrainedPrior as TrainedPrior

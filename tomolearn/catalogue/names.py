@@ -9,7 +9,9 @@ from tomolearn._core.calls import split_arguments, split_call, split_list
 from tomolearn._core.checkpoints.files import find_files, read_card_file, shipped_files
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn.catalogue.from_weights import FromWeights
 from tomolearn.catalogue.trained import Trained
+from tomolearn.catalogue.trained_prior import TrainedPrior
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
 
@@ -20,7 +22,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_kind(name: str) -> type[Method]:
-    """Return the class of a method, `Trained` for weights.
+    """Return the class of a method; of weights `Trained` or `TrainedPrior`, as their card says.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def method_kind(name: str) -> type[Method]:
     is_path = Path(name).name != name or Path(name).suffix or Path(f"{name}.json").exists()
     if not is_path:
         check_known("method", name, method_names())
-    return Trained
+    kind = read_card_file(find_files(name))["kind"]
+    return TrainedPrior if kind in TrainedPrior.kinds else Trained
 
 
 def get_method(name: str, **settings: Any) -> Method:
@@ -70,7 +73,7 @@ def get_method(name: str, **settings: Any) -> Method:
     bare, written = divided(name)
     kind = method_kind(bare)
     settings |= parsed_settings(kind, bare, written)
-    if issubclass(kind, Trained):
+    if issubclass(kind, FromWeights):
         digest = settings.pop("sha256", None)
         for setting in settings:
             check_known(f"settings of {bare}", setting, [one.name for one in kind.settings()])
@@ -85,7 +88,7 @@ def get_clinical_method(name: str, **settings: Any) -> Method:
     if it knows what attenuation was in the images that they were trained on.
     """
     bare = divided(name)[0]
-    if "image_scale" not in settings and issubclass(method_kind(bare), Trained):
+    if "image_scale" not in settings and issubclass(method_kind(bare), FromWeights):
         known = read_card_file(find_files(bare))["training"].get("value_per_attenuation")
         settings |= {} if known is None else {"image_scale": known}
     return get_method(name, **settings)

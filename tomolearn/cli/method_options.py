@@ -29,7 +29,7 @@ from tomolearn._core.errors import TomolearnError
 if TYPE_CHECKING:
     from tomolearn.methods import Setting
 
-_WEIGHTS = "weights"
+_WEIGHTS, _PRIORS = "weights", "trained priors"
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
 
@@ -63,11 +63,11 @@ class MethodCommand(TyperCommand):
 
 
 def _settings_of_all() -> dict[str, tuple[Setting, ...]]:
-    from tomolearn.catalogue import Trained
+    from tomolearn.catalogue import Trained, TrainedPrior
     from tomolearn.methods import METHODS
 
     settings = {name: kind.settings() for name, kind in METHODS.items()}
-    return {**settings, _WEIGHTS: Trained.settings()}
+    return {**settings, _WEIGHTS: Trained.settings(), _PRIORS: TrainedPrior.settings()}
 
 
 def _named(args: Sequence[str], default: str) -> str:

@@ -46,7 +46,7 @@ def reconstruct(
     **settings: Any,
 ) -> None:
     """Reconstruct an image from line integrals."""
-    from tomolearn.catalogue import Trained, get_clinical_method
+    from tomolearn.catalogue import FromWeights, get_clinical_method
     from tomolearn.cli.output import check_target, write_array
     from tomolearn.data.arrays import ARRAY_SUFFIXES
 
@@ -67,8 +67,8 @@ def reconstruct(
     # first, so that nothing is made for a scan that is not the data's
     values = read_sinogram(sinogram, dataset, scanner.shape)
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
-    if isinstance(chosen, Trained):
-        chosen.network(place)  # reading the weights is no part of the time
+    if isinstance(chosen, FromWeights):
+        chosen.prepare(place)  # reading the weights is no part of the time
     start = time.perf_counter()
     image = chosen(torch.from_numpy(values).to(place), operator).cpu()
     seconds = time.perf_counter() - start

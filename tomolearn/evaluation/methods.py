@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.catalogue import Trained, get_method
+from tomolearn.catalogue import FromWeights, get_method
 from tomolearn.catalogue.names import divided, parsed_settings
 from tomolearn.evaluation.metrics import named
 from tomolearn.operators import LinearOperator
@@ -59,7 +59,7 @@ def _resolved(task: Task, spec: str, place: torch.device) -> Reconstruction:
         if not text:
             raise
         raise type(error)(f"methods: {spec}: {error}") from error
-    if isinstance(method, Trained):
+    if isinstance(method, FromWeights):
         method = method.used_on(task=task.name)
-        method.network(place)  # a damaged file is told before any work
+        method.prepare(place)  # a damaged file is told before any work
     return method.informed(task.acquisition.noise)

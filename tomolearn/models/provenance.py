@@ -136,7 +136,8 @@ class Watch:
         self.told.append((grid, scan, peak))
         level = self.use.level
         if level is None and self.provenance.level is not None:
-            level = image_level(sinogram[:_ENOUGH], operator)
+            flat = sinogram.reshape(-1, *operator.range_shape)
+            level = image_level(flat[:_ENOUGH], operator)
         if again:  # it is the data that are others
             found = self.provenance.differences(level=level, scale=scale)
         else:

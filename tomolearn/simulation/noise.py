@@ -131,6 +131,18 @@ class PhotonNoise(KindAndFields):
         )
         return measured / self.attenuation
 
+    def level(self, sinogram: NDArray[Any]) -> float:
+        """Return the root mean square of the standard deviations in the bins of a sinogram."""
+        import torch
+
+        from tomolearn.methods.variational.noise_levels import photon_noise_level
+
+        lines = torch.from_numpy(np.ascontiguousarray(sinogram, np.float64)) * self.attenuation
+        found = photon_noise_level(
+            lines, photons=self.photons, electronic_std=self.electronic_std, ndim=lines.ndim
+        )
+        return float(found) / self.attenuation
+
     def __str__(self) -> str:
         text = f"{self.photons:,g} photons"
         if self.electronic_std:

@@ -23,9 +23,8 @@ def photon_tv_weight(
 ) -> torch.Tensor:
     """Return a weight of `total_variation` that suits a scan with few photons, for each sinogram.
 
-    It is ``3 * noise * pixel * sqrt(views)``. The noise of a line integral is that of Poisson
-    counts and electronics, ``sqrt(counts + electronic_std**2) / counts``, its root mean square
-    over the bins, none counting more than 1. Back-projected, it has in each pixel the size of that
+    It is ``3 * noise * pixel * sqrt(views)``, with the noise of a line integral from
+    `photon_noise_level`. Back-projected, it has in each pixel the size of that
     product, and the weight has to be a few times as large for the differences of neighbouring
     pixels to withstand it.
 
@@ -51,6 +50,7 @@ def photon_tv_weight(
     >>> total_variation(y, A, weight=weight)
     """
     from tomolearn.methods.checks import check_ray_transform, check_sinogram
+    from tomolearn.methods.variational.noise_levels import photon_noise_level
 
     operator = check_ray_transform(operator)
     photons = check_float("photons", photons, positive=True)
@@ -59,8 +59,7 @@ def photon_tv_weight(
         raise TomolearnError(
             f"operator: expected a scan of two dimensions, got {type(operator.scan).__name__}"
         )
-    counts = photons * check_sinogram(sinogram, operator).double().neg().exp()
-    variance = (counts + electronic_std**2) / counts**2
-    noise = variance.clamp(max=1.0).mean((-2, -1)).sqrt()
+    checked = check_sinogram(sinogram, operator)
+    noise = photon_noise_level(checked, photons=photons, electronic_std=electronic_std)
     pixel = math.sqrt(math.prod(operator.grid.spacing))
     return _FACTOR * noise * pixel * math.sqrt(operator.scan.shape[0])

@@ -1,0 +1,353 @@
+"""Trained regularisers and denoisers as a method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
+
+from tomolearn._core.checks import check_float
+from tomolearn._core.errors import TomolearnError
+from tomolearn.catalogue.from_weights import FromWeights
+from tomolearn.methods.method import setting
+from tomolearn.methods.stopping import Control, IterativeMethod
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomolearn.models.provenance import Provenance
+    from tomolearn.operators import LinearOperator
+    from tomolearn.priors import Denoiser, Regulariser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a trained prior was used when its weight was found: ``training["reconstruction"]``.
+
+    Parameters
+    ----------
+    weight : float, optional
+        w of ``||A x - y||^2 / 2 + w R(s x) / s^2``, for images in the unit of the training.
+    scale : float
+        s.
+    backprojected_noise : float, optional
+        Size of ``A.T noise`` in a pixel: standard deviation of the noise in a bin, times the root
+        mean square of the norms of the columns of A.
+    algorithm : str
+        Algorithm of `Variational` or `PlugAndPlay`.
+    sigma : float, optional
+        Noise level of a denoiser, in the unit of the training.
+    """
+
+    weight: float | None = None
+    scale: float = 1.0
+    backprojected_noise: float | None = None
+    algorithm: str = "auto"
+    sigma: float | None = None
+
+    @classmethod
+    def of_card(cls, name: str, card: Mapping[str, Any]) -> Recipe:
+        """Return what a card says; errors begin with the `name` of the weights."""
+        said = card["training"].get("reconstruction") or {}
+        where = f"{name}: reconstruction"
+        if not isinstance(said, Mapping):
+            raise TomolearnError(f"{where}: expected an object, got {said!r}")
+        numbers = {
+            one: check_float(f"{where}.{one}", said[one], positive=True)
+            for one in ("weight", "scale", "backprojected_noise", "sigma")
+            if said.get(one) is not None
+        }
+        algorithm = said.get("algorithm", cls.algorithm)
+        if not isinstance(algorithm, str):
+            raise TomolearnError(f"{where}.algorithm: expected a name, got {algorithm!r}")
+        return cls(algorithm=algorithm, **numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedPrior(FromWeights):
+    """A trained regulariser or denoiser in the algorithm that suits it; see `FromWeights`.
+
+    Of a regulariser R it is `Variational`, the minimiser of ``||A x - y||^2 / 2 + w R_s(x)`` with
+    ``R_s(x) = R(s x) / s^2``; of a denoiser it is `PlugAndPlay`. Where the noise is known, from
+    `noise_level`, `photons` or an acquisition (`informed`), the weight follows it.
+
+    Parameters
+    ----------
+    weight : float, optional
+        w. Default: that of the card, for the noise where it is known.
+    noise_level : float, optional
+        Standard deviation of the noise in a bin, from which the weight is taken.
+    photons, electronic_std : float
+        Photons per detector element without an object, and electronic noise in photons, as another
+        way to say what the noise is.
+    sigma : float, optional
+        Noise level of a denoiser, in the unit of its training. Default: that of the card.
+    algorithm : str, optional
+        See `Variational` and `PlugAndPlay`. Default: that of the card.
+    iterations, tolerance
+        See `Stopping`.
+    nonnegative : bool
+        Whether to minimise over images without negative values.
+
+    Notes
+    -----
+    The card knows the weight ``w'`` that was found for images ``x'`` in the unit of the training,
+    beside a transform ``A'`` and noise of standard deviation ``σ'`` in a bin. Let images in use be
+    multiplied by c (`image_scale`, and the card's own) to be like those: ``x' = c x``.
+
+    *Units.* Data of ``c x`` are ``c y``, and ``||A c x - c y||^2 / 2 + w R(s c x) / s^2`` is,
+    divided by ``c^2``, the problem of x with the scale ``s c`` and the same w. So images are scaled
+    for the prior alone; the weight has the unit of ``A^2``.
+
+    *Noise.* At the true image the slope of the data term is minus the back-projected noise, which
+    in a pixel has the size ``c σ a``, where a is the root mean square of the norms of A's columns
+    (white noise; for bins that differ, σ is the root mean square). The prior can hold out against
+    it if its own slope, w times one that depends on the image only, is as large as in training:
+
+        ``w = w' (c σ a) / (σ' a')``.
+
+    Twice as many views have ``sqrt(2)`` times the weight, twice the noise has twice the weight, and
+    pixels of p mm have ``p^2`` times that of pixels of length one, if their images and the relative
+    noise of their line integrals are the same. It is the rule of `photon_tv_weight`, with a
+    constant that was measured in training.
+
+    Without known noise the weight is that of the card as it stands, and differences of grid, scan
+    and task to those of the training are warned of.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("regulariser", "denoiser")
+
+    weight: float | None = setting(
+        None, help="weight of the prior; default: that of the card, for the noise", minimum=0
+    )
+    noise_level: float | None = setting(
+        None, help="standard deviation of the noise in a bin, for the weight", above=0
+    )
+    photons: float | None = setting(
+        None, help="photons per detector element without an object, for the weight", above=0
+    )
+    electronic_std: float = setting(
+        0.0, help="electronic noise in photons, for the weight", minimum=0
+    )
+    sigma: float | None = setting(
+        None, help="noise level of a denoiser, in its training's unit; default: its card's", above=0
+    )
+    algorithm: str | None = setting(None, help="algorithm; default: that of the card")
+    iterations: int = setting(500, help="largest number of iterations", minimum=1)
+    tolerance: float | None = setting(
+        1e-4, help="stop at this relative change of the image", above=0
+    )
+    nonnegative: bool = setting(False, help="allow no negative values")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nonnegative and self.card["kind"] == "denoiser":
+            raise TomolearnError(
+                f"nonnegative: expected false with {self.weights}, a denoiser, got true"
+            )
+        if self.noise_level is not None and self.photons is not None:
+            raise TomolearnError("noise_level: expected it or photons, got both")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the prior was used when its weight was found."""
+        return Recipe.of_card(self.weights, self.card)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether an image of a batch does not depend on the others: no rule waits for all."""
+        return self.tolerance is None
+
+    def informed(self, noise: Any) -> Self:
+        """Return the method with the noise of an acquisition, which its weight follows."""
+        known = super().informed(noise)
+        self._needs_weight()
+        return known
+
+    def prior(self, device: torch.device | str = "cpu") -> Regulariser | Denoiser:
+        """Return the prior, in evaluation mode; the same at every call."""
+        return cast("Regulariser | Denoiser", self._module(device))
+
+    def weight_of(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Return the weight of each image, of float64 and shape (...), by the rule in the notes."""
+        import torch
+
+        leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
+        noise = self._noise(sinogram, operator) if self.weight is None else None
+        if noise is None:
+            return torch.full(leading, self._needs_weight(), dtype=torch.float64)
+        from tomolearn.methods.variational.noise_levels import column_norm
+
+        recipe = self.recipe
+        trained = cast("float", recipe.backprojected_noise)
+        factor = self._scale * column_norm(operator) / trained
+        return self._needs_weight() * factor * noise
+
+    def method(self, weight: float) -> IterativeMethod:
+        """Return the method that reconstructs with a weight, `Variational` or `PlugAndPlay`."""
+        recipe, prior = self.recipe, self.prior()
+        algorithm = recipe.algorithm if self.algorithm is None else self.algorithm
+        stopping: dict[str, Any] = {"iterations": self.iterations, "tolerance": self.tolerance}
+        scale = self._scale * recipe.scale
+        from tomolearn.priors import Regulariser
+
+        if isinstance(prior, Regulariser):
+            from tomolearn.methods import Variational
+
+            return Variational(
+                prior,
+                weight=weight,
+                algorithm=algorithm,
+                minimum=0.0 if self.nonnegative else None,
+                image_scale=scale,
+                **stopping,
+            )
+        plug_and_play = resolve_name("tomolearn.methods.variational.plug_and_play:PlugAndPlay")
+        sigma = recipe.sigma if self.sigma is None else self.sigma
+        if sigma is None:
+            raise TomolearnError(
+                f"sigma: expected a noise level with {self.weights}, whose card has none, got none"
+            )
+        method: IterativeMethod = plug_and_play(
+            denoiser=prior,
+            sigma=sigma / self._scale,
+            weight=weight,
+            algorithm=algorithm,
+            scale=scale,
+            **stopping,
+        )
+        return method
+
+    def __call__(
+        self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
+    ) -> torch.Tensor:
+        """Reconstruct; see `IterativeMethod.__call__`. `noise_level` of `control` stops."""
+        import torch
+
+        from tomolearn.methods.checks import check_linear_operator, check_sinogram
+
+        sinogram = check_sinogram(sinogram, check_linear_operator("operator", operator))
+        weights = self.weight_of(sinogram, operator)
+        if sinogram.numel():
+            self._watch().compare(sinogram, operator, self._scale, stacklevel=2)
+        if weights.numel() == 0 or bool((weights == weights.flatten()[0]).all()):
+            weight = float(weights.flatten()[0]) if weights.numel() else self._needs_weight()
+            return self.method(weight)(sinogram, operator, **control)
+        if control.get("callback") is not None:
+            raise TomolearnError("callback: expected none where each image has a weight")
+        # one after the other: each has its own number of iterations
+        flat = sinogram.reshape(-1, *operator.range_shape)
+        starts = _starts(control.get("x0"), len(flat), operator.domain_shape)
+        found = []
+        for y, weight, start in zip(flat, weights.flatten(), starts, strict=True):
+            control["x0"] = start
+            found.append(self.method(float(weight))(y, operator, **control))
+        shape = (*weights.shape, *operator.domain_shape)
+        return torch.stack(found).reshape(shape)
+
+    def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the prior's denoiser for noise of `noise_level` units, or `sigma`.
+
+        Of a regulariser it is the minimiser of ``||x - image||^2 / 2 + w R_s(x)``, with the weight
+        `weight`, or that of the noise by the same rule, in which the operator is the identity.
+        """
+        recipe, scale = self.recipe, self._scale
+        is_regulariser = self.card["kind"] == "regulariser"
+        level = None if self.noise_level is None else self.noise_level * unit
+        if is_regulariser:
+            weight = self.weight
+            if weight is None and level is not None and recipe.backprojected_noise is not None:
+                weight = self._needs_weight() * scale * level / recipe.backprojected_noise
+            if weight is None:
+                raise TomolearnError(
+                    f"noise_level: expected that of the images with {self.weights} in the image "
+                    "domain (in HU for CT), or a weight; got neither"
+                )
+            method = dataclasses.replace(self, weight=weight).method(weight)
+        else:
+            sigma = level * scale if level is not None and self.sigma is None else self.sigma
+            blind = getattr(self.prior(), "blind", False)
+            if sigma is None and not blind:
+                raise TomolearnError(
+                    f"noise_level: expected that of the images with {self.weights} in the image "
+                    "domain (in HU for CT), or sigma; got neither"
+                )
+        if self.use is not None:
+            provenance = self._provenance()
+            provenance.warn(provenance.differences(level=self.use.level, scale=scale), stacklevel=2)
+
+        def denoise(images: torch.Tensor) -> torch.Tensor:
+            import torch
+
+            if is_regulariser:
+                from tomolearn.operators import Identity
+
+                return method(images, Identity(images.shape[2:]), x0=images)
+            factor = scale * recipe.scale
+            with torch.no_grad():
+                level = None if sigma is None else sigma * recipe.scale
+                cleaned: torch.Tensor = self.prior(images.device)(images * factor, level)
+            return cleaned / factor
+
+        return denoise
+
+    @property
+    def _scale(self) -> float:
+        return self.image_scale * float(self.card["image_scale"])
+
+    def _needs_weight(self) -> float:
+        weight = self.recipe.weight if self.weight is None else self.weight
+        if weight is None:
+            raise TomolearnError(
+                f"weight: expected a number with {self.weights}, whose card has none, got none"
+            )
+        return weight
+
+    def _noise(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor | None:
+        """Return the standard deviation in a bin of each sinogram, None where it is not known."""
+        import torch
+
+        from tomolearn.simulation import PhotonNoise
+        from tomolearn.simulation.noise import noise_from_dict
+
+        told = self.noise_level is not None or self.photons is not None
+        if self.recipe.backprojected_noise is None:
+            if told:
+                name = "noise_level" if self.photons is None else "photons"
+                raise TomolearnError(
+                    f"{name}: expected none with {self.weights}, whose card does not know for "
+                    "which noise its weight is; give a weight"
+                )
+            return None
+        flat = sinogram.detach().reshape(-1, *operator.range_shape)
+        leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
+        if self.noise_level is not None:
+            return torch.full(leading, self.noise_level, dtype=torch.float64)
+        if self.photons is not None:
+            noise: Any = PhotonNoise(self.photons, electronic_std=self.electronic_std)
+        elif self.use is not None and self.use.noise:
+            noise = noise_from_dict(self.use.noise)
+        else:
+            return None
+        levels = [noise.level(y.cpu().numpy()) for y in flat]
+        return torch.tensor(levels, dtype=torch.float64).reshape(leading)
+
+    def _provenance(self) -> Provenance:
+        """Return what matters of the training: with a weight for this noise only the images."""
+        provenance = super()._provenance()
+        told = self.weight is not None or self.noise_level is not None or self.photons is not None
+        known = self.use is not None and bool(self.use.noise)
+        if told or (known and self.recipe.backprojected_noise is not None):
+            return dataclasses.replace(provenance, task=None, grid=None, scan=None, noise=None)
+        return provenance
+
+
+def _starts(x0: Any, count: int, shape: tuple[int, ...]) -> list[Any]:
+    """Return the start of each image."""
+    if x0 is None:
+        return [None] * count
+    if tuple(x0.shape) == shape:
+        return [x0] * count
+    return list(x0.reshape(-1, *shape))
