@@ -24,6 +24,7 @@ from ._core.errors import (
 )
 from ._core.version import __version__ as __version__
 from .catalogue import get_method as get_method
+from .evaluation import choose_weight as choose_weight
 from .geometry import (
     ConeBeam as ConeBeam,
     CoverageWarning as CoverageWarning,
