@@ -154,7 +154,7 @@ class Ridge(Regulariser):
         (lambda z: SquaredDifferences(ndim=3)(z[0]), ValueError, "image: expected 3 spatial axes"),
         (lambda z: SquaredDifferences(ndim=0), ValueError, "ndim: expected an integer >= 1"),
         (lambda z: TotalVariation(tolerance=0.0), ValueError, "tolerance: expected a positive"),
-        (lambda z: PRIORS.find("tv"), ValueError, "prior: expected one of squared-differences"),
+        (lambda z: PRIORS.find("tv"), ValueError, "prior: expected one of .*squared-differences"),
     ],
 )
 def test_errors(call, error, match):

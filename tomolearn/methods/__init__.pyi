@@ -17,6 +17,10 @@ from .stopping import (
     Stopping as Stopping,
 )
 from .table import METHODS as METHODS, method_from_dict as method_from_dict
+from .variational.certificate import (
+    ConvergenceReport as ConvergenceReport,
+    convergence_report as convergence_report,
+)
 from .variational.total_variation import (
     TotalVariation as TotalVariation,
     total_variation as total_variation,

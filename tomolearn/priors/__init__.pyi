@@ -1,7 +1,11 @@
+from .adversarial import AdversarialRegulariser as AdversarialRegulariser
 from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
+from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
 from .naming import named_regulariser as named_regulariser
+from .nett import NetworkTikhonov as NetworkTikhonov
+from .patches import PatchMixture as PatchMixture
 from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
 from .ridge import ConvexRidge as ConvexRidge, WeaklyConvexRidge as WeaklyConvexRidge
 from .scaled import Scaled as Scaled
@@ -9,4 +13,5 @@ from .smoothness import SquaredDifferences as SquaredDifferences
 from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound
 from .spectral_denoiser import SpectralDenoiser as SpectralDenoiser
 from .table import PRIORS as PRIORS
+from .tdv import TotalDeepVariation as TotalDeepVariation
 from .total_variation import TotalVariation as TotalVariation

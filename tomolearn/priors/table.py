@@ -10,6 +10,11 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
     {
         "convex-ridge": "tomolearn.priors.ridge:ConvexRidge",
         "weakly-convex-ridge": "tomolearn.priors.ridge:WeaklyConvexRidge",
+        "adversarial": "tomolearn.priors.adversarial:AdversarialRegulariser",
+        "input-convex": "tomolearn.priors.input_convex:InputConvexRegulariser",
+        "total-deep-variation": "tomolearn.priors.tdv:TotalDeepVariation",
+        "network-tikhonov": "tomolearn.priors.nett:NetworkTikhonov",
+        "patch-mixture": "tomolearn.priors.patches:PatchMixture",
         "squared-differences": "tomolearn.priors.smoothness:SquaredDifferences",
         "total-variation": "tomolearn.priors.total_variation:TotalVariation",
         "spectral-denoiser": "tomolearn.priors.spectral_denoiser:SpectralDenoiser",

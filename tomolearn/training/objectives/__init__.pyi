@@ -1,3 +1,4 @@
+from .adversarial import Adversarial as Adversarial
 from .denoising import Denoising as Denoising
 from .objective import Batch as Batch, Network as Network, Objective as Objective
 from .score import ScoreMatching as ScoreMatching

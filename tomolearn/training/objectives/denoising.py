@@ -11,7 +11,7 @@ import torch
 from tomolearn._core.checks import check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn.operators import LinearOperator
-from tomolearn.priors import Denoiser, Regulariser
+from tomolearn.priors import Denoiser, NetworkTikhonov, Regulariser
 from tomolearn.training.objectives.objective import Batch, Network, Objective
 
 
@@ -63,7 +63,7 @@ class Denoising(Objective):
 
 
 def _denoiser(network: Network) -> Denoiser:
-    if isinstance(network, Regulariser):
+    if isinstance(network, Regulariser) and not isinstance(network, NetworkTikhonov):
         raise TomolearnError(
             "model: expected a denoiser, or a network with one, got the regulariser "
             f"{type(network).__name__}; objective score trains it by denoising"

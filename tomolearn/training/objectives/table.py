@@ -14,6 +14,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
     {
         "supervised": "tomolearn.training.objectives.supervised:Supervised",
         "score": "tomolearn.training.objectives.score:ScoreMatching",
+        "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
     },
     group="tomolearn.objectives",
