@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
 import torch
 
 from tomolearn._core.checks import check_float, check_known
@@ -294,10 +295,10 @@ def _curvatures(prior: Regulariser, image: torch.Tensor) -> tuple[float, float] 
     if not slope.requires_grad:
         return None
 
-    def product(vector: torch.Tensor) -> torch.Tensor:
-        direction = torch.as_tensor(vector.reshape(point.shape)).to(point)
+    def product(vector: np.ndarray) -> np.ndarray:
+        direction = torch.from_numpy(vector.reshape(point.shape)).to(point)
         (found,) = torch.autograd.grad(slope, point, direction, retain_graph=True)
-        return found.double().flatten().cpu().numpy()  # type: ignore[no-any-return]
+        return found.double().flatten().cpu().numpy()
 
     size = point.numel()
     linear = ScipyOperator((size, size), matvec=product, dtype="float64")
