@@ -98,13 +98,23 @@ class ConvexRidge(Regulariser):
 
     def value(self, image: torch.Tensor) -> torch.Tensor:
         """Return the value of each image, shape (...)."""
-        responses = self._filtered(self._flat(image))
-        values = self._weighted(self._potential(responses)).flatten(1).sum(1)
-        return values.reshape(image.shape[: image.ndim - self.ndim])
+        return self._value(self._filtered(self._flat(image)), image)
 
     def gradient(self, image: torch.Tensor) -> torch.Tensor:
         """Return the gradient at each image."""
-        slopes = self._weighted(self._slope(self._filtered(self._flat(image))))
+        return self._gradient(self._filtered(self._flat(image)), image)
+
+    def value_and_gradient(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both, with the filters applied once."""
+        responses = self._filtered(self._flat(image))
+        return self._value(responses, image), self._gradient(responses, image)
+
+    def _value(self, responses: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        values = self._weighted(self._potential(responses)).flatten(1).sum(1)
+        return values.reshape(image.shape[: image.ndim - self.ndim])
+
+    def _gradient(self, responses: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        slopes = self._weighted(self._slope(responses))
         transpose = _CONVOLUTIONS[self.ndim][1]
         for kernel in reversed(self._means_removed()):
             slopes = transpose(slopes, kernel)

@@ -66,9 +66,10 @@ class DataTerm(abc.ABC):
 
     def typical_curvature(self) -> torch.Tensor:
         """Return a mean second derivative at the data, to begin with, shape (batch,)."""
-        return self._weighted(torch.ones_like(self.y)).flatten(1).mean(1, dtype=torch.float64)
+        return self.weighted(torch.ones_like(self.y)).flatten(1).mean(1, dtype=torch.float64)
 
-    def _weighted(self, values: torch.Tensor) -> torch.Tensor:
+    def weighted(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values of all bins times their weights."""
         return values if self.weights is None else self.weights * values
 
 
@@ -83,11 +84,11 @@ class LeastSquares(DataTerm):
     def value(self, u: torch.Tensor) -> torch.Tensor:
         """Return the value of each image."""
         residual = u - self.y
-        return inner(residual, self._weighted(residual)) / 2
+        return inner(residual, self.weighted(residual)) / 2
 
     def gradient(self, u: torch.Tensor) -> torch.Tensor:
         """Return ``W (u - y)``."""
-        return self._weighted(u - self.y)
+        return self.weighted(u - self.y)
 
     def curvature(self) -> torch.Tensor:
         """Return the largest weight."""
@@ -137,12 +138,12 @@ class PoissonTransmission(DataTerm):
         # in float64: near the minimum it is a small difference of large numbers
         d = self._a * (u - self.y).double()
         per_bin = self._transmitted.double() * (torch.expm1(-d) + d)
-        return self._factor * self._weighted(per_bin).flatten(1).sum(1)
+        return self._factor * self.weighted(per_bin).flatten(1).sum(1)
 
     def gradient(self, u: torch.Tensor) -> torch.Tensor:
         """Return ``w N a (exp(-a y) - exp(-a u))``."""
         d = self._a * (u - self.y)
-        return self._weighted(self._transmitted * torch.expm1(-d)).mul(-self._factor * self._a)
+        return self.weighted(self._transmitted * torch.expm1(-d)).mul(-self._factor * self._a)
 
     def curvature(self) -> None:
         """There is none: the second derivative grows without bound as u falls."""
@@ -150,12 +151,12 @@ class PoissonTransmission(DataTerm):
 
     def typical_curvature(self) -> torch.Tensor:
         """Return the mean of ``w a^2 N exp(-a y)``."""
-        mean = self._weighted(self._transmitted).flatten(1).mean(1, dtype=torch.float64)
+        mean = self.weighted(self._transmitted).flatten(1).mean(1, dtype=torch.float64)
         return self._factor * self._a**2 * mean
 
     def conjugate_proximal(self, p: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """By Moreau's identity: the gradient at the proximal point of h."""
-        scale = self._weighted(torch.ones_like(self.y)) * (self._factor * self._a) / step
+        scale = self.weighted(torch.ones_like(self.y)) * (self._factor * self._a) / step
         shifted = p / step - scale * self._transmitted
         # u = shifted + scale exp(-a u), so that a (u - shifted) is Lambert's W of exp(k)
         k = torch.log(scale * self._a) - self._a * shifted
@@ -163,7 +164,7 @@ class PoissonTransmission(DataTerm):
 
     def conjugate(self, p: torch.Tensor) -> torch.Tensor:
         """Return ``w N (r log(r) - r + (1 + a y) exp(-a y))``, r of exp(-a u) where h' is p."""
-        size = self._factor * self._weighted(torch.ones_like(self.y)).double()
+        size = self._factor * self.weighted(torch.ones_like(self.y)).double()
         transmitted = self._transmitted.double()
         r = torch.where(size > 0, transmitted - p / (self._a * size), transmitted)
         per_bin = size * (torch.xlogy(r, r.clamp_min(0)) - r + transmitted * (1 + self._a * self.y))
@@ -217,12 +218,12 @@ class PoissonEmission(DataTerm):
 
     def typical_curvature(self) -> torch.Tensor:
         """Return the mean of ``w / y`` over the bins with counts."""
-        counted = self._weighted(torch.where(self.y > 0, 1 / self.y, 0))
+        counted = self.weighted(torch.where(self.y > 0, 1 / self.y, 0))
         return counted.flatten(1).mean(1, dtype=torch.float64).clamp_min(1e-30)
 
     def conjugate_proximal(self, p: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """Return the smaller root of a quadratic equation."""
-        w = self._weighted(torch.ones_like(self.y))
+        w = self.weighted(torch.ones_like(self.y))
         moved = p + step * self._background
         root = torch.sqrt((moved - w).square() + 4 * step * w * self.y)
         # below the weight by so much, in each case without cancellation
@@ -233,7 +234,7 @@ class PoissonEmission(DataTerm):
 
     def conjugate(self, p: torch.Tensor) -> torch.Tensor:
         """Return its value, infinite where p is above the weight."""
-        w = self._weighted(torch.ones_like(self.y)).double()
+        w = self.weighted(torch.ones_like(self.y)).double()
         y, p = self.y.double(), p.double()
         inside = (w - p).clamp_min(0)
         per_bin = torch.xlogy(w * y, w) - torch.xlogy(w * y, inside) - self._background * p

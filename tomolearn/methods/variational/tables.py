@@ -27,6 +27,7 @@ ALGORITHMS: Table[type[Algorithm]] = Table(
     "algorithm",
     {
         "fista": f"{_HERE}.algorithms.fista:Fista",
+        "data-proximal": f"{_HERE}.algorithms.data_proximal:DataProximal",
         "nmapg": f"{_HERE}.algorithms.nmapg:NonMonotone",
     },
     group="tomolearn.algorithms",
