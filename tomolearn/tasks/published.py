@@ -217,8 +217,18 @@ CHEST_60 = Task(
         "test": Split(_CHESTS, seed=73, size=100),
     },
     convention=CONVENTIONS["maximum"],
-    baselines={"fbp": _HANN, "tv": TotalVariation(weight=4.0)},
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=14.0)},
     files=SeriesFolder(),
+)
+_QUARTER = Grid((96, 96))
+# as many views per pixel across, and as much noise in a pixel, as the task of four times the size
+CHEST_16 = replace(
+    CHEST_60,
+    name="chest-16",
+    description="few views of parts of chests: chest-60 with 96 x 96 pixels and 16 views",
+    grid=_QUARTER,
+    acquisition=Acquisition(ParallelBeam.covering(_QUARTER, 16), GaussianNoise(std=0.36)),
+    files=None,
 )
 ELLIPSES_50 = _ellipses_sparse(50, 2.0)
 ELLIPSES_143 = _ellipses_sparse(143, 4.0)

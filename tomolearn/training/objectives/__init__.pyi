@@ -1,4 +1,5 @@
 from .adversarial import Adversarial as Adversarial
+from .bilevel import Bilevel as Bilevel
 from .denoising import Denoising as Denoising
 from .objective import Batch as Batch, Network as Network, Objective as Objective
 from .score import ScoreMatching as ScoreMatching

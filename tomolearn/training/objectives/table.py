@@ -15,6 +15,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
         "supervised": "tomolearn.training.objectives.supervised:Supervised",
         "score": "tomolearn.training.objectives.score:ScoreMatching",
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
+        "bilevel": "tomolearn.training.objectives.bilevel:Bilevel",
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
     },
     group="tomolearn.objectives",

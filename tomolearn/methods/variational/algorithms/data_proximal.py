@@ -8,11 +8,12 @@ from functools import partial
 import torch
 
 from tomolearn._core.tensors import inner
-from tomolearn.methods.iteration import per_image, quotient
+from tomolearn.methods.iteration import per_image
 from tomolearn.methods.stopping import Iterate
 from tomolearn.methods.variational.algorithms.algorithm import Algorithm
 from tomolearn.methods.variational.composite import no_descent, rounding
 from tomolearn.methods.variational.problem import Problem, still
+from tomolearn.numerics.conjugate_gradients import conjugate_gradients
 
 # A step is a part of the certified one to begin with, since curvature is mostly far below its
 # bound, and becomes longer by so much where the prior allows it.
@@ -94,21 +95,10 @@ def _step(
 
 
 def solved(problem: Problem, b: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    """Return ``(A.T W A + r)^-1 b`` by conjugate gradients, with r (batch,) for each image."""
-    shift = per_image(r, b)
+    """Return ``(A.T W A + r)^-1 b`` roughly, with r (batch,) for each image."""
 
-    def product(p: torch.Tensor) -> torch.Tensor:
-        return problem.operator.adjoint(problem.data.weighted(problem.forward(p))) + shift * p
+    def apply(p: torch.Tensor) -> torch.Tensor:
+        fit = problem.operator.adjoint(problem.data.weighted(problem.forward(p)))
+        return torch.addcmul(fit, per_image(r, p), p)
 
-    x, residual, p = torch.zeros_like(b), b, b
-    square = inner(b, b)
-    wanted = _RESIDUAL**2 * square
-    for _ in range(_MOST_PRODUCTS):
-        if bool((square <= wanted).all()):
-            break
-        q = product(p)
-        length = per_image(quotient(square, inner(p, q)), b)
-        x, residual = x + length * p, residual - length * q
-        before, square = square, inner(residual, residual)
-        p = residual + per_image(quotient(square, before), b) * p
-    return x
+    return conjugate_gradients(apply, b, tolerance=_RESIDUAL, max_iterations=_MOST_PRODUCTS).state
