@@ -44,11 +44,11 @@ def slope(objective, prior, batch, A, name, size=1e-4):
     return (errors[0] - errors[1]) / (2 * size)
 
 
-@pytest.mark.parametrize("name", ["kernels.0", "log_weights", "log_knees"])
+@pytest.mark.parametrize("name", ["kernels.0", "log_knees"])
 @pytest.mark.parametrize("mode", ["implicit", "unrolled"])
 def test_exact_hypergradients(mode, name, problem):
     batch, A = problem
-    n = 200 if mode == "implicit" else 30
+    n = 120 if mode == "implicit" else 30
     objective = Bilevel(weight=20.0, hypergradient=mode, iterations=n)
     prior = ridge()
     loss, found = hypergradient(objective, prior, batch, A)
