@@ -1,6 +1,10 @@
 from .adversarial import AdversarialRegulariser as AdversarialRegulariser
+from .box import Box as Box
 from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
+from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
+from .generalised_variation import TotalGeneralisedVariation as TotalGeneralisedVariation
+from .huber_variation import HuberTotalVariation as HuberTotalVariation
 from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
 from .naming import named_regulariser as named_regulariser
@@ -12,6 +16,8 @@ from .scaled import Scaled as Scaled
 from .smoothness import SquaredDifferences as SquaredDifferences
 from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound
 from .spectral_denoiser import SpectralDenoiser as SpectralDenoiser
+from .squared_norm import SquaredNorm as SquaredNorm
 from .table import PRIORS as PRIORS
 from .tdv import TotalDeepVariation as TotalDeepVariation
 from .total_variation import TotalVariation as TotalVariation
+from .wavelets import ShiftInvariantWavelets as ShiftInvariantWavelets, Wavelets as Wavelets

@@ -36,11 +36,11 @@ class ComposedRegulariser(Regulariser, abc.ABC):
     ----------
     arguments : mapping
         The constructor's arguments by name, but for the next two.
-    tolerance : float
+    tolerance : float, optional
         Of what is computed by iteration: bound of the distance of the proximal point from the exact
         one, relative to the norm of the image, which the duality gap proves. The distance itself is
-        mostly several times smaller.
-    max_iterations : int
+        mostly several times smaller. Not given, it is no argument of the constructor.
+    max_iterations : int, optional
         Largest number of iterations.
 
     References
@@ -52,15 +52,24 @@ class ComposedRegulariser(Regulariser, abc.ABC):
 
     extra: int = 0
     """Number of auxiliary images."""
+    tolerance: float = 1e-2
+    max_iterations: int = 1000
 
     def __init__(
-        self, arguments: Mapping[str, Any], *, tolerance: float, max_iterations: int
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        tolerance: float | None = None,
+        max_iterations: int | None = None,
     ) -> None:
-        self.tolerance = check_float("tolerance", tolerance, positive=True)
-        self.max_iterations = check_int("max_iterations", max_iterations, minimum=1)
-        super().__init__(
-            {**arguments, "tolerance": self.tolerance, "max_iterations": self.max_iterations}
-        )
+        known = dict(arguments)
+        if tolerance is not None:
+            known["tolerance"] = check_float("tolerance", tolerance, positive=True)
+            self.tolerance = known["tolerance"]
+        if max_iterations is not None:
+            known["max_iterations"] = check_int("max_iterations", max_iterations, minimum=1)
+            self.max_iterations = known["max_iterations"]
+        super().__init__(known)
         self._known: tuple[tuple[int, ...], LinearOperator] | None = None
 
     @property
@@ -186,10 +195,12 @@ class ComposedRegulariser(Regulariser, abc.ABC):
                 f"{type(self).__name__}: expected its own {what}, since it has auxiliary images"
             )
 
-    def _warn_if_above(self, distance: torch.Tensor, wanted: torch.Tensor) -> None:
+    def _warn_if_above(
+        self, distance: torch.Tensor, wanted: torch.Tensor, what: str = "a proximal point"
+    ) -> None:
         if not bool((distance <= wanted).all()):
             warnings.warn(
-                f"{type(self).__name__}: after {self.max_iterations} iterations a proximal point "
+                f"{type(self).__name__}: after {self.max_iterations} iterations {what} "
                 f"is known to {float((distance / wanted).max()) * self.tolerance:.2g}, not to "
                 f"{self.tolerance:g}",
                 ConvergenceWarning,
