@@ -10,7 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 # What a reader may give a script to have it end sooner.
-ARGUMENTS = {"iterate_more.py": ["1"]}
+ARGUMENTS = {
+    "bilevel_1d.py": ["1"],
+    "deblurring.py": ["0.05", "3"],
+    "iterate_more.py": ["1"],
+}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

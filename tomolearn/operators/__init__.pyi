@@ -4,6 +4,7 @@ from .base import (
     ScaledOperator as ScaledOperator,
     SumOperator as SumOperator,
 )
+from .blur import GaussianBlur as GaussianBlur
 from .differences import FiniteDifferences as FiniteDifferences
 from .identity import Identity as Identity
 from .layer import OperatorLayer as OperatorLayer
