@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tomolearn.methods import convergence_report, variational
+from tomolearn.methods import convergence_report
 from tomolearn.operators import Identity, LinearOperator
 from tomolearn.priors import (
     AdversarialRegulariser,
@@ -201,34 +201,3 @@ def test_errors(change, error, match):
     }
     with pytest.raises(error, match=match):
         convergence_report(**settings | change)
-
-
-def test_minimisers_from_all_starts_are_one_image(rng):
-    prior, A = small(InputConvexRegulariser, convexity=0.5), matrix(rng, 40)
-    assert convergence_report(prior, A, 2.0, "nmapg").converges
-    y = torch.randn(40, generator=rng, dtype=torch.float64).expand(5, -1)
-    starts = 3 * torch.randn(5, *SHAPE, generator=rng, dtype=torch.float64)
-    for algorithm in ("nmapg", "fista"):
-        found = variational(
-            y, A, prior=prior, weight=2.0, algorithm=algorithm, x0=starts, iterations=300
-        )
-        mean = found.mean(0)
-        assert float((found - mean).norm(dim=(1, 2)).max()) < 1e-4 * float(mean.norm())
-        slope = A.adjoint(A(mean) - y[0]) + 2.0 * prior.gradient(mean).detach()
-        assert float(slope.norm()) < 1e-3
-
-
-class Pessimist(Quadratic):
-    """A function with a Lipschitz constant that is proven, and far off."""
-
-    def lipschitz(self, shape):
-        return 1e12
-
-
-@pytest.mark.parametrize("algorithm", ["fista", "nmapg"])
-def test_algorithms_do_not_crawl_by_bounds_that_are_far_off(algorithm, rng):
-    A, y = matrix(rng, 40), torch.randn(40, generator=rng, dtype=torch.float64)
-    found = variational(y, A, prior=Pessimist(0.5), weight=1.0, algorithm=algorithm, iterations=100)
-    normal = A.matrix.T @ A.matrix + 0.5 * torch.eye(90, dtype=torch.float64)
-    expected = torch.linalg.solve(normal, A.matrix.T @ y).reshape(SHAPE)
-    assert float((found - expected).norm() / expected.norm()) < 1e-4

@@ -11,9 +11,6 @@ from tomolearn.methods.variational.problem import Problem
 
 # Doublings of a step's inverse: without an end of them the gradient is not that of the objective.
 _MOST_DOUBLINGS = 60
-# Bounds of a prior's curvature so many times that of the data are not believed: those of deep
-# networks are products over the layers, and may be a million times too large.
-_FAR_OFF = 10.0
 
 
 class Composite:
@@ -61,10 +58,8 @@ class Composite:
         total = data * problem.operator.norm() ** 2
         if self.prior_is_smooth:
             prior = problem.prior_lipschitz()
-            if prior is None or bool((prior > _FAR_OFF * total).any()):
-                certain = False
-            else:
-                total = total + prior
+            certain = certain and prior is not None
+            total = total if prior is None else total + prior
         return total.clamp_min(torch.finfo(torch.float32).tiny), certain
 
     def smooth(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
