@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import tomolearn as tl
-from tomolearn.priors import ConvexRidge, WeaklyConvexRidge
+from tomolearn.priors import ConvexRidge, FittedRegulariser, WeaklyConvexRidge
+from tomolearn.training.config import with_overrides
 from tomolearn.training.objectives import Bilevel
+from tomolearn.training.run import train
 
 GRID = tl.Grid((12, 11))
 
@@ -84,3 +86,41 @@ def test_jacobian_free_hypergradients_descend(kind, problem):
 def test_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Bilevel(**arguments)
+
+
+def test_two_numbers_are_fitted_and_nothing_else(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        inner = ConvexRidge(channels=(3,), kernel_size=3, knee=0.02)
+    tl.save(inner, tmp_path / "inner")
+    config = with_overrides(
+        {
+            "model": "fitted-regulariser",
+            "model_arguments": {"prior": str(tmp_path / "inner")},
+            "task": "chest-patches",
+            "objective": "bilevel",
+            "steps": 2,
+            "batch_size": 1,
+            "validation_size": 1,
+            "learning_rate": 0.1,
+        },
+        [],
+    )
+    result = train(config, tmp_path / "run")
+    found = tl.load(result.weights, kind="regulariser")
+    assert found.arguments["regulariser"] == "convex-ridge"
+    assert "prior" not in found.arguments
+    for name, weights in inner.state_dict().items():
+        assert torch.equal(found.regulariser.state_dict()[name], weights)
+    assert found.log_weight.item() != 0
+    image = torch.rand(2, 9, 9)
+    w, s = found.log_weight.exp(), found.log_scale.exp()
+    torch.testing.assert_close(found.value(image), w / s**2 * inner.value(s * image))
+    assert found.lipschitz((9, 9)) == pytest.approx(w.item() * inner.lipschitz((9, 9)))
+
+
+def test_fitted_arguments():
+    with pytest.raises(ValueError, match="prior, regulariser: expected exactly one of them"):
+        FittedRegulariser()
+    with pytest.raises(ValueError, match="regulariser: expected the name of a regulariser"):
+        FittedRegulariser(regulariser="spectral-denoiser")

@@ -5,6 +5,7 @@ from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as P
 from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
 from .generalised_variation import TotalGeneralisedVariation as TotalGeneralisedVariation
 from .huber_variation import HuberTotalVariation as HuberTotalVariation
+from .fitted import FittedRegulariser as FittedRegulariser
 from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
 from .naming import named_regulariser as named_regulariser

@@ -15,6 +15,7 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
         "total-deep-variation": "tomolearn.priors.tdv:TotalDeepVariation",
         "network-tikhonov": "tomolearn.priors.nett:NetworkTikhonov",
         "patch-mixture": "tomolearn.priors.patches:PatchMixture",
+        "fitted-regulariser": "tomolearn.priors.fitted:FittedRegulariser",
         "squared-differences": "tomolearn.priors.smoothness:SquaredDifferences",
         "squared-norm": "tomolearn.priors.squared_norm:SquaredNorm",
         "box": "tomolearn.priors.box:Box",
