@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tomolearn.priors import ConvexRidge, WeaklyConvexRidge
+from tomolearn.priors import ConvexRidge, TotalVariation, WeaklyConvexRidge
 
 KINDS = (
     lambda: ConvexRidge(channels=(3, 4), kernel_size=3),
@@ -23,15 +23,15 @@ def hessian(prior, image):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_spectrum_bounds_the_hessian_nearly_sharply(kind, rng):
+def test_the_spectrum_bounds_the_hessian(kind, rng):
     prior = made(kind)
     if isinstance(prior, WeaklyConvexRidge):
         with torch.no_grad():  # the convex part alone bounds it
             prior.log_ratios += 50
     flat = hessian(prior, torch.zeros(24, 25, dtype=torch.float64))
     largest = float(torch.linalg.eigvalsh(flat)[-1])
-    # part of a torus, and between the frequencies that are looked at
-    assert 0.8 * prior.lipschitz((24, 25)) <= largest <= prior.lipschitz((24, 25))
+    # of a quarter of the bound the border, which is mirrored, may make the whole
+    assert 0.8 * prior.lipschitz((24, 25)) / 4 <= largest <= prior.lipschitz((24, 25))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,9 +64,42 @@ def test_filters_are_those_of_a_correlation_and_have_no_mean(rng):
     torch.testing.assert_close(prior._filtered(image), expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_that_of_the_value(kind, rng):
+    prior = made(kind)
+    image = 0.02 * torch.randn(2, 9, 5, generator=rng, dtype=torch.float64)
+    image.requires_grad_()
+    (expected,) = torch.autograd.grad(prior.value(image).sum(), image)
+    torch.testing.assert_close(prior.gradient(image), expected)
+    value, gradient = prior.value_and_gradient(image)
+    torch.testing.assert_close(gradient, expected)
+    torch.testing.assert_close(value, prior.value(image))
+
+
+def test_borders_are_mirrored(rng):
+    prior = made(KINDS[0])
+    image = torch.randn(8, 9, generator=rng, dtype=torch.float64)
+    padded = torch.nn.functional.pad(image[None, None], (1, 1, 1, 1), mode="replicate")
+    # of one pixel, mirroring repeats the last: so does replication
+    one = made(lambda: ConvexRidge(channels=(3,), kernel_size=3))
+    torch.testing.assert_close(one._flat(image), padded)
+    constant = torch.full((8, 9), 0.3, dtype=torch.float64)
+    assert prior.value(constant).item() < 1e-12
+
+
+def test_before_training_it_is_about_the_total_variation():
+    image = torch.zeros(64, 64)
+    image[20:40, 15:50] = 1.0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        prior = ConvexRidge(knee=1e-3)
+    ratio = prior.value(image) / TotalVariation().value(image)
+    assert 0.5 < ratio.item() < 1.5
+
+
 def test_small_images_are_refused():
-    with pytest.raises(ValueError, match="image: expected at least 13 pixels along each axis"):
-        ConvexRidge().value(torch.zeros(12, 40))
+    with pytest.raises(ValueError, match="image: expected at least 6 pixels along each axis"):
+        ConvexRidge().value(torch.zeros(5, 40))
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ class ConvexRidge(Regulariser):
 
     ``R(x)`` is the sum over filters i and pixels p of ``w_i h(a_i, (f_i * x)_p)``, with Huber's
     function ``h(a, t) = t^2 / 2a`` for ``|t| <= a`` and ``|t| - a / 2`` beyond, after [1]_. The
-    filters f_i are compositions of small convolutions with mean zero, applied where they lie within
-    the image. Weights w_i and knees a_i are positive, so that R is convex whatever the parameters.
+    filters f_i are compositions of small convolutions with mean zero; at the border images are
+    continued by their mirror images. Weights w_i and knees a_i are positive, so that R is convex whatever the parameters.
 
     Parameters
     ----------
@@ -73,10 +73,13 @@ class ConvexRidge(Regulariser):
         self.ndim = ndim
         self.taps = len(widths) * (size - 1) + 1
         self.kernels = torch.nn.ParameterList(
-            torch.randn(after, before, *(size,) * ndim) / math.sqrt(before * size**ndim)
+            _differences(before, after, size, ndim)
             for before, after in zip([1, *widths], widths, strict=False)
         )
-        self.log_weights = torch.nn.Parameter(torch.full((widths[-1],), math.log(knee / 10)))
+        # of filters of length one in random directions, the mean of |cosine| is about 2 / pi
+        total = torch.linalg.vector_norm(self.filters().detach(), dim=tuple(range(1, 1 + ndim))).mean()
+        weight = math.pi / (2 * widths[-1] * total.item())
+        self.log_weights = torch.nn.Parameter(torch.full((widths[-1],), math.log(weight)))
         self.log_knees = torch.nn.Parameter(torch.full((widths[-1],), math.log(knee)))
 
     @property
@@ -91,7 +94,7 @@ class ConvexRidge(Regulariser):
 
     def filters(self) -> torch.Tensor:
         """Return the filters, shape (filters, *taps), as correlations have them."""
-        weights = self.log_weights
+        weights = self.kernels[0]
         impulse = weights.new_zeros((1, 1, *(2 * self.taps - 1,) * self.ndim))
         impulse[(0, 0, *(self.taps - 1,) * self.ndim)] = 1
         return self._filtered(impulse)[0].flip(tuple(range(1, 1 + self.ndim)))
@@ -118,7 +121,27 @@ class ConvexRidge(Regulariser):
         transpose = _CONVOLUTIONS[self.ndim][1]
         for kernel in reversed(self._means_removed()):
             slopes = transpose(slopes, kernel)
-        return slopes.reshape(image.shape)
+        return self._folded(slopes).reshape(image.shape)
+
+    def _mirrored(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the images continued by their mirror images, as far as the filters reach."""
+        reach = self.taps // 2
+        for axis in range(2, 2 + self.ndim):
+            n = images.shape[axis]
+            left, right = (images.narrow(axis, k, reach).flip(axis) for k in (0, n - reach))
+            images = torch.cat((left, images, right), axis)
+        return images
+
+    def _folded(self, images: torch.Tensor) -> torch.Tensor:
+        """Apply the transpose of `_mirrored`."""
+        reach = self.taps // 2
+        for axis in range(2, 2 + self.ndim):
+            n = images.shape[axis] - 2 * reach
+            left, middle, right = images.split((reach, n, reach), axis)
+            zeros = torch.zeros_like(middle.narrow(axis, 0, n - reach))
+            middle = middle + torch.cat((left.flip(axis), zeros), axis)
+            images = middle + torch.cat((zeros, right.flip(axis)), axis)
+        return images
 
     def _potential(self, responses: torch.Tensor) -> torch.Tensor:
         return _huber(responses, self._per_filter(self.log_knees.exp()))
@@ -147,28 +170,28 @@ class ConvexRidge(Regulariser):
     def _flat(self, image: torch.Tensor) -> torch.Tensor:
         self._checked(image)
         spatial = image.shape[image.ndim - self.ndim :]
-        if min(spatial) < self.taps:
+        if min(spatial) < self.taps // 2:
             raise TomolearnError(
-                f"image: expected at least {self.taps} pixels along each axis, as the filters of "
-                f"{type(self).__name__} have, got shape {tuple(spatial)}"
+                f"image: expected at least {self.taps // 2} pixels along each axis, as far as the "
+                f"filters of {type(self).__name__} reach, got shape {tuple(spatial)}"
             )
-        flat = image.reshape(-1, 1, *spatial)
+        flat = self._mirrored(image.reshape(-1, 1, *spatial))
         # convolutions with few channels are half as slow
         return flat.to(memory_format=torch.channels_last) if self.ndim == 2 else flat
 
     def _peak(self, factors: torch.Tensor) -> torch.Tensor:
-        """Return a bound of the largest value of ``sum over i of factors_i |spectrum of f_i|^2``.
+        """Return a bound of the norm of ``sum over i of factors_i F_i.T F_i`` for filters F_i.
 
-        A filter that is applied within an image only is a part of one on a torus, so that this
-        bounds the norm of the squared filters for images of any shape. Between the frequencies
-        that are looked at, a trigonometric polynomial of degree d rises by no more than the
-        cosine of half their distance times d allows, in each axis.
+        Within an image they are a part of filters on a torus, whose norm is the peak of their
+        spectrum; mirroring repeats a pixel once along each axis at most, which doubles squares.
+        Between the frequencies that are looked at, a trigonometric polynomial of degree d rises by
+        no more than the cosine of half their distance times d allows, in each axis.
         """
         n = _FREQUENCIES[self.ndim] * self.taps
         axes = tuple(range(1, 1 + self.ndim))
         spectra = torch.fft.rfftn(self.filters(), s=(n,) * self.ndim, dim=axes)
         total = (self._per_filter(factors) * spectra.abs().square()).sum(0)
-        return total.max() / math.cos(math.pi * (self.taps - 1) / n) ** self.ndim
+        return total.max() * (2 / math.cos(math.pi * (self.taps - 1) / n)) ** self.ndim
 
 
 class WeaklyConvexRidge(ConvexRidge):
@@ -237,6 +260,23 @@ class WeaklyConvexRidge(ConvexRidge):
     def _slope(self, responses: torch.Tensor) -> torch.Tensor:
         concave = (responses / self._per_filter(self._ends())).clamp(-1, 1)
         return super()._slope(responses) - self._concave_part() * concave
+
+
+def _differences(before: int, after: int, size: int, ndim: int) -> torch.nn.Parameter:
+    """Return a convolution before training: differences in random directions, then mixtures."""
+    kernel = 0.02 * torch.randn(after, before, *(size,) * ndim)
+    middle = size // 2
+    centre = (slice(None), slice(None), *(middle,) * ndim)
+    if before == 1:
+        directions = torch.nn.functional.normalize(torch.randn(after, ndim), dim=1)
+        for axis in range(ndim):
+            ahead = list(centre)
+            ahead[2 + axis] = middle + 1
+            kernel[tuple(ahead)] += directions[:, axis, None]
+            kernel[centre] -= directions[:, axis, None]
+    else:
+        kernel[centre] += torch.nn.functional.normalize(torch.randn(after, before), dim=1)
+    return torch.nn.Parameter(kernel)
 
 
 def _huber(t: torch.Tensor, knee: torch.Tensor) -> torch.Tensor:
