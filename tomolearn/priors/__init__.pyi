@@ -3,9 +3,9 @@ from .box import Box as Box
 from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
 from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
+from .fitted import FittedRegulariser as FittedRegulariser
 from .generalised_variation import TotalGeneralisedVariation as TotalGeneralisedVariation
 from .huber_variation import HuberTotalVariation as HuberTotalVariation
-from .fitted import FittedRegulariser as FittedRegulariser
 from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
 from .naming import named_regulariser as named_regulariser
