@@ -12,7 +12,7 @@ from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import built
 from tomolearn.priors.naming import named_regulariser
-from tomolearn.priors.prior import Regulariser
+from tomolearn.priors.prior import Denoiser, Regulariser
 
 
 class FittedRegulariser(Regulariser):
@@ -58,6 +58,7 @@ class FittedRegulariser(Regulariser):
             raise TomolearnError(
                 f"prior, regulariser: expected exactly one of them, got {prior} and {regulariser}"
             )
+        found: Regulariser | Denoiser
         if prior is not None:
             found = named_regulariser(prior)
             regulariser, arguments = PRIORS.spec_of(type(found)), found.arguments

@@ -18,7 +18,7 @@ _CONVOLUTIONS: dict[int, tuple[Callable[..., Any], Callable[..., Any]]] = {
     3: (torch.nn.functional.conv3d, torch.nn.functional.conv_transpose3d),
 }
 # Frequencies per tap and axis at which spectra are looked at, by number of axes: in the plane
-# what lies between is larger by 4 % at most, in space by 16 %.
+# what lies between is larger by 6 % at most, in space by 23 %.
 _FREQUENCIES = {1: 32, 2: 12, 3: 8}
 
 
@@ -28,7 +28,9 @@ class ConvexRidge(Regulariser):
     ``R(x)`` is the sum over filters i and pixels p of ``w_i h(a_i, (f_i * x)_p)``, with Huber's
     function ``h(a, t) = t^2 / 2a`` for ``|t| <= a`` and ``|t| - a / 2`` beyond, after [1]_. The
     filters f_i are compositions of small convolutions with mean zero; at the border images are
-    continued by their mirror images. Weights w_i and knees a_i are positive, so that R is convex whatever the parameters.
+    continued by their mirror images. Weights w_i and knees a_i are positive, so that R is convex
+    whatever the parameters. Before training, filters are differences in random directions, and R
+    is about the total variation.
 
     Parameters
     ----------
@@ -268,16 +270,16 @@ def _differences(before: int, after: int, size: int, ndim: int) -> torch.nn.Para
     """Return a convolution before training: differences in random directions, then mixtures."""
     kernel = 0.02 * torch.randn(after, before, *(size,) * ndim)
     middle = size // 2
-    centre = (slice(None), slice(None), *(middle,) * ndim)
+    centre: list[Any] = [slice(None), slice(None), *(middle,) * ndim]
     if before == 1:
         directions = torch.nn.functional.normalize(torch.randn(after, ndim), dim=1)
         for axis in range(ndim):
-            ahead = list(centre)
+            ahead = centre.copy()
             ahead[2 + axis] = middle + 1
             kernel[tuple(ahead)] += directions[:, axis, None]
-            kernel[centre] -= directions[:, axis, None]
+            kernel[tuple(centre)] -= directions[:, axis, None]
     else:
-        kernel[centre] += torch.nn.functional.normalize(torch.randn(after, before), dim=1)
+        kernel[tuple(centre)] += torch.nn.functional.normalize(torch.randn(after, before), dim=1)
     return torch.nn.Parameter(kernel)
 
 
