@@ -75,6 +75,15 @@ def test_it_is_the_minimiser_of_the_problem_of_the_card(smooth, y):
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
 
 
+def test_iterations_are_those_of_the_card(tmp_path, y):
+    few = get_method(saved(tmp_path / "few", recipe=RECIPE | {"iterations": 3}))
+    one, other = few.method(3.0), dataclasses.replace(few, iterations=7).method(3.0)
+    assert (one.iterations, one.tolerance, few.side_by_side) == (3, None, True)
+    assert (other.iterations, other.tolerance) == (7, None)
+    until = get_method(saved(tmp_path / "until"))
+    assert (until.method(3.0).tolerance, until.side_by_side) == (1e-4, False)
+
+
 def test_scales_multiply_and_leave_the_weight(tmp_path, y):
     prior = ridge()
     name = saved(tmp_path / "ridge", prior)
@@ -209,6 +218,7 @@ def test_clinical_scale_comes_with_the_card(tmp_path):
         ({}, {}, "weight: expected a number with .*, whose card has none"),
         ({"weight": 1.0}, {"noise_level": 0.1}, "whose card does not know for which noise"),
         ({"weight": 1.0}, {"photons": 1e4}, "photons: expected none with"),
+        ({"weight": 1.0, "iterations": 0}, {}, "iterations: expected an integer >= 1"),
         ({"weight": -1.0}, {}, r"reconstruction.weight: expected a positive"),
         (RECIPE, {"noise_level": 0.1, "photons": 1e3}, "noise_level: expected it or photons"),
         (RECIPE, {"weight": -1.0}, "weight: expected a non-negative"),

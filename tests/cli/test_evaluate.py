@@ -167,3 +167,18 @@ def test_data_of_a_path(tmp_path):
     assert f"{row.metrics['psnr'].mean:.2f} ± {row.metrics['psnr'].std:.2f}" in result.stdout
     missing = run("--methods", "fbp", "--data", str(tmp_path / "no.h5"))
     assert (missing.exit_code, "no.h5: there is no such file" in missing.stderr) == (2, True)
+
+
+def test_convergence_and_stability_of_the_first_pair(tmp_path):
+    picture, table = tmp_path / "curves.png", tmp_path / "table.json"
+    options = ("--images", "1", "--stability", "--convergence", str(picture), "--out", str(table))
+    result = run("--methods", "fbp,tv(iterations=10)", *options)
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    constants = json.loads(table.read_text())["lipschitz_lower_bounds"]
+    assert list(constants) == ["fbp", "tv(iterations=10)"]
+    assert all(value > 0 for value in constants.values())
+    assert "lower bound" in result.stdout
+    result = run("--methods", "fbp", "--convergence", str(tmp_path / "other.png"))
+    assert result.exit_code == 2
+    assert "--convergence: expected a method that iterates, got fbp" in result.output

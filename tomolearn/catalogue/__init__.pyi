@@ -6,6 +6,11 @@ from .names import (
     method_names as method_names,
     methods_table as methods_table,
 )
+from .priors_table import (
+    priors_table as priors_table,
+    shipped_priors_commands as shipped_priors_commands,
+    shipped_priors_table as shipped_priors_table,
+)
 from .trained import (
     Trained as Trained,
     TrainedElsewhereWarning as TrainedElsewhereWarning,

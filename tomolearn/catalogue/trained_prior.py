@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
 
-from tomolearn._core.checks import check_float
+from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.catalogue.from_weights import FromWeights
 from tomolearn.methods.method import setting
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tomolearn.models.provenance import Provenance
     from tomolearn.operators import LinearOperator
     from tomolearn.priors import Denoiser, Regulariser
+
+# Where nobody says when to stop; the comparative study arXiv:2510.01755 has this tolerance.
+_ITERATIONS, _TOLERANCE = 500, 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Recipe:
         Algorithm of `Variational` or `PlugAndPlay`.
     sigma : float, optional
         Noise level of a denoiser, in the unit of the training.
+    iterations : int, optional
+        Their number.
     """
 
     weight: float | None = None
@@ -46,6 +51,7 @@ class Recipe:
     backprojected_noise: float | None = None
     algorithm: str = "auto"
     sigma: float | None = None
+    iterations: int | None = None
 
     @classmethod
     def of_card(cls, name: str, card: Mapping[str, Any]) -> Recipe:
@@ -62,7 +68,10 @@ class Recipe:
         algorithm = said.get("algorithm", cls.algorithm)
         if not isinstance(algorithm, str):
             raise TomolearnError(f"{where}.algorithm: expected a name, got {algorithm!r}")
-        return cls(algorithm=algorithm, **numbers)
+        iterations = said.get("iterations")
+        if iterations is not None:
+            check_int(f"{where}.iterations", iterations, minimum=1)
+        return cls(algorithm=algorithm, iterations=iterations, **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +96,8 @@ class TrainedPrior(FromWeights):
     algorithm : str, optional
         See `Variational` and `PlugAndPlay`. Default: that of the card.
     iterations, tolerance
-        See `Stopping`.
+        See `Stopping`. Default: the iterations of the card; where it does not say how many, at most
+        500 until the image changes by 1e-4 of itself.
     nonnegative : bool
         Whether to minimise over images without negative values.
 
@@ -135,9 +145,11 @@ class TrainedPrior(FromWeights):
         None, help="noise level of a denoiser, in its training's unit; default: its card's", above=0
     )
     algorithm: str | None = setting(None, help="algorithm; default: that of the card")
-    iterations: int = setting(500, help="largest number of iterations", minimum=1)
+    iterations: int | None = setting(
+        None, help="largest number of iterations; default: that of the card, or 500", minimum=1
+    )
     tolerance: float | None = setting(
-        1e-4, help="stop at this relative change of the image", above=0
+        None, help="stop at this relative change of the image", above=0
     )
     nonnegative: bool = setting(False, help="allow no negative values")
 
@@ -158,7 +170,7 @@ class TrainedPrior(FromWeights):
     @property
     def side_by_side(self) -> bool:
         """Whether an image of a batch does not depend on the others: no rule waits for all."""
-        return self.tolerance is None
+        return self._stopping(self.recipe)["tolerance"] is None
 
     def informed(self, noise: Any) -> Self:
         """Return the method with the noise of an acquisition, which its weight follows."""
@@ -189,7 +201,7 @@ class TrainedPrior(FromWeights):
         """Return the method that reconstructs with a weight, `Variational` or `PlugAndPlay`."""
         recipe, prior = self.recipe, self.prior()
         algorithm = recipe.algorithm if self.algorithm is None else self.algorithm
-        stopping: dict[str, Any] = {"iterations": self.iterations, "tolerance": self.tolerance}
+        stopping = self._stopping(recipe)
         scale = self._scale * recipe.scale
         from tomolearn.priors import Regulariser
 
@@ -292,6 +304,12 @@ class TrainedPrior(FromWeights):
             return cleaned / factor
 
         return denoise
+
+    def _stopping(self, recipe: Recipe) -> dict[str, Any]:
+        iterations = recipe.iterations if self.iterations is None else self.iterations
+        if iterations is not None or self.tolerance is not None:
+            return {"iterations": iterations or _ITERATIONS, "tolerance": self.tolerance}
+        return {"iterations": _ITERATIONS, "tolerance": _TOLERANCE}
 
     @property
     def _scale(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target, print_table, write_text
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tomolearn.evaluation import Comparison
     from tomolearn.tasks import Task
 
@@ -77,6 +79,20 @@ def evaluate(
             "Default: where there are most edges."
         ),
     ] = None,
+    convergence: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture (.png) of objective and error over the iterations, for the first pair."
+        ),
+    ] = None,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability",
+            help="Estimate how much a change of the data changes the image, for the first pair: a "
+            "lower bound of the Lipschitz constant, by some 30 more reconstructions of each.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Compare methods on a task: PSNR, SSIM, time per image, learned parameters.
@@ -87,8 +103,9 @@ def evaluate(
     """
     if out is not None:
         check_target(out, force=force, suffixes=(".csv", ".json", ".md"))
-    if figure is not None:
-        check_target(figure, force=force, suffixes=(".png",))
+    for picture in (figure, convergence):
+        if picture is not None:
+            check_target(picture, force=force, suffixes=(".png",))
     for option, value in (("--window", window), ("--zoom", zoom)):
         if value is not None and figure is None:
             raise TomolearnError(f"{option}: expected with --figure only")
@@ -124,10 +141,23 @@ def evaluate(
         drawn = comparison.draw(window=window, zoom=zoom)
         with complete_file(figure) as stream:
             drawn.savefig(stream, format="png")
+    constants: dict[str, float] = {}
+    if convergence is not None or stability:
+        first = _FirstPair(chosen, names, split, data, images, seed, device, comparison)
+        if convergence is not None:
+            drawn = first.convergence()
+            with complete_file(convergence) as stream:
+                drawn.savefig(stream, format="png")
+        if stability:
+            constants = first.stability()
     if out is not None:
-        write_text(out, _rendered(comparison, out.suffix.lower()))
+        write_text(out, _rendered(comparison, out.suffix.lower(), constants))
     print_comparison(comparison)
-    for path in (out, figure):
+    if constants:
+        rows = [(name, f"{one:.4g}") for name, one in constants.items()]
+        heads = ("method", "Lipschitz constant, lower bound")
+        print_table(heads, rows, right=heads[1:], title="Stability at the first pair's data")
+    for path in (out, figure, convergence):
         if path is not None:
             typer.echo(f"wrote {path}", err=True)
 
@@ -141,7 +171,61 @@ def _default_methods(task: Task) -> list[str]:
     ]
 
 
-def _rendered(comparison: Comparison, suffix: str) -> str:
+class _FirstPair:
+    """What is looked at beside the metrics, for the first pair that counts."""
+
+    def __init__(
+        self,
+        task: Task,
+        names: list[str],
+        split: str,
+        data: Path | None,
+        images: int,
+        seed: int | None,
+        device: str,
+        comparison: Comparison,
+    ) -> None:
+        from tomolearn._core.tensors import check_device
+
+        self._task, self._names = task, names
+        self._place = check_device("device", device)
+        first = next(n for n in range(images) if n not in comparison.skipped)
+        self._pair = task.pairs(split, data=data, size=images, seed=seed)[first]
+
+    def convergence(self) -> Figure:
+        """Return the figure of the methods that iterate."""
+        from tomolearn.evaluation import draw_traces, trace
+        from tomolearn.evaluation.convergence import iterates
+
+        sinogram, truth = (one[None].to(self._place) for one in self._pair)
+        operator = self._task.operator()
+        methods = self._methods()
+        chosen = {name: method for name, method in methods.items() if iterates(method)}
+        if not chosen:
+            raise TomolearnError(
+                f"--convergence: expected a method that iterates, got {', '.join(methods)}"
+            )
+        return draw_traces(
+            {name: trace(one, sinogram, operator, truth) for name, one in chosen.items()}
+        )
+
+    def stability(self) -> dict[str, float]:
+        """Return the Lipschitz constants that were found, by method."""
+        from tomolearn.evaluation import stability
+
+        sinogram, operator = self._pair[0][None].to(self._place), self._task.operator()
+        return {
+            name: stability(method, sinogram, operator, rounds=3).constant
+            for name, method in self._methods().items()
+        }
+
+    def _methods(self) -> dict[str, Any]:
+        from tomolearn.evaluation.methods import choose_methods
+
+        return dict(choose_methods(self._task, self._names, self._place))
+
+
+def _rendered(comparison: Comparison, suffix: str, constants: dict[str, float]) -> str:
     from tomolearn.evaluation.tables import csv_table, markdown_table
 
     if suffix == ".csv":
@@ -157,6 +241,7 @@ def _rendered(comparison: Comparison, suffix: str) -> str:
         "versions": versions(),
         "threads": torch.get_num_threads(),
         **comparison.to_dict(),
+        **({"lipschitz_lower_bounds": constants} if constants else {}),
     }
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 

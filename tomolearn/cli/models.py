@@ -21,8 +21,9 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """List the trained networks that come with the package, or show one's card.
+    """List the networks and priors that come with the package, or show one's card.
 
+    The name of either is a method of `reconstruct`, `evaluate` and `dicom`.
     Into a file or a pipe a card is written as Markdown.
     """
     from tomolearn._core.checkpoints.cards import render_card
@@ -57,14 +58,7 @@ def models(
 
 def _row(name: str, card: dict[str, Any]) -> list[str]:
     what = str(card["about"].get("description", ""))
-    size = (f"{card['parameters']:,}", f"{card['bytes'] / 1e6:.2f}", _psnr(card["metrics"]))
+    from tomolearn.catalogue.priors_table import card_psnr
+
+    size = (f"{card['parameters']:,}", f"{card['bytes'] / 1e6:.2f}", card_psnr(card["metrics"]))
     return [name, card["kind"], card["model"], card["task"] or "", *size, what]
-
-
-def _psnr(metrics: dict[str, Any]) -> str:
-    """Return the PSNR of a card's test, or the first other one with what its name says."""
-    for key, value in sorted(metrics.items(), key=lambda item: item[0] != "psnr"):
-        if key.endswith("psnr") and isinstance(value, (int, float)):
-            of = key.removesuffix("psnr").strip("_ ")
-            return f"{value:.2f} ({of})" if of else f"{value:.2f}"
-    return ""
