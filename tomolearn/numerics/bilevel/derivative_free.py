@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.tensors import norm
 from tomolearn.numerics.bilevel.problem import (
     BilevelProblem,
     BilevelResult,
@@ -20,11 +21,12 @@ from tomolearn.numerics.bilevel.problem import (
 
 # Part of the predicted decrease that must be met, and that doubles the radius; part of it that both
 # values may be wrong by.
-_ACCEPTED, _GOOD, _UNCERTAIN = 0.1, 0.7, 0.2
+_ACCEPTED, _GOOD, _UNCERTAIN = 0.1, 0.7, 0.1
 # Smallest predicted decrease, relative to the value, for which the lower level is solved again.
 _SMALLEST = 1e-9
-# Accuracy of the images over the square of the radius, which is what linear models are wrong by.
-_PER_SQUARE = 0.05
+# Accuracy of the images, relative to their distances to the truths, over the square of the radius,
+# which is what models are wrong by; and the most.
+_PER_SQUARE, _COARSEST = 0.1, 0.05
 # Solutions are asked for to a little more than what is needed, lest they be asked for again.
 _MARGIN = 0.9
 
@@ -108,7 +110,11 @@ class _Region:
     ) -> None:
         self._evaluator, self.radius = evaluator, radius
         self._accuracy, self._iterations = accuracy, iterations
+        problem = evaluator.problem
+        far = norm(problem.lower.start(problem.measured) - problem.truth)
+        self._scale = float(far.mean())
         self.centre = self._evaluate(evaluator.start, self._needed_for_models())
+        self._scale = float(self.centre.distances.mean())
         self.iterates = [self.centre]
         self._points: list[Evaluation] = []
 
@@ -118,13 +124,14 @@ class _Region:
         if missing is not None:
             self._explore(missing)
             return
+        self._scale = float(self.centre.distances.mean())
         if self._is_dynamic and self.centre.errors.max() > self._needed_for_models():
             self._sharpen(0.25 * self._needed_for_models())
         move, predicted = self._model_step()
         length = float(np.abs(move).max())
         if predicted <= _SMALLEST * self.centre.value or length < 0.1 * self.radius:
             # at the minimum of the model, which is as good as its points are close
-            self.radius = min(0.5 * self.radius, max(0.1 * self.radius, 2.0 * length))
+            self.radius *= 0.25
             return
         if self._is_dynamic and self.centre.error > _UNCERTAIN * predicted:
             self._sharpen(0.5 * self.centre.accuracy_for(_UNCERTAIN * predicted))
@@ -152,7 +159,7 @@ class _Region:
         return self._accuracy is None and self._iterations is None
 
     def _needed_for_models(self) -> float:
-        return _PER_SQUARE * self.radius**2
+        return min(_PER_SQUARE * self.radius**2, _COARSEST) * self._scale
 
     def _evaluate(self, theta: Vector, needed: float) -> Evaluation:
         if self._iterations is not None:
