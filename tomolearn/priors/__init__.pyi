@@ -10,6 +10,7 @@ from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
 from .naming import named_regulariser as named_regulariser
 from .nett import NetworkTikhonov as NetworkTikhonov
+from .odl_functional import OdlRegulariser as OdlRegulariser
 from .patches import PatchMixture as PatchMixture
 from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
 from .ridge import ConvexRidge as ConvexRidge, WeaklyConvexRidge as WeaklyConvexRidge

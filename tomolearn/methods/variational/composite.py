@@ -10,7 +10,9 @@ from tomolearn.methods.iteration import per_image
 from tomolearn.methods.variational.problem import Problem
 
 # Doublings of a step's inverse: without an end of them the gradient is not that of the objective.
-_MOST_DOUBLINGS = 60
+_MOST_DOUBLINGS = 40
+# Units of rounding by which sums of many squares may be off.
+_ROUNDING = 16
 
 
 class Composite:
@@ -20,11 +22,14 @@ class Composite:
     ----------
     problem : Problem
         One for which `obstacle` is None.
+    smooth : bool
+        Whether the prior is used by its gradient in any case.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, smooth: bool = False) -> None:
         self.problem = problem
-        self.prior_is_smooth = _is_smooth(problem)
+        self.prior_is_smooth = smooth or _is_smooth(problem)
+        self._size = problem.size()
 
     @staticmethod
     def obstacle(problem: Problem) -> str | None:
@@ -46,7 +51,16 @@ class Composite:
 
     def select(self, index: torch.Tensor) -> Composite:
         """Return that of some images of the batch."""
-        return Composite(self.problem.select(index))
+        part = Composite.__new__(Composite)
+        part.problem, part.prior_is_smooth = self.problem.select(index), self.prior_is_smooth
+        part._size = self._size[index]
+        return part
+
+    def rounding(self, value: torch.Tensor) -> torch.Tensor:
+        """Return by how much objectives of this size may differ from rounding alone."""
+        # projections round with the data, and are multiplied by the residual
+        size = value.abs() + (value.abs() * self._size).sqrt()
+        return _ROUNDING * torch.finfo(self.problem.data.y.dtype).eps * size
 
     def curvature(self) -> tuple[torch.Tensor, bool]:
         """Return a Lipschitz constant of f's gradient, (batch,), and whether it is certain."""
@@ -103,7 +117,7 @@ class Composite:
 
 
 def rounding(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return by how much objectives of this size may differ from rounding alone."""
+    """Return by how much values of this size may differ from rounding alone."""
     return 4 * torch.finfo(dtype).eps * value.abs()
 
 
@@ -156,7 +170,7 @@ def majorised_step(
     for _ in range(_MOST_DOUBLINGS):
         d = found.x - x
         bound = smooth + inner(gradient, d) + inverse / 2 * inner(d, d)
-        index = (~(found.smooth <= bound + rounding(smooth, x.dtype))).nonzero().squeeze(1)
+        index = (~(found.smooth <= bound + composite.rounding(smooth))).nonzero().squeeze(1)
         if not len(index):
             return found, inverse
         inverse = inverse.clone()

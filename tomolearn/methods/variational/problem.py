@@ -64,7 +64,7 @@ class Problem:
         """Return ``weight * R(x)`` of each image in float64."""
         if self.prior is None:
             return torch.zeros_like(self.weight)
-        return self._weighted(self.prior.value(x))
+        return self.weighted(self.prior.value(x))
 
     def prior_gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``weight * R'(x)``."""
@@ -77,7 +77,7 @@ class Problem:
         if self.prior is None:
             return torch.zeros_like(self.weight), torch.zeros_like(x)
         value, gradient = self.prior.value_and_gradient(x)
-        return self._weighted(value), per_image(self.weight, x) * gradient
+        return self.weighted(value), per_image(self.weight, x) * gradient
 
     def prior_proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """Return the proximal points of ``step * weight * R``, with a step (batch,) for each."""
@@ -99,10 +99,14 @@ class Problem:
         constant = self.prior.lipschitz(shape[len(shape) - self.prior.ndim :])
         return None if constant is None else constant * self.weight
 
+    def size(self) -> torch.Tensor:
+        """Return the data term of no image, zero where it is infinite: the size of the data."""
+        nothing = self.data.value(torch.zeros_like(self.data.y))
+        return torch.where(nothing.isfinite(), nothing, 0)
+
     def objective_merit(self, start: torch.Tensor, falls: bool) -> Callable[[Any], Merit]:
         """Return the merit of methods whose objective does not end above that of their start."""
-        nothing = self.data.value(torch.zeros_like(self.data.y))
-        size = torch.where(nothing.isfinite(), nothing, 0) + start.abs()
+        size = self.size() + start.abs()
         return lambda now: Merit("objective", lambda: now, start, lambda: size, falls)
 
     def iterate(
@@ -117,7 +121,8 @@ class Problem:
             x, lambda: u - self.data.y, lambda: (self.objective(x, u), None), merit, settled
         )
 
-    def _weighted(self, value: torch.Tensor) -> torch.Tensor:
+    def weighted(self, value: torch.Tensor) -> torch.Tensor:
+        """Return ``weight * value`` of each image in float64, for values (batch, ...)."""
         return self.weight * value.reshape(len(self.weight), -1).sum(1, dtype=torch.float64)
 
 

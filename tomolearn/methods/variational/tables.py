@@ -27,8 +27,13 @@ ALGORITHMS: Table[type[Algorithm]] = Table(
     "algorithm",
     {
         "fista": f"{_HERE}.algorithms.fista:Fista",
+        "chambolle-pock": f"{_HERE}.algorithms.chambolle_pock:ChambollePock",
         "data-proximal": f"{_HERE}.algorithms.data_proximal:DataProximal",
         "nmapg": f"{_HERE}.algorithms.nmapg:NonMonotone",
+        "lbfgs": f"{_HERE}.algorithms.lbfgs:LBFGS",
+        "admm": f"{_HERE}.algorithms.admm:ADMM",
+        "condat-vu": f"{_HERE}.algorithms.condat_vu:CondatVu",
+        "bregman": f"{_HERE}.algorithms.bregman:LinearisedBregman",
     },
     group="tomolearn.algorithms",
     check=_algorithm,
@@ -54,11 +59,11 @@ def suitable_algorithm(name: str, problem: Problem) -> Algorithm:
         If the algorithm lacks something; the message names those that do not.
     """
     chosen = tuple(ALGORITHMS) if name == "auto" else (name,)
-    obstacles = []
+    obstacles: list[str | None] = []
     for one in chosen:
         algorithm = ALGORITHMS.find(one)()
         obstacle = algorithm.obstacle(problem)
-        if obstacle is None:
+        if obstacle is None and (name != "auto" or algorithm.is_preferred(problem)):
             return algorithm
         obstacles.append(obstacle)
     others = [one for one in ALGORITHMS if one not in chosen]

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
-from tomolearn._core.checks import check_known
+from tomolearn._core.checks import check_flag, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.methods.method import setting
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
@@ -163,17 +163,22 @@ class Variational(IterativeMethod):
         weight: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         support: torch.Tensor | None = None,
+        differentiable: bool = False,
         **control: Unpack[Control],
     ) -> torch.Tensor:
         """Reconstruct; see `variational` and `IterativeMethod.__call__`."""
         from tomolearn.methods.iteration import run
+        from tomolearn.methods.variational.implicit import connected
         from tomolearn.methods.variational.inputs import checked_inputs
 
         method = self
         if not (weight is None and weights is None and support is None):
             per_image = checked_inputs(sinogram, operator, weight, weights, support)
             method = dataclasses.replace(self, per_image=per_image)
-        return run(method, sinogram, operator, **control)
+        image = run(method, sinogram, operator, **control)
+        if not check_flag("differentiable", differentiable):
+            return image
+        return connected(method, image, sinogram, operator, weight)
 
     def _regulariser(self, ndim: int, spacing: tuple[float, ...] | None) -> Regulariser:
         from tomolearn.priors.naming import named_regulariser
@@ -212,6 +217,7 @@ def variational(
     background: float = Variational.background,
     weights: torch.Tensor | None = None,
     support: torch.Tensor | None = None,
+    differentiable: bool = False,
     **control: Unpack[Control],
 ) -> torch.Tensor:
     """Reconstruct as the minimiser of a data term and a prior.
@@ -254,6 +260,11 @@ def variational(
         negative: what it counts, the inverse of its variance; zero for a dead bin.
     support : torch.Tensor of bool, optional
         Where images may be other than zero, shape (*operator.domain_shape) or one for each image.
+    differentiable : bool
+        Whether the image depends differentiably on `sinogram`, a tensor `weight` and the weights of
+        the prior, by the implicit function theorem, see `numerics.implicit_minimiser`: for smooth
+        priors, and as exact as the minimum was reached. A problem that is not certified to be
+        strongly convex is warned of; one that is not convex at the minimum is an error there.
 
     References
     ----------
@@ -276,4 +287,12 @@ def variational(
         attenuation=attenuation,
         background=background,
     )
-    return method(sinogram, operator, weight=each, weights=weights, support=support, **control)
+    return method(
+        sinogram,
+        operator,
+        weight=each,
+        weights=weights,
+        support=support,
+        differentiable=differentiable,
+        **control,
+    )

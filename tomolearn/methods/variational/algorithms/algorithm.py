@@ -21,6 +21,10 @@ class Algorithm(abc.ABC):
     def obstacle(self, problem: Problem) -> str | None:
         """Return why it cannot solve a problem, as the beginning of an error, or None."""
 
+    def is_preferred(self, problem: Problem) -> bool:
+        """Return whether ``"auto"`` may choose it, where there is no obstacle."""
+        return True
+
     @abc.abstractmethod
     def iterates(self, problem: Problem, image: torch.Tensor) -> Iterator[Iterate]:
         """Yield the iterates from an image on, without end."""

@@ -9,8 +9,9 @@ import torch
 from tomolearn.methods.iteration import per_image
 from tomolearn.methods.stopping import Iterate
 from tomolearn.methods.variational.algorithms.algorithm import Algorithm
-from tomolearn.methods.variational.composite import Composite, majorised_step, rounding
+from tomolearn.methods.variational.composite import Composite, majorised_step
 from tomolearn.methods.variational.problem import Problem, still
+from tomolearn.priors.composed import ComposedRegulariser
 
 
 class Fista(Algorithm):
@@ -38,6 +39,11 @@ class Fista(Algorithm):
             )
         return Composite.obstacle(problem)
 
+    def is_preferred(self, problem: Problem) -> bool:
+        """Return whether no proximal map has to be found by inner iterations."""
+        composed = isinstance(problem.prior, ComposedRegulariser)
+        return not composed or Composite(problem).prior_is_smooth
+
     def iterates(self, problem: Problem, image: torch.Tensor) -> Iterator[Iterate]:
         """Yield the iterates."""
         composite = Composite(problem)
@@ -52,7 +58,7 @@ class Fista(Algorithm):
             momentum = (t - 1) / t_next
             z, w = _beyond(x, x_old, momentum), _beyond(u, u_old, momentum)
             found, inverse = majorised_step(composite, z, w, inverse, certain)
-            uphill = (found.value > value + rounding(value, x.dtype)) & (momentum > 0)
+            uphill = (found.value > value + composite.rounding(value)) & (momentum > 0)
             index = uphill.nonzero().squeeze(1)
             if len(index):
                 part = composite.select(index)

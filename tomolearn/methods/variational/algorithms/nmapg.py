@@ -14,7 +14,6 @@ from tomolearn.methods.variational.composite import (
     Composite,
     Searched,
     no_descent,
-    rounding,
     tried,
 )
 from tomolearn.methods.variational.problem import Problem, still
@@ -24,7 +23,7 @@ _MEMORY = 0.8
 # Part of ||step||^2 / (step length) by which it has to get below.
 _DESCENT = 0.05
 _SHORTEN = 2.0
-_MOST_SHORTENINGS = 60
+_MOST_SHORTENINGS = 40
 # Inverse steps stay within so much of what is certified, or was found at first.
 _RANGE = 1e4
 
@@ -76,7 +75,7 @@ class NonMonotone(Algorithm):
             level = torch.maximum(mean, smooth + composite.rest(y))
             ahead, inverse = _descending(composite, y, gradient, inverse, level)
             d = ahead.x - y
-            target = mean - _DESCENT * inverse * inner(d, d) + rounding(mean, x.dtype)
+            target = mean - _DESCENT * inverse * inner(d, d) + composite.rounding(mean)
             index = (~(ahead.value <= target)).nonzero().squeeze(1)
             new = Searched(ahead.x, ahead.u, ahead.smooth, ahead.rest)
             if len(index):
@@ -112,7 +111,7 @@ def _descending(
 ) -> tuple[Searched, torch.Tensor]:
     """Return a step from x to sufficiently below a level, and its inverse length."""
     found = tried(composite, x, gradient, inverse)
-    allowed = level + rounding(level, x.dtype)
+    allowed = level + composite.rounding(level)
     for _ in range(_MOST_SHORTENINGS):
         d = found.x - x
         failed = ~(found.value <= allowed - _DESCENT * inverse * inner(d, d))
