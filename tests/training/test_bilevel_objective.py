@@ -64,7 +64,7 @@ def test_exact_hypergradients(mode, name, problem):
 @pytest.mark.parametrize("kind", [ConvexRidge, WeaklyConvexRidge])
 def test_jacobian_free_hypergradients_descend(kind, problem):
     batch, A = problem
-    objective = Bilevel(weight=20.0, iterations=50, image_scale=0.5)
+    objective = Bilevel(weight=20.0, hypergradient="jfb", iterations=50, image_scale=0.5)
     prior = ridge(kind)
     loss, found = hypergradient(objective, prior, batch, A)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_jacobian_free_hypergradients_descend(kind, problem):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hypergradient": "exact"}, "hypergradient: expected one of jfb, implicit, unrolled"),
+        ({"hypergradient": "exact"}, "hypergradient: expected one of implicit, jfb, unrolled"),
         ({"weight": -1.0}, "weight: expected a positive number"),
         ({"iterations": 0}, "iterations"),
     ],

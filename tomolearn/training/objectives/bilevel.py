@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_choice, check_float, check_int
+from tomolearn._core.tensors import inner, norm
 from tomolearn.methods import Variational, fbp
+from tomolearn.methods.iteration import per_image
 from tomolearn.methods.variational.algorithms.data_proximal import solved
 from tomolearn.methods.variational.problem import Problem
 from tomolearn.numerics.minimiser import implicit_minimiser
@@ -19,9 +21,9 @@ from tomolearn.priors.scaled import scaled
 from tomolearn.training.objectives.objective import Batch, Network, Objective
 from tomolearn.training.objectives.score import regulariser
 
-# Regularisers without a certificate are taken to bend by this part of what the data term does.
-_SHARE = 10.0
-HYPERGRADIENTS = ("jfb", "implicit", "unrolled")
+# Length of a finite difference relative to that of the image.
+_DIFFERENCE = 1e-2
+HYPERGRADIENTS = ("implicit", "jfb", "unrolled")
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Bilevel(Objective):
         Weight of the regulariser.
     image_scale : float
         What image values are multiplied by for it: ``R(s x) / s^2``.
-    hypergradient : {"jfb", "implicit", "unrolled"}
+    hypergradient : {"implicit", "jfb", "unrolled"}
         "implicit": q of the Hessian ``A.T A + weight R''``, exact at the minimiser; "jfb": of
-        ``A.T A + r`` with the last step's r, Jacobian-free [2]_; "unrolled": derivatives of all
+        ``A.T A + r`` with the curvature r of the regulariser along the error, Jacobian-free after
+        [2]_: cheap, and biased; "unrolled": derivatives of all
         gradient steps from the start, with their memory.
     iterations : int
         Of the lower level.
@@ -65,7 +68,7 @@ class Bilevel(Objective):
 
     weight: float = 1.0
     image_scale: float = 1.0
-    hypergradient: str = "jfb"
+    hypergradient: str = "implicit"
     iterations: int = 20
     step: float = 0.5
 
@@ -108,7 +111,7 @@ class Bilevel(Objective):
         problem = self._method(regulariser(network)).problem(
             y.reshape(-1, *operator.range_shape), operator, frozen=False
         )
-        q = self._jacobian_free(problem, 2 * (x - truth) / x.numel())
+        q = self._jacobian_free(problem, x, 2 * (x - truth) / x.numel())
         moved = (-self.weight * q * prior.gradient(x)).sum()
         return loss + moved - moved.detach()
 
@@ -121,14 +124,19 @@ class Bilevel(Objective):
             iterations=self.iterations,
         )
 
-    def _jacobian_free(self, problem: Problem, slope: torch.Tensor) -> torch.Tensor:
-        """Return ``(A.T A + r)^-1 slope`` with a typical curvature r of the regulariser."""
-        certified = problem.prior_lipschitz()
-        if certified is None:
-            norm = problem.operator.norm()
-            certified = torch.full_like(problem.weight, norm**2 / _SHARE)
+    @torch.no_grad()
+    def _jacobian_free(
+        self, problem: Problem, x: torch.Tensor, slope: torch.Tensor
+    ) -> torch.Tensor:
+        """Return ``(A.T A + r)^-1 slope``, r the prior's curvature along the slope."""
         flat = slope.reshape(-1, *problem.operator.domain_shape)
-        return solved(problem, flat, certified / 4).reshape(slope.shape)
+        at = x.reshape(flat.shape)
+        # a difference as long as the image would have, to average over kinks
+        size = norm(at) / norm(flat).clamp_min(torch.finfo(flat.dtype).tiny)
+        step = _DIFFERENCE * per_image(size, flat) * flat
+        bend = problem.prior_gradient(at + step) - problem.prior_gradient(at)
+        r = (inner(bend, step) / inner(step, step)).clamp_min(problem.operator.norm() ** 2 * 1e-4)
+        return solved(problem, flat, r).reshape(slope.shape)
 
     def _descended(
         self, network: Regulariser, y: torch.Tensor, operator: LinearOperator
