@@ -45,6 +45,7 @@ from .methods import (
     sirt as sirt,
     tikhonov as tikhonov,
     total_variation as total_variation,
+    tsvd as tsvd,
     variational as variational,
 )
 from .operators import (

@@ -1,4 +1,11 @@
 from .analytic.fbp import FBP as FBP, fbp as fbp
+from .analytic.singular_values import (
+    TSVD as TSVD,
+    Picard as Picard,
+    SingularSystem as SingularSystem,
+    singular_system as singular_system,
+    tsvd as tsvd,
+)
 from .iterative.conjugate_gradients import (
     CGLS as CGLS,
     Tikhonov as Tikhonov,

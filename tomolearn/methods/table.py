@@ -103,6 +103,7 @@ METHODS: Table[type[Method]] = Table(
         "landweber": "tomolearn.methods.iterative.landweber:Landweber",
         "tikhonov": "tomolearn.methods.iterative.conjugate_gradients:Tikhonov",
         "variational": "tomolearn.methods.variational.variational:Variational",
+        "tsvd": "tomolearn.methods.analytic.singular_values:TSVD",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
     },
     group="tomolearn.methods",
