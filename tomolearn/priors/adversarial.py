@@ -40,6 +40,10 @@ class AdversarialRegulariser(NetworkRegulariser):
     in a pixel. Leaky ReLUs are smoothed, so that there is a gradient everywhere, of a certified
     Lipschitz constant; it is a product over the layers, and mostly orders of magnitude too large.
 
+    Nothing bounds it from below, and nothing is learned away from the lines between the two kinds
+    of images: descended to the end, it can lead to images worse than those it began with. See
+    `InputConvexRegulariser` for a critic that is convex.
+
     Parameters
     ----------
     channels, strides : sequence of int
