@@ -21,6 +21,7 @@ from ._core.errors import (
     TomolearnError as TomolearnError,
     TrainedElsewhereWarning as TrainedElsewhereWarning,
     UnitWarning as UnitWarning,
+    UnknownConvergenceWarning as UnknownConvergenceWarning,
 )
 from ._core.version import __version__ as __version__
 from .catalogue import get_method as get_method
@@ -42,6 +43,7 @@ from .methods import (
     fbp as fbp,
     kaczmarz as kaczmarz,
     landweber as landweber,
+    pnp as pnp,
     sirt as sirt,
     tikhonov as tikhonov,
     total_variation as total_variation,

@@ -35,7 +35,8 @@ def test_names_are_those_of_the_table_and_of_the_weights():
     assert names[: len(METHODS)] == tuple(METHODS)
     assert {"lpd-ellipses", "unet-ellipses"} <= set(names)
     prior = {"prior": "squared-differences", "weight": 1.0}
-    required = {"tikhonov": {"weight": 1.0}, "variational": prior}
+    denoiser = {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 1.0}
+    required = {"tikhonov": {"weight": 1.0}, "variational": prior, "pnp": denoiser}
     for name in names:
         assert get_method(name, **required.get(name, {})).name == name
 

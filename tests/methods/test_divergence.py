@@ -41,7 +41,12 @@ SCANS = [
     "views_fan",
 ]
 WEIGHTS = {"tikhonov": (0.03, 0.1, 0.4), "tv": (0.1,)}  # in units of the squared norm
-ITERATIVE = {name: kind for name, kind in METHODS.items() if issubclass(kind, IterativeMethod)}
+NEED_A_PRIOR = ("variational", "pnp")
+ITERATIVE = {
+    name: kind
+    for name, kind in METHODS.items()
+    if issubclass(kind, IterativeMethod) and name not in NEED_A_PRIOR
+}
 CASES = [
     (name, weight, scan)
     for name in ITERATIVE

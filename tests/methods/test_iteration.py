@@ -14,6 +14,7 @@ from tomolearn.methods import (
     cgls,
     kaczmarz,
     landweber,
+    pnp,
     sirt,
     tikhonov,
     total_variation,
@@ -31,6 +32,9 @@ METHODS = {
     "tikhonov": functools.partial(tikhonov, weight=0.5),
     "tv": functools.partial(total_variation, weight=0.5),
     "variational": functools.partial(variational, prior="squared-differences", weight=0.5),
+    "pnp": functools.partial(
+        pnp, prior="gsd-ellipses", sigma=0.05, weight=10.0, inner_tolerance=1e-5
+    ),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 

@@ -32,6 +32,7 @@ GIVEN = {
     "tikhonov": {"weight": 0.5},
     "tv": {"weight": 0.5},
     "variational": {"prior": "squared-differences", "weight": 0.5},
+    "pnp": {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 50.0, "iterations": 20},
 }
 FUNCTIONS = {"tv": tl.total_variation} | {
     name: getattr(tl, name) for name in METHODS if name != "tv"

@@ -19,6 +19,10 @@ class ConvergenceWarning(UserWarning):
     """An iteration that ended before it reached what was asked of it."""
 
 
+class UnknownConvergenceWarning(UserWarning):
+    """An iteration that may or may not converge: nothing is known of it."""
+
+
 class SkippedImagesWarning(UserWarning):
     """Images that have no metrics, or of which a method made none, and that do not count."""
 

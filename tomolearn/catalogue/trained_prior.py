@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
 
 from tomolearn._core.checks import check_float, check_int
@@ -216,21 +215,21 @@ class TrainedPrior(FromWeights):
                 image_scale=scale,
                 **stopping,
             )
-        plug_and_play = resolve_name("tomolearn.methods.variational.plug_and_play:PlugAndPlay")
+        from tomolearn.methods import PlugAndPlay
+
         sigma = recipe.sigma if self.sigma is None else self.sigma
         if sigma is None:
             raise TomolearnError(
                 f"sigma: expected a noise level with {self.weights}, whose card has none, got none"
             )
-        method: IterativeMethod = plug_and_play(
-            denoiser=prior,
+        return PlugAndPlay(
+            prior,
             sigma=sigma / self._scale,
             weight=weight,
             algorithm=algorithm,
-            scale=scale,
+            image_scale=scale,
             **stopping,
         )
-        return method
 
     def __call__(
         self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]

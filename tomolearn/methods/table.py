@@ -104,6 +104,7 @@ METHODS: Table[type[Method]] = Table(
         "tikhonov": "tomolearn.methods.iterative.conjugate_gradients:Tikhonov",
         "variational": "tomolearn.methods.variational.variational:Variational",
         "tsvd": "tomolearn.methods.analytic.singular_values:TSVD",
+        "pnp": "tomolearn.methods.variational.plug_and_play:PlugAndPlay",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
     },
     group="tomolearn.methods",

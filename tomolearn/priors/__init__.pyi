@@ -4,7 +4,13 @@ from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
 from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
 from .fitted import FittedRegulariser as FittedRegulariser
+from .dncnn import DnCNN as DnCNN
+from .drunet import DRUNet as DRUNet
 from .generalised_variation import TotalGeneralisedVariation as TotalGeneralisedVariation
+from .gradient_step import (
+    GradientStepDenoiser as GradientStepDenoiser,
+    GradientStepRegulariser as GradientStepRegulariser,
+)
 from .huber_variation import HuberTotalVariation as HuberTotalVariation
 from .input_convex import InputConvexRegulariser as InputConvexRegulariser
 from .loading import load as load
@@ -13,6 +19,7 @@ from .nett import NetworkTikhonov as NetworkTikhonov
 from .odl_functional import OdlRegulariser as OdlRegulariser
 from .patches import PatchMixture as PatchMixture
 from .prior import Denoiser as Denoiser, Prior as Prior, Regulariser as Regulariser
+from .red import RegularisationByDenoising as RegularisationByDenoising
 from .ridge import ConvexRidge as ConvexRidge, WeaklyConvexRidge as WeaklyConvexRidge
 from .scaled import Scaled as Scaled
 from .smoothness import SquaredDifferences as SquaredDifferences

@@ -7,12 +7,31 @@ from collections.abc import Sequence
 
 import torch
 
+from tomolearn._core.checks import check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Configured
 from tomolearn._core.tensors import check_real_tensor
 
 PerImage = float | torch.Tensor
 """One number for all images, or a tensor (...) with one for each."""
+
+_ROUNDING = 1e-6
+
+
+def check_noise_levels(values: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and the largest of the noise levels of a training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not two numbers in this order, the first not negative, the second positive.
+    """
+    low, high = check_floats("noise_levels", values, length=2)
+    if not 0 <= low <= high or high == 0:
+        raise TomolearnError(
+            f"noise_levels: expected the smallest and the largest, got {low} and {high}"
+        )
+    return low, high
 
 
 class Prior(Configured):
@@ -131,9 +150,25 @@ class Denoiser(Prior, abc.ABC):
     blind: bool = False
     """Whether it takes no notice of the noise level, so that none has to be given."""
 
+    noise_levels: tuple[float, float] | None = None
+    """Smallest and largest noise level that it was trained for; others are refused."""
+
     def lipschitz(self, shape: Sequence[int]) -> float | None:
         """Return a certified Lipschitz constant for images of this shape; None if there is none."""
         return None
+
+    def check_noise_level(self, name: str, *levels: float) -> None:
+        """Raise a ValueError if one of some noise levels is not within `noise_levels`."""
+        if self.noise_levels is None:
+            return
+        low, high = self.noise_levels
+        for level in levels:
+            # levels come in single precision, too
+            if not low * (1 - _ROUNDING) <= level <= high * (1 + _ROUNDING):
+                raise TomolearnError(
+                    f"{name}: expected a noise level in [{low:g}, {high:g}], for which this "
+                    f"{type(self).__name__} was trained, got {level:g}"
+                )
 
     @abc.abstractmethod
     def denoise(self, image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -159,7 +194,8 @@ class Denoiser(Prior, abc.ABC):
         Raises
         ------
         TypeError, ValueError
-            If `image` is no such tensor, or `sigma` missing, negative or of another shape.
+            If `image` is no such tensor, or `sigma` missing, negative, of another shape, or not
+            within `noise_levels`.
         """
         self._checked(image)
         if sigma is None and not self.blind:
@@ -170,4 +206,6 @@ class Denoiser(Prior, abc.ABC):
         spatial = image.shape[image.ndim - self.ndim :]
         level = self._per_image("sigma", 0.0 if sigma is None else sigma, image)
         level = level.reshape(-1, 1, *(1,) * self.ndim)
+        if sigma is not None and level.numel():
+            self.check_noise_level("sigma", float(level.min()), float(level.max()))
         return self.denoise(image.reshape(-1, 1, *spatial), level).reshape(image.shape)

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from tomolearn._core.checks import check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser, NetworkTikhonov, Regulariser
+from tomolearn.priors.prior import check_noise_levels
 from tomolearn.training.objectives.objective import Batch, Network, Objective
 
 
@@ -39,16 +39,11 @@ class Denoising(Objective):
     noise_levels: tuple[float, float] = (0.01, 0.1)
 
     def __post_init__(self) -> None:
-        low, high = check_floats("noise_levels", self.noise_levels, length=2)
-        if not 0 <= low <= high or high == 0:
-            raise TomolearnError(
-                f"noise_levels: expected the smallest and the largest, got {low} and {high}"
-            )
-        object.__setattr__(self, "noise_levels", (low, high))
+        object.__setattr__(self, "noise_levels", check_noise_levels(self.noise_levels))
 
     def check(self, network: Network) -> None:
-        """Check that the network has a denoiser."""
-        _denoiser(network)
+        """Check that the network has a denoiser, and one for these noise levels."""
+        _denoiser(network).check_noise_level("noise_levels", *self.noise_levels)
 
     def estimate(
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
