@@ -396,7 +396,7 @@ def test_shipped_weights(name: str) -> None:
     content = (WEIGHTS / f"{name}.safetensors").read_bytes()
     assert len(content) == card["bytes"] <= 3_000_000
     assert hashlib.sha256(content).hexdigest() == card["sha256"]
-    model = tl.load(name)
+    model = tl.load(name, kind=card["kind"])
     assert sum(weights.numel() for weights in model.parameters()) == card["parameters"]
     text = (WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
     assert text == render_card(name, card)

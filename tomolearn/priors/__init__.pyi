@@ -3,9 +3,9 @@ from .box import Box as Box
 from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
 from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
-from .fitted import FittedRegulariser as FittedRegulariser
 from .dncnn import DnCNN as DnCNN
 from .drunet import DRUNet as DRUNet
+from .fitted import FittedRegulariser as FittedRegulariser
 from .generalised_variation import TotalGeneralisedVariation as TotalGeneralisedVariation
 from .gradient_step import (
     GradientStepDenoiser as GradientStepDenoiser,
