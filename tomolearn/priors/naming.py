@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tomolearn.priors.prior import Regulariser
 
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None}
+_GEOMETRY = ("ndim", "spacing")
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -73,7 +74,8 @@ def name_of(regulariser: Regulariser) -> str | None:
     given = {
         key: value
         for key, value in regulariser.arguments.items()
-        if value != parameters[key].default
+        # geometry that is not written down would be taken from an operator
+        if key in _GEOMETRY or value != parameters[key].default
     }
     if not all(_is_plain(value) for value in given.values()):
         return None

@@ -145,5 +145,5 @@ def _available(operator: Callable[[], Any]) -> Any:
 def _stacked(elements: list[Any], like: torch.Tensor) -> torch.Tensor:
     if not elements:
         return torch.empty_like(like)
-    arrays = np.stack([np.asarray(element) for element in elements])
+    arrays = np.stack([element.asarray() for element in elements])
     return torch.from_numpy(arrays).to(like.dtype).reshape(like.shape)

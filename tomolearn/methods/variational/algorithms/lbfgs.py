@@ -15,6 +15,8 @@ from tomolearn.methods.variational.problem import Problem, still
 from tomolearn.numerics.line_search import weak_wolfe
 
 _MEMORY = 10
+# Units of rounding by which a slope may be off.
+_ROUNDING = 1e3
 
 
 class LBFGS(Algorithm):
@@ -65,8 +67,12 @@ class LBFGS(Algorithm):
                 )
 
             step = weak_wolfe(along, value, slope, first, rounding=allowed)
-            # a slope that the gradient does not know of is no rounding
-            if bool((slope > 1e-3 * size * norm(gradient)).any()):
+            # a slope that the gradient does not know of
+            noise = (
+                norm(problem.data.gradient(u)) * norm(v) + norm(problem.prior_gradient(x)) * size
+            )
+            noise = _ROUNDING * torch.finfo(x.dtype).eps * noise
+            if bool((slope > 1e-3 * size * norm(gradient) + noise).any()):
                 raise no_descent()
             x_old, gradient_old = x, gradient
             x = torch.addcmul(x, per_image(step, x), d)

@@ -1,0 +1,586 @@
+"""Variational reconstruction: every algorithm against independent solutions of one problem."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from builders import DenseOperator, matrix_of
+
+import tomolearn as tl
+from tomolearn import ConvergenceWarning, DivergenceError, Variational, variational
+from tomolearn.methods import History, method_from_dict
+from tomolearn.methods.variational.data_terms import (
+    LeastSquares,
+    PoissonEmission,
+    PoissonTransmission,
+)
+from tomolearn.methods.variational.tables import ALGORITHMS
+from tomolearn.priors import Regulariser, SquaredDifferences, TotalVariation
+
+SHAPE = (6, 5)
+SMOOTH = ("fista", "nmapg", "lbfgs", "chambolle-pock", "admm", "condat-vu")
+ANY_DATA = ("fista", "nmapg", "chambolle-pock", "admm")
+SPLITTING = ("chambolle-pock", "admm", "condat-vu")
+DIFFERENCES = matrix_of(tl.FiniteDifferences(SHAPE), SHAPE, torch.float64)
+
+
+def _matrix(rows, columns):
+    """A matrix that is not negative and not too badly conditioned, so that few iterations do."""
+    noise = np.random.default_rng(1).uniform(0, 0.15, (rows, columns))
+    return np.eye(rows, columns) + np.eye(rows, columns, columns - rows) + noise
+
+
+class Quartic(Regulariser):
+    """A smooth convex function that says nothing of itself but its convexity."""
+
+    def __init__(self, *, convex: bool = True) -> None:
+        super().__init__({"convex": convex})
+        self.convex = convex
+
+    @property
+    def convexity(self):
+        return 0.0 if self.convex else None
+
+    def value(self, image):
+        return image.pow(4).sum((-2, -1)) / 4
+
+    def gradient(self, image):
+        return image.pow(3)
+
+
+class Magnitudes(Regulariser):
+    """The sum of absolute values, by its proximal map."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    @property
+    def convexity(self):
+        return 0.0
+
+    def value(self, image):
+        return image.abs().sum((-2, -1))
+
+    def proximal(self, image, step):
+        t = self._per_image("step", step, image)
+        return image.sign() * (image.abs() - t).clamp(min=0)
+
+
+@pytest.fixture
+def operator():
+    matrix = _matrix(24, 30)
+    return DenseOperator(matrix, SHAPE, (4, 6))
+
+
+@pytest.fixture
+def data(operator, rng):
+    x = torch.rand(3, *SHAPE, generator=rng, dtype=torch.float64)
+    y = operator(x) + 0.1 * torch.randn(3, 4, 6, generator=rng, dtype=torch.float64)
+    # of very different size: a step length common to all would show
+    return y * torch.tensor([1.0, 30.0, 0.1], dtype=torch.float64)[:, None, None]
+
+
+def distance(x, exact):
+    return float(((x - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)).max())
+
+
+def test_every_algorithm_of_the_table_is_tested_here():
+    # data-proximal has its own tests
+    assert set(ALGORITHMS) == {*SMOOTH, *ANY_DATA, *SPLITTING, "bregman", "data-proximal"}
+
+
+@pytest.mark.parametrize("algorithm", [*SMOOTH, "auto"])
+def test_quadratic_problem_against_the_normal_equations(algorithm, operator, data):
+    M, D = operator.matrix, DIFFERENCES
+    weight = torch.tensor([0.3, 2.0, 1.0], dtype=torch.float64)
+    weights = torch.linspace(0.5, 2, 24, dtype=torch.float64)
+    weights[7] = 0.0
+    W = torch.diag(weights)
+    exact = [
+        torch.linalg.solve(M.T @ W @ M + t * D.T @ D, M.T @ W @ y.flatten())
+        for t, y in zip(weight, data, strict=True)
+    ]
+    x = variational(
+        data,
+        operator,
+        prior=SquaredDifferences(),
+        weight=weight,
+        algorithm=algorithm,
+        weights=weights.reshape(4, 6),
+        iterations=200,
+    )
+    assert distance(x, torch.stack(exact).reshape(-1, *SHAPE)) < 1e-3
+
+
+# admm takes long where many bounds hold; `test_box_and_support` has it
+@pytest.mark.parametrize("algorithm", [one for one in SMOOTH if one not in ("lbfgs", "admm")])
+def test_nonnegative_least_squares_against_scipy(algorithm, operator, data):
+    data = data - data.mean((1, 2), keepdim=True)
+    x = variational(
+        data,
+        operator,
+        prior=SquaredDifferences(),
+        weight=0.5,
+        algorithm=algorithm,
+        minimum=0.0,
+        iterations=300,
+    )
+    stacked = torch.cat((operator.matrix, math.sqrt(0.5) * DIFFERENCES)).numpy()
+    for image, y in zip(x, data, strict=True):
+        right = np.concatenate((y.flatten().numpy(), np.zeros(len(DIFFERENCES))))
+        exact, _ = scipy.optimize.nnls(stacked, right)
+        assert (exact == 0).any()
+        error = np.linalg.norm(image.flatten().numpy() - exact) / np.linalg.norm(exact)
+        assert error < 1e-5
+
+
+@pytest.mark.parametrize("algorithm", SMOOTH)
+def test_box_and_support(algorithm, operator, data):
+    support = torch.ones(SHAPE, dtype=torch.bool)
+    support[1, 2:] = False
+    given = {"prior": SquaredDifferences(), "weight": 0.5, "algorithm": algorithm}
+    box = {"minimum": 0.2, "maximum": 0.6}
+    if algorithm == "lbfgs":
+        with pytest.raises(
+            ValueError, match=r"minimum, maximum and support: expected none.*; fista or .* would do"
+        ):
+            variational(data, operator, support=support, **given)
+        return
+    x = variational(data[:1], operator, iterations=300, **box, **given)
+    stacked = torch.cat((operator.matrix, math.sqrt(0.5) * DIFFERENCES)).numpy()
+    right = np.concatenate((data[0].flatten().numpy(), np.zeros(len(DIFFERENCES))))
+    exact = scipy.optimize.lsq_linear(stacked, right, (0.2, 0.6), tol=1e-14).x
+    assert np.linalg.norm(x.flatten().numpy() - exact) / np.linalg.norm(exact) < 1e-5
+    x = variational(data[:1], operator, iterations=300, support=support, **given)
+    inside = support.flatten()
+    exact = np.linalg.lstsq(stacked[:, inside.numpy()], right, rcond=None)[0]
+    assert (x[0][~support] == 0).all()
+    error = np.linalg.norm(x[0][support].numpy() - exact) / np.linalg.norm(exact)
+    assert error < 1e-5
+
+
+@pytest.mark.parametrize("algorithm", SPLITTING)
+def test_total_variation_is_that_of_the_method_tv(algorithm, operator, data):
+    for nonnegative in (False, True):
+        exact = tl.total_variation(
+            data, operator, weight=0.4, iterations=1000, nonnegative=nonnegative
+        )
+        x = variational(
+            data,
+            operator,
+            prior="total-variation",
+            weight=0.2,
+            minimum=0.0 if nonnegative else None,
+            algorithm=algorithm,
+            iterations=300,
+        )
+        assert distance(x, exact) < (0.2 if algorithm == "condat-vu" else 1e-3)
+
+
+def test_sparse_images_by_all_that_take_a_proximal_map(operator, data):
+    def optimal(x):
+        """Largest violation of the optimality conditions of the lasso."""
+        slope = operator.adjoint(operator(x) - data)
+        size = slope.flatten(1).norm(dim=1)[:, None, None]
+        violation = torch.where(x == 0, (slope.abs() - 1.0).clamp(min=0), slope + x.sign())
+        return float((violation.abs() / (1 + size)).max())
+
+    found = {
+        algorithm: variational(
+            data, operator, prior=Magnitudes(), weight=1.0, algorithm=algorithm, iterations=600
+        )
+        for algorithm in ("fista", "nmapg", "chambolle-pock", "admm")
+    }
+    assert optimal(found["fista"]) < 1e-4
+    for algorithm, x in found.items():
+        assert distance(x, found["fista"]) < 1e-3, algorithm
+    with pytest.raises(ValueError, match="prior: expected one with a gradient beside a constraint"):
+        variational(data, operator, prior=Magnitudes(), weight=1.0, algorithm="fista", minimum=0.0)
+    with pytest.raises(
+        ValueError, match=r"expected one with a gradient, got Magnitudes.*chambolle-pock"
+    ):
+        variational(data, operator, prior=Magnitudes(), weight=1.0, algorithm="lbfgs")
+
+
+@pytest.mark.parametrize("algorithm", ["fista", "nmapg", "lbfgs"])
+def test_smooth_priors_without_certificates_against_scipy(algorithm, operator, data):
+    x = variational(
+        data[:1], operator, prior=Quartic(), weight=3.0, algorithm=algorithm, iterations=300
+    )
+
+    def objective(z):
+        r = operator.matrix.numpy() @ z - data[0].flatten().numpy()
+        return r @ r / 2 + 3 * np.sum(z**4) / 4, operator.matrix.numpy().T @ r + 3 * z**3
+
+    exact = scipy.optimize.minimize(
+        objective, np.zeros(30), jac=True, method="BFGS", options={"gtol": 1e-10}
+    ).x
+    assert np.linalg.norm(x.flatten().numpy() - exact) / np.linalg.norm(exact) < 1e-5
+
+
+@pytest.mark.parametrize("algorithm", ANY_DATA)
+@pytest.mark.parametrize("term", ["poisson-transmission", "poisson-emission"])
+def test_photon_likelihoods_against_scipy(term, algorithm, operator, data, rng):
+    y = data[:1].clamp(min=0) / 3
+    if term == "poisson-emission":
+        y = torch.poisson(4 * y, generator=rng).double()
+    w = torch.ones(24, dtype=torch.float64)
+    w[3] = 0.0
+    settings = {"photons": 50.0, "attenuation": 0.7, "background": 0.3}
+    x = variational(
+        y,
+        operator,
+        prior=SquaredDifferences(),
+        weight=2.0,
+        data=term,
+        algorithm=algorithm,
+        weights=w.reshape(4, 6),
+        minimum=0.0,
+        iterations=300,
+        **settings,
+    )
+    A, b = operator.matrix.numpy(), y.flatten().numpy()
+    D = DIFFERENCES.numpy()
+
+    def objective(z):
+        u = A @ z
+        if term == "poisson-transmission":
+            value = 50 * (np.exp(-0.7 * u) + np.exp(-0.7 * b) * 0.7 * u)
+            slope = 50 * 0.7 * (np.exp(-0.7 * b) - np.exp(-0.7 * u))
+        else:
+            value, slope = u - b * np.log(u + 0.3), 1 - b / (u + 0.3)
+        d = D @ z
+        return w.numpy() @ value + d @ d, A.T @ (w.numpy() * slope) + 2 * D.T @ d
+
+    exact = scipy.optimize.minimize(
+        objective,
+        np.full(30, 0.5),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * 30,
+        options={"maxiter": 5000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 30},
+    )
+    found = objective(x.flatten().numpy())[0]
+    assert abs(found - exact.fun) < 1e-7 * abs(exact.fun)
+    assert np.linalg.norm(x.flatten().numpy() - exact.x) / np.linalg.norm(exact.x) < 1e-3
+
+
+class Settings:
+    photons, attenuation, background = 40.0, 0.8, 0.3
+
+
+@pytest.mark.parametrize("kind", [LeastSquares, PoissonTransmission, PoissonEmission])
+def test_data_terms_agree_with_themselves(kind, rng):
+    y = torch.rand(2, 6, generator=rng, dtype=torch.float64) * 3
+    if kind is PoissonEmission:
+        y[0, 1] = 0.0
+    weights = torch.rand(2, 6, generator=rng, dtype=torch.float64) + 0.2
+    weights[1, 2] = 0.0
+    for w in (None, weights):
+        term = kind(y, w, Settings())
+        u = (y + torch.rand(2, 6, generator=rng, dtype=torch.float64)).requires_grad_()
+        (slope,) = torch.autograd.grad(term.value(u).sum(), u)
+        torch.testing.assert_close(term.gradient(u).detach(), slope)
+        # Fenchel's equality, h(u) + h*(p) = <u, p>, holds at p = h'(u) alone
+        p = slope
+        product = (u * p).sum(1).detach()
+        torch.testing.assert_close(term.conjugate(p) + term.value(u).detach(), product)
+        other = (0.7 * p).where(p < 0, 0.3 * p)
+        rest = term.conjugate(other) + term.value(u).detach() - (u * other).sum(1).detach()
+        assert (rest > 1e-6).all()
+        # Moreau: u' = (p - q) / step is where the slope of h is q
+        step = torch.tensor([[0.4], [3.0]], dtype=torch.float64)
+        q = term.conjugate_proximal(u.detach(), step)
+        at = (u.detach() - q) / step
+        # where nothing was counted, u may lie on the border of the domain
+        inside = at + 0.3 > 1e-9 if kind is PoissonEmission else at == at
+        torch.testing.assert_close(term.gradient(at)[inside], q[inside])
+
+
+def test_poisson_terms_do_not_overflow():
+    y = torch.tensor([[0.0, 5.0, 30.0]])
+    term = PoissonTransmission(y, None, Settings())
+    for p in (-1e6, -1.0, 0.0, 1.0, 1e6):
+        q = term.conjugate_proximal(torch.full((1, 3), p), torch.full((1, 1), 1e-3))
+        assert q.isfinite().all()
+        assert (q <= 40 * 0.8 * torch.exp(-0.8 * y) * (1 + 1e-5)).all()
+
+
+def test_linearised_bregman_tends_to_the_data(operator, data):
+    # min ||u||^2 / 2 + 2 |u|_1 with A u = y: the dual is maximised by scipy
+    prior, y = Magnitudes(), data[:1]
+    x = variational(y, operator, prior=prior, weight=2.0, algorithm="bregman", iterations=300)
+    A, b = operator.matrix.numpy(), y.flatten().numpy()
+
+    def dual(p):
+        v = A.T @ p
+        u = np.sign(v) * np.maximum(np.abs(v) - 2, 0)
+        return u @ u / 2 - b @ p, A @ u - b
+
+    p = scipy.optimize.minimize(dual, np.zeros(24), jac=True, method="BFGS").x
+    v = A.T @ p
+    exact = np.sign(v) * np.maximum(np.abs(v) - 2, 0)
+    assert np.linalg.norm(x.flatten().numpy() - exact) / np.linalg.norm(exact) < 1e-2
+    history = History()
+    noise = 0.3
+    variational(
+        y,
+        operator,
+        prior=prior,
+        weight=2.0,
+        algorithm="bregman",
+        noise_level=noise,
+        iterations=5000,
+        callback=history,
+    )
+    assert history.states[-1].residual.item() <= noise * math.sqrt(24)
+    assert history.states[-2].residual.item() > noise * math.sqrt(24)
+
+
+@pytest.mark.parametrize("algorithm", SMOOTH)
+def test_images_of_a_batch_do_not_know_each_other(algorithm, operator, data):
+    given = {"prior": SquaredDifferences(), "weight": 0.5, "algorithm": algorithm}
+    for dtype, tolerance in ((torch.float64, 1e-8), (torch.float32, 1e-3)):
+        x = variational(data.to(dtype), operator, iterations=20, **given)
+        assert x.dtype == dtype
+        for image, y in zip(x, data.to(dtype), strict=True):
+            alone = variational(y, operator, iterations=20, **given)
+            assert distance(image[None], alone[None]) < tolerance
+
+
+@pytest.mark.parametrize("algorithm", ["fista", "nmapg", "lbfgs"])
+def test_reported_objective_does_not_rise(algorithm, operator, data):
+    history = History()
+    prior = SquaredDifferences()
+    x = variational(
+        data,
+        operator,
+        prior=prior,
+        weight=0.5,
+        algorithm=algorithm,
+        iterations=60,
+        callback=history,
+    )
+    values = torch.stack([state.objective for state in history.states])
+    expected = (operator(x) - data).square().sum((1, 2)) / 2 + 0.5 * prior.value(x)
+    torch.testing.assert_close(values[-1], expected)
+    if algorithm != "nmapg":
+        assert (values[1:] <= values[:-1] * (1 + 1e-12)).all()
+    assert (values <= values[0] * (1 + 1e-12)).all()
+
+
+def test_duality_gap_bounds_the_objective(operator, data):
+    history = History()
+    given = {"prior": "total-variation", "weight": 0.2, "minimum": 0.0, "maximum": 40.0}
+    for algorithm in ("chambolle-pock",):
+        history = History()
+        variational(data, operator, algorithm=algorithm, callback=history, iterations=1000, **given)
+        exact = history.states[-1].objective
+        gap = history.states[-1].gap
+        assert (gap < 1e-3 * exact).all()
+        for state in history.states[:200:20]:
+            assert (state.objective - exact <= state.gap * (1 + 1e-9) + gap).all()
+
+
+def test_it_is_written_down_and_read_again():
+    method = Variational(TotalVariation(norm="anisotropic"), weight=0.3, algorithm="admm")
+    assert method.prior == "total-variation(ndim=2, spacing=None, norm=anisotropic)"
+    assert method_from_dict(method.to_dict()) == method
+    assert pickle.loads(pickle.dumps(method)) == method
+    text = "variational(prior=total-variation(norm=anisotropic), weight=0.3, algorithm=admm)"
+    assert tl.get_method(text).prior == "total-variation(norm=anisotropic)"
+    assert tl.get_method(f"variational(prior={method.prior}, weight=0.3, algorithm=admm)") == method
+    own = Variational(Quartic(), weight=1.0)
+    with pytest.raises(ValueError, match="prior: expected a name, or a regulariser without"):
+        own.to_dict()
+
+
+def test_image_scale_is_that_of_the_prior(operator, data):
+    for prior, algorithm in (("total-variation", "chambolle-pock"), (Quartic(), "lbfgs")):
+        given = {"prior": prior, "weight": 0.2, "algorithm": algorithm, "iterations": 300}
+        x = variational(data[:1], operator, image_scale=5.0, **given)
+        # data and images multiplied by one number
+        scaled = variational(5 * data[:1], operator, **given) / 5
+        assert distance(x, scaled) < 1e-4
+
+
+def test_priors_of_fewer_axes_are_summed_over_the_others(rng):
+    matrix = _matrix(40, 60)
+    operator = DenseOperator(matrix, (2, *SHAPE), (40,))
+    y = operator(torch.rand(2, *SHAPE, generator=rng, dtype=torch.float64))
+    flat = variational(y, operator, prior=SquaredDifferences(), weight=1.0, iterations=300)
+    D = torch.block_diag(DIFFERENCES, DIFFERENCES)
+    M = operator.matrix
+    exact = torch.linalg.solve(M.T @ M + D.T @ D, M.T @ y)
+    assert distance(flat.reshape(1, -1), exact[None]) < 1e-6
+    # a name gets the operator's axes
+    solid = variational(y, operator, prior="squared-differences", weight=1.0, iterations=300)
+    D = matrix_of(tl.FiniteDifferences((2, *SHAPE)), (2, *SHAPE), torch.float64)
+    exact = torch.linalg.solve(M.T @ M + D.T @ D, M.T @ y)
+    assert distance(solid.reshape(1, -1), exact[None]) < 1e-6
+    plane = DenseOperator(np.eye(30), SHAPE, (30,))
+    with pytest.raises(ValueError, match="prior: expected one of at most 2 axes"):
+        variational(y[:30], plane, prior=SquaredDifferences(ndim=3), weight=1.0)
+
+
+def test_derivatives_of_the_minimiser_are_finite_differences(operator, data, rng):
+    class Weighted(Quartic):
+        def __init__(self):
+            super().__init__()
+            self.factor = torch.nn.Parameter(torch.tensor(1.3, dtype=torch.float64))
+
+        @property
+        def convexity(self):
+            return 0.5
+
+        def value(self, image):
+            return self.factor * super().value(image) + image.square().sum((-2, -1)) / 4
+
+        def gradient(self, image):
+            return self.factor * super().gradient(image) + image / 2
+
+    prior, y = Weighted(), data[:2].clone() / data[:2].abs().amax((1, 2), keepdim=True)
+    weight = torch.tensor([0.4, 2.0], dtype=torch.float64)
+    target = torch.rand(2, *SHAPE, generator=rng, dtype=torch.float64)
+
+    def loss(y, weight, minimum=None):
+        bound = {"minimum": minimum, "algorithm": "fista", "iterations": 300}
+        free = {"algorithm": "lbfgs", "iterations": 150}
+        x = variational(
+            y,
+            operator,
+            prior=prior,
+            weight=weight,
+            differentiable=True,
+            **(free if minimum is None else bound),
+        )
+        return (x * target).sum()
+
+    for minimum in (None, 0.1):
+        y, weight = y.detach().requires_grad_(), weight.detach().requires_grad_()
+        slopes = torch.autograd.grad(loss(y, weight, minimum), (y, weight, prior.factor))
+        along = torch.randn(2, 4, 6, generator=rng, dtype=torch.float64)
+        step = 3e-5
+        with torch.no_grad():
+            pairs = [
+                ((slopes[0] * along).sum(), [(y + s * step * along, weight) for s in (1, -1)]),
+                (slopes[1].sum(), [(y, weight + s * step) for s in (1, -1)]),
+            ]
+            for slope, (up, down) in pairs:
+                found = (loss(*up, minimum) - loss(*down, minimum)) / (2 * step)
+                assert abs(slope - found) < 1e-6 * abs(found)
+            values = []
+            for s in (1, -1):
+                prior.factor.add_(s * step)
+                values.append(loss(y, weight, minimum))
+                prior.factor.sub_(s * step)
+            found = (values[0] - values[1]) / (2 * step)
+            assert abs(slopes[2] - found) < 1e-6 * abs(found)
+
+
+def test_what_is_not_differentiable_or_not_certified_is_said(operator, data):
+    y = data[:1].requires_grad_()
+    with pytest.warns(ConvergenceWarning, match="Quartic is certified to be convex only"):
+        x = variational(y, operator, prior=Quartic(), weight=1.0, differentiable=True)
+    assert x.requires_grad
+    with pytest.raises(ValueError, match="differentiable: expected a prior with a gradient"):
+        variational(y, operator, prior=Magnitudes(), weight=1.0, differentiable=True)
+    single = Quartic()
+    single.register_buffer("scale", torch.ones(()))
+    with pytest.raises(ValueError, match=r"prior: expected its weights in torch.float64 on cpu"):
+        variational(y, operator, prior=single, weight=1.0, differentiable=True)
+
+
+def test_bad_input(operator, data):
+    def call(**options):
+        return variational(data, operator, **{"prior": "squared-differences", **options})
+
+    cases = {
+        "weight: expected a non-negative number, got -1": {"weight": -1.0},
+        r"weight: expected finite numbers, not negative, got -2": {
+            "weight": torch.tensor([1.0, -2.0, 1.0])
+        },
+        r"weight: expected shape \(\) or \(3,\), got \(2,\)": {"weight": torch.ones(2)},
+        r"weights: expected shape \(4, 6\) or \(3, 4, 6\), got \(6, 4\)": {
+            "weight": 1.0,
+            "weights": torch.ones(6, 4),
+        },
+        "weights: expected finite numbers, not negative, got -1": {
+            "weight": 1.0,
+            "weights": -torch.ones(4, 6),
+        },
+        "support: expected a torch.Tensor of bool": {"weight": 1.0, "support": torch.ones(6, 5)},
+        r"support: expected shape \(6, 5\)": {
+            "weight": 1.0,
+            "support": torch.ones(5, 6, dtype=torch.bool),
+        },
+        "algorithm: expected one of auto, .* did you mean fista": {
+            "weight": 1.0,
+            "algorithm": "fist",
+        },
+        "data: expected one of least-squares, ": {"weight": 1.0, "data": "gauss"},
+        "maximum: expected at least the minimum 1, got 0": {
+            "weight": 1.0,
+            "minimum": 1.0,
+            "maximum": 0.0,
+        },
+        "photons: expected the number of photons": {"weight": 1.0, "data": "poisson-transmission"},
+        "prior: expected one of .* did you mean squared-differences": {
+            "weight": 1.0,
+            "prior": "squared-difference",
+        },
+        "arguments of squared-differences: expected one of ndim, spacing, got 'n'": {
+            "weight": 1.0,
+            "prior": "squared-differences(n=3)",
+        },
+        "prior: expected a regulariser, got 'spectral-denoiser'": {
+            "weight": 1.0,
+            "prior": "spectral-denoiser",
+        },
+        "prior: expected one that is certified to be convex .* nmapg or lbfgs would do": {
+            "weight": 1.0,
+            "prior": Quartic(convex=False),
+            "algorithm": "fista",
+        },
+        "expected a term whose gradient has a Lipschitz constant.*condat-vu": {
+            "weight": 1.0,
+            "algorithm": "condat-vu",
+            "data": "poisson-transmission",
+            "photons": 1e3,
+        },
+    }
+    for message, options in cases.items():
+        with pytest.raises(ValueError, match=message):
+            call(**options)
+    with pytest.raises(ValueError, match="sinogram: expected counts, not negative"):
+        variational(
+            -data, operator, prior="squared-differences", weight=1.0, data="poisson-emission"
+        )
+    with pytest.raises(TypeError, match="prior: expected a Regulariser, or the name of one, got i"):
+        Variational(3, weight=1.0)
+    # without a weight the prior does not matter
+    assert call(weight=0.0).shape == (3, *SHAPE)
+
+
+class WrongAdjoint(DenseOperator):
+    adjoint_is_exact = False
+
+    def _evaluate_adjoint(self, y):
+        return -super()._evaluate_adjoint(y)
+
+
+@pytest.mark.parametrize("algorithm", ["fista", "nmapg", "lbfgs"])
+def test_divergence_is_an_error(algorithm, operator, data):
+    wrong = WrongAdjoint(operator.matrix.numpy(), SHAPE, (4, 6))
+    with pytest.raises(DivergenceError, match=r"variational: .* adjoint"):
+        variational(
+            data,
+            wrong,
+            prior=SquaredDifferences(),
+            weight=0.1,
+            algorithm=algorithm,
+            iterations=200,
+        )
