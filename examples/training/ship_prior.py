@@ -30,6 +30,7 @@ arguments.add_argument("name", help="what the weights are to be called")
 arguments.add_argument("--description", required=True, help="one line")
 arguments.add_argument("--task", required=True, help="whose validation images are reconstructed")
 arguments.add_argument("--factors", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
+arguments.add_argument("--scale", type=float, default=1.0, help="that of the training's objective")
 arguments.add_argument("--algorithm", default="nmapg")
 arguments.add_argument("--iterations", type=int, default=100)
 arguments.add_argument("--images", type=int, default=2, help="number of validation images")
@@ -52,6 +53,7 @@ for factor in given.factors:
         operator,
         prior=prior,
         weight=factor * size,
+        image_scale=given.scale,
         algorithm=given.algorithm,
         iterations=given.iterations,
         x0=start,
@@ -63,7 +65,7 @@ best = max(found, key=found.__getitem__)
 reconstruction = {
     "algorithm": given.algorithm,
     "weight": best * size,
-    "scale": 1.0,
+    "scale": given.scale,
     "noise": deviation,
     "backprojected_noise": size,
     "iterations": given.iterations,
