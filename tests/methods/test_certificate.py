@@ -117,7 +117,7 @@ def test_weakly_convex_prior_beside_a_strongly_convex_data_term(weight, rng):
     assert report.unique == (smallest > 0) == (weight < 1)
     assert report.convexity == pytest.approx(smallest, abs=1e-9)
     assert report.conclusion == ("minimiser" if weight < 1 else "stationary")
-    assert convergence_report(prior, A, weight, "primal-dual").conclusion == "none"
+    assert convergence_report(prior, A, weight, "chambolle-pock").conclusion == "none"
 
 
 def test_curvatures_that_were_found(rng):
@@ -145,7 +145,7 @@ def test_curvatures_that_were_found(rng):
         (SquaredDifferences(), "lbfgs", "none"),
         (TotalVariation(), "fista", "minimiser"),
         (TotalVariation(), "gradient", "none"),
-        (TotalVariation(), "primal-dual", "minimiser"),
+        (TotalVariation(), "chambolle-pock", "minimiser"),
         (TotalVariation(), "admm", "minimiser"),
         (TotalDeepVariation(channels=2), "nmapg", "none"),
         (TotalDeepVariation(channels=2), "fista", "none"),

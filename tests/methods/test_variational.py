@@ -88,11 +88,10 @@ def distance(x, exact):
 
 
 def test_every_algorithm_of_the_table_is_tested_here():
-    # data-proximal has its own tests
     assert set(ALGORITHMS) == {*SMOOTH, *ANY_DATA, *SPLITTING, "bregman", "data-proximal"}
 
 
-@pytest.mark.parametrize("algorithm", [*SMOOTH, "auto"])
+@pytest.mark.parametrize("algorithm", [*SMOOTH, "data-proximal", "auto"])
 def test_quadratic_problem_against_the_normal_equations(algorithm, operator, data):
     M, D = operator.matrix, DIFFERENCES
     weight = torch.tensor([0.3, 2.0, 1.0], dtype=torch.float64)
@@ -113,6 +112,29 @@ def test_quadratic_problem_against_the_normal_equations(algorithm, operator, dat
         iterations=200,
     )
     assert distance(x, torch.stack(exact).reshape(-1, *SHAPE)) < 1e-3
+
+
+def test_data_proximal_agrees_with_lbfgs_on_a_prior_without_certificate(operator, data):
+    settings = {"prior": Quartic(), "weight": 2.0}
+    x = variational(data, operator, algorithm="data-proximal", iterations=300, **settings)
+    exact = variational(data, operator, algorithm="lbfgs", iterations=300, **settings)
+    assert distance(x, exact) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prior": TotalVariation()}, "prior: expected one with a gradient, got TotalVariation"),
+        ({"prior": Quartic(), "minimum": 0.0}, "minimum, maximum, support: expected none"),
+        (
+            {"prior": Quartic(), "data": "poisson-transmission", "photons": 1e4},
+            "data: expected least-squares",
+        ),
+    ],
+)
+def test_data_proximal_refuses(settings, message, operator, data):
+    with pytest.raises(ValueError, match=message):
+        variational(data, operator, weight=1.0, algorithm="data-proximal", **settings)
 
 
 # admm takes long where many bounds hold; `test_box_and_support` has it
@@ -584,3 +606,51 @@ def test_divergence_is_an_error(algorithm, operator, data):
             algorithm=algorithm,
             iterations=200,
         )
+
+
+def test_wavelet_fista_against_scipy(rng):
+    """In the coefficients it is the lasso, which bounds on their two signs make smooth."""
+    shape = (8, 8)
+    prior = tl.priors.Wavelets(wavelet="db2", levels=2)
+    analysis = prior.analysis(shape)
+    W = matrix_of(analysis, shape, torch.float64)
+    torch.testing.assert_close(W.T @ W, torch.eye(64, dtype=torch.float64))
+    costs = torch.stack(
+        [prior.analysis_value(e.reshape(analysis.range_shape)) for e in torch.eye(64)]
+    )
+    operator = DenseOperator(_matrix(40, 64), shape, (40,))
+    y = operator(torch.rand(shape, generator=rng, dtype=torch.float64))
+    M = (operator.matrix @ W.T).numpy()
+    weight, right, slope = 0.3, y.numpy(), np.tile(0.3 * costs.double().numpy(), 2)
+
+    def objective(c):
+        residual = M @ (c[:64] - c[64:]) - right
+        gradient = M.T @ residual
+        return residual @ residual / 2 + slope @ c, np.concatenate((gradient, -gradient)) + slope
+
+    found = scipy.optimize.minimize(
+        objective,
+        np.zeros(128),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * 128,
+        options={"maxiter": 20_000, "maxfun": 100_000, "ftol": 1e-15, "gtol": 1e-10},
+    )
+    exact = W.T @ torch.from_numpy(found.x[:64] - found.x[64:])
+    x = variational(y, operator, prior=prior, weight=weight, algorithm="fista", iterations=3000)
+    assert float((x.flatten() - exact).norm() / exact.norm()) < 1e-5
+
+
+def test_a_convex_ridge_has_one_minimiser_from_five_starts(rng):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        prior = tl.priors.ConvexRidge(channels=(3, 6), kernel_size=3, knee=0.1).double()
+    grid = tl.Grid((12, 12))
+    A = tl.RayTransform(grid, tl.ParallelBeam.covering(grid, 20))
+    y = A(torch.rand(1, *grid.shape, generator=rng, dtype=torch.float64)).expand(5, -1, -1)
+    starts = torch.rand(5, *grid.shape, generator=rng, dtype=torch.float64)
+    for algorithm in ("data-proximal", "fista"):
+        x = variational(
+            y, A, prior=prior, weight=1.0, algorithm=algorithm, iterations=500, x0=starts
+        )
+        assert distance(x[1:], x[:1].expand(4, -1, -1)) < 1e-4

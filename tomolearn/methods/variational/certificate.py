@@ -141,7 +141,7 @@ def convergence_report(
     - "fista" [1]_: a convex objective whose prior is smooth or has a proximal map;
     - "nmapg" [2]_: a smooth prior, for limits that are stationary; convex for a minimiser;
     - "lbfgs" [3]_: a smooth prior, and strong convexity;
-    - "primal-dual" [4]_ and "admm": a convex prior.
+    - "chambolle-pock" [4]_, "condat-vu" and "admm": a convex prior.
 
     Line searches do not need to know the Lipschitz constant, but that there is one.
 
@@ -260,7 +260,8 @@ _CONCLUSIONS: Mapping[str, Callable[[_Case], str]] = MappingProxyType(
         "fista": _fista,
         "nmapg": _descent,
         "lbfgs": _lbfgs,
-        "primal-dual": _splitting,
+        "chambolle-pock": _splitting,
+        "condat-vu": _splitting,
         "admm": _splitting,
     }
 )
