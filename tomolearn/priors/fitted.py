@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.checks import check_float
-from tomolearn._core.errors import TomolearnError
+from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.modules import built
 from tomolearn.priors.naming import named_regulariser
 from tomolearn.priors.prior import Denoiser, Regulariser
@@ -55,7 +55,7 @@ class FittedRegulariser(Regulariser):
         from tomolearn.priors.table import PRIORS
 
         if (prior is None) == (regulariser is None):
-            raise TomolearnError(
+            raise TomolearnTypeError(
                 f"prior, regulariser: expected exactly one of them, got {prior} and {regulariser}"
             )
         found: Regulariser | Denoiser

@@ -79,11 +79,9 @@ class ConvexRidge(Regulariser):
             for before, after in zip([1, *widths], widths, strict=False)
         )
         # of filters of length one in random directions, the mean of |cosine| is about 2 / pi
-        total = torch.linalg.vector_norm(
-            self.filters().detach(), dim=tuple(range(1, 1 + ndim))
-        ).mean()
-        weight = math.pi / (2 * widths[-1] * total.item())
-        self.log_weights = torch.nn.Parameter(torch.full((widths[-1],), math.log(weight)))
+        length = self.filters().detach().flatten(1).norm(dim=1).mean()
+        log_weight = math.log(math.pi / (2 * widths[-1])) - length.log()
+        self.log_weights = torch.nn.Parameter(log_weight.repeat(widths[-1]))
         self.log_knees = torch.nn.Parameter(torch.full((widths[-1],), math.log(knee)))
 
     @property

@@ -363,12 +363,13 @@ def orthogonal_filters(wavelet: str) -> torch.Tensor:
             f"sym8 or coif2, got {wavelet!r}"
         )
     described = pywt.Wavelet(wavelet)
-    filters = torch.tensor([described.dec_lo, described.dec_hi], dtype=torch.float64)
+    # on the CPU whatever the default is: their values are looked at
+    filters = torch.tensor([described.dec_lo, described.dec_hi], dtype=torch.float64, device="cpu")
     n = filters.shape[1]
     # on a circle twice as long as they are, so that none meets its own end
     padded = torch.cat((filters, torch.zeros_like(filters)), 1)
     even = torch.stack([padded.roll(2 * k, 1) for k in range(n)]).flatten(0, 1)
-    error = (even @ even.T - torch.eye(len(even), dtype=even.dtype)).abs().max()
+    error = (even @ even.T - torch.eye(len(even), dtype=even.dtype, device="cpu")).abs().max()
     if float(error) > _ORTHOGONAL:
         raise TomolearnError(
             f"wavelet: expected an orthogonal one, such as haar, db4, sym8 or coif2, got "
