@@ -40,10 +40,14 @@ SLICES = [slice_of(number) for number in range(SLICES_PER_CALL)]
 
 
 # none takes long, and each has all that it needs
-METHODS_OF_SLICES = [
-    {"tv": "tv(iterations=30)", "tikhonov": "tikhonov(weight=1.0)"}.get(name, name)
-    for name in METHODS
-]
+# with what has to be given, and few iterations
+_SETTINGS = {
+    "tv": "tv(iterations=30)",
+    "tikhonov": "tikhonov(weight=1.0)",
+    "variational": "variational(prior=huber-tv(delta=1e-4), weight=0.1, iterations=20)",
+    "pnp": "pnp(prior=gsd-ellipses, sigma=0.001, weight=1.0, image_scale=40, iterations=2)",
+}
+METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS]
 
 
 def settings(method: str = "fbp", **scan: Any) -> BatchSettings:

@@ -41,7 +41,8 @@ def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[
         lane[0] = torch.from_numpy(
             hounsfield_to_attenuation(ct.hounsfield, mu_water=settings.mu_water)
         )
-    with torch.inference_mode():
+    # not inference mode: priors that are networks are differentiated by the image
+    with torch.no_grad():
         if settings.acquisition is None:
             method = _in_attenuation(settings.method, settings)
             data, function = images, method.denoiser(settings.mu_water / 1000)
