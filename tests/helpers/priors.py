@@ -8,6 +8,7 @@ from tomolearn.priors import (
     Box,
     ConvexRidge,
     DirectionalTotalVariation,
+    FittedRegulariser,
     HuberTotalVariation,
     InputConvexRegulariser,
     NetworkTikhonov,
@@ -99,6 +100,16 @@ REGULARISERS: dict[str, Case] = {
     ),
     "network Tikhonov": Case(lambda: NetworkTikhonov(channels=3, sparsity=0.1), (11, 14), SMOOTH),
     "patch mixture": Case(lambda: PatchMixture(size=3, components=4), (11, 14), SMOOTH),
+    "fitted": Case(
+        lambda: FittedRegulariser(
+            regulariser="convex-ridge",
+            arguments={"channels": [3, 4], "kernel_size": 3},
+            weight=0.5,
+            scale=2.0,
+        ),
+        (9, 8),
+        SMOOTH,
+    ),
     "convex ridge": Case(lambda: ConvexRidge(channels=(3, 4), kernel_size=3), (9, 8), SMOOTH),
     "weakly convex ridge": Case(
         lambda: WeaklyConvexRidge(channels=(3, 4), kernel_size=3), (9, 8), SMOOTH

@@ -31,7 +31,7 @@ class Small(Objective):
 """
 SETTINGS = {
     "model": "convex-ridge",
-    "model_arguments": {"channels": [4], "kernel_size": 3},
+    "model_arguments": {"channels": [4], "kernel_size": 3, "weight": 0.01},
     "task": "chest-patches",
     "objective": "score",
     "steps": 30,

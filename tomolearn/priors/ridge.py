@@ -41,6 +41,9 @@ class ConvexRidge(Regulariser):
         ``len(channels) * (kernel_size - 1) + 1``.
     knee : float
         Of all potentials before training, in units of the image.
+    weight : float
+        Of the total variation that it is about before training. To remove noise by one step along
+        the gradient, it is about the noise's standard deviation.
     ndim : int
         Number of spatial axes, 1 to 3.
 
@@ -60,6 +63,7 @@ class ConvexRidge(Regulariser):
         channels: Sequence[int] = (4, 8, 60),
         kernel_size: int = 5,
         knee: float = 0.01,
+        weight: float = 1.0,
         ndim: int = 2,
     ) -> None:
         widths = [check_int("channels", n, minimum=1) for n in channels]
@@ -70,8 +74,11 @@ class ConvexRidge(Regulariser):
         size = check_int("kernel_size", kernel_size, minimum=3)
         if size % 2 == 0:
             raise TomolearnError(f"kernel_size: expected an odd number, got {size}")
-        knee = check_float("knee", knee, positive=True)
-        super().__init__({"channels": widths, "kernel_size": size, "knee": knee, "ndim": ndim})
+        numbers = {
+            "knee": check_float("knee", knee, positive=True),
+            "weight": check_float("weight", weight, positive=True),
+        }
+        super().__init__({"channels": widths, "kernel_size": size, **numbers, "ndim": ndim})
         self.ndim = ndim
         self.taps = len(widths) * (size - 1) + 1
         self.kernels = torch.nn.ParameterList(
@@ -80,7 +87,7 @@ class ConvexRidge(Regulariser):
         )
         # of filters of length one in random directions, the mean of |cosine| is about 2 / pi
         length = self.filters().detach().flatten(1).norm(dim=1).mean()
-        log_weight = math.log(math.pi / (2 * widths[-1])) - length.log()
+        log_weight = math.log(weight * math.pi / (2 * widths[-1])) - length.log()
         self.log_weights = torch.nn.Parameter(log_weight.repeat(widths[-1]))
         self.log_knees = torch.nn.Parameter(torch.full((widths[-1],), math.log(knee)))
 
@@ -207,7 +214,7 @@ class WeaklyConvexRidge(ConvexRidge):
 
     Parameters
     ----------
-    channels, kernel_size, knee, ndim
+    channels, kernel_size, knee, weight, ndim
         See `ConvexRidge`.
     modulus : float
         Of weak convexity, at most.
@@ -226,11 +233,14 @@ class WeaklyConvexRidge(ConvexRidge):
         channels: Sequence[int] = (4, 8, 60),
         kernel_size: int = 5,
         knee: float = 0.01,
+        weight: float = 1.0,
         ndim: int = 2,
         modulus: float = 1.0,
         ratio: float = 5.0,
     ) -> None:
-        super().__init__(channels=channels, kernel_size=kernel_size, knee=knee, ndim=ndim)
+        super().__init__(
+            channels=channels, kernel_size=kernel_size, knee=knee, weight=weight, ndim=ndim
+        )
         self.modulus = check_float("modulus", modulus, positive=True)
         ratio = check_float("ratio", ratio, positive=True)
         if ratio <= 1:
