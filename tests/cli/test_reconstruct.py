@@ -172,7 +172,7 @@ def bad_files(folder: Path) -> None:
         ("two.npz", ("--dataset", "c"), "expected the array 'c', got a file with a, b"),
         ("nothing.h5", (), "expected --dataset with one of its arrays, got no array"),
         ("y.npy", ("--dataset", "a"), "--dataset: expected none for a .npy file, got 'a'"),
-        ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov only, got it with fbp"),
+        ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov, variational, pnp, tr"),
         ("y.npy", ("--method", "tv", "--filter", "hann"), "--filter: expected with fbp only"),
         ("y.npy", ("--iterations", 3), "--iterations: expected with tv, sirt, cgls, landweber,"),
         ("y.npy", ("--method", "tv"), "--weight: expected a number for tv without photon noise"),
@@ -367,7 +367,10 @@ def test_help_has_the_settings_of_all_methods() -> None:
     ("options", "message"),
     [
         (("--method", "lpd-ellipses", "--iterations", 3), "--iterations: expected with tv, sirt,"),
-        (("--method", "fbp", "--image-scale", 3), "--image-scale: expected with weights only"),
+        (
+            ("--method", "fbp", "--image-scale", 3),
+            "--image-scale: expected with variational, pnp, weights",
+        ),
         (("--method", "no-such"), "--method: expected one of fbp, tv, sirt"),
         (("--method", "./no-such.json"), "no-such.json: expected the name of weights"),
         (("--method", "no.py:f"), "no.py: there is no such file"),

@@ -29,7 +29,7 @@ def test_one_task_is_shown_with_all_of_it(name):
     task = TASKS[name]
     result = run(name)
     assert result.exit_code == 0, result.output
-    for text in (task.description, task.reference, repr(task.grid), repr(task.scan)):
+    for text in (task.description, task.reference, repr(task.grid), str(task.scan or "none")):
         assert text in result.stdout
     for split in task.splits.values():
         assert f"seed {split.seed}" in result.stdout
