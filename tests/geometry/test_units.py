@@ -103,7 +103,8 @@ def test_covering_scans_and_files_tell_too(tmp_path):
 def test_no_scan_of_the_package_is_suspicious():
     for name in TASKS:
         task = TASKS[name]
-        type(task.scan).from_json(task.scan.to_json())
+        if task.scan is not None:
+            type(task.scan).from_json(task.scan.to_json())
         task.operator()
     for kind in ("fan", "parallel"):
         CoveringScan(kind, 1000).on(GRID)

@@ -130,3 +130,12 @@ def test_an_acquisition_without_a_scanner(rng):
 
 def test_ridge_is_a_model_by_class():
     assert with_overrides({**SETTINGS, "model": ConvexRidge}, []).model == "convex-ridge"
+
+
+def test_the_unit_of_chest_images_is_known():
+    from tomolearn.data.lodopab.recipe import MU_MAX_PER_M
+    from tomolearn.training.image_values import values_of_images
+
+    task = get_task("chest-patches")
+    known = values_of_images(task, task.pairs("validation", size=1))
+    assert known["value_per_attenuation"] == pytest.approx(1000 / MU_MAX_PER_M)

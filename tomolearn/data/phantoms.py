@@ -21,6 +21,7 @@ _CHEST_PIXELS = (0.55, 0.85)
 # LoDoPaB-CT's values: 20 / m + (20 - 0.02) / m HU / 1000, divided by that of 3071 HU.
 _AIR_AS_ZERO = 20_000 / 19.98
 _HOUNSFIELD_RANGE = 3071 + _AIR_AS_ZERO
+_LODOPAB_UNIT = 19.98e-6 * _HOUNSFIELD_RANGE  # in 1/mm
 
 
 class PhantomSource(Protocol):
@@ -177,6 +178,11 @@ class ThoraxPatches(KindAndFields):
             turns = 2 * (turns % 2)
         part = np.rot90(part[row : row + rows, column : column + columns], turns)
         return np.ascontiguousarray(part[::-1] if flip else part)
+
+    @property
+    def value_per_attenuation(self) -> float:
+        """What attenuation of 1/mm is in the images."""
+        return 1 / _LODOPAB_UNIT
 
     def __str__(self) -> str:
         return f"parts of {self.slices} synthetic chest slices"
