@@ -88,7 +88,9 @@ def problem() -> BilevelProblem:
 
 
 def main() -> None:
+    # number of starts, and words of the algorithms that are to run; all take long
     count = int(sys.argv[1]) if len(sys.argv) > 1 else len(STARTS)
+    words = sys.argv[2:] or [""]
     learning = problem()
     exact = Evaluator(learning, [0.0], BOUNDS)
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
@@ -97,6 +99,8 @@ def main() -> None:
         f"(means of {count} starts; work: iterations and products with Hessians, all boxes)"
     )
     for name, algorithm in ALGORITHMS.items():
+        if not any(word in name for word in words):
+            continue
         results = [algorithm(learning, [start], bounds=BOUNDS) for start in STARTS[:count]]
         alphas = [float(result.theta[0]) for result in results]
         values = [exact.evaluate(result.theta, tolerance=1e-8).value for result in results]

@@ -47,7 +47,8 @@ _SETTINGS = {
     "variational": "variational(prior=huber-tv(delta=1e-4), weight=0.1, iterations=20)",
     "pnp": "pnp(prior=gsd-ellipses, sigma=0.001, weight=1.0, image_scale=40, iterations=2)",
 }
-METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS]
+# the decomposition of an operator is for images smaller than slices are
+METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS if name != "tsvd"]
 
 
 def settings(method: str = "fbp", **scan: Any) -> BatchSettings:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 # What a reader may give a script to have it end sooner.
 ARGUMENTS = {
-    "bilevel_1d.py": ["1"],
+    "bilevel_1d.py": ["1", "MAID"],
     "deblurring.py": ["0.05", "3"],
     "iterate_more.py": ["1"],
 }
