@@ -111,8 +111,10 @@ def test_patches_are_parts_of_slices():
     assert whole.shape == (64, 64)
     assert part.shape == (16, 24)
     assert 0 <= part.min() <= part.max() <= 1
-    with pytest.raises(ValueError, match="shape: expected at most 64 pixels along each axis"):
+    with pytest.raises(ValueError, match="shape: expected two axes of at most 64 pixels"):
         source((65, 64), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="shape: expected two axes"):
+        source((8, 8, 8), np.random.default_rng(0))
 
 
 def test_an_acquisition_without_a_scanner(rng):

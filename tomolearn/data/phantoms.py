@@ -166,11 +166,11 @@ class ThoraxPatches(KindAndFields):
         ValueError
             If it is larger than a slice.
         """
-        rows, columns = shape
-        if max(shape) > self.size:
+        if len(shape) != 2 or max(shape) > self.size:
             raise TomolearnError(
-                f"shape: expected at most {self.size} pixels along each axis, got {shape}"
+                f"shape: expected two axes of at most {self.size} pixels, got {tuple(shape)}"
             )
+        rows, columns = shape
         part = _thorax_slice(self.size, int(rng.integers(self.slices)))
         row, column = (int(rng.integers(self.size - n + 1)) for n in (rows, columns))
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
