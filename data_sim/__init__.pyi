@@ -17,6 +17,7 @@ from .phantoms import (
     shepp_logan_ellipses as shepp_logan_ellipses,
 )
 from .rasterisation import rasterise as rasterise
+from .resolution import as_scanned as as_scanned
 from .sinograms import (
     fan_sinogram as fan_sinogram,
     line_integrals as line_integrals,

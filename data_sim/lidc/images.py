@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from data_sim.lidc.patient import SyntheticPatient
+from data_sim.resolution import kernel_noise
 
 RADIOGRAPH_SPACING = 4.0
 """Of a radiograph's pixels in mm; the rays are parallel."""
@@ -22,25 +22,11 @@ def stored_slice(patient: SyntheticPatient, i: int) -> NDArray[np.integer]:
     radius = np.hypot(x[:, None], y).astype(np.float32)
     level = kernel.noise * (0.35 + 0.65 * np.exp(-((radius / 130) ** 2)))
     image = patient.hounsfield(i)
-    image += level * noise(patient.rng("noise", i), patient.shape, kernel.cutoff)
+    image += level * kernel_noise(patient.rng("noise", i), patient.shape, kernel.cutoff)
     stored = scanner.stored(image)
     if scanner.padding is not None:
         stored[radius > min(patient.shape) * patient.spacing / 2] = scanner.padding
     return stored
-
-
-def noise(rng: np.random.Generator, shape: tuple[int, int], cutoff: float) -> NDArray[np.float32]:
-    """Return a periodic random field of standard deviation 1 with the spectrum of CT noise.
-
-    That is the ramp of a filtered back-projection times a Gaussian, which is down to 1/e at the
-    cutoff in cycles per pixel.
-    """
-    frequency = np.hypot(fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1]))
-    transfer = frequency * np.exp(-((frequency / cutoff) ** 2))
-    transfer /= np.sqrt(np.mean(transfer**2))
-    half = transfer[:, : shape[1] // 2 + 1].astype(np.float32)
-    white = rng.standard_normal(shape, dtype=np.float32)
-    return fft.irfft2(fft.rfft2(white) * half, s=shape)
 
 
 def radiograph(patient: SyntheticPatient) -> NDArray[np.uint16]:

@@ -7,8 +7,9 @@ import pytest
 from lidc_trees import PATIENTS, SEED
 
 from data_sim import lidc_patient
-from data_sim.lidc.images import noise, stored_slice
+from data_sim.lidc.images import stored_slice
 from data_sim.lidc.scanner import SCANNERS
+from data_sim.resolution import kernel_noise
 
 SHAPE = (96, 96)
 
@@ -115,7 +116,8 @@ def test_stored_values_are_the_thorax_with_noise(index):
 
 @pytest.mark.parametrize("shape", [(256, 256), (128, 201)])
 def test_noise_has_the_spectrum_of_filtered_back_projection(shape, numpy_rng):
-    power = np.mean([np.abs(np.fft.fft2(noise(numpy_rng, shape, 0.3))) ** 2 for _ in range(8)], 0)
+    drawn = [kernel_noise(numpy_rng, shape, 0.3) for _ in range(8)]
+    power = np.mean([np.abs(np.fft.fft2(one)) ** 2 for one in drawn], 0)
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1]))
     # Parseval: a variance of 1
     assert power.sum() / np.prod(shape) ** 2 == pytest.approx(1, rel=0.02)

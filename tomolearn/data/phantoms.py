@@ -18,6 +18,8 @@ _EXTENTS = ("edges", "centres")
 _THORAX_SEED = 20_250
 # Pixels in mm of chest scans.
 _CHEST_PIXELS = (0.55, 0.85)
+# Kernels of soft tissue and of lungs: 1/mm, HU.
+_CHEST_MTF50, _CHEST_NOISE = (0.25, 0.5), (5.0, 20.0)
 # LoDoPaB-CT's values: 20 / m + (20 - 0.02) / m HU / 1000, divided by that of 3071 HU.
 _AIR_AS_ZERO = 20_000 / 19.98
 _HOUNSFIELD_RANGE = 3071 + _AIR_AS_ZERO
@@ -136,7 +138,8 @@ class ThoraxPatches(KindAndFields):
 
     Values are those of LoDoPaB-CT: attenuation divided by 81.36 / m, clipped to [0, 1]. The slices
     are the first `slices` of an endless row of `data_sim.random_thorax_slice` with pixels of 0.55
-    to 0.85 mm, as chest scans have them; they are drawn when they are first needed, and kept.
+    to 0.85 mm, as chest scans have them, with the sharpness and the noise of clinical kernels, see
+    `data_sim.as_scanned`; they are drawn when they are first needed, and kept.
 
     Parameters
     ----------
@@ -191,11 +194,13 @@ class ThoraxPatches(KindAndFields):
 @lru_cache(maxsize=1024)
 def _thorax_slice(size: int, number: int) -> NDArray[np.float32]:
     """Return a slice of the endless row, which must not be written to."""
-    from data_sim import random_thorax_slice
+    from data_sim import as_scanned, random_thorax_slice
 
     rng = np.random.default_rng([_THORAX_SEED, number])
-    field = size * rng.uniform(*_CHEST_PIXELS)
-    hounsfield = random_thorax_slice((size, size), rng, field=field)
+    spacing = rng.uniform(*_CHEST_PIXELS)
+    ideal = random_thorax_slice((size, size), rng, field=size * spacing)
+    mtf50, noise = rng.uniform(*_CHEST_MTF50), rng.uniform(*_CHEST_NOISE)
+    hounsfield = as_scanned(ideal, rng, spacing=spacing, mtf50=mtf50, noise=noise)
     image = np.clip((hounsfield + _AIR_AS_ZERO) / _HOUNSFIELD_RANGE, 0, 1).astype(np.float32)
     image.setflags(write=False)
     return image
