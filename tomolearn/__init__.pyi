@@ -5,6 +5,7 @@ from . import (
     dicom as dicom,
     evaluation as evaluation,
     geometry as geometry,
+    measurements as measurements,
     methods as methods,
     metrics as metrics,
     models as models,

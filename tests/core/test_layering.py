@@ -30,6 +30,7 @@ LAYERS = (
     "metrics",
     "models",
     "simulation",
+    "measurements",
     "dicom",
     "data",
     "tasks",
