@@ -22,6 +22,7 @@ OUR_WARNINGS = (
     "tomolearn._core.errors.ConvergenceWarning",
     "tomolearn._core.errors.SkippedImagesWarning",
     "tomolearn.dicom.DicomWarning",
+    "tomolearn.measurements.MeasurementWarning",
     "tomolearn.catalogue.TrainedElsewhereWarning",
     "tomolearn._core.errors.UnitWarning",
 )

@@ -18,7 +18,7 @@ def measured(rng: np.random.Generator, scan, rows: int | None = None) -> Measure
         flats=rng.uniform(2, 3, (3, *shape[1:])),
         darks=rng.uniform(0, 0.1, shape[1:]),
         scan=scan,
-        grid=Grid((12, 12), 0.4),
+        grid=Grid((12, 12), 0.5),
     )
 
 
@@ -32,7 +32,7 @@ def test_binned_bins_lie_at_the_means_of_their_parts(scan, numpy_rng: np.random.
     np.testing.assert_allclose(part.scan.detector_positions, positions)
     assert part.flats.shape == (3, 5)
     assert part.darks.shape == (5,)
-    assert part.grid == Grid((6, 6), 0.8)
+    assert part.grid == Grid((6, 6), 1.0)
 
 
 def test_rows_and_bins_of_a_cone_beam(numpy_rng: np.random.Generator) -> None:

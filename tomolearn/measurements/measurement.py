@@ -13,6 +13,7 @@ from tomolearn._core.checks import check_count, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry import Grid, Scan
 from tomolearn.measurements.binning import binned_array, binned_grid, binned_scan
+from tomolearn.measurements.preprocessing import Preprocessed, preprocess, without_preprocessing
 
 _ARRAYS = ("counts", "flats", "darks", "line_integrals")
 
@@ -206,6 +207,38 @@ class Measurement:
                 scan = binned_scan(scan, axis=axis, count=left, factor=factor, shift=shift)
         grid = None if self.grid is None else binned_grid(self.grid, n)
         return self._mapped(lambda array: binned_array(array, factors), scan=scan, grid=grid)
+
+    def line_integrals_and_weights(self, **settings: Any) -> Preprocessed:
+        """Return line integrals and weights, of counts by `preprocess`.
+
+        Line integrals of a file are returned as they are, with a weight of one each; those that
+        are not finite become 0 with weight 0.
+
+        Parameters
+        ----------
+        **settings
+            Of `preprocess`; `flats`, `darks` and `flat_views` are by default those measured. Line
+            integrals have none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `preprocess`; or if line integrals have settings, or none is finite.
+
+        Warns
+        -----
+        UnitWarning
+            If what the file calls line integrals looks like counts.
+        """
+        if self.counts is not None:
+            own = {name: getattr(self, name) for name in ("flats", "darks", "flat_views")}
+            return preprocess(self.counts, **(own | settings))
+        if settings:
+            raise TomolearnError(
+                f"{', '.join(settings)}: expected none for a file of line integrals, which need "
+                "no preprocessing"
+            )
+        return without_preprocessing(self.projections)
 
     def _mapped(self, change: Callable[[np.ndarray], np.ndarray], **fields: Any) -> Measurement:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
