@@ -52,6 +52,7 @@ from .methods import (
     variational as variational,
 )
 from .operators import (
+    Diagonal as Diagonal,
     FiniteDifferences as FiniteDifferences,
     LinearOperator as LinearOperator,
     OperatorLayer as OperatorLayer,

@@ -5,6 +5,7 @@ from .base import (
     SumOperator as SumOperator,
 )
 from .blur import GaussianBlur as GaussianBlur
+from .diagonal import Diagonal as Diagonal
 from .differences import FiniteDifferences as FiniteDifferences
 from .identity import Identity as Identity
 from .layer import OperatorLayer as OperatorLayer
