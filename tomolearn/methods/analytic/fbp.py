@@ -31,20 +31,45 @@ class FBP(Method):
         None, help="values per bin between which is interpolated; default 2, 1 for cones", minimum=1
     )
 
+    truncation: str = setting(
+        "zero",
+        help="what lies beside a detector that the object is wider than",
+        choices=("zero", "extend"),
+    )
+
     @property
     def side_by_side(self) -> bool:
         """Whether an image of a batch does not depend on the others: it does not."""
         return True
 
-    def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    def __call__(
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        *,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Reconstruct; see `fbp`."""
         return reconstructed(
-            sinogram, operator, self.filter, self.frequency_scaling, self.oversampling
+            sinogram,
+            operator,
+            self.filter,
+            self.frequency_scaling,
+            self.oversampling,
+            self.truncation,
+            mask,
         )
 
 
-def _check(filter: str, frequency_scaling: float, oversampling: int | None) -> bool:
-    FBP(filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling)
+def _check(
+    filter: str, frequency_scaling: float, oversampling: int | None, truncation: str
+) -> bool:
+    FBP(
+        filter=filter,
+        frequency_scaling=frequency_scaling,
+        oversampling=oversampling,
+        truncation=truncation,
+    )
     return True
 
 
@@ -58,18 +83,26 @@ def reconstructed(
     filter: str,
     frequency_scaling: float,
     oversampling: int | None,
+    truncation: str = FBP.truncation,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the image, for settings that are checked."""
     from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
     from tomolearn.methods.checks import check_ray_transform, check_sinogram
 
     operator = check_ray_transform(operator)
+    if mask is not None:
+        from tomolearn.methods.analytic.dead_bins import interpolate_dead_bins
+
+        sinogram = interpolate_dead_bins(sinogram, mask, operator)
     sinogram = check_sinogram(sinogram, operator)
     oversampling = oversampling or (2 if operator.scan.ndim == 2 else 1)
     if sinogram.numel() == 0:
         leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
         return sinogram.new_zeros((*leading, *operator.domain_shape))
-    return filtered_backprojection(sinogram, operator, filter, frequency_scaling, oversampling)
+    return filtered_backprojection(
+        sinogram, operator, filter, frequency_scaling, oversampling, truncation
+    )
 
 
 def fbp(
@@ -79,6 +112,8 @@ def fbp(
     filter: str = FBP.filter,
     frequency_scaling: float = FBP.frequency_scaling,
     oversampling: int | None = FBP.oversampling,
+    truncation: str = FBP.truncation,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Reconstruct by filtered back-projection.
 
@@ -100,6 +135,16 @@ def fbp(
         Number of values per bin to which filtered projections are refined, without changing their
         band, before they are linearly interpolated. 1 is the textbook's: the interpolation blurs
         image and noise. Default: 2 in the plane, 1 for cone beams.
+    truncation : {"zero", "extend"}
+        What lies beside the detector's last bins for the filter. Zero is right where air is seen at
+        both ends; where the object is wider than the detector it makes a bright rim. "extend"
+        continues the last values, falling to zero over half the detector's width as a squared
+        cosine does [5]_. The rim is gone then, but image values are known up to some per cent only.
+    mask : torch.Tensor of bool, optional
+        Which values were measured, shape (*operator.range_shape) or that of `sinogram`. Others, in
+        which anything may stand, are interpolated linearly along the last detector axis between
+        their neighbours, at the detector's ends continued. Iterative methods need no values in
+        their place: see their `weights`.
 
     Returns
     -------
@@ -111,13 +156,14 @@ def fbp(
     TypeError, ValueError
         If an argument is not of the kind named above or has values that are not finite, a cone-beam
         scan is a helix, or a detector that is moved aside does not go all around, or has less than
-        two bins on its shorter side.
+        two bins on its shorter side, or a view has no bin that was measured.
 
     Warns
     -----
     CoverageWarning
         If views of a fan or cone beam do not see all lines through the circle that fits into the
-        grid: what they do not see is missing in the image.
+        grid: what they do not see is missing in the image. If more than four neighbouring bins are
+        interpolated.
 
     Notes
     -----
@@ -143,6 +189,7 @@ def fbp(
     .. [3] L. A. Feldkamp, L. C. Davis, J. W. Kress, Practical cone-beam algorithm, J. Opt. Soc.
        Am. A 1 (1984), doi 10.1364/JOSAA.1.000612.
     .. [4] G. Wang, Med. Phys. 29 (2002), doi 10.1118/1.1489043.
+    .. [5] B. Ohnesorge et al., Med. Phys. 27 (2000), doi 10.1118/1.598855.
 
     Examples
     --------
@@ -154,7 +201,14 @@ def fbp(
     import torch
 
     if torch.compiler.is_compiling():
-        _check(filter, frequency_scaling, oversampling)
-        return reconstructed(sinogram, operator, filter, frequency_scaling, oversampling)
-    method = FBP(filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling)
-    return method(sinogram, operator)
+        _check(filter, frequency_scaling, oversampling, truncation)
+        return reconstructed(
+            sinogram, operator, filter, frequency_scaling, oversampling, truncation, mask
+        )
+    method = FBP(
+        filter=filter,
+        frequency_scaling=frequency_scaling,
+        oversampling=oversampling,
+        truncation=truncation,
+    )
+    return method(sinogram, operator, mask=mask)

@@ -19,23 +19,34 @@ from tomolearn.operators.backprojection import backprojection_of
 
 
 def filtered_backprojection(
-    sinogram: torch.Tensor, operator: RayTransform, name: str, scaling: float, oversampling: int
+    sinogram: torch.Tensor,
+    operator: RayTransform,
+    name: str,
+    scaling: float,
+    oversampling: int,
+    truncation: str = "zero",
 ) -> torch.Tensor:
     """Return the image of a checked sinogram; the parameters are those of `fbp`."""
     if torch.compiler.is_compiling():
         shape = [*sinogram.shape[: -len(operator.range_shape)], *operator.domain_shape]
-        return apply_made(sinogram, operator, "fbp", f"{name} {scaling} {oversampling}", shape)
+        text = f"{name} {scaling} {oversampling} {truncation}"
+        return apply_made(sinogram, operator, "fbp", text, shape)
     warning = _judged(operator.grid, operator.scan)
     if warning is not None:
         warn_user(warning, CoverageWarning)
-    plan = _plan(operator.scan, name, scaling, oversampling, sinogram.dtype, sinogram.device)
+    settings = (name, scaling, oversampling, truncation)
+    plan = _plan(operator.scan, *settings, sinogram.dtype, sinogram.device)
     weighted = sinogram * plan.weights
     if plan.missing:
         weighted = pad(weighted, (max(plan.missing, 0), max(-plan.missing, 0)))
     rows, columns = parts = _square_parts(operator.grid)
     if plan.missing or oversampling > 1 or parts != (1, 1):
         operator = _refined_transform(operator, plan.missing, oversampling, parts)
-    image = operator.backproject(apply_filter(weighted, plan.response, oversampling))
+    filtered = apply_filter(_extended(weighted, plan.taper), plan.response, oversampling)
+    if len(plan.taper):
+        beside = oversampling * len(plan.taper)
+        filtered = filtered[..., beside:-beside]
+    image = operator.backproject(filtered)
     if parts != (1, 1):
         image = image.unflatten(-1, (-1, columns)).mean(-1)
         image = image.unflatten(-2, (-1, rows)).mean(-2)
@@ -56,44 +67,75 @@ class _FilteredBackprojection(LinearOperator):
     """Filtered back-projection as an operator, for code that `torch.compile` looks into."""
 
     def __init__(
-        self, transform: RayTransform, name: str, scaling: float, oversampling: int
+        self,
+        transform: RayTransform,
+        name: str,
+        scaling: float,
+        oversampling: int,
+        truncation: str = "zero",
     ) -> None:
         super().__init__(transform.range_shape, transform.domain_shape)
-        self.transform, self.settings = transform, (name, scaling, oversampling)
+        self.transform, self.settings = transform, (name, scaling, oversampling, truncation)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         return filtered_backprojection(x, self.transform, *self.settings)
 
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        scan, oversampling = self.transform.scan, self.settings[-1]
+        scan, oversampling = self.transform.scan, self.settings[2]
         plan = _plan(scan, *self.settings, y.dtype, y.device)
         rows, columns = parts = _square_parts(self.transform.grid)
         refined = _refined_transform(self.transform, plan.missing, oversampling, parts)
         if parts != (1, 1):
             y = y.repeat_interleave(rows, -2).repeat_interleave(columns, -1) / (rows * columns)
         projections = backprojection_of(refined.grid, refined.scan)._evaluate_adjoint(y)
-        n_bins = scan.shape[-1] + abs(plan.missing)
+        more = len(plan.taper)
+        n_bins = scan.shape[-1] + abs(plan.missing) + 2 * more
+        projections = pad(projections, (oversampling * more, oversampling * more))
         sinogram = apply_transposed_filter(projections, plan.response, n_bins, oversampling)
+        sinogram = _transposed_extension(sinogram, plan.taper)
         first = max(plan.missing, 0)
         return sinogram[..., first : first + scan.shape[-1]] * plan.weights
 
 
 @maker("fbp")
 def _as_operator(transform: RayTransform, text: str) -> LinearOperator:
-    name, scaling, oversampling = text.split()
-    return _FilteredBackprojection(transform, name, float(scaling), int(oversampling))
+    name, scaling, oversampling, truncation = text.split()
+    return _FilteredBackprojection(transform, name, float(scaling), int(oversampling), truncation)
 
 
 # once per scan, as the weights are computed once
 _judged = lru_cache(maxsize=16)(judge_lines)
 
 
+def _extended(sinogram: torch.Tensor, taper: torch.Tensor) -> torch.Tensor:
+    """Continue the first and the last value of each row by themselves times the taper."""
+    if not len(taper):
+        return sinogram
+    before, behind = sinogram[..., :1] * taper.flip(0), sinogram[..., -1:] * taper
+    return torch.cat((before, sinogram, behind), -1)
+
+
+def _transposed_extension(rows: torch.Tensor, taper: torch.Tensor) -> torch.Tensor:
+    """Apply the transpose of `_extended`."""
+    n = len(taper)
+    if not n:
+        return rows
+    inner = rows[..., n:-n].clone()
+    inner[..., 0] += rows[..., :n] @ taper.flip(0)
+    inner[..., -1] += rows[..., -n:] @ taper
+    return inner
+
+
 class _Plan(NamedTuple):
-    """What is multiplied with the sinogram before and in the filter, and bins to add between."""
+    """What is multiplied with the sinogram before and in the filter, and bins to add between.
+
+    `taper` is what values beside the detector are of its last one.
+    """
 
     weights: torch.Tensor
     response: torch.Tensor
     missing: int
+    taper: torch.Tensor
 
 
 @lru_cache(maxsize=16)
@@ -102,12 +144,17 @@ def _plan(
     name: str,
     scaling: float,
     oversampling: int,
+    truncation: str,
     dtype: torch.dtype,
     device: torch.device,
 ) -> _Plan:
     inversion = scan.analytic_inversion()
+    n_bins = scan.shape[-1] + abs(inversion.missing_bins)
+    more = scan.shape[-1] // 2 if truncation == "extend" else 0
+    if scan.is_curved:  # there is nothing beyond half a turn
+        more = min(more, max(0, int((math.pi / inversion.filter_step - n_bins) / 2) - 1))
     response = ramp_response(
-        scan.shape[-1] + abs(inversion.missing_bins),
+        n_bins + 2 * more,
         inversion.filter_step,
         name,
         scaling,
@@ -120,6 +167,9 @@ def _plan(
             torch.tensor(inversion.weights, dtype=dtype, device=device),
             torch.tensor(response, dtype=dtype, device=device),
             inversion.missing_bins,
+            torch.cos(torch.arange(1, more + 1, dtype=torch.float64) * (math.pi / 2 / (more + 1)))
+            .square()
+            .to(device, dtype),
         )
 
 
