@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tomolearn._core.checks import check_count, check_float, check_floats
+from tomolearn._core.checks import check_count, check_float, check_floats, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.geometry._values import GeometryValue
 
@@ -123,6 +123,11 @@ class Grid(GeometryValue):
         grid = Grid(shape, center=self.center)
         spacing = [length / n for length, n in zip(self.size, grid.shape, strict=True)]
         return Grid(grid.shape, spacing, center=self.center)
+
+    def padded(self, count: int) -> Grid:
+        """Return the grid with `count` more pixels at each end of every axis."""
+        more = check_int("count", count, minimum=0)
+        return Grid([n + 2 * more for n in self.shape], self.spacing, center=self.center)
 
     def to_odl(self, dtype: str = "float32") -> Any:
         """Return the grid as an ODL discretised space (``odl.uniform_discr``).

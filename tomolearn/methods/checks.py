@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from typing import Any
@@ -119,6 +120,53 @@ def check_finite(name: str, tensor: torch.Tensor) -> None:
     )
 
 
+def weighted_data(
+    sinogram: Any, operator: LinearOperator, weights: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a sinogram, zero where its weight is, and the weights (batch or 1, *range_shape).
+
+    What stands in a dead bin, a NaN for example, does not matter from then on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the weights are no tensor of the shape of one sinogram or of all, negative or not
+        finite, or all zero for an image.
+    """
+    data = operator.range_shape
+    check_has_values("sinogram", check_real_tensor("sinogram", sinogram))
+    check_trailing_shape("sinogram", sinogram, data)
+    check_real_tensor("weights", weights)
+    check_shape("weights", weights, [data, tuple(sinogram.shape)])
+    weights = weights.detach().to(sinogram)
+    weights = weights.float() if weights.dtype in (torch.float16, torch.bfloat16) else weights
+    check_not_negative("weights", weights)
+    flat = weights.reshape(math.prod(weights.shape[: weights.ndim - len(data)]), *data)
+    dead = ~(flat > 0).flatten(1).any(1)
+    if bool(dead.any()):
+        where = f" of image {int(dead.nonzero()[0])}" if len(dead) > 1 else ""
+        raise TomolearnError(
+            f"weights: expected some above zero, got none{where}: no value is left to "
+            "reconstruct from"
+        )
+    return torch.where(weights > 0, sinogram, 0), flat
+
+
+def check_shape(name: str, tensor: torch.Tensor, shapes: list[tuple[int, ...]]) -> None:
+    """Check that a tensor has one of the shapes."""
+    if tuple(tensor.shape) not in shapes:
+        expected = " or ".join(map(str, dict.fromkeys(shapes)))
+        raise TomolearnError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}")
+
+
+def check_not_negative(name: str, tensor: torch.Tensor) -> None:
+    """Check that all values are finite and not below zero."""
+    bad = ~(tensor.isfinite() & (tensor >= 0))
+    if bool(bad.any()):
+        worst = float(tensor[bad].flatten()[0])
+        raise TomolearnError(f"{name}: expected finite numbers, not negative, got {worst:.3g}")
+
+
 def positive_norm(operator: LinearOperator) -> float:
     """Return the operator's norm, which step sizes divide by."""
     norm = operator.norm()
@@ -128,14 +176,17 @@ def positive_norm(operator: LinearOperator) -> float:
 
 
 def prepare(
-    sinogram: Any, operator: Any, x0: Any
-) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    sinogram: Any, operator: Any, x0: Any, weights: Any = None
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...], torch.Tensor | None]:
     """Return what an iterative method starts from.
 
     It is the sinogram (batch, *operator.range_shape), detached; a fresh image (batch,
-    *operator.domain_shape), zero or `x0`; and the batch dimensions as they were.
+    *operator.domain_shape), zero or `x0`; the batch dimensions as they were; and the weights as
+    `weighted_data` returns them, if there are any.
     """
     check_linear_operator("operator", operator)
+    if weights is not None:
+        sinogram, weights = weighted_data(sinogram, operator, weights)
     sinogram = check_sinogram(sinogram, operator).detach()
     domain = operator.domain_shape
     leading = tuple(sinogram.shape[: sinogram.ndim - len(operator.range_shape)])
@@ -150,4 +201,4 @@ def prepare(
         check_finite("x0", x0)
         image.copy_(x0.detach())
     flat = sinogram.reshape(-1, *operator.range_shape).contiguous()
-    return flat, image.reshape(-1, *domain), leading
+    return flat, image.reshape(-1, *domain), leading, weights

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import sys
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,11 +16,18 @@ import numpy as np
 import torch
 
 from tomolearn._core.checks import check_flag, check_int
-from tomolearn._core.errors import ConvergenceWarning, DivergenceError, TomolearnTypeError
+from tomolearn._core.errors import (
+    ConvergenceWarning,
+    DivergenceError,
+    TomolearnError,
+    TomolearnTypeError,
+)
 from tomolearn._core.progress import progress_bar
 from tomolearn._core.tensors import norm
-from tomolearn.methods.checks import prepare
+from tomolearn.geometry import Grid, Scan
+from tomolearn.methods.checks import check_ray_transform, prepare
 from tomolearn.methods.state import IterationState, Merit
+from tomolearn.operators import RayTransform
 
 if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod
@@ -37,6 +46,8 @@ def run(
     operator: LinearOperator,
     *,
     x0: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
+    padding: int = 0,
     progress: bool = False,
     callback: Callback | None = None,
     **stopping: Any,
@@ -50,29 +61,43 @@ def run(
     check_flag("progress", progress)
     if callback is not None and not callable(callback):
         raise TomolearnTypeError(f"callback: expected a callable, got {type(callback).__name__}")
-    y, image, leading = prepare(sinogram, operator, x0)
+    given, whole = weights, operator
+    y, image, leading, weights = prepare(sinogram, operator, x0, weights)
+    shape = operator.domain_shape
+    padding = check_int("padding", padding, minimum=0)
+    if padding:
+        operator, image = (
+            _with_margin(check_ray_transform(operator), padding),
+            _padded(image, padding),
+        )
+    roots = None if weights is None else weights.sqrt()
+    weighting = {} if weights is None else {"weights": weights}
+    if weighting and "weights" not in inspect.signature(method.iterate).parameters:
+        raise TomolearnError(
+            f"weights: expected none, since {type(method).__name__}.iterate does not take any"
+        )
     if math.prod(leading) == 0:
-        return image.reshape(*leading, *operator.domain_shape)
+        return _cropped(image, padding).reshape(*leading, *shape)
 
     def misfits() -> tuple[torch.Tensor, torch.Tensor]:
         """Return the size of the data, which is the misfit of no image, and that of the start."""
-        _, start, _ = prepare(sinogram, operator, x0)
-        return norm(y), norm(operator(start).sub_(y))
+        start = _padded(prepare(sinogram, whole, x0, given)[1], padding)
+        return _weighted_norm(y, roots), _weighted_norm(operator(start).sub_(y), roots)
 
-    watch = _Watch(method, leading, math.prod(operator.range_shape), misfits, callback)
+    watch = _Watch(method, leading, misfits, callback, y, roots, padding)
     previous = image
     with (
         torch.no_grad(),
         progress_bar(method.name, method.iterations, unit="iterations", shown=progress) as advance,
     ):
-        for iterate in method.iterate(y, operator, image):
+        for iterate in method.iterate(y, operator, image, **weighting):
             watch.check(iterate, previous)
             previous = iterate.image
             advance()
             if watch.stopped or watch.settled or watch.iteration == method.iterations:
                 break
     watch.warn()
-    return previous.reshape(*leading, *operator.domain_shape)
+    return _cropped(previous, padding).reshape(*leading, *shape)
 
 
 class _Watch:
@@ -82,17 +107,21 @@ class _Watch:
         self,
         method: IterativeMethod,
         leading: tuple[int, ...],
-        n_bins: int,
         misfits: Callable[[], tuple[torch.Tensor, torch.Tensor]],
         callback: Callback | None,
+        data: torch.Tensor,
+        roots: torch.Tensor | None,
+        padding: int,
     ) -> None:
         self.method, self.leading, self.callback = method, leading, callback
-        self._misfits = misfits
+        self._misfits, self._roots, self._padding = misfits, roots, padding
         self._lowest: torch.Tensor | None = None
         self.callback_every = check_int("callback.every", getattr(callback, "every", 1), minimum=1)
-        self.target: float | None = None
+        self.target: torch.Tensor | None = None
         if method.noise_level is not None:
-            self.target = method.tau * method.noise_level * math.sqrt(n_bins)
+            counted = torch.ones_like(data[:1]) if roots is None else roots > 0
+            n_bins = counted.flatten(1).sum(1, dtype=torch.float64)
+            self.target = method.tau * method.noise_level * n_bins.sqrt()
         self.iteration = 0
         self.stopped = self.settled = False
         self._unmet: list[str] = []
@@ -119,7 +148,7 @@ class _Watch:
         if not has_gap and (reports or tests):
             change = _ratio(norm(image - previous), norm(image))
         if reports or compares:
-            misfit = norm(residual())
+            misfit = _weighted_norm(residual(), self._roots)
         if due:
             self._unmet = []
         if tests and has_gap and objective is not None and gap is not None:
@@ -149,13 +178,14 @@ class _Watch:
             warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
     def _compare(self, name: str, value: Any, limit: Any) -> None:
-        worst = float(value.max())
-        if math.isnan(worst):
+        limits = torch.as_tensor(limit, dtype=value.dtype, device=value.device).expand_as(value)
+        if bool(value.isnan().any()):
             self._diverged()
-        if worst <= limit:
+        if bool((value <= limits).all()):
             self.stopped = True
         else:
-            self._unmet.append(f"{name} {worst:.3g}, asked for {limit:.3g},")
+            worst = int((value - limits).argmax())
+            self._unmet.append(f"{name} {value[worst]:.3g}, asked for {limits[worst]:.3g},")
 
     def _report(self, image: torch.Tensor, misfit: Any, *values: torch.Tensor | None) -> None:
         if self.callback is None:
@@ -164,7 +194,8 @@ class _Watch:
             None if v is None else v.to(image.dtype).reshape(self.leading)
             for v in (misfit, *values)
         ]
-        copy = image.clone().reshape(*self.leading, *image.shape[1:])
+        copy = _cropped(image, self._padding).clone()
+        copy = copy.reshape(*self.leading, *copy.shape[1:])
         if self.callback(IterationState(self.iteration, copy, *numbers)) is True:  # type: ignore[arg-type]
             self.stopped = True
 
@@ -187,7 +218,7 @@ class _Watch:
     def _misfit(self, iterate: Iterate) -> Merit:
         """Return the misfit, which is to end below that of the start or that of no image."""
         data, start = self._misfits()
-        now = norm(iterate.residual())
+        now = _weighted_norm(iterate.residual(), self._roots)
         return Merit("misfit", lambda: now, torch.maximum(data, start), lambda: data + start)
 
     def _risen(
@@ -208,6 +239,40 @@ class _Watch:
             f"{self.method.name}: the image is not finite after {self.iteration} iterations; "
             f"{self.method.remedy}"
         )
+
+
+def _with_margin(operator: RayTransform, padding: int) -> RayTransform:
+    """Return the ray transform of a grid with more pixels at each end of every axis."""
+    return _of_padded_grid(
+        operator.grid, operator.scan, operator.backend, operator.rays_per_bin, padding
+    )
+
+
+@lru_cache(maxsize=4)
+def _of_padded_grid(
+    grid: Grid, scan: Scan, backend: str, rays_per_bin: int, padding: int
+) -> RayTransform:
+    return RayTransform.derived(grid.padded(padding), scan, backend, rays_per_bin)
+
+
+def _padded(images: torch.Tensor, padding: int) -> torch.Tensor:
+    """Return images (batch, ...) with so many zeros at each end of every axis."""
+    if not padding:
+        return images
+    return torch.nn.functional.pad(images, (padding,) * (2 * (images.ndim - 1)))
+
+
+def _cropped(images: torch.Tensor, padding: int) -> torch.Tensor:
+    """Return images (batch, ...) without so many pixels at each end of every axis."""
+    if not padding:
+        return images
+    inner = slice(padding, -padding)
+    return images[(slice(None), *(inner,) * (images.ndim - 1))].contiguous()
+
+
+def _weighted_norm(values: torch.Tensor, roots: torch.Tensor | None) -> torch.Tensor:
+    """Return the norm of each image's values, times the roots of their weights."""
+    return norm(values if roots is None else values * roots)
 
 
 def per_image(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ class IterationState:
     image : torch.Tensor, shape (..., *operator.domain_shape)
         The image after them, a copy.
     residual : torch.Tensor, shape (...)
-        ``||A x - y||`` of each image.
+        ``||A x - y||`` of each image, the squares times their weights if there are some.
     change : torch.Tensor, shape (...), or None
         ``||x - previous x|| / ||x||`` of each image.
     objective, gap : torch.Tensor, shape (...), or None

@@ -50,12 +50,22 @@ class Control(TypedDict, total=False):
     ----------
     x0 : torch.Tensor, shape (..., *operator.domain_shape), optional
         Start, one for each sinogram or one for all. Default: zero.
+    weights : torch.Tensor, optional
+        What each measured value counts, shape (*operator.range_shape) or that of the sinogram, not
+        negative: the inverse of its variance, up to a factor. Zero: a dead bin, in which anything
+        may stand. Least squares become ``||A x - y||_W^2``, the sum of the squared residuals times
+        their weights; so do the residuals that are reported.
+    padding : int
+        So many pixels more at each end of every axis are reconstructed and cut off at the end:
+        where the object is larger than the grid, what lies outside has a place to be in. The
+        operator has to be a `RayTransform` then. Default: 0.
     tolerance : float, optional
         Stop once ``||x - previous x|| <= tolerance * ||x||`` for all images of the batch, or, of
         methods that know their duality gap, ``gap <= tolerance * objective``.
     noise_level : float, optional
         Standard deviation of the noise in a bin. Stop once ``||A x - y|| <= tau * noise_level *
-        sqrt(number of bins)`` for all images of the batch, the discrepancy principle.
+        sqrt(number of bins)`` for all images of the batch, the discrepancy principle; with
+        weights, that of the noise in a bin of weight one, and of the bins that count.
     tau : float
         Factor of that principle, usually 1 or a little more.
     progress : bool
@@ -66,6 +76,8 @@ class Control(TypedDict, total=False):
     """
 
     x0: torch.Tensor | None
+    weights: torch.Tensor | None
+    padding: int
     tolerance: float | None
     noise_level: float | None
     tau: float
@@ -113,10 +125,10 @@ class Iterate(NamedTuple):
     """What a method yields after each iteration; what costs something is computed if asked for.
 
     `image` (batch, ...) is a fresh tensor in each iteration, unless `certificate` has a gap.
-    `residual` returns ``A x - y`` or its negative, (batch, ...); `certificate`, if there is one,
-    the objective and its gap to the minimum (None: not known), each (batch,). Without a `merit` the
-    misfit of the last iterate tells divergence. `settled` (batch,) says which images do not change
-    any more.
+    `residual` returns ``A x - y`` or its negative, (batch, ...), without weights; `certificate`, if
+    there is one, the objective and its gap to the minimum (None: not known), each (batch,). Without
+    a `merit` the misfit of the last iterate tells divergence. `settled` (batch,) says which images
+    do not change any more.
     """
 
     image: torch.Tensor
@@ -147,7 +159,11 @@ class IterativeMethod(Method, Stopping):
         return self.tolerance is None and self.noise_level is None
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield one iterate after the other, without end.
 
@@ -159,6 +175,9 @@ class IterativeMethod(Method, Stopping):
             The scanner.
         image : torch.Tensor, shape (batch, *operator.domain_shape)
             Start; it may be written to.
+        weights : torch.Tensor, shape (batch or 1, *operator.range_shape), or None
+            What each value counts; `sinogram` is zero where it is zero. It is handed over only if
+            there are some, so that a method without weights need not take it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not iterate")
 
@@ -204,7 +223,7 @@ def controlled(function: _Function) -> _Function:
     """
     signature = inspect.signature(function)
     *own, last = signature.parameters.values()
-    defaults = {"tau": Stopping.tau, "progress": False}
+    defaults = {"padding": 0, "tau": Stopping.tau, "progress": False}
     common = [
         last.replace(
             name=name,

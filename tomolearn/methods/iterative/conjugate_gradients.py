@@ -29,10 +29,14 @@ class CGLS(IterativeMethod):
     iterations: int = setting(20, help="largest number of iterations", minimum=1)
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
-        return _conjugate_gradients(sinogram, operator, image, 0.0, None)
+        return _conjugate_gradients(sinogram, operator, image, weights, 0.0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,11 @@ class Tikhonov(IterativeMethod):
     regularizer: LinearOperator | None = None
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
         from tomolearn.methods.checks import check_linear_operator
@@ -61,7 +69,9 @@ class Tikhonov(IterativeMethod):
                     f"regularizer: expected domain shape {operator.domain_shape}, "
                     f"got {self.regularizer.domain_shape}"
                 )
-        return _conjugate_gradients(sinogram, operator, image, self.weight, self.regularizer)
+        return _conjugate_gradients(
+            sinogram, operator, image, weights, self.weight, self.regularizer
+        )
 
 
 @controlled
@@ -140,10 +150,11 @@ def _conjugate_gradients(
     y: torch.Tensor,
     operator: LinearOperator,
     x: torch.Tensor,
+    weights: torch.Tensor | None,
     weight: float,
     regularizer: LinearOperator | None,
 ) -> Iterator[Iterate]:
-    """Minimise ``||A x - y||**2 + weight ||L x||**2`` from `x` on.
+    """Minimise ``||A x - y||_W**2 + weight ||L x||**2`` from `x` on.
 
     In exact arithmetic directions are conjugate and the step is ``||s||**2 / ||A p||**2``. In time
     rounding destroys that, and such steps go uphill; those to the minimum along a line cannot.
@@ -154,17 +165,20 @@ def _conjugate_gradients(
     from tomolearn._core.tensors import inner, norm
     from tomolearn.methods.iteration import per_image, quotient
 
+    def weighted(values: torch.Tensor) -> torch.Tensor:
+        return values if weights is None else weights * values
+
     def penalised(image: torch.Tensor) -> torch.Tensor:
         return image if regularizer is None else regularizer(image)
 
     def gradient() -> torch.Tensor:
-        s = operator.adjoint(residual)
+        s = operator.adjoint(weighted(residual))
         if weight:
             s.sub_(penalty if regularizer is None else regularizer.adjoint(penalty), alpha=weight)
         return s if unit is None else s.mul_(unit)
 
     def objective() -> torch.Tensor:
-        value = inner(residual, residual)
+        value = inner(weighted(residual), residual)
         return value + weight * inner(penalty, penalty) if weight else value
 
     def certificate() -> tuple[torch.Tensor, None]:
@@ -181,7 +195,7 @@ def _conjugate_gradients(
     p = s.mul_(unit).clone()
     slope, value = inner(s, s), objective()
     start = value.sqrt()
-    size = norm(y) + start
+    size = (norm(y) if weights is None else inner(weighted(y), y).sqrt()) + start
     name = "root of the objective" if weight else "misfit"
     merit = Merit(name, lambda: value.sqrt(), start, lambda: size)
     rounding = torch.finfo(x.dtype).eps ** 2
@@ -191,7 +205,7 @@ def _conjugate_gradients(
     going = torch.ones_like(slope, dtype=torch.bool)
     while True:
         q = operator(p)
-        curvature, descent = inner(q, q), inner(q, residual)
+        curvature, descent = inner(weighted(q), q), inner(weighted(q), residual)
         if weight:
             lp = penalised(p)
             curvature += weight * inner(lp, lp)

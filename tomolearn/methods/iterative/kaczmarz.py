@@ -39,7 +39,11 @@ class Kaczmarz(IterativeMethod):
     nonnegative: bool = setting(False, help="set negative values to zero after each step")
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the image after each pass over all views."""
         from tomolearn.methods.checks import check_ray_transform
@@ -52,12 +56,14 @@ class Kaczmarz(IterativeMethod):
             raise TomolearnError(f"subsets: expected at most the {n_angles} views, got {count}")
         blocks = []
         for first in subset_order(count, self.order):
-            views = operator.scan.subset(slice(int(first), None, count))
+            views = slice(int(first), None, count)
+            scan = operator.scan.subset(views)
             part = RayTransform.derived(
-                operator.grid, views, operator.backend, operator.rays_per_bin
+                operator.grid, scan, operator.backend, operator.rays_per_bin
             )
-            rows, columns = inverse_sums(part, sinogram)
-            data = sinogram[:, first::count].contiguous()
+            chosen = None if weights is None else weights[:, views].contiguous()
+            rows, columns = inverse_sums(part, sinogram, chosen)
+            data = sinogram[:, views].contiguous()
             blocks.append((part, data, rows, columns.mul_(self.relaxation)))
         # A pixel that a block's rays only graze would be moved by their whole misfit, and further
         # away in each pass: no block moves it by more than twice what the gentlest one does.
@@ -70,7 +76,7 @@ class Kaczmarz(IterativeMethod):
         # inconsistent in the data, and lets the misfit rise and fall, has no part in distances.
         sums = image.new_zeros(operator.domain_shape)
         for *_, columns in blocks:
-            sums += columns.reciprocal().where(columns > 0, 0)
+            sums = sums + columns.reciprocal().where(columns > 0, 0)
         first = None
         while True:
             old, image = image, image.clone()

@@ -28,18 +28,34 @@ class Landweber(IterativeMethod):
     nonnegative: bool = setting(False, help="set negative values to zero after each step")
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
-        from tomolearn._core.tensors import norm
+        from tomolearn._core.tensors import inner
         from tomolearn.methods.checks import positive_norm
-        from tomolearn.methods.iteration import misfit_merit
+        from tomolearn.methods.iteration import misfit_merit, per_image
 
-        step = 1 / positive_norm(operator) ** 2 if self.step is None else self.step
+        def weighted(values: torch.Tensor) -> torch.Tensor:
+            return values if weights is None else weights * values
+
+        largest = image.new_ones(1) if weights is None else weights.flatten(1).amax(1)
+        step = 1 / (positive_norm(operator) ** 2 * largest)
+        if self.step is not None:
+            step = step.new_full((1,), self.step)
+        steps = per_image(step, image)
         residual = sinogram - operator(image) if image.any() else sinogram
-        merit = misfit_merit(norm, sinogram, residual, image if self.nonnegative else None)
+        merit = misfit_merit(
+            lambda r: inner(weighted(r), r).sqrt(),
+            sinogram,
+            residual,
+            image if self.nonnegative else None,
+        )
         while True:
-            image = image.add(operator.adjoint(residual), alpha=step)
+            image = image.addcmul(operator.adjoint(weighted(residual)), steps)
             if self.nonnegative:
                 image.clamp_(min=0)
             residual = sinogram - operator(image)
@@ -58,7 +74,7 @@ def landweber(
 ) -> torch.Tensor:
     """Reconstruct by Landweber's iteration, gradient descent on the least-squares misfit.
 
-    ``x <- x + step * A.T(y - A x)``, which tends to the least-squares solution closest to `x0`
+    ``x <- x + step * A.T W (y - A x)``, which tends to the least-squares solution closest to `x0`
     and, stopped early, is a regularisation: with noisy data the error falls first and rises later.
 
     Parameters
@@ -70,7 +86,8 @@ def landweber(
     iterations : int
         Largest number of iterations.
     step : float, optional
-        Step in (0, 2 / operator.norm()**2). Default: 1 / operator.norm()**2.
+        Step in (0, 2 / n), where n is operator.norm()**2, times the largest weight if there are
+        some. Default: 1 / n.
     nonnegative : bool
         Whether to set negative values to zero after each step.
 

@@ -31,13 +31,17 @@ class SIRT(IterativeMethod):
     nonnegative: bool = setting(False, help="set negative values to zero after each step")
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
         from tomolearn._core.tensors import inner
         from tomolearn.methods.iteration import misfit_merit
 
-        rows, columns = inverse_sums(operator, sinogram)
+        rows, columns = inverse_sums(operator, sinogram, weights)
         columns *= self.relaxation
         residual = sinogram - operator(image) if image.any() else sinogram
         sizes = rows.abs()
@@ -69,8 +73,9 @@ def sirt(
 
     ``x <- x + relaxation * C A.T R (y - A x)`` with the inverse row sums ``R`` and column sums
     ``C`` of ``A``. It tends to the least-squares solution in the norm weighted by ``R`` [1]_, and
-    stopped early it is a regularisation. It needs no norm of the operator. Pixels that no ray
-    crosses stay as they were in `x0`.
+    stopped early it is a regularisation. With weights, R are the weights times the inverse row
+    sums, and C the inverse column sums of the rows times their weights. It needs no norm of the
+    operator. Pixels that no ray crosses, or none that counts, stay as they were in `x0`.
 
     Parameters
     ----------
@@ -94,16 +99,24 @@ def sirt(
     return method(sinogram, operator, **control)
 
 
-def inverse_sums(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def inverse_sums(
+    operator: LinearOperator, like: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the inverse row sums and column sums of an operator's matrix, zero where negligible.
 
-    They have the operator's range and domain shape, and precision and device of `like`.
+    They have the operator's range and domain shape, and precision and device of `like`. With
+    weights (batch or 1, *range_shape), the inverse row sums are multiplied by them, and the columns
+    are those of the matrix with its rows multiplied by them; both have their batch dimension.
     """
     rows = operator(like.new_ones(operator.domain_shape))
-    columns = operator.adjoint(like.new_ones(operator.range_shape))
-    return _inverse(rows), _inverse(columns)
+    if weights is None:
+        columns = operator.adjoint(like.new_ones(operator.range_shape))
+        return _inverse(rows, rows.ndim), _inverse(columns, columns.ndim)
+    columns = operator.adjoint(weights)
+    return weights * _inverse(rows, rows.ndim), _inverse(columns, columns.ndim - 1)
 
 
-def _inverse(sums: torch.Tensor) -> torch.Tensor:
+def _inverse(sums: torch.Tensor, ndim: int) -> torch.Tensor:
     sizes = sums.abs()
-    return (1 / sums).where(sizes > _NEGLIGIBLE * sizes.max(), 0)
+    largest = sizes.amax(tuple(range(-ndim, 0)), keepdim=True)
+    return (1 / sums).where(sizes > _NEGLIGIBLE * largest, 0)

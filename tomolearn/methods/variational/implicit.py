@@ -23,6 +23,7 @@ def connected(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     weight: torch.Tensor | None,
+    weights: torch.Tensor | None,
 ) -> torch.Tensor:
     """Return the image that a method found, connected to what it depends on.
 
@@ -38,7 +39,7 @@ def connected(
     """
     y = sinogram.reshape(-1, *operator.range_shape)
     leading = sinogram.shape[: sinogram.ndim - len(operator.range_shape)]
-    problem = method.problem(y, operator, frozen=False)
+    problem = method.problem(y, operator, weights=weights, frozen=False)
     _check(problem, y)
     if weight is not None:
         # the checked one is detached

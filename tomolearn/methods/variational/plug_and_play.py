@@ -104,7 +104,11 @@ class PlugAndPlay(IterativeMethod):
         return load_denoiser(self.prior)
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
         from tomolearn.methods.variational import plug_and_play_steps as steps
@@ -134,6 +138,7 @@ class PlugAndPlay(IterativeMethod):
             self.weight,
             self.inner_iterations,
             self.inner_tolerance,
+            weights,
         )
         if algorithm == "gradient-step":
             return problem.gradient_step(image)

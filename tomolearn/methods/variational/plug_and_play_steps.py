@@ -102,15 +102,19 @@ class Problem:
         weight: float,
         inner_iterations: int,
         inner_tolerance: float,
+        weights: torch.Tensor | None = None,
     ) -> None:
         denoiser.check("sigma", sigma)
         self.y, self.operator, self.denoise = y, operator, denoiser
         self.sigma, self.weight = sigma, weight
+        # of each image, or none
+        self._of_bins = weights if weights is None else weights.expand_as(y)
         self._iterations, self._tolerance = inner_iterations, inner_tolerance
 
     def proximal_gradient(self, image: torch.Tensor) -> Iterator[Iterate]:
         """Denoise after each step down the gradient of the misfit."""
-        least = positive_norm(self.operator) ** 2 / 2
+        largest = 1.0 if self._of_bins is None else float(self._of_bins.max())
+        least = largest * positive_norm(self.operator) ** 2 / 2
         if self.weight <= least:
             raise TomolearnError(
                 f"weight: expected one above norm(A)^2 / 2 = {least:.4g} with pgd, whose step is "
@@ -118,7 +122,7 @@ class Problem:
             )
         residual = self._residual(image)
         while True:
-            step = self.operator.adjoint(residual).div_(self.weight)
+            step = self.operator.adjoint(self._weighted(residual)).div_(self.weight)
             image = self.denoise(image + step, self.sigma)
             residual = self._residual(image)
             yield Iterate(image, lambda r=residual: r)  # type: ignore[misc]
@@ -169,7 +173,7 @@ class Problem:
         x, residual = image, self._residual(image)
         potential, slope = self.denoise.potential(x, self.sigma)
         value = self._objective(residual, potential)
-        size = inner(self.y, self.y) / 2 + value
+        size = inner(self._weighted(self.y), self.y) / 2 + value
         merit = Merit("objective", lambda: value, value, lambda: size)
         step = self._weights(1 / self.weight)
         while True:
@@ -181,9 +185,9 @@ class Problem:
             while len(left):
                 old, t = x[left], step[left]
                 target = old - per_image(self.weight * t, x) * slope[left]
-                new, new_residual = self._data_proximal(old, residual[left], target, 1 / t)
+                new, new_residual = self._data_proximal(old, residual[left], target, 1 / t, left)
                 potential, new_slope = self.denoise.potential(new, self.sigma)
-                new_value = self._objective(new_residual, potential)
+                new_value = self._objective(new_residual, potential, left)
                 moved = inner(new - old, new - old)
                 falls = new_value <= value[left] - _DECREASE * moved / t
                 taken = left[falls]
@@ -204,8 +208,16 @@ class Problem:
                 settled,
             )
 
-    def _objective(self, residual: torch.Tensor, potential: torch.Tensor) -> torch.Tensor:
-        return inner(residual, residual) / 2 + self.weight * potential
+    def _objective(
+        self, residual: torch.Tensor, potential: torch.Tensor, chosen: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return inner(self._weighted(residual, chosen), residual) / 2 + self.weight * potential
+
+    def _weighted(self, values: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """Return values of the bins, of all or of the chosen images, times their weights."""
+        if self._of_bins is None:
+            return values
+        return values * (self._of_bins if chosen is None else self._of_bins[chosen])
 
     def _residual(self, image: torch.Tensor) -> torch.Tensor:
         """Return ``y - A x``."""
@@ -215,14 +227,25 @@ class Problem:
         return torch.full((len(self.y),), number, dtype=torch.float64, device=self.y.device)
 
     def _data_proximal(
-        self, x: torch.Tensor, residual: torch.Tensor, z: torch.Tensor, weights: torch.Tensor
+        self,
+        x: torch.Tensor,
+        residual: torch.Tensor,
+        z: torch.Tensor,
+        weights: torch.Tensor,
+        chosen: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the minimiser of ``||A x - y||^2 / 2 + weight * ||x - z||^2 / 2``.
+        """Return the minimiser of ``||A x - y||_W^2 / 2 + weight * ||x - z||^2 / 2``.
 
         It is computed by conjugate gradients from an image x on, whose residual ``y - A x`` is
-        known; its own one is returned, too. Each image has its weight, (batch,).
+        known; its own one is returned, too. Each image has its weight, (batch,), and they are the
+        chosen ones of the batch, or all.
         """
-        gradient = self.operator.adjoint(residual) + per_image(weights, x) * (z - x)
+
+        def slope() -> torch.Tensor:
+            descent: torch.Tensor = self.operator.adjoint(self._weighted(residual, chosen))
+            return descent + per_image(weights, x) * (z - x)
+
+        gradient = slope()
         direction = gradient
         square = first = inner(gradient, gradient)
         for _ in range(self._iterations):
@@ -230,12 +253,13 @@ class Problem:
             if not bool(going.any()):
                 break
             projected = self.operator(direction)
-            curvature = inner(projected, projected) + weights * inner(direction, direction)
+            curvature = inner(self._weighted(projected, chosen), projected)
+            curvature = curvature + weights * inner(direction, direction)
             # images that are done stay as they are
             step = torch.where(going, quotient(square, curvature), 0)
             x = x + per_image(step, x) * direction
             residual = residual - per_image(step, residual) * projected
-            gradient = self.operator.adjoint(residual) + per_image(weights, x) * (z - x)
+            gradient = slope()
             old, square = square, inner(gradient, gradient)
             direction = gradient + per_image(quotient(square, old), x) * direction
         return x, residual

@@ -34,12 +34,13 @@ def iterates(
     y: torch.Tensor,
     operator: LinearOperator,
     x: torch.Tensor,
+    weights: torch.Tensor | None,
     weight: float,
     nonnegative: bool,
     scales: tuple[float, ...],
 ) -> Iterator[Iterate]:
     """Yield the iterates; image and start are one tensor in all of them."""
-    problem = _Problem(y, x, operator, weight, nonnegative, scales)
+    problem = _Problem(y, x, operator, weights, weight, nonnegative, scales)
     problem.step()
     start = _SLACK * problem.change()
     merit = Merit("change per iteration", problem.change, start, problem.size, falls=False)
@@ -56,6 +57,7 @@ class _Problem:
         y: torch.Tensor,
         x: torch.Tensor,
         operator: LinearOperator,
+        weights: torch.Tensor | None,
         weight: float,
         nonnegative: bool,
         scales: tuple[float, ...],
@@ -64,16 +66,27 @@ class _Problem:
         gradient_norm = FiniteDifferences(operator.domain_shape, spacing).norm()
         if gradient_norm == 0:  # a pixel without neighbours varies by nothing
             weight = 0.0
-        self.y, self.weight, self.nonnegative = y, weight, nonnegative
+        self.measured, self.weight, self.nonnegative = y, weight, nonnegative
         # the tensors are checked; to check them at every call would take as long as the steps
-        self.forward: _Map = operator._evaluate
+        self.project: _Map = operator._evaluate
         self.adjoint: _Map = operator._evaluate_adjoint
         if torch.is_autocast_enabled(y.device.type):
             # the operator itself sees to it that mixed precision does not reach its inside
-            self.forward, self.adjoint = operator, operator.adjoint
-        operator_norm = positive_norm(operator)
+            self.project, self.adjoint = operator, operator.adjoint
+        # of each image, or of all: a bound of it where bins have weights
+        operator_norm = torch.full((1,), positive_norm(operator), dtype=torch.float64)
+        operator_norm = operator_norm.to(y.device)
+        self.forward: _Map = self.project
+        if weights is not None:
+            # least squares with weights are those of data and operator times the weights' roots
+            roots, backproject = weights.sqrt(), self.adjoint
+            self.forward = lambda image: roots * self.project(image)
+            self.adjoint = lambda p: backproject(roots * p)
+            operator_norm = operator_norm * roots.flatten(1).amax(1)
+            y = roots * y
+        self.y = y
         share = _GRADIENT_SHARE if weight > 0 else 0.0
-        data = norm(y)
+        data = norm(self.y)
         size = data / (operator_norm * math.sqrt(math.prod(operator.domain_shape)))
         # the dimensionless ratio of the images' expected size to the weight
         balance = (_BALANCE * operator_norm * (size / max(weight, 1e-30)).sqrt()).clamp(0.1, 1e3)
@@ -99,12 +112,12 @@ class _Problem:
         self.steps.gradient_dual_step()
 
     def residual(self) -> torch.Tensor:
-        """Return ``A x - y``."""
-        return self.forward(self.steps.image).sub_(self.y)
+        """Return ``A x - y``, without weights."""
+        return self.project(self.steps.image).sub_(self.measured)
 
     def objective(self) -> torch.Tensor:
         """Return what is minimised."""
-        residual = self.residual()
+        residual = self.forward(self.steps.image).sub_(self.y)
         value = inner(residual, residual)
         return value + self.weight * self.steps.variation() if self.weight > 0 else value
 

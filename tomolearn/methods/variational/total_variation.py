@@ -79,7 +79,11 @@ class TotalVariation(IterativeMethod):
         return denoise
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
         from tomolearn.geometry.grid import check_spacing
@@ -94,7 +98,7 @@ class TotalVariation(IterativeMethod):
         spacing = check_spacing("spacing", spacing, len(operator.domain_shape))
         weight = self._given_weight()
         scales = relative_scales(spacing)
-        return iterates(sinogram, operator, image, weight, self.nonnegative, scales)
+        return iterates(sinogram, operator, image, weights, weight, self.nonnegative, scales)
 
     def __call__(
         self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
@@ -103,7 +107,7 @@ class TotalVariation(IterativeMethod):
         from tomolearn.methods.iteration import run
 
         if self.start == "fbp" and control.get("x0") is None:
-            control["x0"] = _smooth_fbp(sinogram, operator)
+            control["x0"] = _smooth_fbp(sinogram, operator, control.get("weights"))
         if self.weight is None and self.photons is not None:
             return self._by_photons(sinogram, operator, control, self.photons)
         return run(self, sinogram, operator, **control)
@@ -120,23 +124,26 @@ class TotalVariation(IterativeMethod):
         self, sinogram: torch.Tensor, operator: LinearOperator, control: Control, photons: float
     ) -> torch.Tensor:
         """Reconstruct with the weight that suits the photons of each sinogram."""
-        from tomolearn.methods.checks import check_ray_transform, check_sinogram
+        from tomolearn.methods.checks import check_ray_transform, check_sinogram, weighted_data
         from tomolearn.methods.variational.tv_weight import photon_tv_weight
 
-        sinogram = check_sinogram(sinogram, check_ray_transform(operator))
-        weights = photon_tv_weight(
+        check_ray_transform(operator)
+        if (weights := control.get("weights")) is not None:
+            sinogram, _ = weighted_data(sinogram, operator, weights)
+        sinogram = check_sinogram(sinogram, operator)
+        weight = photon_tv_weight(
             self.attenuation * sinogram,
             operator,
             photons=photons,
             electronic_std=self.electronic_std,
         )
-        return self.with_weights(sinogram, operator, weights / self.attenuation, **control)
+        return self.with_weight_of_each(sinogram, operator, weight / self.attenuation, **control)
 
-    def with_weights(
+    def with_weight_of_each(
         self,
         sinogram: torch.Tensor,
         operator: LinearOperator,
-        weights: torch.Tensor,
+        weight: torch.Tensor,
         **control: Unpack[Control],
     ) -> torch.Tensor:
         """Reconstruct with a weight of its own for each sinogram.
@@ -144,25 +151,32 @@ class TotalVariation(IterativeMethod):
         Data and weight multiplied by one number give the minimiser multiplied by it, so that
         images with different weights become ones with weight 1.
         """
-        from tomolearn.methods.checks import check_linear_operator, check_sinogram
+        from tomolearn.methods.checks import (
+            check_linear_operator,
+            check_sinogram,
+            weighted_data,
+        )
 
         for name in ("noise_level", "callback"):
             if control.get(name, getattr(self, name, None)) is not None:
                 raise TomolearnError(f"{name}: expected none where each image has a weight")
-        sinogram = check_sinogram(sinogram, check_linear_operator("operator", operator))
+        check_linear_operator("operator", operator)
+        if (weights := control.get("weights")) is not None:
+            sinogram, _ = weighted_data(sinogram, operator, weights)
+        sinogram = check_sinogram(sinogram, operator)
         leading = tuple(sinogram.shape[: sinogram.ndim - len(operator.range_shape)])
-        if tuple(weights.shape) != leading:
+        if tuple(weight.shape) != leading:
             raise TomolearnError(
                 f"weight: expected a number, or a tensor of shape {leading} with one for each "
-                f"sinogram, got shape {tuple(weights.shape)}"
+                f"sinogram, got shape {tuple(weight.shape)}"
             )
-        weights = weights.detach().to(sinogram)
-        if not bool((weights.isfinite() & (weights > 0)).all()):
+        weight = weight.detach().to(sinogram)
+        if not bool((weight.isfinite() & (weight > 0)).all()):
             raise TomolearnError(
-                f"weight: expected positive numbers where each image has a weight, got {weights}"
+                f"weight: expected positive numbers where each image has a weight, got {weight}"
             )
         over_data, over_image = (
-            weights.reshape(*weights.shape, *(1,) * len(shape))
+            weight.reshape(*weight.shape, *(1,) * len(shape))
             for shape in (operator.range_shape, operator.domain_shape)
         )
         if (x0 := control.get("x0")) is not None:
@@ -171,9 +185,12 @@ class TotalVariation(IterativeMethod):
         return unit(sinogram / over_data, operator, **control) * over_image
 
 
-def _smooth_fbp(sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor | None:
+def _smooth_fbp(
+    sinogram: torch.Tensor, operator: LinearOperator, weights: torch.Tensor | None
+) -> torch.Tensor | None:
     """Return where TV starts: from zero, edges take some hundred iterations to get right."""
     from tomolearn.geometry.coverage import judge_lines
+    from tomolearn.methods.analytic.dead_bins import interpolate_dead_bins
     from tomolearn.methods.analytic.fbp import fbp
     from tomolearn.methods.checks import check_ray_transform
 
@@ -181,6 +198,8 @@ def _smooth_fbp(sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tenso
         transform = check_ray_transform(operator)
         if judge_lines(transform.grid, transform.scan) is not None:  # its views are too few
             return None
+        if weights is not None:
+            sinogram = interpolate_dead_bins(sinogram, weights > 0, operator, warns=False)
         return fbp(sinogram, operator, filter="hann").clamp(min=0)
     except TomolearnError:  # of this scan there is none
         return None
@@ -249,6 +268,6 @@ def total_variation(
     lengths = tuple(spacing) if isinstance(spacing, Sequence) else spacing
     method = TotalVariation(spacing=lengths, iterations=iterations, nonnegative=nonnegative)
     if isinstance(weight, torch.Tensor) and weight.ndim > 0:
-        return method.with_weights(sinogram, operator, weight, **control)
+        return method.with_weight_of_each(sinogram, operator, weight, **control)
     number = float(weight) if isinstance(weight, torch.Tensor) else weight
     return dataclasses.replace(method, weight=number)(sinogram, operator, **control)

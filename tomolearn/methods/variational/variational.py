@@ -110,19 +110,29 @@ class Variational(IterativeMethod):
         return super().to_dict()
 
     def iterate(
-        self, sinogram: torch.Tensor, operator: LinearOperator, image: torch.Tensor
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        image: torch.Tensor,
+        weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the iterates."""
-        problem = self.problem(sinogram, operator)
+        problem = self.problem(sinogram, operator, weights=weights)
         return suitable_algorithm(self.algorithm, problem).iterates(problem, image)
 
     def problem(
-        self, sinogram: torch.Tensor, operator: LinearOperator, *, frozen: bool = True
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        *,
+        weights: torch.Tensor | None = None,
+        frozen: bool = True,
     ) -> Problem:
         """Return the problem that is solved, for sinograms (batch, *operator.range_shape).
 
-        `frozen`: with a copy of a prior that has weights, in the sinograms' precision and on their
-        device; otherwise with the prior itself.
+        `weights` (batch or 1, *operator.range_shape) are those of the measured values. `frozen`:
+        with a copy of a prior that has weights, in the sinograms' precision and on their device;
+        otherwise with the prior itself.
         """
         import torch
 
@@ -149,7 +159,7 @@ class Variational(IterativeMethod):
         weight = weight.to(sinogram.device) if per.weight is None else per.weight
         return Problem(
             operator,
-            data(sinogram, per.weights, self),
+            data(sinogram, weights, self),
             prior if bool((weight > 0).any()) else None,
             weight,
             Constraint(self.minimum, self.maximum, per.support),
@@ -161,24 +171,37 @@ class Variational(IterativeMethod):
         operator: LinearOperator,
         *,
         weight: torch.Tensor | None = None,
-        weights: torch.Tensor | None = None,
         support: torch.Tensor | None = None,
         differentiable: bool = False,
         **control: Unpack[Control],
     ) -> torch.Tensor:
         """Reconstruct; see `variational` and `IterativeMethod.__call__`."""
+        from tomolearn.methods.checks import check_linear_operator, weighted_data
         from tomolearn.methods.iteration import run
         from tomolearn.methods.variational.implicit import connected
         from tomolearn.methods.variational.inputs import checked_inputs
 
-        method = self
-        if not (weight is None and weights is None and support is None):
-            per_image = checked_inputs(sinogram, operator, weight, weights, support)
+        if control.get("padding"):
+            for name, given in (
+                ("support", support is not None),
+                ("differentiable", differentiable),
+            ):
+                if given:
+                    raise TomolearnError(
+                        f"padding: expected 0 with {name}, got {control['padding']}; enlarge the "
+                        "grid instead, and cut the image"
+                    )
+        method, checked = self, None
+        if (weights := control.get("weights")) is not None:
+            check_linear_operator("operator", operator)
+            sinogram, checked = weighted_data(sinogram, operator, weights)
+        if not (weight is None and support is None):
+            per_image = checked_inputs(sinogram, operator, weight, support)
             method = dataclasses.replace(self, per_image=per_image)
         image = run(method, sinogram, operator, **control)
         if not check_flag("differentiable", differentiable):
             return image
-        return connected(method, image, sinogram, operator, weight)
+        return connected(method, image, sinogram, operator, weight, checked)
 
     def _regulariser(self, ndim: int, spacing: tuple[float, ...] | None) -> Regulariser:
         from tomolearn.priors.naming import named_regulariser
@@ -215,7 +238,6 @@ def variational(
     photons: float | None = Variational.photons,
     attenuation: float = Variational.attenuation,
     background: float = Variational.background,
-    weights: torch.Tensor | None = None,
     support: torch.Tensor | None = None,
     differentiable: bool = False,
     **control: Unpack[Control],
@@ -255,9 +277,6 @@ def variational(
         What one unit of the image stands for, in 1/mm, there.
     background : float
         For ``data="poisson-emission"``: counts that are expected of no object.
-    weights : torch.Tensor, optional
-        One for each measured value, shape (*operator.range_shape) or that of `sinogram`, not
-        negative: what it counts, the inverse of its variance; zero for a dead bin.
     support : torch.Tensor of bool, optional
         Where images may be other than zero, shape (*operator.domain_shape) or one for each image.
     differentiable : bool
@@ -291,7 +310,6 @@ def variational(
         sinogram,
         operator,
         weight=each,
-        weights=weights,
         support=support,
         differentiable=differentiable,
         **control,
