@@ -44,6 +44,7 @@ from .methods import (
     fbp as fbp,
     kaczmarz as kaczmarz,
     landweber as landweber,
+    mlem as mlem,
     pnp as pnp,
     sirt as sirt,
     tikhonov as tikhonov,

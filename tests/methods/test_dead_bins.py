@@ -123,14 +123,3 @@ def test_where_air_is_seen_extension_changes_nothing(rng):
     # the convolution is the same; finer values in between know of the period
     found = fbp(y, RAYS, truncation="extend", oversampling=1)
     torch.testing.assert_close(found, fbp(y, RAYS, oversampling=1))
-
-
-@pytest.mark.parametrize("kind", ["parallel", "curved"])
-def test_gradient_of_compiled_code_is_that_of_eager_code(kind, rng):
-    from tomolearn.methods.analytic.filtered_backprojection import _FilteredBackprojection
-
-    operator, _ = truncated(kind)
-    made = _FilteredBackprojection(operator, "hann", 1.0, 2, "extend")
-    y = torch.rand(1, *operator.range_shape, generator=rng, dtype=torch.float64)
-    x = torch.rand(1, *operator.domain_shape, generator=rng, dtype=torch.float64)
-    torch.testing.assert_close((made._evaluate(y) * x).sum(), (y * made._evaluate_adjoint(x)).sum())

@@ -9,7 +9,7 @@ from builders import DenseOperator, dense_operator, matrix_of
 
 from tomolearn import FiniteDifferences, Grid, ParallelBeam, RayTransform
 from tomolearn.methods import cgls, kaczmarz, landweber, sirt, tikhonov
-from tomolearn.methods.iterative.kaczmarz import subset_order
+from tomolearn.methods.iterative.subsets import subset_order
 
 GRID = Grid((6, 5), 0.8)
 SCAN = ParallelBeam.covering(GRID, 11)

@@ -111,17 +111,19 @@ def test_batches_of_gradients(name, batched, rng):
     torch.testing.assert_close(found.reshape(expected.shape), expected)
 
 
+@pytest.mark.parametrize("truncation", ["zero", "extend"])
 @pytest.mark.parametrize("oversampling", [1, 2, 3])
 @pytest.mark.parametrize(
     "name", ["parallel_even", "parallel_odd", "parallel_shifted_detector", "fan_even", "fan_curved"]
 )
-def test_adjoint_of_filtered_back_projection(name, oversampling, rng):
+def test_adjoint_of_filtered_back_projection(name, oversampling, truncation, rng):
     A = RayTransform(*PLANE[name])
-    operator = _as_operator(A, f"hann 0.9 {oversampling}")
+    settings = {"frequency_scaling": 0.9, "oversampling": oversampling, "truncation": truncation}
+    operator = _as_operator(A, f"hann 0.9 {oversampling} {truncation}")
     y = torch.rand(2, *A.range_shape, dtype=torch.float64, generator=rng)
     x = torch.rand(2, *A.domain_shape, dtype=torch.float64, generator=rng)
     value = operator(y)
-    expected = tl.fbp(y, A, filter="hann", frequency_scaling=0.9, oversampling=oversampling)
+    expected = tl.fbp(y, A, filter="hann", **settings)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close((value * x).sum(), (y * operator.adjoint(x)).sum())
 

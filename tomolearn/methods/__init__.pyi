@@ -14,6 +14,7 @@ from .iterative.conjugate_gradients import (
 )
 from .iterative.kaczmarz import Kaczmarz as Kaczmarz, kaczmarz as kaczmarz
 from .iterative.landweber import Landweber as Landweber, landweber as landweber
+from .iterative.mlem import MLEM as MLEM, mlem as mlem
 from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
 from .state import IterationState as IterationState

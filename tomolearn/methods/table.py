@@ -106,6 +106,7 @@ METHODS: Table[type[Method]] = Table(
         "tsvd": "tomolearn.methods.analytic.singular_values:TSVD",
         "pnp": "tomolearn.methods.variational.plug_and_play:PlugAndPlay",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
+        "mlem": "tomolearn.methods.iterative.mlem:MLEM",
     },
     group="tomolearn.methods",
     check=_method,

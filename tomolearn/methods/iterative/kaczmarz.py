@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
-import numpy as np
-
-from tomolearn._core.errors import TomolearnError
 from tomolearn.methods.iterative.sirt import inverse_sums
+from tomolearn.methods.iterative.subsets import subsets_of_views
 from tomolearn.methods.method import setting
 from tomolearn.methods.state import Merit
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
@@ -46,21 +43,8 @@ class Kaczmarz(IterativeMethod):
         weights: torch.Tensor | None = None,
     ) -> Iterator[Iterate]:
         """Yield the image after each pass over all views."""
-        from tomolearn.methods.checks import check_ray_transform
-        from tomolearn.operators import RayTransform
-
-        operator = check_ray_transform(operator)
-        n_angles = operator.scan.n_angles
-        count = min(10, n_angles) if self.subsets is None else self.subsets
-        if count > n_angles:
-            raise TomolearnError(f"subsets: expected at most the {n_angles} views, got {count}")
         blocks = []
-        for first in subset_order(count, self.order):
-            views = slice(int(first), None, count)
-            scan = operator.scan.subset(views)
-            part = RayTransform.derived(
-                operator.grid, scan, operator.backend, operator.rays_per_bin
-            )
+        for part, views in subsets_of_views(operator, self.subsets, self.order):
             chosen = None if weights is None else weights[:, views].contiguous()
             rows, columns = inverse_sums(part, sinogram, chosen)
             data = sinogram[:, views].contiguous()
@@ -156,16 +140,3 @@ def _size(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     from tomolearn._core.tensors import inner
 
     return inner(weights * images, images).sqrt()
-
-
-def subset_order(count: int, order: str) -> np.ndarray:
-    """Return the sequence in which `count` subsets are visited.
-
-    The golden one visits at time ``k`` the subset whose rank is that of the fractional part of
-    ``k`` times the golden ratio.
-    """
-    times = np.arange(count)
-    if order == "sequential":
-        return times
-    fractions = np.mod(times * (math.sqrt(5) - 1) / 2, 1.0)
-    return np.argsort(np.argsort(fractions))
