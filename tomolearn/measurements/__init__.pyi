@@ -1,3 +1,8 @@
+from .hardening import (
+    HardeningCorrection as HardeningCorrection,
+    HardeningCurve as HardeningCurve,
+    correct_hardening as correct_hardening,
+)
 from .measurement import Measurement as Measurement
 from .preprocessing import Preprocessed as Preprocessed, preprocess as preprocess
 from .report import MeasurementWarning as MeasurementWarning, PreprocessReport as PreprocessReport
