@@ -113,3 +113,28 @@ def test_views_need_a_scan_and_noise_has_to_be_there(pair):
         tl.choose_weight("tv", torch.rand(D.range_shape), D)
     with pytest.raises(ValueError, match="sinogram: expected one with noise"):
         tl.choose_weight("tv", torch.zeros(A.range_shape), A)
+
+
+def test_weights_of_measured_values(pair):
+    _, y = pair
+    method = Tikhonov(weight=1.0, iterations=60)
+    plain = tl.choose_weight(method, y, A)
+    ones = tl.choose_weight(method, y, A, weights=torch.ones(y.shape))
+    assert ones.weight == pytest.approx(plain.weight)
+    # noise that varies, and dead bins in which anything stands
+    w = torch.linspace(0.2, 5, y.shape[1]).expand(y.shape).clone()
+    w[:, 12] = w[7, 3:9] = 0.0
+    noisy = A(pair[0]) + (y - A(pair[0])) / w.clamp(min=0.1).sqrt()
+    spoiled = torch.where(w > 0, noisy, math.nan)
+    choices = [
+        tl.choose_weight(method, data, A, weights=w, rule=rule, **known)
+        for rule, known in (("left-out-views", {}), ("discrepancy", {"noise_level": NOISE}))
+        for data in (noisy, spoiled)
+    ]
+    assert choices[0] == choices[1]
+    assert choices[2] == choices[3]
+    x = tl.tikhonov(spoiled, A, weight=choices[2].weight, iterations=60, weights=w)
+    residual = float((w.sqrt() * (A(x) - noisy)).norm())
+    assert residual == pytest.approx(NOISE * math.sqrt(int((w > 0).sum())), rel=0.02)
+    with pytest.raises(ValueError, match="photons: expected noise_level with weights"):
+        tl.choose_weight(method, y, A, weights=w, photons=1e4, rule="discrepancy")

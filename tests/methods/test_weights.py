@@ -1,6 +1,7 @@
 """Weights of measured values: laws that hold for every method that iterates."""
 
 import math
+import warnings
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import tomolearn as tl
 from tests.helpers.builders import matrix_of
 from tests.methods.test_iteration import METHODS, OPERATOR, every_method
+from tests.methods.test_method import GIVEN
 from tomolearn import Grid, ParallelBeam, RayTransform
 from tomolearn.methods import History, IterativeMethod, cgls, kaczmarz, landweber, sirt, tikhonov
 
@@ -190,3 +192,34 @@ def test_total_variation_with_a_weight_of_each(data, dead):
             y, OPERATOR, weight=float(weight), iterations=1000, weights=weights
         )
         torch.testing.assert_close(image, alone, rtol=1e-2, atol=2e-3)
+
+
+def test_methods_say_how_they_take_weights(data, dead):
+    weights = torch.where(dead, 0.0, 2.0)
+    weights[2] = 1.0
+    for name, kind in tl.methods.METHODS.items():
+        method = kind(**GIVEN.get(name, {}))
+        if name == "tsvd":
+            with pytest.raises(ValueError, match="weights: expected none with tsvd"):
+                method.weighting(weights)
+            continue
+        spoiled = torch.where(weights > 0, data, math.nan)
+        image = method(spoiled, OPERATOR, **method.weighting(weights))
+        assert torch.isfinite(image).all()
+
+
+def test_trained_priors_take_weights(data, dead):
+    method = tl.get_method("wcrr-chest", iterations=20, weight=1.0)
+    data = data.float() / 50
+    weights = torch.where(dead, 0.0, 2.0)
+    spoiled = torch.where(dead, math.nan, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tl.TrainedElsewhereWarning)
+        found = method(spoiled, OPERATOR, **method.weighting(weights))
+        assert torch.equal(found, method(data, OPERATOR, weights=weights))
+        # photons give each image a weight of the prior
+        method = tl.get_method("wcrr-chest", iterations=20, photons=1e4)
+        each = torch.stack([weights, 3 * weights, weights])
+        images = method(spoiled, OPERATOR, weights=each)
+        alone = method(spoiled[1], OPERATOR, weights=each[1])
+    torch.testing.assert_close(images[1], alone, rtol=1e-3, atol=1e-5)

@@ -231,20 +231,27 @@ class TrainedPrior(FromWeights):
             **stopping,
         )
 
+    def weighting(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the keyword of the call; see `Method.weighting`."""
+        return {"weights": weights}
+
     def __call__(
         self, sinogram: torch.Tensor, operator: LinearOperator, **control: Unpack[Control]
     ) -> torch.Tensor:
         """Reconstruct; see `IterativeMethod.__call__`. `noise_level` of `control` stops."""
         import torch
 
-        from tomolearn.methods.checks import check_linear_operator, check_sinogram
+        from tomolearn.methods.checks import check_linear_operator, check_sinogram, weighted_data
 
-        sinogram = check_sinogram(sinogram, check_linear_operator("operator", operator))
-        weights = self.weight_of(sinogram, operator)
+        check_linear_operator("operator", operator)
+        if (weights := control.get("weights")) is not None:
+            sinogram, weights = weighted_data(sinogram, operator, weights)
+        sinogram = check_sinogram(sinogram, operator)
+        each = self.weight_of(sinogram, operator)
         if sinogram.numel():
             self._watch().compare(sinogram, operator, self._scale, stacklevel=2)
-        if weights.numel() == 0 or bool((weights == weights.flatten()[0]).all()):
-            weight = float(weights.flatten()[0]) if weights.numel() else self._needs_weight()
+        if each.numel() == 0 or bool((each == each.flatten()[0]).all()):
+            weight = float(each.flatten()[0]) if each.numel() else self._needs_weight()
             return self.method(weight)(sinogram, operator, **control)
         if control.get("callback") is not None:
             raise TomolearnError("callback: expected none where each image has a weight")
@@ -252,10 +259,11 @@ class TrainedPrior(FromWeights):
         flat = sinogram.reshape(-1, *operator.range_shape)
         starts = _starts(control.get("x0"), len(flat), operator.domain_shape)
         found = []
-        for y, weight, start in zip(flat, weights.flatten(), starts, strict=True):
-            control["x0"] = start
+        counted = [None] * len(flat) if weights is None else weights.expand_as(flat)
+        for y, w, weight, start in zip(flat, counted, each.flatten(), starts, strict=True):
+            control["x0"], control["weights"] = start, w
             found.append(self.method(float(weight))(y, operator, **control))
-        shape = (*weights.shape, *operator.domain_shape)
+        shape = (*each.shape, *operator.domain_shape)
         return torch.stack(found).reshape(shape)
 
     def denoiser(self, unit: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:

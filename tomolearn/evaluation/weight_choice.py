@@ -15,9 +15,9 @@ from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue import get_method
 from tomolearn.methods import METHODS, Method
-from tomolearn.methods.checks import check_linear_operator, check_sinogram
+from tomolearn.methods.checks import check_linear_operator, check_sinogram, weighted_data
 from tomolearn.methods.variational.noise_levels import column_norm, photon_noise_level
-from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.operators import Diagonal, LinearOperator, RayTransform
 
 RULES = ("left-out-views", "discrepancy")
 
@@ -60,6 +60,7 @@ def choose_weight(
     sinogram: torch.Tensor,
     operator: LinearOperator,
     *,
+    weights: torch.Tensor | None = None,
     rule: str = "left-out-views",
     noise_level: float | None = None,
     photons: float | None = None,
@@ -94,12 +95,15 @@ def choose_weight(
         Line integrals, dimensionless.
     operator : LinearOperator
         The scanner; a `RayTransform` where views are left out.
+    weights : torch.Tensor, optional
+        What each measured value counts, as for the method; residuals are weighted like this, too.
     rule : {"left-out-views", "discrepancy"}
         Rule.
     noise_level, photons, electronic_std : float
         Standard deviation of the noise in a bin, or photons per detector element without an object
         and electronic noise in photons, for images in 1/mm. The discrepancy principle needs one of
-        the two.
+        the two; with weights the noise level, that in a bin of weight one: 1 if weights are
+        inverse variances, as of measured counts.
     tau : float
         Factor of the noise in the discrepancy principle.
     parts : int
@@ -132,25 +136,37 @@ def choose_weight(
     """
     check_choice("rule", rule, RULES)
     chosen = _checked_method(method)
-    sinogram = check_sinogram(sinogram, check_linear_operator("operator", operator)).detach()
+    check_linear_operator("operator", operator)
+    if weights is not None:
+        if photons is not None:
+            raise TomolearnError(
+                "photons: expected noise_level with weights, the noise in a bin of weight one, got "
+                "photons"
+            )
+        sinogram, _ = weighted_data(sinogram, operator, weights)
+        weights = weights.detach().to(sinogram)
+    sinogram = check_sinogram(sinogram, operator).detach()
     if sinogram.numel() == 0:
         raise TomolearnError("sinogram: expected at least one image, got an empty batch")
     check_float("tau", tau, positive=True)
     if check_float("accuracy", accuracy, positive=True) <= 1:
         raise TomolearnError(f"accuracy: expected a factor above 1, got {accuracy:g}")
     noise = _noise(sinogram, operator, noise_level, photons, electronic_std)
-    start = _first_weight(chosen, sinogram, operator, noise)
+    start = _first_weight(chosen, sinogram, operator, weights, noise)
     if rule == "left-out-views":
-        return _by_left_out_views(chosen, sinogram, operator, start, parts, math.log(accuracy))
+        return _by_left_out_views(
+            chosen, sinogram, operator, weights, start, parts, math.log(accuracy)
+        )
     if noise is None:
         raise TomolearnError("noise_level: expected it or photons with discrepancy, got neither")
-    return _by_discrepancy(chosen, sinogram, operator, start, tau * noise)
+    return _by_discrepancy(chosen, sinogram, operator, weights, start, tau * noise)
 
 
 def _by_left_out_views(
     method: Method,
     sinogram: torch.Tensor,
     operator: LinearOperator,
+    weights: torch.Tensor | None,
     start: float,
     parts: int,
     accuracy: float,
@@ -164,17 +180,17 @@ def _by_left_out_views(
     if check_int("parts", parts, minimum=2) > count:
         raise TomolearnError(f"parts: expected at most the {count} views, got {parts}")
     out = np.arange(count) % parts == parts // 2
-    axis = sinogram.ndim - len(operator.range_shape)
-    (kept, data), (left, unseen) = (
+    (kept, data, counted), (left, unseen, others) = (
         (
             RayTransform.derived(
                 operator.grid, operator.scan.subset(views), operator.backend, operator.rays_per_bin
             ),
-            sinogram.index_select(axis, torch.from_numpy(views.nonzero()[0]).to(sinogram.device)),
+            _of_views(sinogram, operator, views),
+            None if weights is None else _of_views(weights, operator, views),
         )
         for views in (~out, out)
     )
-    curve = _Curve(method, data, kept, lambda image: _rms(left(image) - unseen))
+    curve = _Curve(method, data, kept, counted, lambda image: _rms(left(image) - unseen, others))
     middle = math.log(start)
     low, high = middle - math.log(_FACTOR), middle + math.log(_FACTOR)
     for _ in range(_MOST_STEPS):
@@ -204,10 +220,23 @@ def _by_left_out_views(
     return curve.choice(math.exp(middle) / factor, "left-out-views", factor)
 
 
+def _of_views(values: torch.Tensor, operator: RayTransform, views: np.ndarray) -> torch.Tensor:
+    """Return the values of some views of sinograms, or of weights."""
+    axis = values.ndim - len(operator.range_shape)
+    return values.index_select(axis, torch.from_numpy(views.nonzero()[0]).to(values.device))
+
+
 def _by_discrepancy(
-    method: Method, sinogram: torch.Tensor, operator: LinearOperator, start: float, target: float
+    method: Method,
+    sinogram: torch.Tensor,
+    operator: LinearOperator,
+    weights: torch.Tensor | None,
+    start: float,
+    target: float,
 ) -> WeightChoice:
-    curve = _Curve(method, sinogram, operator, lambda image: _rms(operator(image) - sinogram))
+    curve = _Curve(
+        method, sinogram, operator, weights, lambda image: _rms(operator(image) - sinogram, weights)
+    )
     step = math.log(_FACTOR)
     known = math.log(start)
     up = curve(known) < target
@@ -252,9 +281,11 @@ class _Curve:
         method: Method,
         data: torch.Tensor,
         operator: LinearOperator,
+        weights: torch.Tensor | None,
         error: Callable[[torch.Tensor], float],
     ) -> None:
         self._method, self._data, self._operator, self._error = method, data, operator, error
+        self._weighting = {} if weights is None else method.weighting(weights)
         self._errors: dict[float, float] = {}
         self._images: dict[float, torch.Tensor] = {}
 
@@ -263,7 +294,7 @@ class _Curve:
             method: Any = dataclasses.replace(self._method, weight=math.exp(logarithm))  # type: ignore[call-arg]
             near = min(self._images, key=lambda t: abs(t - logarithm), default=None)
             start = None if near is None else self._images[near]
-            image = method(self._data, self._operator, x0=start)
+            image = method(self._data, self._operator, x0=start, **self._weighting)
             self._images[logarithm] = image
             self._errors[logarithm] = self._error(image)
         return self._errors[logarithm]
@@ -323,16 +354,25 @@ def _noise(
 
 
 def _first_weight(
-    method: Any, sinogram: torch.Tensor, operator: LinearOperator, noise: float | None
+    method: Any,
+    sinogram: torch.Tensor,
+    operator: LinearOperator,
+    weights: torch.Tensor | None,
+    noise: float | None,
 ) -> float:
     """Return the method's weight, or the size of the noise in a pixel, back-projected."""
     if method.weight:
         return float(method.weight)
     if noise is None:
         # second differences of neighbouring bins are noise for the most part
-        differences = sinogram.double().diff(n=2, dim=-1).flatten()
-        if differences.numel():
-            noise = math.sqrt(float(differences.square().mean()) / 6)
+        squares = sinogram.double().diff(n=2, dim=-1).square()
+        if weights is not None:
+            squares = squares * weights.unfold(-1, 3, 1).amin(-1)  # none of a dead bin
+        if squares.numel():
+            noise = math.sqrt(float(squares.mean()) / 6)
+    if weights is not None:
+        mean = weights.reshape(-1, *operator.range_shape).mean(0)
+        operator = Diagonal(mean.sqrt()) @ operator
     weight = (noise or 0.0) * column_norm(operator)
     if not weight > 0:
         raise TomolearnError(
@@ -342,5 +382,10 @@ def _first_weight(
     return weight
 
 
-def _rms(residual: torch.Tensor) -> float:
-    return math.sqrt(float(residual.square().mean(dtype=torch.float64)))
+def _rms(residual: torch.Tensor, weights: torch.Tensor | None = None) -> float:
+    """Return the root mean square of residuals, times the roots of their weights if they count."""
+    if weights is None:
+        return math.sqrt(float(residual.square().mean(dtype=torch.float64)))
+    weights = weights.expand_as(residual)
+    total = float((weights * residual.square()).sum(dtype=torch.float64))
+    return math.sqrt(total / max(int((weights > 0).sum()), 1))

@@ -218,6 +218,21 @@ class Method(Settings):
         """
         raise NotImplementedError(f"{type(self).__name__} does not reconstruct")
 
+    def weighting(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the keywords of the call that tell the method what each measured value counts.
+
+        Methods that iterate take the weights, filtered back-projection a mask.
+
+        Raises
+        ------
+        ValueError
+            If it takes neither.
+        """
+        raise TomolearnError(
+            f"weights: expected none with {self.name}, which counts all values alike; methods that "
+            "iterate take them"
+        )
+
     def informed(self, noise: Any) -> Self:
         """Return the method with what the noise of an acquisition tells it: here, nothing.
 

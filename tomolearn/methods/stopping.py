@@ -158,6 +158,10 @@ class IterativeMethod(Method, Stopping):
         """Whether an image of a batch does not depend on the others: no rule waits for all."""
         return self.tolerance is None and self.noise_level is None
 
+    def weighting(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the keyword of the call; see `Method.weighting`."""
+        return {"weights": weights}
+
     def iterate(
         self,
         sinogram: torch.Tensor,

@@ -42,6 +42,10 @@ class FBP(Method):
         """Whether an image of a batch does not depend on the others: it does not."""
         return True
 
+    def weighting(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the keyword of the call, a mask; see `Method.weighting`."""
+        return {"mask": weights > 0}
+
     def __call__(
         self,
         sinogram: torch.Tensor,
