@@ -6,3 +6,4 @@ from .hardening import (
 from .measurement import Measurement as Measurement
 from .preprocessing import Preprocessed as Preprocessed, preprocess as preprocess
 from .report import MeasurementWarning as MeasurementWarning, PreprocessReport as PreprocessReport
+from .rings import RingOffsets as RingOffsets, remove_stripes as remove_stripes
