@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomolearn import FanBeam, Grid, RayTransform, TomolearnError, fbp
+from tomolearn import ConvergenceWarning, FanBeam, Grid, RayTransform, TomolearnError, fbp
 from tomolearn.measurements import HardeningCurve, correct_hardening
 
 # 1/mm of a plastic and a metal at four energies, and the photons of each: more than the curve has.
@@ -122,6 +122,12 @@ def test_rays_that_miss_and_nan_are_refused() -> None:
         correct_hardening(torch.full(SCAN.shape, torch.nan), OPERATOR)
     with pytest.raises(TomolearnError, match="to grow with the length"):
         correct_hardening(torch.from_numpy(-chords(30)), OPERATOR, image=disc(30).double())
+
+
+def test_lengths_that_explain_nothing_are_warned_of() -> None:
+    y = torch.from_numpy(np.sqrt(np.sqrt(chords(30))))
+    with pytest.warns(ConvergenceWarning, match="do not explain"):
+        correct_hardening(y, OPERATOR, image=disc(30).double(), passes=1)
 
 
 @pytest.mark.filterwarnings("ignore::tomolearn.geometry.CoverageWarning")

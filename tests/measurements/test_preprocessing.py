@@ -53,6 +53,17 @@ def test_weights_are_the_inverse_variance(numpy_rng: np.random.Generator) -> Non
     assert math.isclose(w.mean(), 1, rel_tol=1e-6)
 
 
+def test_systematic_errors_limit_the_weights(numpy_rng: np.random.Generator) -> None:
+    plain, limited = (
+        preprocess(*scanned(numpy_rng), photons_per_count=GAIN, systematic=s) for s in (0.0, 0.05)
+    )
+    variance = [found.report.variance / found.weights for found in (plain, limited)]
+    # counts are drawn anew; their means over the views differ by some hundredths
+    np.testing.assert_allclose(
+        variance[1].mean(0), variance[0].mean(0) + 0.05**2, rtol=0.05, atol=1e-5
+    )
+
+
 def test_photons_from_air_without_flats(numpy_rng: np.random.Generator) -> None:
     drift = 1 + 0.05 * np.sin(np.linspace(0, 4, VIEWS))[:, None]
     counts, _, _ = scanned(numpy_rng, drift / response())
@@ -149,6 +160,7 @@ def test_float32_and_integers() -> None:
         (lambda c, f: preprocess(c, f, mask=np.zeros(3)), "array of bool"),
         (lambda c, f: preprocess(c, f, air=c.shape[1]), "air: expected"),
         (lambda c, f: preprocess(c, f, flat_views=[1, 2]), "flat_views: expected 1"),
+        (lambda c, f: preprocess(c, f, systematic=0.1), "photons_per_count: expected"),
         (lambda c, f: preprocess(c[0], f), "counts: expected shape"),
         (lambda c, f: preprocess(c.astype(complex), f), "real numbers"),
     ],

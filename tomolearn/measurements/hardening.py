@@ -31,6 +31,8 @@ _Array = NDArray[np.float64]
 # So many values determine a handful of parameters; more of them only take time.
 _MOST_FITTED = 50_000
 _NEWTON_STEPS = 100
+# Attenuation of a thin layer over the mean: what the curve says beyond is made up.
+_STEEPEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def correct_hardening(
     Warns
     -----
     ConvergenceWarning
-        If the curve could not be fitted.
+        If the curve could not be fitted, or lengths do not explain the line integrals.
 
     Examples
     --------
@@ -308,6 +310,14 @@ def _fitted(
     )
     if not found.success:
         warn_user(f"hardening: the curve was not fitted: {found.message}", ConvergenceWarning)
+    steepest = float(np.max(np.array(curve(found.x).attenuation) / slopes))
+    if steepest > _STEEPEST:
+        warn_user(
+            f"hardening: a thin layer would attenuate {steepest:.3g} times as much as a thick one, "
+            f"more than {_STEEPEST:g} of any tube: the lengths do not explain the line integrals; "
+            "are there more materials, scatter, or another threshold?",
+            ConvergenceWarning,
+        )
     rms = np.sqrt(np.mean(found.fun**2))
     linear = np.sqrt(np.mean(((rays @ slopes - y) * roots) ** 2))
     return curve(found.x), float(rms), float(linear)

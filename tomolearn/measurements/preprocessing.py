@@ -63,6 +63,7 @@ def preprocess(
     air: int | slice | None = None,
     mask: Any = None,
     photons_per_count: float | None = None,
+    systematic: float = 0.0,
     saturation: float | None = None,
     floor: float | None = None,
 ) -> Preprocessed:
@@ -78,7 +79,8 @@ def preprocess(
     flats : array of shape (frames, *bins) or (*bins), a number, or None
         What it read without an object; None: the intensity in `air` of each view.
     darks : array of shape (frames, *bins) or (*bins), a number, or None
-        What it read without a beam.
+        What it read without a beam; a number may stand for scatter as well, which is what is
+        counted behind an opaque object.
     flat_views : sequence of float, optional
         The view at which each frame of `flats` was taken, between which they are interpolated:
         flats of before and after the scan are ``[-1, ..., n, ...]``. Default: one mean.
@@ -90,6 +92,9 @@ def preprocess(
     photons_per_count : float, optional
         Default: by photon transfer from two or more flats, else from `air`; if there is neither,
         weights are right but for the reading noise, and `report.variance` is None.
+    systematic : float
+        Standard deviation of line integrals that photons do not explain: scatter, rings, a model
+        of the beam that is too simple. Where there are many photons it is what limits weights.
     saturation : float, optional
         Counts from here on are not believed.
     floor : float, optional
@@ -153,6 +158,12 @@ def preprocess(
         gain = _photons_per_count(flat_frames, dark_frames, net, columns)
     else:
         gain = check_float("photons_per_count", photons_per_count, positive=True)
+    check_float("systematic", systematic, nonnegative=True)
+    if systematic and gain is None:
+        raise TomolearnError(
+            "photons_per_count: expected a number, to compare photons with systematic = "
+            f"{systematic:g}, got none, nor two flats or air to find it by"
+        )
     bright = torch.broadcast_to(open_beam.detach(), c.shape)[live]
     photons = None if gain is None else gain * _median(bright)
     if floor is None:
@@ -163,7 +174,7 @@ def preprocess(
     line_integrals = -torch.log(transmission.clamp(min=least))
     line_integrals = torch.where(live, line_integrals, torch.zeros_like(line_integrals))
 
-    precision = _precision(safe_net.detach(), live, dark_frames, gain)
+    precision = _precision(safe_net.detach(), live, dark_frames, gain, systematic)
     mean = float(precision[live].double().mean())
     report = PreprocessReport(
         photons_per_count=gain,
@@ -411,18 +422,23 @@ def _photons_per_count(
 
 
 def _precision(
-    net: torch.Tensor, live: torch.Tensor, darks: torch.Tensor | None, gain: float | None
+    net: torch.Tensor,
+    live: torch.Tensor,
+    darks: torch.Tensor | None,
+    gain: float | None,
+    systematic: float,
 ) -> torch.Tensor:
     """Return the inverse variance of each line integral, relative if `gain` is not known.
 
-    Of counts with variance ``net / gain + reading**2`` the logarithm has that over ``net**2``.
+    Of counts with variance ``net / gain + reading**2`` the logarithm has that over ``net**2``, and
+    what is systematic besides.
     """
     import torch
 
     reading = 0.0
     if gain is not None and darks is not None and len(darks) > 1:
         reading = _median(darks.detach().var(0))
-    precision = net**2 / (net / (gain or 1.0) + reading)
+    precision = net**2 / (net / (gain or 1.0) + reading + (systematic * net) ** 2)
     return torch.where(live, precision, torch.zeros_like(precision))
 
 
