@@ -70,6 +70,27 @@ def test_objective_of_gradient_steps_never_rises(seed, inner_iterations, data):
     assert bool((objective[-1] < objective[0]).all())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_weighted_objectives_of_gradient_steps_never_rise(seed, rng):
+    # steps of single images are made shorter, which count their own weights then
+    denoiser, sigma, weight = network(seed), 0.1, 20.0
+    y = OPERATOR(torch.rand(3, *GRID.shape, generator=rng, dtype=torch.float64))
+    y = y * torch.tensor([0.3, 1.0, 3.0])[:, None, None]
+    weights = torch.rand(y.shape, generator=rng, dtype=torch.float64) + 0.01
+    weights[1] *= 30
+    history = History(images=True)
+    method = PlugAndPlay(denoiser, sigma=sigma, weight=weight)
+    images = method(y, OPERATOR, iterations=12, weights=weights, callback=history)
+    objective = torch.stack([state.objective for state in history.states])
+    assert bool((objective.diff(dim=0) <= 0).all())
+    misfit = (weights * (OPERATOR(images) - y).square()).flatten(1).sum(1) / 2
+    expected = misfit + weight * denoiser.regulariser(sigma).value(images).detach()
+    torch.testing.assert_close(objective[-1], expected)
+    for image, one, w in zip(images, y, weights, strict=True):
+        alone = method(one, OPERATOR, iterations=12, weights=w)
+        torch.testing.assert_close(image, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_gradient_steps_end_at_a_stationary_point(rng):
     denoiser, weight, operator = network(size=1.0), 0.5, Reflection((9, 7))
     y = torch.rand(2, 9, 7, generator=rng, dtype=torch.float64)
