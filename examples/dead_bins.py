@@ -99,7 +99,7 @@ def draw(images: dict[str, torch.Tensor], file: Path) -> None:
     import matplotlib.pyplot as plt
 
     high = float(torch.quantile(images["TV, weights"].flatten()[::3], 0.995))
-    figure, axes = plt.subplots(1, len(images), figsize=(3 * len(images), 3.2))
+    figure, axes = plt.subplots(1, len(images), figsize=(3 * len(images), 3.4))
     for axis, (name, image) in zip(axes, images.items(), strict=True):
         axis.imshow(image, cmap="gray", vmin=-0.1 * high, vmax=high)
         axis.set_title(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomolearn import CoverageWarning, FanBeam, Grid, ParallelBeam, RayTransform, fbp
+from tomolearn import ConeBeam, CoverageWarning, FanBeam, Grid, ParallelBeam, RayTransform, fbp
 
 GRID = Grid((24, 20))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 30))
@@ -123,3 +123,29 @@ def test_where_air_is_seen_extension_changes_nothing(rng):
     # the convolution is the same; finer values in between know of the period
     found = fbp(y, RAYS, truncation="extend", oversampling=1)
     torch.testing.assert_close(found, fbp(y, RAYS, oversampling=1))
+
+
+def test_masks_and_extension_in_compiled_code(rng):
+    y = torch.rand(RAYS.range_shape, generator=rng)
+    mask = torch.rand(RAYS.range_shape, generator=rng) > 0.02
+
+    def image(y):
+        return fbp(y, RAYS, mask=mask, truncation="extend")
+
+    torch.testing.assert_close(
+        torch.compile(image, fullgraph=True, backend="aot_eager")(y), image(y)
+    )
+
+
+def test_cone_beams_are_extended_across(rng):
+    grid = Grid((1, 40, 40))
+    scan = ConeBeam(180, (4, 40), 1.5, 120.0, 180.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CoverageWarning)
+        operator = RayTransform(grid, scan)
+    flat, y = truncated("flat")
+    y = y[::2, None].expand(-1, 4, -1)
+    image = fbp(y, operator, filter="hann", truncation="extend")[0]
+    # the rows are so near to the plane of the source that each sees the disc, of infinite height
+    radius = np.hypot(*np.meshgrid(*flat.grid.coordinates(), indexing="ij"))
+    assert float(image[radius < 15].mean()) == pytest.approx(1, abs=0.12)

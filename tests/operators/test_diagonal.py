@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import tomolearn as tl
+from tests.helpers.networks import NEEDS_RAYS, SMALL, small_network
 from tomolearn import Diagonal, Grid, ParallelBeam, RayTransform
-from tomolearn.models import LearnedPrimal, LearnedPrimalDual
 
 GRID = Grid((10, 8))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
@@ -40,10 +40,9 @@ def test_it_composes_and_is_pickled(rng):
     assert torch.autograd.gradcheck(operator, x[:1].double().requires_grad_())
 
 
-@pytest.mark.parametrize("kind", [LearnedPrimal, LearnedPrimalDual])
-def test_unrolled_networks_do_not_see_dead_bins(kind, rng):
-    torch.manual_seed(0)
-    network = kind()
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in NEEDS_RAYS])
+def test_networks_do_not_see_dead_bins(name, rng):
+    network = small_network(name).eval()
     measured = (torch.rand(RAYS.range_shape, generator=rng) > 0.2).float()
     operator = Diagonal(measured) @ RAYS
     y = torch.rand(1, 1, *RAYS.range_shape, generator=rng)
@@ -51,8 +50,6 @@ def test_unrolled_networks_do_not_see_dead_bins(kind, rng):
     image = network(measured * y, operator)
     assert torch.equal(image, network(measured * spoiled, operator))
     assert not torch.allclose(image, network(y, RAYS))
-    image.square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
 def test_what_is_no_diagonal():

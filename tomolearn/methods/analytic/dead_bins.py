@@ -49,6 +49,24 @@ def interpolate_dead_bins(
         )
     check_shape("mask", mask, [operator.range_shape, tuple(sinogram.shape)])
     mask = mask.to(sinogram.device)
+    # a branch on values cannot be compiled
+    if not torch.compiler.is_compiling():
+        _check_rows(mask)
+    position = torch.arange(mask.shape[-1], device=mask.device).expand(mask.shape)
+    before = position.where(mask, -1).cummax(-1).values
+    behind = position.where(mask, mask.shape[-1]).flip(-1).cummin(-1).values.flip(-1)
+    if warns and not torch.compiler.is_compiling():
+        _warn_of_wide_gaps(mask, int((behind - before).max()) - 1)
+    left, right = before.clamp(min=0), behind.clamp(max=mask.shape[-1] - 1)
+    left, right = left.where(before >= 0, right), right.where(behind < mask.shape[-1], left)
+    share = ((position - left) / (right - left).clamp(min=1)).to(sinogram)
+    known = torch.where(mask, sinogram, 0)
+    left, right = left.expand(known.shape), right.expand(known.shape)
+    return torch.lerp(known.gather(-1, left), known.gather(-1, right), share)
+
+
+def _check_rows(mask: torch.Tensor) -> None:
+    """Check that each row has a measured bin."""
     empty = ~mask.any(-1)
     if bool(empty.any()):
         where = ", ".join(map(str, empty.nonzero()[0].tolist()))
@@ -56,20 +74,13 @@ def interpolate_dead_bins(
             f"mask: expected a measured bin in each row, got none in that of index ({where}); "
             "scan.subset leaves views out, weights= of iterative methods anything"
         )
-    position = torch.arange(mask.shape[-1], device=mask.device).expand(mask.shape)
-    before = position.where(mask, -1).cummax(-1).values
-    behind = position.where(mask, mask.shape[-1]).flip(-1).cummin(-1).values.flip(-1)
-    if warns and int((behind - before).max()) > _NARROW + 1:
-        widest = int((behind - before).max()) - 1
+
+
+def _warn_of_wide_gaps(mask: torch.Tensor, widest: int) -> None:
+    if widest > _NARROW:
         warn_user(
             f"mask: {int((~mask).sum())} of {mask.numel()} values are interpolated between their "
             f"neighbours, up to {widest} side by side; iterative methods leave them out by "
             "weights=",
             CoverageWarning,
         )
-    left, right = before.clamp(min=0), behind.clamp(max=mask.shape[-1] - 1)
-    left, right = left.where(before >= 0, right), right.where(behind < mask.shape[-1], left)
-    share = ((position - left) / (right - left).clamp(min=1)).to(sinogram)
-    known = torch.where(mask, sinogram, 0)
-    left, right = left.expand(known.shape), right.expand(known.shape)
-    return torch.lerp(known.gather(-1, left), known.gather(-1, right), share)
