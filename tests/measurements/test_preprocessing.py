@@ -10,7 +10,7 @@ import torch
 from tomolearn import TomolearnError, UnitWarning
 from tomolearn.measurements import Measurement, MeasurementWarning, preprocess
 
-VIEWS, BINS, PHOTONS, GAIN, DARK, READING = 400, 60, 5000.0, 0.6, 100.0, 3.0
+VIEWS, BINS, PHOTONS, GAIN, DARK, READING = 400, 60, 5000.0, 0.6, 100.0, 30.0
 
 
 def truth() -> np.ndarray:
@@ -33,7 +33,7 @@ def scanned(rng: np.random.Generator, drift: np.ndarray | float = 1.0) -> tuple[
     beam = PHOTONS * response() * np.ones((VIEWS, 1)) * drift
     counts = read(beam * np.exp(-truth()), rng)
     flats = read(np.tile(PHOTONS * response(), (400, 1)), rng)
-    darks = DARK + rng.normal(0, READING, (40, BINS))
+    darks = DARK + rng.normal(0, READING, (400, BINS))
     return counts, flats, darks
 
 
@@ -51,6 +51,14 @@ def test_weights_are_the_inverse_variance(numpy_rng: np.random.Generator) -> Non
     assert math.isclose(report.photons, PHOTONS, rel_tol=0.1)
     assert (report.dead_bins, report.masked) == ((), 0.0)
     assert math.isclose(w.mean(), 1, rel_tol=1e-6)
+
+
+def test_photon_transfer_of_a_few_frames(numpy_rng: np.random.Generator) -> None:
+    """The median of a chi-squared variable of two degrees of freedom is 0.69 of its mean."""
+    flats = numpy_rng.poisson(PHOTONS, (3, 4000)) / GAIN
+    flats = flats * np.array([[1.0], [1.1], [0.9]])  # the source flickers
+    found = preprocess(flats[:1] * np.ones((2, 1)), flats).report.photons_per_count
+    assert math.isclose(found, GAIN, rel_tol=0.06)
 
 
 def test_systematic_errors_limit_the_weights(numpy_rng: np.random.Generator) -> None:
