@@ -60,6 +60,7 @@ def run(folder: Path, *arguments: Any, name: str = "y.npy", out: str = "x.npy") 
         ("landweber", ()),
         ("tikhonov", ("--weight", 50.0)),
         ("kaczmarz", ()),
+        ("mlem", ()),
     ],
 )
 def test_every_method_finds_the_phantom(
@@ -85,6 +86,42 @@ def test_options_reach_the_method(folder: Path) -> None:
     A = RayTransform(GRID, SCAN)
     wanted = fbp(torch.from_numpy(sinogram()), A, filter="hann", frequency_scaling=0.5)
     np.testing.assert_array_equal(np.load(folder / "x.npy"), wanted.numpy())
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("fbp", ()), ("cgls", ("--padding", 3))],
+)
+def test_dead_bins_have_weight_zero(method: str, options: tuple[Any, ...], folder: Path) -> None:
+    mask = np.ones(SCAN.shape, bool)
+    mask[:, 20] = mask[7, 30:33] = False
+    np.save(folder / "mask.npy", mask)
+    np.savez(folder / "weights.npz", w=mask.astype(float))
+    clean, spoiled = (np.where(mask, sinogram(), value) for value in (0.0, np.nan))
+    np.save(folder / "clean.npy", clean.astype(np.float32))
+    np.save(folder / "spoiled.npy", np.stack([spoiled, spoiled]).astype(np.float32))
+    arguments = ("--method", method, *options, "--weights")
+    result = run(folder, *arguments, folder / "mask.npy", name="clean.npy", out="a.npy")
+    assert result.exit_code == 0, result.output
+    result = run(folder, *arguments, folder / "weights.npz", name="spoiled.npy", out="b.npy")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(np.load(folder / "b.npy")[1], np.load(folder / "a.npy"), atol=1e-5)
+
+
+def test_weights_and_padding_that_will_not_do(folder: Path) -> None:
+    np.save(folder / "short.npy", np.ones(SCAN.shape[1:]))
+    np.save(folder / "text.npy", np.full(SCAN.shape, "a"))
+    np.save(folder / "ones.npy", np.ones(SCAN.shape))
+    for arguments, message in {
+        ("--weights", folder / "short.npy"): "short.npy: expected shape (...,",
+        ("--weights", folder / "text.npy"): "text.npy: expected weights as numbers, or a mask",
+        ("--weights", folder / "ones.npy", "--method", "tsvd"): "expected none with tsvd",
+        ("--padding", 2): "expected 0 with fbp, which does not iterate, got 2",
+    }.items():
+        result = run(folder, *arguments)
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
+        assert not (folder / "x.npy").exists()
 
 
 def test_a_batch_of_float64_gives_a_batch_of_float32(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.method_options import method_command
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ def reconstruct(
     dataset: Annotated[
         str | None, typer.Option(help="Name of the array in a .npz or .h5 file of several.")
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="What each measured value counts, or a mask (.npy, .npz or .h5, of the sinogram's "
+            "shape or the scan's): 0 for a dead bin, in which anything may stand."
+        ),
+    ] = None,
+    padding: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Pixels that methods that iterate add around the image and cut off again."
+        ),
+    ] = 0,
     preview: Annotated[
         Path | None, typer.Option(help="Picture (.png) of the first image, for a first look.")
     ] = None,
@@ -58,19 +72,31 @@ def reconstruct(
     import torch
 
     from tomolearn._core.tensors import check_device
-    from tomolearn.cli.arrays import read_sinogram
+    from tomolearn.catalogue.trained_prior import TrainedPrior
+    from tomolearn.cli.arrays import read_sinogram, read_weights
     from tomolearn.geometry import load_geometry
+    from tomolearn.methods import IterativeMethod
     from tomolearn.operators import RayTransform
 
     place = check_device("--device", device)
     grid, scanner = load_geometry(scan)
     # first, so that nothing is made for a scan that is not the data's
-    values = read_sinogram(sinogram, dataset, scanner.shape)
+    counted = None if weights is None else read_weights(weights, scanner.shape)
+    values = read_sinogram(sinogram, dataset, scanner.shape, counted)
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, FromWeights):
         chosen.prepare(place)  # reading the weights is no part of the time
+    keywords: dict[str, Any] = {}
+    if counted is not None:
+        keywords |= chosen.weighting(torch.from_numpy(counted).to(place))
+    if padding:
+        if not isinstance(chosen, (IterativeMethod, TrainedPrior)):
+            raise TomolearnError(
+                f"padding: expected 0 with {chosen.name}, which does not iterate, got {padding}"
+            )
+        keywords["padding"] = padding
     start = time.perf_counter()
-    image = chosen(torch.from_numpy(values).to(place), operator).cpu()
+    image = chosen(torch.from_numpy(values).to(place), operator, **keywords).cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
     if preview is not None:
