@@ -79,7 +79,9 @@ def test_many_views_without_noise_give_the_slice_back(geometry: str) -> None:
 @pytest.mark.filterwarnings("ignore::tomolearn.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::tomolearn.catalogue.TrainedElsewhereWarning")
 def test_no_slice_depends_on_its_neighbours(method: str, geometry: str) -> None:
-    what = settings(method, photons=1e4, geometry=geometry)
+    # counts are not negative, as line integrals of few photons may be
+    photons = None if method == "mlem" else 1e4
+    what = settings(method, photons=photons, geometry=geometry)
     together = process(SLICES, what)
     alone = [process([source], what)[0] for source in SLICES]
     backwards = process(SLICES[::-1], what)[::-1]

@@ -49,7 +49,8 @@ class MLEM(IterativeMethod):
             if bool((values < 0).any()):
                 raise TomolearnError(
                     f"{name}: expected {what}, without negative values, for mlem, got "
-                    f"{float(values.min()):.3g}; {name}.clamp(min=0) has none"
+                    f"{float(values.min()):.3g}; {name}.clamp(min=0) has none, other methods take "
+                    "any"
                 )
 
         def weighted(values: torch.Tensor) -> torch.Tensor:
