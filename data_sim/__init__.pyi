@@ -1,4 +1,5 @@
 from .ellipses import Ellipses as Ellipses
+from .helix import Helix as Helix, ellipsoid_volume as ellipsoid_volume, write_ct_pd as write_ct_pd
 from .lidc import (
     SyntheticPatient as SyntheticPatient,
     lidc_patient as lidc_patient,

@@ -230,7 +230,7 @@ def test_help_lists_the_commands() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     for command in COMMANDS:
-        assert f" {command.__name__} " in result.stdout
+        assert f" {command.__name__.replace('_', '-')} " in result.stdout
 
 
 def test_the_command_line_itself_loads_nothing_slow() -> None:

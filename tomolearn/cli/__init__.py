@@ -16,6 +16,7 @@ import typer
 
 from tomolearn._core.signals import terminable
 from tomolearn.cli.bench import bench
+from tomolearn.cli.ct_pd import ct_pd
 from tomolearn.cli.demo import demo
 from tomolearn.cli.dicom import dicom
 from tomolearn.cli.errors import CleanErrors
@@ -32,7 +33,7 @@ from tomolearn.cli.train import train
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, dicom, tasks, simulate, train, models, evaluate, info)
+COMMANDS = (demo, reconstruct, dicom, ct_pd, tasks, simulate, train, models, evaluate, info)
 
 # Those whose options are the settings of a method.
 METHOD_COMMANDS = (reconstruct, dicom)

@@ -1,4 +1,5 @@
 from .body import body_mask as body_mask
+from .ct_pd import read_ct_pd as read_ct_pd, write_ct_series as write_ct_series
 from .deidentification import Deidentification as Deidentification
 from .derivation import Derivation as Derivation
 from .derived import DerivedSeries as DerivedSeries

@@ -3,6 +3,12 @@ from .hardening import (
     HardeningCurve as HardeningCurve,
     correct_hardening as correct_hardening,
 )
+from .helix import (
+    SHIFT_READINGS as SHIFT_READINGS,
+    HelicalProjections as HelicalProjections,
+    reconstruct_helix as reconstruct_helix,
+    shift_inconsistency as shift_inconsistency,
+)
 from .measurement import Measurement as Measurement
 from .preprocessing import Preprocessed as Preprocessed, preprocess as preprocess
 from .report import MeasurementWarning as MeasurementWarning, PreprocessReport as PreprocessReport
