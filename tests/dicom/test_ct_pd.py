@@ -87,7 +87,7 @@ def test_error_in_hounsfield_units_and_without_the_flying_focal_spot(scan, truth
     assert flat < 15
     assert abs(mean) < 1
     blurred, _, _ = errors(reconstruct_helix(scan.with_shifts("none"), GRID), truth)
-    assert blurred > 1.15 * everywhere
+    assert blurred > 1.4 * everywhere
 
 
 def test_mirrored_helix_gives_the_mirrored_volume(scan, truth):

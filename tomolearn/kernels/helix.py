@@ -53,10 +53,11 @@ def backproject(  # type: ignore[no-untyped-def]
     """Backproject filtered parallel rows into `volume`, (rows, columns, slices).
 
     For each direction modulo pi, all rows of all turns and focal spots through a voxel are
-    averaged. `views` is (spots, angles, positions, rows), `heights` (spots, angles, positions)
-    the sources' z, `geometry` (spots, 3, positions) the distance of source and foot, that of
-    source and detector, and the detector's height over the source. `first` and `step` are of the
-    positions, ``rows = (centre, spacing)``; voxels that no row sees become NaN.
+    averaged; the spots' directions are staggered by equal parts of a step. `views` is (spots,
+    angles, positions, rows), `heights` (spots, angles, positions) the sources' z, `geometry`
+    (spots, 3, positions) the distance of source and foot, that of source and detector, and the
+    detector's height over the source. `first` and `step` are of the positions, ``rows = (centre,
+    spacing)``; voxels that no row sees become NaN.
     """
     n_spots, n_angles, n_places, n_rows = views.shape
     centre, spacing = rows
@@ -73,15 +74,15 @@ def backproject(  # type: ignore[no-untyped-def]
                 numerator[:] = 0
                 denominator[:] = 0
                 for angle in range(direction, n_angles, half_turn):
-                    theta = angle * scale
-                    cos, sin = np.cos(theta), np.sin(theta)
-                    place = (xs[j] * cos + ys[i] * sin - first) / step
-                    p = int(place)
-                    if place < 0 or p >= n_places - 1:
-                        continue
-                    right = place - p
-                    along = -xs[j] * sin + ys[i] * cos
                     for spot in range(n_spots):
+                        theta = (angle + spot / n_spots) * scale
+                        cos, sin = np.cos(theta), np.sin(theta)
+                        place = (xs[j] * cos + ys[i] * sin - first) / step
+                        p = int(place)
+                        if place < 0 or p >= n_places - 1:
+                            continue
+                        right = place - p
+                        along = -xs[j] * sin + ys[i] * cos
                         z_left = heights[spot, angle, p]
                         z_right = heights[spot, angle, p + 1]
                         source = z_left + right * (z_right - z_left)

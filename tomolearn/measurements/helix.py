@@ -166,8 +166,13 @@ def _rebinned(
     half_turn: int,
     oversampling: int,
     threads: int,
+    staggered: bool = True,
 ) -> _Parallel:
-    """Rebin the views of each focal spot to the same parallel rays, on their exact geometry."""
+    """Rebin the views of each focal spot to parallel rays, on their exact geometry.
+
+    Staggered, the spots' angles lie between each other, and together they sample as finely as all
+    views; else they are the same.
+    """
     from tomolearn.kernels.helix import rebin
     from tomolearn.kernels.threads import run
 
@@ -205,7 +210,8 @@ def _rebinned(
         fan = _spot_rays(helix, helix.shifts[views[0]], at)
         if helix.angles[0] > helix.angles[-1]:
             views = views[::-1]
-        wanted = thetas[:, None] - fan.turn
+        offset = scale * spot / len(spots) if staggered else 0.0
+        wanted = thetas[:, None] + offset - fan.turn
         angles, indices = helix.angles[views], np.arange(len(views), dtype=float)
         positions = np.interp(wanted, angles, indices, left=-1, right=len(views))
         shift = helix.shifts[views[0]]
@@ -394,6 +400,7 @@ def _disagreement(helix: HelicalProjections, spots: list[np.ndarray]) -> float:
         half_turn=_views_per_half_turn(helix, spots),
         oversampling=1,
         threads=1,
+        staggered=False,
     )
     n_rows = helix.line_integrals.shape[1]
     values = []
