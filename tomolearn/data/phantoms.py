@@ -24,6 +24,8 @@ _CHEST_MTF50, _CHEST_NOISE = (0.25, 0.5), (5.0, 20.0)
 _AIR_AS_ZERO = 20_000 / 19.98
 _HOUNSFIELD_RANGE = 3071 + _AIR_AS_ZERO
 _LODOPAB_UNIT = 19.98e-6 * _HOUNSFIELD_RANGE  # in 1/mm
+# Points per pixel along an axis, and waves in the outline, of holes in discs.
+_SUBSAMPLES, _WAVES = 4, 5
 
 
 class PhantomSource(Protocol):
@@ -204,6 +206,139 @@ def _thorax_slice(size: int, number: int) -> NDArray[np.float32]:
     image = np.clip((hounsfield + _AIR_AS_ZERO) / _HOUNSFIELD_RANGE, 0, 1).astype(np.float32)
     image.setflags(write=False)
     return image
+
+
+@dataclass(frozen=True)
+class PerforatedDiscs(KindAndFields):
+    """Discs of one material with holes of random shapes, as in the Helsinki challenge 2022 [1]_.
+
+    The disc lies in the middle, but for a millimetre or so. Holes are smooth, their radius a
+    random trigonometric polynomial of the angle, or polygons; they meet neither each other nor
+    the rim. Edges are means over 4 x 4 points in each pixel.
+
+    Parameters
+    ----------
+    field : float
+        Extent of the image's longer side in mm.
+    diameter : float
+        Of the disc in mm.
+    attenuation : float
+        Of the disc in 1/mm; that of acrylic for a tube of 45 kV.
+    holes : int
+        Their largest number.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not positive.
+
+    References
+    ----------
+    .. [1] A. Meaney, F. S. Moura, M. Juvonen, S. Siltanen, "Helsinki tomography challenge 2022",
+       doi:10.5281/zenodo.6984868
+    """
+
+    field: float = 76.0
+    diameter: float = 70.0
+    attenuation: float = 0.035
+    holes: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("field", "diameter", "attenuation"):
+            check_float(name, getattr(self, name), positive=True)
+        check_int("holes", self.holes, minimum=1)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return an image of this shape.
+
+        Raises
+        ------
+        ValueError
+            If it has not two axes.
+        """
+        if len(shape) != 2:
+            raise TomolearnError(f"shape: expected two axes, got {tuple(shape)}")
+        radius = self.diameter / 2
+        middle = rng.normal(0, 0.01 * radius, 2)
+        holes = self._draw_holes(middle, rng)
+        pixel = self.field / max(shape)
+        rows, columns = (pixel * (np.arange(n) - (n - 1) / 2) for n in shape)
+        steps = pixel * ((np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5)
+        covered = np.zeros(shape, np.float32)
+        for down in steps:
+            for across in steps:
+                x, y = rows + down, columns + across
+                inside = _squares(x, y, middle) < radius**2
+                for hole in holes:
+                    hole.cut(inside, x, y)
+                covered += inside
+        return covered * np.float32(self.attenuation / _SUBSAMPLES**2)
+
+    def _draw_holes(self, middle: NDArray[Any], rng: np.random.Generator) -> list[_Hole]:
+        holes: list[_Hole] = []
+        wanted = int(rng.integers(1, self.holes + 1))
+        gap = 0.03 * self.diameter
+        # of crowded discs some holes find no place
+        for _ in range(20 * wanted):
+            size = self.diameter * rng.uniform(0.04, 0.16)
+            farthest = self.diameter / 2 - size - gap
+            where, angle = farthest * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
+            centre = middle + where * np.array((math.cos(angle), math.sin(angle)))
+            hole = _Hole.drawn(centre, size, rng)
+            if all(math.dist(centre, h.centre) > size + h.size + gap for h in holes):
+                holes.append(hole)
+            if len(holes) == wanted:
+                break
+        return holes
+
+    def __str__(self) -> str:
+        return f"discs with up to {self.holes} holes"
+
+
+@dataclass(frozen=True)
+class _Hole:
+    """A shape with a radius for each angle, at most `size` from its centre."""
+
+    centre: tuple[float, float]
+    size: float
+    amplitudes: tuple[float, ...]  # of the waves of a smooth one; of a polygon none
+    phases: tuple[float, ...]
+    corners: int
+
+    @classmethod
+    def drawn(cls, centre: NDArray[Any], size: float, rng: np.random.Generator) -> _Hole:
+        smooth = rng.uniform() < 0.5
+        heights = rng.normal(0, 0.5, _WAVES) / np.arange(1, _WAVES + 1)
+        phases = tuple(rng.uniform(0, 2 * math.pi, _WAVES).tolist())
+        corners = int(rng.integers(3, 7))
+        where = (float(centre[0]), float(centre[1]))
+        return cls(where, size, tuple(heights.tolist()) if smooth else (), phases, corners)
+
+    def cut(self, inside: NDArray[np.bool_], x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Set what lies in the hole to False; `x` and `y` increase."""
+        box = tuple(
+            slice(*np.searchsorted(axis, (c - self.size, c + self.size)))
+            for axis, c in zip((x, y), self.centre, strict=True)
+        )
+        x, y = x[box[0]], y[box[1]]
+        angle = np.arctan2(y - self.centre[1], x[:, None] - self.centre[0])
+        inside[box] &= _squares(x, y, self.centre) >= self._radius(angle) ** 2
+
+    def _radius(self, angle: NDArray[Any]) -> NDArray[Any]:
+        if not self.amplitudes:
+            sector = 2 * math.pi / self.corners
+            off = (angle + self.phases[0]) % sector - sector / 2
+            return self.size * math.cos(sector / 2) / np.cos(off)
+        waves = sum(
+            a * np.cos(k * angle + phase)
+            for k, (a, phase) in enumerate(zip(self.amplitudes, self.phases, strict=True), 1)
+        )
+        # between a part of the size and the size
+        return self.size * (0.65 + 0.35 * np.tanh(waves))
+
+
+def _squares(x: NDArray[Any], y: NDArray[Any], centre: Any) -> NDArray[Any]:
+    return (x[:, None] - centre[0]) ** 2 + (y - centre[1]) ** 2
 
 
 @dataclass(frozen=True)
