@@ -8,13 +8,14 @@ from dataclasses import replace
 from tomolearn.data.files import LoDoPaBFiles, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
 from tomolearn.data.phantoms import (
+    PerforatedDiscs,
     PhantomSource,
     RandomEllipses,
     RandomThorax,
     SheppLogan,
     ThoraxPatches,
 )
-from tomolearn.geometry import Grid, ParallelBeam
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.simulation import Acquisition, Direct, GaussianNoise, PhotonNoise, Refinement
@@ -184,6 +185,37 @@ def _lodopab(n_angles: int, weight: float) -> Task:
     )
 
 
+def _htc2022(arc: int) -> Task:
+    # The scanner as the organisers state it: views from one end of the arc to the other.
+    source_to_axis, source_to_detector, bin_width = 410.66, 553.74, 0.2
+    pixel = bin_width * source_to_axis / source_to_detector
+    discs = PerforatedDiscs(field=512 * pixel)
+    return Task(
+        name=f"htc2022-{arc}",
+        description=f"limited angle of discs with holes: 512 x 512, {arc} degrees, 0.5 % noise",
+        reference="Helsinki tomography challenge 2022, doi:10.5281/zenodo.6984868",
+        grid=Grid((512, 512), pixel),
+        acquisition=Acquisition(
+            FanBeam(
+                angles=[math.radians(k / 2) for k in range(2 * arc + 1)],
+                n_detectors=560,
+                detector_spacing=bin_width,
+                source_to_isocenter=source_to_axis,
+                source_to_detector=source_to_detector,
+            ),
+            GaussianNoise(std=0.005),
+            Refinement("average", 2),
+        ),
+        splits={
+            "train": Split(discs, seed=81),
+            "validation": Split(discs, seed=82, size=16),
+            "test": Split(discs, seed=83, size=21),
+        },
+        convention=CONVENTIONS["maximum"],
+        baselines={"fbp": _HANN, "tv": TotalVariation(weight=0.2)},
+    )
+
+
 def _denoising(name: str, source: PhantomSource, size: int, what: str) -> Task:
     # level of the reference noise: objectives that add noise of their own ignore it
     return Task(
@@ -240,3 +272,4 @@ LIDC_STYLE = _celledoni("lidc-style", True, "synthetic chests, or of slices of y
 LIDC_50 = _celledoni("lidc-50", False, "LIDC-IDRI slices")
 LODOPAB = _lodopab(1000, 50.0)
 LODOPAB_200 = _lodopab(200, 24.0)
+HTC2022_90, HTC2022_60, HTC2022_30 = (_htc2022(arc) for arc in (90, 60, 30))
