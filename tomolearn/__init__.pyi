@@ -38,6 +38,7 @@ from .geometry import (
     load_geometry as load_geometry,
     save_geometry as save_geometry,
 )
+from .measurements import calibrate as calibrate
 from .methods import (
     Variational as Variational,
     cgls as cgls,

@@ -16,6 +16,7 @@ import typer
 
 from tomolearn._core.signals import terminable
 from tomolearn.cli.bench import bench
+from tomolearn.cli.calibrate import calibrate
 from tomolearn.cli.ct_pd import ct_pd
 from tomolearn.cli.demo import demo
 from tomolearn.cli.dicom import dicom
@@ -33,7 +34,19 @@ from tomolearn.cli.train import train
 __all__ = ["app", "main"]
 
 # The commands in the order of `--help`.
-COMMANDS = (demo, reconstruct, dicom, ct_pd, tasks, simulate, train, models, evaluate, info)
+COMMANDS = (
+    demo,
+    reconstruct,
+    calibrate,
+    dicom,
+    ct_pd,
+    tasks,
+    simulate,
+    train,
+    models,
+    evaluate,
+    info,
+)
 
 # Those whose options are the settings of a method.
 METHOD_COMMANDS = (reconstruct, dicom)

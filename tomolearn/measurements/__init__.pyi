@@ -1,3 +1,5 @@
+from .calibration.calibrate import Calibration as Calibration, calibrate as calibrate
+from .calibration.figure import draw_calibration as draw_calibration
 from .hardening import (
     HardeningCorrection as HardeningCorrection,
     HardeningCurve as HardeningCurve,

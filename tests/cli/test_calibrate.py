@@ -1,0 +1,43 @@
+"""``tomolearn calibrate`` leaves a scan that others read."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tomolearn as tl
+from data_sim import parallel_sinogram, shepp_logan_ellipses
+from tomolearn.cli import app
+
+
+@pytest.fixture
+def files(tmp_path):
+    grid = tl.Grid((48, 48), 1.0)
+    scan = tl.ParallelBeam(60, 64, 1.0, angular_range=6.28)
+    truth = scan.with_center(29.0)
+    values = parallel_sinogram(
+        shepp_logan_ellipses(), truth.view_angles, truth.column_positions, half_extent=20.0
+    )
+    np.save(tmp_path / "y.npy", values.astype(np.float32))
+    tl.save_geometry(tmp_path / "scan.json", grid, scan)
+    return tmp_path
+
+
+def run(files, *options):
+    scan = ["--scan", str(files / "scan.json")]
+    return CliRunner().invoke(app, ["calibrate", str(files / "y.npy"), *scan, *map(str, options)])
+
+
+def test_scan_and_figure(files):
+    result = run(files, "--out", files / "found.json", "--figure", files / "figure.png")
+    assert result.exit_code == 0, result.output
+    _, scan = tl.load_geometry(files / "found.json")
+    assert scan.center_bin == pytest.approx(29, abs=0.05)
+    assert (files / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert "detector_offset = 2." in result.output
+
+
+def test_a_parameter_that_no_data_tell_is_refused(files):
+    result = run(files, "--out", files / "found.json", "--free", "start_angle")
+    assert result.exit_code == 2
+    assert "'start_angle'" in result.output
+    assert not (files / "found.json").exists()

@@ -1,0 +1,1 @@
+"""Geometry of a scan from its own data, by variable projection."""

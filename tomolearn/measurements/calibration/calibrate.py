@@ -1,0 +1,342 @@
+"""Calibration: parameters of a scan from its own data, with standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomolearn._core.checks import check_choice, check_count, check_float
+from tomolearn._core.errors import ConvergenceWarning, TomolearnError
+from tomolearn._core.telling import warn_user
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam, RotationScan
+from tomolearn.geometry.grid import check_grid
+from tomolearn.measurements.binning import binned_array, binned_grid
+from tomolearn.measurements.calibration.parameters import (
+    PARAMETERS,
+    changed_scan,
+    check_free,
+    reversed_scan,
+)
+from tomolearn.measurements.calibration.variable_projection import (
+    Binning,
+    Estimate,
+    Stage,
+    estimate,
+)
+from tomolearn.methods.checks import check_sinogram, weighted_data
+from tomolearn.operators import RayTransform
+
+# Bins of the coarsest stage, at least, and those of the finest by default, at most.
+_COARSE, _FINE = 48, 320
+_VIEWS = 180
+_CORRELATED = 0.99
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` found.
+
+    Parameters
+    ----------
+    scan : ParallelBeam or FanBeam
+        The scan that explains the data best.
+    values, errors : dict of float
+        The parameters that were free, and their standard errors, in mm and radians. Errors are
+        those of a model whose residual is noise: what no image and no such scan explains, as beam
+        hardening, makes them too small.
+    correlation : tuple of tuple of float
+        Between the parameters, in the order of `values`.
+    seen : dict of float
+        Which part of the change of the data that a parameter makes, no image makes: small where
+        they hardly tell it.
+    residual_before, residual_after : float
+        Root mean square of what the best image leaves of the data, relative to the data.
+    left_out_before, left_out_after : float
+        The same of views that an image of every other view predicts.
+    reversed : bool
+        Whether the views turn the other way than was said.
+    converged : bool
+        Whether the last step changed nothing any more.
+    profile : tuple of tuple of float
+        Detector offsets and relative residuals of the search that came first, if there was one.
+    """
+
+    scan: RotationScan
+    values: dict[str, float]
+    errors: dict[str, float]
+    correlation: tuple[tuple[float, ...], ...]
+    seen: dict[str, float]
+    residual_before: float
+    residual_after: float
+    left_out_before: float
+    left_out_after: float
+    reversed: bool = False
+    converged: bool = True
+    profile: tuple[tuple[float, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {**vars(self), "scan": self.scan.to_dict()}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name} = {value:.6g} +- {self.errors[name]:.2g} {PARAMETERS[name].unit}".rstrip()
+            for name, value in self.values.items()
+        ]
+        lines += ["views turn the other way"] if self.reversed else []
+        lines.append(f"residual {self.residual_before:.5f} -> {self.residual_after:.5f}")
+        lines.append(
+            f"views left out {self.left_out_before:.5f} -> {self.left_out_after:.5f} (relative)"
+        )
+        return "\n".join(lines)
+
+
+def calibrate(
+    sinogram: torch.Tensor,
+    grid: Grid,
+    scan: RotationScan,
+    *,
+    free: Sequence[str] = ("detector_offset",),
+    weights: torch.Tensor | None = None,
+    rotation: str = "known",
+    search: float | None = None,
+    bins: int = _FINE,
+    iterations: int = 20,
+    inner_iterations: int = 20,
+) -> Calibration:
+    """Calibrate a scan by its own data, by variable projection.
+
+    Minimises ``||A(p) x - y||_W`` over the parameters p of the scan and the image x: for each p
+    the image is that of a few steps of conjugate gradients, and p is found by steps of Gauss and
+    Newton with Kaufman's Jacobian [1]_ [2]_. The detector's offset is looked for first, on data
+    binned to few bins, then all parameters are fitted from coarse to fine bins. What an image can
+    make up for cannot be calibrated: a start angle turns it, a magnification scales it. Such
+    parameters, and those that cannot be told apart, are refused.
+
+    Where lines are measured twice, from both sides, the offset is found to hundredths of a bin. A
+    parallel beam's half turn measures each but once, and what the image's pixels cannot show
+    moves the offset more, in small scans by half a bin; its `seen` is small then.
+
+    Parameters
+    ----------
+    sinogram : torch.Tensor, shape (angles, detectors)
+        Line integrals, dimensionless.
+    grid : Grid
+        Of the image, which should hold the whole object.
+    scan : ParallelBeam or FanBeam
+        The scan as far as it is known.
+    free : sequence of str
+        What is not known: ``detector_offset``, ``angular_span``, ``source_to_isocenter`` (at the
+        same magnification).
+    weights : torch.Tensor, optional, shape of the sinogram
+        What each value counts; zero: dead.
+    rotation : {"known", "either"}
+        Whether the sense of rotation may be the other one. In a scan with a detector in the middle
+        both fit equally well: the image is mirrored.
+    search : float, optional
+        Half the width in mm of the range in which the offset is looked for. Default: a sixth of
+        the detector; 0: no search.
+    bins : int
+        Largest number of bins of the finest stage: data of more are binned.
+    iterations : int
+        Largest number of steps at each resolution.
+    inner_iterations : int
+        Of conjugate gradients for the image.
+
+    Returns
+    -------
+    Calibration
+        With the scan, standard errors, and the residuals before and after.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument will not do, no data tell a parameter, or these do not tell two apart.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the last resolution's steps did not come to an end.
+
+    References
+    ----------
+    .. [1] G. H. Golub, V. Pereyra, "Separable nonlinear least squares: the variable projection
+       method and its applications", Inverse Problems 19 (2003), doi:10.1088/0266-5611/19/2/201
+    .. [2] L. Kaufman, "A variable projection method for solving separable nonlinear least squares
+       problems", BIT 15 (1975), doi:10.1007/BF01932995
+
+    Examples
+    --------
+    >>> found = calibrate(y, grid, scan, free=("detector_offset", "source_to_isocenter"))
+    >>> print(found)
+    >>> x = fbp(y, RayTransform(grid, found.scan))
+    """
+    if not isinstance(scan, (ParallelBeam, FanBeam)):
+        raise TomolearnError(
+            f"scan: expected a ParallelBeam or a FanBeam, got a {type(scan).__name__}"
+        )
+    check_grid(grid, 2)
+    names = check_free(free, scan)
+    check_choice("rotation", rotation, ("known", "either"))
+    check_count("iterations", iterations)
+    inner = check_count("inner_iterations", inner_iterations)
+    if check_count("bins", bins) < 8:
+        raise TomolearnError(f"bins: expected at least 8, got {bins}")
+    data, weights = _checked(sinogram, weights, grid, scan)
+    factors = _factors(scan.detector_shape[-1], bins)
+    stages = [_stage(data, weights, grid, scan, factor, inner) for factor in factors]
+    start, turned = scan, False
+    if rotation == "either":
+        other = reversed_scan(scan)
+        turned = _best(stages[0], other, search)[1] < _best(stages[0], scan, search)[1]
+        start = other if turned else scan
+    values = np.array([PARAMETERS[name].value(start) for name in names])
+    profile: list[tuple[float, float]] = []
+    if "detector_offset" in names and search != 0:
+        offset, _, profile = _best(stages[0], start, search)
+        values[names.index("detector_offset")] = offset
+    found = None
+    for stage in stages:
+        found = estimate(stage, start, names, values, iterations)
+        _check_told_apart(found, names)
+        values = found.values
+    if found is None:  # there is a stage for each factor, and at least one
+        raise TomolearnError("bins: expected at least one resolution, got none")
+    if not found.converged:
+        warn_user(
+            f"the calibration did not converge in {iterations} steps at the finest resolution: "
+            "free fewer parameters, or start closer",
+            ConvergenceWarning,
+        )
+    covariance = np.linalg.inv(found.information) * found.variance
+    errors = np.sqrt(np.diag(covariance))
+    calibrated = changed_scan(start, names, values)
+    last = stages[-1]
+    return Calibration(
+        scan=calibrated,
+        values=dict(zip(names, values.tolist(), strict=True)),
+        errors=dict(zip(names, errors.tolist(), strict=True)),
+        correlation=tuple(map(tuple, (covariance / np.outer(errors, errors)).tolist())),
+        seen=dict(zip(names, found.seen.tolist(), strict=True)),
+        residual_before=last.misfit(scan),
+        residual_after=found.misfits[-1],
+        left_out_before=_left_out(last, scan),
+        left_out_after=_left_out(last, calibrated),
+        reversed=turned,
+        converged=found.converged,
+        profile=tuple(profile),
+    )
+
+
+def _checked(
+    sinogram: Any, weights: Any, grid: Grid, scan: RotationScan
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return one sinogram and its weights, without what stands in dead bins."""
+    operator = RayTransform(grid, scan)
+    if weights is not None:
+        sinogram, _ = weighted_data(sinogram, operator, weights)
+        weights = weights.detach().to(sinogram).expand_as(sinogram)
+    data = check_sinogram(sinogram, operator).detach()
+    if data.numel() != int(np.prod(scan.shape)):
+        raise TomolearnError(
+            f"sinogram: expected one, of shape {scan.shape}, got shape {tuple(data.shape)}"
+        )
+    if not bool((data != 0).any()):
+        raise TomolearnError("sinogram: expected an object, got zeros only")
+    return data.reshape(scan.shape), None if weights is None else weights.reshape(scan.shape)
+
+
+def _factors(count: int, bins: int) -> list[int]:
+    """Return how many bins become one, stage by stage."""
+    last = -(-count // bins)
+    factors = [last]
+    while count // (2 * factors[0]) >= _COARSE:
+        factors.insert(0, 2 * factors[0])
+    return factors
+
+
+def _stage(
+    data: torch.Tensor,
+    weights: torch.Tensor | None,
+    grid: Grid,
+    scan: RotationScan,
+    factor: int,
+    iterations: int,
+) -> Stage:
+    """Return data at one resolution: weighted means of bins, and not all views of many."""
+    views = slice(None, None, max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS)))
+    binning = Binning(factor, views)
+    values = data[views].cpu().numpy()
+    counted = None
+    if weights is not None:
+        counts = weights[views].cpu().numpy()
+        counted = binned_array(counts, (factor,))
+        sums = binned_array(counts * values, (factor,))
+        means = np.divide(sums, counted, out=np.zeros_like(sums), where=counted > 0)
+    else:
+        means = binned_array(values, (factor,))
+    return Stage(
+        torch.from_numpy(np.ascontiguousarray(means)).to(data),
+        None if counted is None else torch.from_numpy(counted).to(data),
+        binned_grid(grid, factor),
+        binning,
+        iterations,
+    )
+
+
+def _best(
+    stage: Stage, scan: RotationScan, search: float | None
+) -> tuple[float, float, list[tuple[float, float]]]:
+    """Return the offset with the least residual at a resolution, that residual, and all tried."""
+    size = scan.detector_spacing * scan.detector_shape[-1]
+    width = size / 6 if search is None else check_float("search", search, nonnegative=True)
+    step = scan.detector_spacing * stage.binning.factor / 2
+    count = int(width / step)
+    middle = PARAMETERS["detector_offset"].value(scan)
+    tried = []
+    for k in range(-count, count + 1):
+        offset = middle + k * step
+        there = PARAMETERS["detector_offset"].changed(scan, offset)
+        tried.append((offset, stage.misfit(there)))
+    offset, misfit = min(tried, key=lambda one: one[1])
+    return offset, misfit, tried
+
+
+def _check_told_apart(found: Estimate, names: Sequence[str]) -> None:
+    """Check that the data tell the parameters apart."""
+    size = np.sqrt(np.diag(found.information))
+    scaled = found.information / np.outer(size, size)
+    covariance = np.linalg.pinv(scaled, hermitian=True)
+    errors = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(errors, errors)
+    np.fill_diagonal(correlation, 0)
+    if np.abs(correlation).max(initial=0) > _CORRELATED or np.linalg.cond(scaled) > 1e7:
+        i, j = np.unravel_index(np.abs(correlation).argmax(), correlation.shape)
+        raise TomolearnError(
+            f"free: expected parameters that can be told apart, got {names[i]!r} and "
+            f"{names[j]!r}, whose correlation is {correlation[i, j]:.5f}; fix one of them"
+        )
+
+
+def _left_out(stage: Stage, scan: RotationScan) -> float:
+    """Return the relative error of every other view, predicted from the rest."""
+    seen, unseen = slice(0, None, 2), slice(1, None, 2)
+    binned = stage.binning(scan)
+    if binned.n_angles < 2:
+        return float("nan")
+    kept, left = (
+        RayTransform.derived(stage.grid, binned.subset(part), "auto") for part in (seen, unseen)
+    )
+    weights = (None, None)
+    if stage.weights is not None:
+        weights = (stage.weights[seen], stage.weights[unseen])
+    first, second = (
+        Stage(stage.sinogram[part], of_part, stage.grid, stage.binning, stage.iterations)
+        for part, of_part in zip((seen, unseen), weights, strict=True)
+    )
+    image = first.fit(first.sinogram, kept)
+    return second.relative(left(image) - second.sinogram)
