@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tomolearn as tl
@@ -41,3 +42,19 @@ def test_a_parameter_that_no_data_tell_is_refused(files):
     assert result.exit_code == 2
     assert "'start_angle'" in result.output
     assert not (files / "found.json").exists()
+
+
+def test_reconstruction_with_the_scan_that_is_found(files):
+    images = {}
+    for name, options in {"given": [], "found": ["--calibrate", "detector_offset"]}.items():
+        out = ["--out", str(files / f"{name}.npy")]
+        scan = ["--scan", str(files / "scan.json")]
+        result = CliRunner().invoke(
+            app, ["reconstruct", str(files / "y.npy"), *scan, *out, *options]
+        )
+        assert result.exit_code == 0, result.output
+        images[name] = np.load(files / f"{name}.npy")
+    grid, scan = tl.load_geometry(files / "scan.json")
+    operator = tl.RayTransform(grid, scan.with_center(29.0))
+    right = tl.fbp(torch.from_numpy(np.load(files / "y.npy")), operator).numpy()
+    assert np.abs(images["found"] - right).max() < 0.1 * np.abs(images["given"] - right).max()

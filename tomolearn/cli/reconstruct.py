@@ -48,6 +48,13 @@ def reconstruct(
             min=0, help="Pixels that methods that iterate add around the image and cut off again."
         ),
     ] = 0,
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            help="Parameters of the scan to find from the data first, see `tomolearn calibrate`: "
+            "detector_offset, ..., with commas between them."
+        ),
+    ] = "",
     preview: Annotated[
         Path | None, typer.Option(help="Picture (.png) of the first image, for a first look.")
     ] = None,
@@ -83,6 +90,18 @@ def reconstruct(
     # first, so that nothing is made for a scan that is not the data's
     counted = None if weights is None else read_weights(weights, scanner.shape)
     values = read_sinogram(sinogram, dataset, scanner.shape, counted)
+    if calibrate:
+        from tomolearn.measurements import calibrate as calibrated
+
+        found = calibrated(
+            torch.from_numpy(values),
+            grid,
+            scanner,
+            free=[name.strip() for name in calibrate.split(",")],
+            weights=None if counted is None else torch.from_numpy(counted),
+        )
+        scanner = found.scan
+        typer.echo(str(found))
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, FromWeights):
         chosen.prepare(place)  # reading the weights is no part of the time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from tomolearn._core.checks import check_choice, check_count, check_float
 from tomolearn._core.errors import ConvergenceWarning, TomolearnError
 from tomolearn._core.telling import warn_user
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam, RotationScan
+from tomolearn.geometry import FanBeam, Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.geometry.grid import check_grid
 from tomolearn.measurements.binning import binned_array, binned_grid
 from tomolearn.measurements.calibration.parameters import (
@@ -98,7 +99,7 @@ class Calibration:
 def calibrate(
     sinogram: torch.Tensor,
     grid: Grid,
-    scan: RotationScan,
+    scan: Scan,
     *,
     free: Sequence[str] = ("detector_offset",),
     weights: torch.Tensor | None = None,
@@ -189,7 +190,8 @@ def calibrate(
     data, weights = _checked(sinogram, weights, grid, scan)
     factors = _factors(scan.detector_shape[-1], bins)
     stages = [_stage(data, weights, grid, scan, factor, inner) for factor in factors]
-    start, turned = scan, False
+    start: RotationScan = scan
+    turned = False
     if rotation == "either":
         other = reversed_scan(scan)
         turned = _best(stages[0], other, search)[1] < _best(stages[0], scan, search)[1]
@@ -315,7 +317,7 @@ def _check_told_apart(found: Estimate, names: Sequence[str]) -> None:
     correlation = covariance / np.outer(errors, errors)
     np.fill_diagonal(correlation, 0)
     if np.abs(correlation).max(initial=0) > _CORRELATED or np.linalg.cond(scaled) > 1e7:
-        i, j = np.unravel_index(np.abs(correlation).argmax(), correlation.shape)
+        i, j = divmod(int(np.abs(correlation).argmax()), len(names))
         raise TomolearnError(
             f"free: expected parameters that can be told apart, got {names[i]!r} and "
             f"{names[j]!r}, whose correlation is {correlation[i, j]:.5f}; fix one of them"
@@ -331,12 +333,13 @@ def _left_out(stage: Stage, scan: RotationScan) -> float:
     kept, left = (
         RayTransform.derived(stage.grid, binned.subset(part), "auto") for part in (seen, unseen)
     )
-    weights = (None, None)
-    if stage.weights is not None:
-        weights = (stage.weights[seen], stage.weights[unseen])
     first, second = (
-        Stage(stage.sinogram[part], of_part, stage.grid, stage.binning, stage.iterations)
-        for part, of_part in zip((seen, unseen), weights, strict=True)
+        dataclasses.replace(
+            stage,
+            sinogram=stage.sinogram[part],
+            weights=None if stage.weights is None else stage.weights[part],
+        )
+        for part in (seen, unseen)
     )
     image = first.fit(first.sinogram, kept)
     return second.relative(left(image) - second.sinogram)
