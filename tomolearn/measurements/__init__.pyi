@@ -13,5 +13,6 @@ from .helix import (
 )
 from .measurement import Measurement as Measurement
 from .preprocessing import Preprocessed as Preprocessed, preprocess as preprocess
+from .readers.table import READERS as READERS, read as read
 from .report import MeasurementWarning as MeasurementWarning, PreprocessReport as PreprocessReport
 from .rings import RingOffsets as RingOffsets, remove_stripes as remove_stripes

@@ -11,7 +11,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_count, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry import Grid, Scan
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, Scan
 from tomolearn.measurements.binning import binned_array, binned_grid, binned_scan
 from tomolearn.measurements.preprocessing import Preprocessed, preprocess, without_preprocessing
 
@@ -119,15 +119,16 @@ class Measurement:
         Parameters
         ----------
         rows : int or slice, optional
-            Detector rows; a number takes the axis away and leaves a sinogram of the plane.
+            Detector rows; a number takes the axis away and leaves a sinogram of the plane. Of a
+            circular cone beam only the row in the source's plane is one, a fan beam.
         views : slice, sequence of int or array of bool, optional
             Which views.
 
         Raises
         ------
         TypeError, ValueError
-            If there are no rows, not these, no such views, or the scan is a cone beam whose rows
-            cannot be told apart.
+            If there are no rows, not these, no such views, or a row of a cone beam is no scan of
+            the plane.
         """
         part = self
         if views is not None:
@@ -173,10 +174,7 @@ class Measurement:
         else:
             rows = check_int("rows", rows, minimum=0, maximum=count - 1)
             if scan is not None and scan.ndim == 3:
-                raise TomolearnError(
-                    "rows: expected a slice, for a row of a cone beam is no scan of the plane, "
-                    f"got {rows}"
-                )
+                scan = _fan_of_row(scan, rows)
         return self._mapped(lambda array: array[..., rows, :], scan=scan)
 
     def binned(self, n: int) -> Measurement:
@@ -256,3 +254,28 @@ class Measurement:
         parts += [repr(self.scan)] if self.scan is not None else []
         parts += [f"missing {', '.join(self.missing)}"] if self.missing else []
         return f"Measurement({'; '.join(parts)})"
+
+
+def _fan_of_row(scan: Scan, row: int) -> FanBeam:
+    """Return the fan beam that a row of a cone beam is, within half a row of the source's plane."""
+    if not isinstance(scan, ConeBeam) or scan.pitch != 0:
+        raise TomolearnError(
+            f"rows: expected a slice, for no row of a helix or a free trajectory is a scan of the "
+            f"plane, got {row}"
+        )
+    rows, _ = scan.detector_positions
+    nearest = int(abs(rows).argmin())
+    # the source's plane may be the border of two rows
+    if abs(rows[row]) > scan.detector_spacing[0] / 2 * (1 + 1e-9):
+        raise TomolearnError(
+            f"rows: expected row {nearest}, which is nearest to the source's plane, or a slice: "
+            f"other rows of a cone beam are no scan of the plane, got {row}"
+        )
+    return FanBeam(
+        angles=scan.view_angles.tolist(),
+        n_detectors=scan.detector_shape[1],
+        detector_spacing=scan.detector_spacing[1],
+        source_to_isocenter=scan.source_to_isocenter,
+        source_to_detector=scan.source_to_detector,
+        detector_offset=scan.detector_offset[1],
+    )
