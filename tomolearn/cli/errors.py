@@ -32,7 +32,7 @@ _OF_TYPER: tuple[type[Exception], ...] = (
 # What torch says where the memory does not suffice; on a CPU it has no class of its own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 # Arguments in Python whose option has another name, where a command has no option of theirs.
-_OPTION_OF = {"energy": "kev", "method": "methods", "metric": "metrics"}
+_OPTION_OF = {"energy": "kev", "method": "methods", "metric": "metrics", "rows": "slice"}
 
 
 class CleanErrors(TyperGroup):

@@ -10,6 +10,13 @@ import typer
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.method_options import method_command
+from tomolearn.cli.scanner_options import (
+    grid_of,
+    prepared,
+    refuse_scanner_options,
+    scanner_options,
+    split_scanner_options,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +24,20 @@ if TYPE_CHECKING:
     from tomolearn.geometry import Grid
 
 
+@scanner_options
 @method_command
 def reconstruct(
     sinogram: Annotated[
         Path,
-        typer.Argument(help="Line integrals, .npy, .npz or .h5 of shape (..., angles, detectors)."),
+        typer.Argument(
+            help="Line integrals with --scan, .npy, .npz or .h5 of shape (..., angles, detectors); "
+            "else a file of a scanner: Data Exchange, NXtomo, TIFF, .mat, .xtekct, .txrm, .mrc."
+        ),
     ],
-    scan: Annotated[Path, typer.Option(help="Grid and scan, as save_geometry writes them.")],
     out: Annotated[Path, typer.Option(help="Image to write: .npy, .npz or .h5, float32 in 1/mm.")],
+    scan: Annotated[
+        Path | None, typer.Option(help="Grid and scan, as save_geometry writes them.")
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -66,7 +79,7 @@ def reconstruct(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     **settings: Any,
 ) -> None:
-    """Reconstruct an image from line integrals."""
+    """Reconstruct an image from line integrals, or from a file of a scanner."""
     from tomolearn.catalogue import FromWeights, get_clinical_method
     from tomolearn.cli.output import check_target, write_array
     from tomolearn.data.arrays import ARRAY_SUFFIXES
@@ -74,6 +87,7 @@ def reconstruct(
     check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
     if preview is not None:
         check_target(preview, force=force, suffixes=(".png",))
+    told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
 
     import torch
@@ -86,10 +100,21 @@ def reconstruct(
     from tomolearn.operators import RayTransform
 
     place = check_device("--device", device)
-    grid, scanner = load_geometry(scan)
-    # first, so that nothing is made for a scan that is not the data's
-    counted = None if weights is None else read_weights(weights, scanner.shape)
-    values = read_sinogram(sinogram, dataset, scanner.shape, counted)
+    if scan is not None:
+        refuse_scanner_options(told)
+        grid, scanner = load_geometry(scan)
+        # first, so that nothing is made for a scan that is not the data's
+        counted = None if weights is None else read_weights(weights, scanner.shape)
+        values = read_sinogram(sinogram, dataset, scanner.shape, counted)
+    elif sinogram.suffix.lower() in (".npy", ".npz") or dataset is not None:
+        raise TomolearnError(f"--scan: expected a file that tells of the scanner of {sinogram}")
+    else:
+        values, measured, scanner, grid, _ = prepared(sinogram, told)
+        if weights is not None:
+            measured = measured * read_weights(weights, scanner.shape)
+        # photons count for methods that can use them, dead bins for all
+        counts_all = isinstance(chosen, (IterativeMethod, TrainedPrior))
+        counted = measured if counts_all or not measured.all() else None
     if calibrate:
         from tomolearn.measurements import calibrate as calibrated
 
@@ -101,6 +126,8 @@ def reconstruct(
             weights=None if counted is None else torch.from_numpy(counted),
         )
         scanner = found.scan
+        if scan is None:
+            grid = grid_of(scanner, told)
         typer.echo(str(found))
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, FromWeights):

@@ -12,6 +12,7 @@ from .helix import (
     shift_inconsistency as shift_inconsistency,
 )
 from .measurement import Measurement as Measurement
+from .prepared import Prepared as Prepared, default_grid as default_grid, prepare as prepare
 from .preprocessing import Preprocessed as Preprocessed, preprocess as preprocess
 from .readers.table import READERS as READERS, read as read
 from .report import MeasurementWarning as MeasurementWarning, PreprocessReport as PreprocessReport
