@@ -168,6 +168,26 @@ def test_ramps_have_no_staircases(rng):
     assert float((smooth - ramp).norm()) < float((stairs - ramp).norm()) / 3
 
 
+def test_piecewise_affine_images_are_denoised_3_db_better_than_by_total_variation(rng):
+    rows, columns = torch.meshgrid(
+        *2 * (torch.linspace(-1, 1, 48, dtype=torch.float64),), indexing="ij"
+    )
+    # two planes that meet in a crease, and in a jump
+    planes = torch.where(columns < 0, rows, (columns - rows) / 2)
+    noisy = planes + 0.1 * images(rng, 48, 48)
+
+    def best(prior):
+        errors = [
+            (prior.proximal(noisy, weight) - planes).square().mean() for weight in (0.08, 0.12, 0.2)
+        ]
+        # the smallest is no end of the weights
+        assert min(errors) == errors[1]
+        return float(min(errors))
+
+    generalised = best(TotalGeneralisedVariation(tolerance=3e-3))
+    assert generalised < best(TotalVariation(tolerance=3e-3)) / 10**0.3
+
+
 @pytest.mark.parametrize(
     ("shape", "wavelet", "levels"),
     [((16, 24), "db4", 2), ((8, 8), "db10", 3), ((8, 16, 12), "sym5", 2), ((16, 16), "haar", 4)],
