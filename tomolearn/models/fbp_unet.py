@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -122,7 +121,13 @@ class FBPUNet(ReconstructionModel):
             "up": up,
             "residual": residual,
         }
-        super().__init__({**network, **asdict(inversion)})
+        # the network's own settings of the inversion; files know no others
+        settings = {
+            "filter": inversion.filter,
+            "frequency_scaling": inversion.frequency_scaling,
+            "oversampling": inversion.oversampling,
+        }
+        super().__init__({**network, **settings})
         self.inversion = inversion
         self.unet = UNet(**network)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn.measurements.readers.frames import Frames, frames_of
 from tomolearn.measurements.readers.packages import needed
 from tomolearn.measurements.readers.recording import noted
@@ -58,7 +59,7 @@ def dataset(file: Any, name: str) -> Any:
     """
     import h5py
 
-    folder = Path(file.filename).resolve().parent
+    folder = resolved(file.filename).parent
     where = f"{file.filename}: {name}"
     link = file.get(name, getlink=True)
     others = [link.filename] if isinstance(link, h5py.ExternalLink) else []
@@ -83,7 +84,7 @@ def dataset(file: Any, name: str) -> Any:
 
 
 def _outside(names: list[str], folder: Path) -> str | None:
-    inside = (name in ("", ".") or (folder / name).resolve().parent == folder for name in names)
+    inside = (name in ("", ".") or resolved(folder / name).parent == folder for name in names)
     return next((name for name, fits in zip(names, inside, strict=True) if not fits), None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.reading import read_bytes
 from tomolearn._core.telling import warn_user
 from tomolearn.measurements.readers.frames import frames_of_number
@@ -100,8 +101,8 @@ def _axis_on_detector(path: Path, told: dict[str, str], number: dict[str, Any]) 
 
 def _files(path: Path, told: dict[str, str], count: int) -> list[Path]:
     """Return the file of each view, numbered from 1 (or 0) and filled with zeros to four digits."""
-    folder = (path.parent / told.get("InputFolderName", "").replace("\\", "/")).resolve()
-    if not folder.is_relative_to(path.parent.resolve()):
+    folder = resolved(path.parent / told.get("InputFolderName", "").replace("\\", "/"))
+    if not folder.is_relative_to(resolved(path.parent)):
         raise TomolearnError(
             f"{path}: expected an InputFolderName beside the file, got {told['InputFolderName']!r}"
         )
