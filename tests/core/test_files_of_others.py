@@ -30,7 +30,7 @@ HOMES = {
         "tomolearn/data/hdf5.py",
         "tomolearn/data/lidc/cache_file.py",  # parts of the file that is being made
         "tomolearn/data/stored.py",  # names only
-        "tomolearn/measurements/readers/hdf5.py",  # of scanners, which keep their frames in the file
+        "tomolearn/measurements/readers/hdf5.py",  # of scanners, read in parts
     ),
     "ElementTree.parse": (),
     "ElementTree.fromstring": ("tomolearn/data/lidc/annotations.py",),

@@ -22,6 +22,14 @@ SMALL = {"iterations": 3, "memory": 2, "channels": 16}
 DOUBLE = torch.float64
 
 
+@pytest.fixture(autouse=True)
+def initial_weights():
+    """Weights before training, torch's own draws, are the same in whichever order tests run."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        yield
+
+
 def randomised(model, rng):
     model = model.double()
     with torch.no_grad():
@@ -65,8 +73,9 @@ def test_which_is_not_so_for_ordinary_networks_or_scanners(rng):
     assert worst_error(ordinary, SYMMETRIC, C4, rng) > 1e-2
     equivariant = randomised(EquivariantProximal(group="C4", **SMALL), rng)
     assert worst_error(equivariant, LIMITED, C4, rng) > 1e-2
-    # no more symmetric than its group
-    assert worst_error(equivariant, SYMMETRIC, get_group("D4"), rng) > 1e-2
+    # no more symmetric than its group: in 60 draws of the weights at least 1e-3, and at most 1e-14
+    # for turns of its group
+    assert worst_error(equivariant, SYMMETRIC, get_group("D4"), rng) > 1e-6
 
 
 class Published(nn.Module):
