@@ -1,5 +1,19 @@
+from .calibration import (
+    ConformalCalibration as ConformalCalibration,
+    conformal_calibration as conformal_calibration,
+    fewest_images as fewest_images,
+)
 from .comparison import compare as compare
 from .convergence import Trace as Trace, draw_traces as draw_traces, trace as trace
 from .results import Comparison as Comparison, Row as Row
 from .stability import Stability as Stability, stability as stability
+from .uncertainty import (
+    Coverage as Coverage,
+    Estimates as Estimates,
+    UncertaintyReport as UncertaintyReport,
+    coverage as coverage,
+    draw_calibration as draw_calibration,
+    judge_uncertainty as judge_uncertainty,
+    negative_log_likelihood as negative_log_likelihood,
+)
 from .weight_choice import WeightChoice as WeightChoice, choose_weight as choose_weight

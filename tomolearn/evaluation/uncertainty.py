@@ -1,0 +1,217 @@
+"""Judgement of uncertainties: coverage, length and likelihood, by level and under shift."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tomolearn._core.checks import check_floats
+from tomolearn._core.errors import TomolearnError
+from tomolearn._core.tensors import check_real_tensor
+from tomolearn.evaluation.calibration import ConformalCalibration, conformal_calibration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Levels of intervals that are looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Errors of reconstructions beside what was said of them.
+
+    Parameters
+    ----------
+    residuals : torch.Tensor, shape (n, *image shape)
+        Reconstruction minus truth.
+    scores : torch.Tensor, shape (n, *image shape)
+        Standard deviations, positive.
+    """
+
+    residuals: torch.Tensor
+    scores: torch.Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("residuals", "scores"):
+            check_real_tensor(name, getattr(self, name))
+        if self.residuals.shape != self.scores.shape or not len(self.residuals):
+            raise TomolearnError(
+                "residuals, scores: expected the same shape and an image at least, got "
+                f"{tuple(self.residuals.shape)} and {tuple(self.scores.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What intervals of one level do on some images.
+
+    Parameters
+    ----------
+    level : float
+        What they were calibrated for.
+    coverage, raw_coverage : float
+        Part of the pixels whose truth lies inside, and what part it would be without calibration,
+        with the scores as standard deviations of a normal distribution.
+    length, constant_length : float
+        Mean length of the intervals, in the image's unit, and that of intervals of one width for
+        all pixels, calibrated alike.
+    """
+
+    level: float
+    coverage: float
+    raw_coverage: float
+    length: float
+    constant_length: float
+
+
+@dataclass(frozen=True)
+class UncertaintyReport:
+    """What `judge_uncertainty` returns for some images.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    levels : tuple of Coverage
+        By level.
+    nll, raw_nll : float
+        Mean negative log-likelihood of the truth's pixels, in nats, under normal distributions
+        about the reconstruction: with the scores times the factor that is best on the calibration
+        images, and with the scores themselves.
+    """
+
+    n: int
+    levels: tuple[Coverage, ...]
+    nll: float
+    raw_nll: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return asdict(self)
+
+
+def coverage(residuals: torch.Tensor, half_widths: torch.Tensor) -> float:
+    """Return the part of the pixels whose residual is at most its half-width in size."""
+    return float((residuals.abs() <= half_widths).double().mean())
+
+
+def negative_log_likelihood(residuals: torch.Tensor, deviations: torch.Tensor) -> float:
+    """Return the mean over pixels of ``log(2 pi s^2) / 2 + r^2 / (2 s^2)``, in nats."""
+    r, s = residuals.double(), deviations.double()
+    return float((0.5 * math.log(2 * math.pi) + s.log() + 0.5 * (r / s).square()).mean())
+
+
+def judge_uncertainty(
+    calibration: Estimates,
+    tests: Mapping[str, Estimates],
+    *,
+    levels: Sequence[float] = LEVELS,
+    regions: str | None = None,
+) -> dict[str, UncertaintyReport]:
+    """Calibrate intervals on some images, and count what they cover on others.
+
+    Parameters
+    ----------
+    calibration : Estimates
+        Of images that the reconstruction was not trained on.
+    tests : mapping of str to Estimates
+        Of other images: of the same distribution, or of another one, to see what is lost.
+    levels : sequence of float
+        Levels of the intervals.
+    regions : {"pixels"}, optional
+        Factors as for `conformal_calibration`. Default: one for the whole image.
+
+    Returns
+    -------
+    dict of str to UncertaintyReport
+        By the names of `tests`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `conformal_calibration`, for example if there are too few images for a level.
+    """
+    if not tests:
+        raise TomolearnError("tests: expected images to judge by, got none")
+    chosen = check_floats("levels", tuple(levels))
+    same = torch.ones_like(calibration.scores)
+    found = [
+        [
+            conformal_calibration(calibration.residuals, scores, level=level, regions=regions)
+            for scores in (calibration.scores, same)
+        ]
+        for level in chosen
+    ]
+    scale = float((calibration.residuals / calibration.scores).double().square().mean().sqrt())
+    return {
+        name: UncertaintyReport(
+            len(one.residuals),
+            tuple(_coverage(one, own, constant) for own, constant in found),
+            negative_log_likelihood(one.residuals, one.scores * scale),
+            negative_log_likelihood(one.residuals, one.scores),
+        )
+        for name, one in tests.items()
+    }
+
+
+def _coverage(
+    one: Estimates, own: ConformalCalibration, constant: ConformalCalibration
+) -> Coverage:
+    widths = own.half_widths(one.scores)
+    normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.5 + own.level / 2))
+    return Coverage(
+        own.level,
+        coverage(one.residuals, widths),
+        coverage(one.residuals, one.scores * float(normal)),
+        2 * float(widths.double().mean()),
+        2 * float(constant.half_widths(torch.ones_like(one.scores)).double().mean()),
+    )
+
+
+def draw_calibration(reports: Mapping[str, UncertaintyReport]) -> Figure:
+    """Draw calibration curves: coverage and mean length of intervals by their level.
+
+    Parameters
+    ----------
+    reports : mapping of str to UncertaintyReport
+        By what is said of them in the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Without a window and without pyplot's state; ``savefig`` writes it.
+    """
+    if not reports:
+        raise TomolearnError("reports: expected at least one, got none")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.0, 4.5), layout="constrained")
+    covered, length = figure.subplots(1, 2)
+    covered.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="as asked for")
+    for name, one in reports.items():
+        levels = [at.level for at in one.levels]
+        (line,) = covered.plot(levels, [at.coverage for at in one.levels], marker="o", label=name)
+        raw = [at.raw_coverage for at in one.levels]
+        covered.plot(levels, raw, ":", color=line.get_color(), label=f"{name}, not calibrated")
+        length.semilogy(
+            levels, [at.length for at in one.levels], marker="o", color=line.get_color(), label=name
+        )
+    first = next(iter(reports.values()))
+    length.semilogy(
+        [at.level for at in first.levels],
+        [at.constant_length for at in first.levels],
+        "--",
+        color="0.4",
+        label="one width for all pixels",
+    )
+    covered.set(xlabel="level", ylabel="part of the pixels covered", xlim=(0.4, 1), ylim=(0, 1.02))
+    length.set(xlabel="level", ylabel="mean length of the intervals", xlim=(0.4, 1))
+    for axes in (covered, length):
+        axes.grid(which="both", alpha=0.3)
+        axes.legend(fontsize=8)
+    return figure
