@@ -57,4 +57,36 @@ def test_bad_values_are_named():
         PerforatedDiscs(diameter=-1.0)
     with pytest.raises(TomolearnError, match="shape: expected two axes"):
         PerforatedDiscs()((4, 4, 4), np.random.default_rng(0))
+    with pytest.raises(TomolearnError, match="cells: expected a probability"):
+        PerforatedDiscs(cells=1.5)
     assert str(PerforatedDiscs()) == "discs with up to 8 holes"
+    assert str(PerforatedDiscs(cells=0.5)).endswith("50 % divided into cells")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_walls_of_cells_are_whole_and_of_one_piece(seed):
+    discs = PerforatedDiscs(cells=1.0, attenuation=1.0)
+    image = discs(SHAPE, np.random.default_rng(seed))
+    assert image.dtype == np.float32
+    assert image.min() == 0
+    assert image.max() == 1
+    material, n_parts = ndimage.label(image > 0.5)
+    assert n_parts == 1
+    body = ndimage.binary_fill_holes(material)
+    assert body.sum() * (76 / 160) ** 2 == pytest.approx(math.pi * 35**2, rel=0.01)
+    holes, n_holes = ndimage.label(body & ~(material > 0))
+    assert 1 <= n_holes <= 18
+    # the thinnest rim is 8 % of the radius
+    rim = ndimage.distance_transform_edt(body) * 76 / 160
+    assert rim[holes > 0].min() > 0.08 * 35 - 0.5
+    fine = discs((640, 640), np.random.default_rng(seed)).reshape(160, 4, 160, 4).mean((1, 3))
+    # shares by the distance to one edge err most at corners, where two meet in a pixel
+    assert np.abs(fine - image).max() < 0.5
+    assert np.abs(fine - image).mean() < 0.003
+
+
+def test_without_cells_none_are_drawn():
+    some = PerforatedDiscs(cells=1e-9)
+    plain, other = (d(SHAPE, np.random.default_rng(5)) for d in (PerforatedDiscs(), some))
+    assert plain.shape == other.shape
+    assert plain.max() == other.max()

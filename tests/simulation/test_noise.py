@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from tomolearn.simulation import GaussianNoise, PhotonNoise
+from tomolearn import TomolearnError
+from tomolearn.simulation import GaussianNoise, PhotonNoise, PolychromaticNoise, Spectrum
+from tomolearn.simulation.noise import noise_from_dict
 
 ATTENUATION = 0.08136
 
@@ -78,3 +81,43 @@ def test_description():
 def test_errors(arguments, error, message):
     with pytest.raises(error, match=message):
         PhotonNoise(*arguments)
+
+
+def test_hardening_is_that_of_a_spectrum_of_two_energies(numpy_rng):
+    clean = np.linspace(0, 4, 60).reshape(6, 10)
+    measured = PolychromaticNoise(hardening=(0.3, 0.3))(clean, numpy_rng)
+    spectrum = Spectrum(energies=(20.0, 40.0), shares=(1.0, 1.0))
+    expected = spectrum.line_integrals(torch.from_numpy(clean)[None], [(1.3, 0.7)])
+    np.testing.assert_allclose(measured, expected.numpy(), atol=1e-12)
+
+
+def test_hardening_is_drawn_for_each_sinogram_between_its_bounds(numpy_rng):
+    noise = PolychromaticNoise(hardening=(0.2, 0.6))
+    clean = np.full((3, 4), 2.0)
+    found = np.array([noise(clean, numpy_rng)[0, 0] for _ in range(200)])
+    ends = [2.0 - np.log(np.cosh(h * 2.0)) for h in (0.2, 0.6)]
+    assert found.max() <= ends[0]
+    assert found.min() >= ends[1]
+    assert np.ptp(found) > 0.9 * (ends[0] - ends[1])
+
+
+def test_noise_beside_hardening_is_white(numpy_rng):
+    noise = PolychromaticNoise(hardening=(0.0, 0.0), std=0.1)
+    clean = np.ones((200, 200), np.float32)
+    measured = noise(clean, numpy_rng)
+    assert measured.dtype == np.float32
+    assert (measured - clean).std() == pytest.approx(0.1, rel=5 / np.sqrt(2 * clean.size))
+    assert noise.level(clean) == 0.1
+
+
+def test_hardening_survives_json():
+    noise = PolychromaticNoise(hardening=(0.2, 0.6), std=0.01)
+    written = noise.to_dict() | {"hardening": [0.2, 0.6]}
+    assert noise_from_dict(written) == noise
+    assert "beam hardening 0.2 to 0.6" in str(noise)
+
+
+@pytest.mark.parametrize("hardening", [(0.5, 0.2), (-0.1, 0.2), (0.1, 1.0), (0.1,)])
+def test_hardening_that_is_none_is_refused(hardening):
+    with pytest.raises(TomolearnError, match="hardening: expected"):
+        PolychromaticNoise(hardening=hardening)

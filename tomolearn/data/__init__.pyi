@@ -1,7 +1,7 @@
 from .lidc import LIDCSlices as LIDCSlices
 from .lodopab import LoDoPaBPairs as LoDoPaBPairs
+from .perforated_discs import PerforatedDiscs as PerforatedDiscs
 from .phantoms import (
-    PerforatedDiscs as PerforatedDiscs,
     RandomEllipses as RandomEllipses,
     RandomThorax as RandomThorax,
     SheppLogan as SheppLogan,

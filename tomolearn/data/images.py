@@ -244,6 +244,37 @@ def _array_sources(
         yield path, group.as_posix(), None, _stored(path, scale)
 
 
+def read_image(path: Path, *, scale: float | None = None) -> NDArray[np.float32]:
+    """Read the only image of a file: a picture, or an array in a numpy or HDF5 file.
+
+    Black and white are 0 and 1.
+
+    Parameters
+    ----------
+    path : path
+    scale : float, optional
+        What stored values are multiplied by; integers need it.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is no such file, or damaged, or has another number of images.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise TomolearnError(f"{path}: expected a name that ends in {', '.join(_SUFFIXES)}")
+    try:
+        with _opened(path) as stack:
+            images = [np.asarray(stack[k]) for k in range(stack.shape[0])]
+    except (TomolearnError, FileNotFoundError):
+        raise
+    except _DAMAGE as error:
+        raise TomolearnError(f"{path}: expected a complete image, got {error}") from error
+    if len(images) != 1:
+        raise TomolearnError(f"{path}: expected one image, got {len(images)}")
+    image = images[0]
+    return _values(path, image.astype(np.float32) if image.dtype == bool else image, scale)
+
+
 def _stored(path: Path, scale: float | None) -> Iterator[NDArray[np.float32]]:
     with _opened(path) as stack:
         for k in range(stack.shape[0]):

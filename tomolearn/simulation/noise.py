@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tomolearn._core.checks import check_float
+from tomolearn._core.checks import check_float, check_floats
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.values import KindAndFields
 
@@ -152,7 +153,58 @@ class PhotonNoise(KindAndFields):
         return text
 
 
-_KINDS = {kind.__name__: kind for kind in (GaussianNoise, PhotonNoise)}
+@dataclass(frozen=True)
+class PolychromaticNoise(KindAndFields):
+    """Beam hardening by one material, and white Gaussian noise.
+
+    Half of the photons are attenuated ``1 - h`` times, half ``1 + h`` times as much as the image
+    says, so that a line integral ``p`` is measured as ``p - log(cosh(h p))``; the image has the
+    attenuation of thin layers. `h` is another number for each sinogram.
+
+    Parameters
+    ----------
+    hardening : (float, float)
+        Between which `h` is drawn uniformly, from 0 to below 1.
+    std : float
+        Standard deviation of the noise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these are not two numbers in order and in that range, or `std` is negative.
+    """
+
+    hardening: tuple[float, float]
+    std: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = check_floats("hardening", self.hardening, length=2)
+        if not 0 <= low <= high < 1:
+            raise TomolearnError(
+                f"hardening: expected two numbers in order, from 0 to below 1, got {low}, {high}"
+            )
+        object.__setattr__(self, "hardening", (low, high))
+        object.__setattr__(self, "std", check_float("std", self.std, nonnegative=True))
+
+    def __call__(self, sinogram: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return a noisy copy of one sinogram, of any dimension."""
+        from data_sim import gaussian_noise
+
+        h = np.asarray(rng.uniform(*self.hardening), sinogram.dtype)
+        exponent = h * np.abs(sinogram)
+        hardened = sinogram - (exponent + np.log1p(np.exp(-2 * exponent)) - math.log(2))
+        return gaussian_noise(hardened, rng, sigma=self.std)
+
+    def level(self, sinogram: NDArray[Any]) -> float:
+        """Return the standard deviation in a bin."""
+        return self.std
+
+    def __str__(self) -> str:
+        low, high = self.hardening
+        return f"Gaussian, standard deviation {self.std:g}, beam hardening {low:g} to {high:g}"
+
+
+_KINDS = {kind.__name__: kind for kind in (GaussianNoise, PhotonNoise, PolychromaticNoise)}
 
 
 def noise_from_dict(values: Mapping[str, Any]) -> Noise:
