@@ -351,3 +351,17 @@ def test_points_of_a_ray_are_seen_where_it_ends(kind, needed, numpy_rng):
         expected = np.indices(scan.detector_shape)
         for bins, index in zip(seen.bins, expected, strict=True):
             np.testing.assert_allclose(bins[view, 0], index, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("angles", [{"angles": [0.1, 0.4, 1.2]}, {"n_angles": 5}])
+@pytest.mark.parametrize("name", ["parallel", "fan"])
+def test_a_turned_scan_has_the_turned_rays(name, angles):
+    kind, needed = KINDS[name]
+    scan = kind(**angles, **needed)
+    turned = scan.turned(0.7)
+    np.testing.assert_allclose(turned.view_angles, scan.view_angles + 0.7)
+    cos, sin = math.cos(0.7), math.sin(0.7)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    for before, after in zip(scan.rays(), turned.rays(), strict=True):
+        np.testing.assert_allclose(after, before @ turn.T, atol=1e-9)
+    assert turned.turned(-0.7).shape == scan.shape

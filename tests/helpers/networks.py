@@ -45,6 +45,7 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "fbp-unet_one_scale": ("fbp-unet", {"channels": [8], "normalisation": "none"}),
+    "limited-angle-unet": ("limited-angle-unet", {"channels": [8, 16], "level": 0.5}),
     "learned-gradient": ("learned-gradient", {"iterations": 3, "memory": 2, "channels": 8}),
     "learned-proximal": ("learned-proximal", {"iterations": 3, "channels": 8}),
     "learned-primal": ("learned-primal", {"iterations": 3, "n_primal": 3, "channels": 8}),
@@ -114,7 +115,7 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
 NEEDS_RAYS = tuple(
     case
     for case in SMALL
-    if case.startswith(("fbp", "learned-gradient"))
+    if case.startswith(("fbp", "limited-angle", "learned-gradient"))
     or case in ("variational-network", "de-gradient_unet")
 )
 

@@ -180,7 +180,7 @@ def test_forgetting_activations_changes_nothing(case, rng):
 UNROLLED = [
     case
     for case in SMALL
-    if not case.startswith(("fbp-unet", "de-")) or case == "de-gradient_unrolled"
+    if not case.startswith(("fbp-", "limited-", "de-")) or case == "de-gradient_unrolled"
 ]
 
 

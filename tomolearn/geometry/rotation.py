@@ -228,6 +228,16 @@ class LineDetector(RotationScan):
         """Positions in mm of the bins' centres along the detector, shape (n_detectors,)."""
         return self.column_positions
 
+    def turned(self, angle: float) -> Self:
+        """Return the scan with source and detector turned by an angle in radians about the axis.
+
+        It sees of an image, turned by the same angle about the origin, what this one sees of it.
+        """
+        angle = check_float("angle", angle)
+        if self.angles is not None:
+            return self._replaced(angles=[one + angle for one in self.angles])
+        return self._replaced(start_angle=(self.start_angle or 0.0) + angle)
+
     def _bins(self, count: int) -> dict[str, Any]:
         return {"n_detectors": count}
 

@@ -11,5 +11,6 @@ from .learned_pdhg import LearnedPDHG as LearnedPDHG
 from .learned_primal import LearnedPrimal as LearnedPrimal
 from .learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .learned_proximal import LearnedProximal as LearnedProximal
+from .limited_angle_unet import LimitedAngleUNet as LimitedAngleUNet
 from .table import MODELS as MODELS, build_model as build_model
 from .variational_network import VariationalNetwork as VariationalNetwork

@@ -99,7 +99,7 @@ class FBPUNet(ReconstructionModel):
         frequency_scaling: float = 1.0,
         oversampling: int = 1,
     ) -> None:
-        widths = _check_channels(channels)
+        widths = check_channels(channels)
         if skip_channels is not None:
             skip_channels = check_int("skip_channels", skip_channels, minimum=0)
         first_convolutions = check_int("first_convolutions", first_convolutions, minimum=1)
@@ -273,7 +273,8 @@ def _rectified(
     return layers
 
 
-def _check_channels(channels: Any) -> list[int]:
+def check_channels(channels: Any) -> list[int]:
+    """Return the channels at each scale as integers, at least one of them."""
     if isinstance(channels, str) or not isinstance(channels, Sequence):
         raise TomolearnTypeError(f"channels: expected a sequence of integers, got {channels!r}")
     if not channels:

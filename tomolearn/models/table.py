@@ -13,6 +13,7 @@ MODELS: Table[type[ReconstructionModel]] = Table(
     "model",
     {
         "fbp-unet": "tomolearn.models.fbp_unet:FBPUNet",
+        "limited-angle-unet": "tomolearn.models.limited_angle_unet:LimitedAngleUNet",
         "learned-gradient": "tomolearn.models.learned_gradient:LearnedGradient",
         "learned-proximal": "tomolearn.models.learned_proximal:LearnedProximal",
         "learned-primal": "tomolearn.models.learned_primal:LearnedPrimal",

@@ -45,6 +45,7 @@ TASKS: Table[Task] = Table(
         "htc2022-90": f"{_PUBLISHED}:HTC2022_90",
         "htc2022-60": f"{_PUBLISHED}:HTC2022_60",
         "htc2022-30": f"{_PUBLISHED}:HTC2022_30",
+        "htc2022-small": f"{_PUBLISHED}:HTC2022_SMALL",
     },
     group="tomolearn.tasks",
     check=_task,

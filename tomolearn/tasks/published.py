@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tomolearn.data.files import LoDoPaBFiles, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
+from tomolearn.data.perforated_discs import PerforatedDiscs
 from tomolearn.data.phantoms import (
-    PerforatedDiscs,
     PhantomSource,
     RandomEllipses,
     RandomThorax,
@@ -18,12 +19,22 @@ from tomolearn.data.phantoms import (
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam
 from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import CONVENTIONS
-from tomolearn.simulation import Acquisition, Direct, GaussianNoise, PhotonNoise, Refinement
+from tomolearn.simulation import (
+    Acquisition,
+    Direct,
+    GaussianNoise,
+    PhotonNoise,
+    PolychromaticNoise,
+    Refinement,
+)
 from tomolearn.tasks.task import Split, Task
 
 _SMALL = Grid((128, 128))
 _LARGE = Grid((256, 256))
 _HANN = FBP(filter="hann")
+_HELSINKI = "Helsinki tomography challenge 2022, doi:10.5281/zenodo.6984868"
+_HTC_SOURCE, _HTC_DETECTOR, _HTC_BIN = 410.66, 553.74, 0.2
+_HTC_PIXEL = _HTC_BIN * _HTC_SOURCE / _HTC_DETECTOR
 _CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
 
 
@@ -186,34 +197,39 @@ def _lodopab(n_angles: int, weight: float) -> Task:
 
 
 def _htc2022(arc: int) -> Task:
-    # The scanner as the organisers state it: views from one end of the arc to the other.
-    source_to_axis, source_to_detector, bin_width = 410.66, 553.74, 0.2
-    pixel = bin_width * source_to_axis / source_to_detector
-    discs = PerforatedDiscs(field=512 * pixel)
     return Task(
         name=f"htc2022-{arc}",
         description=f"limited angle of discs with holes: 512 x 512, {arc} degrees, 0.5 % noise",
-        reference="Helsinki tomography challenge 2022, doi:10.5281/zenodo.6984868",
-        grid=Grid((512, 512), pixel),
+        reference=_HELSINKI,
+        grid=Grid((512, 512), _HTC_PIXEL),
         acquisition=Acquisition(
-            FanBeam(
-                angles=[math.radians(k / 2) for k in range(2 * arc + 1)],
-                n_detectors=560,
-                detector_spacing=bin_width,
-                source_to_isocenter=source_to_axis,
-                source_to_detector=source_to_detector,
-            ),
+            _htc_scan([k / 2 for k in range(2 * arc + 1)], 560),
             GaussianNoise(std=0.005),
             Refinement("average", 2),
         ),
-        splits={
-            "train": Split(discs, seed=81),
-            "validation": Split(discs, seed=82, size=16),
-            "test": Split(discs, seed=83, size=21),
-        },
+        splits=_htc_splits(PerforatedDiscs(field=512 * _HTC_PIXEL)),
         convention=CONVENTIONS["maximum"],
         baselines={"fbp": _HANN, "tv": TotalVariation(weight=0.2)},
     )
+
+
+def _htc_scan(degrees: Sequence[float], n_detectors: int) -> FanBeam:
+    # the scanner as the organisers state it
+    return FanBeam(
+        angles=[math.radians(one) for one in degrees],
+        n_detectors=n_detectors,
+        detector_spacing=_HTC_BIN * 560 / n_detectors,
+        source_to_isocenter=_HTC_SOURCE,
+        source_to_detector=_HTC_DETECTOR,
+    )
+
+
+def _htc_splits(discs: PerforatedDiscs) -> dict[str, Split]:
+    return {
+        "train": Split(discs, seed=81),
+        "validation": Split(discs, seed=82, size=16),
+        "test": Split(discs, seed=83, size=21),
+    }
 
 
 def _denoising(name: str, source: PhantomSource, size: int, what: str) -> Task:
@@ -273,3 +289,20 @@ LIDC_50 = _celledoni("lidc-50", False, "LIDC-IDRI slices")
 LODOPAB = _lodopab(1000, 50.0)
 LODOPAB_200 = _lodopab(200, 24.0)
 HTC2022_90, HTC2022_60, HTC2022_30 = (_htc2022(arc) for arc in (90, 60, 30))
+# acrylic in thin layers: its line integrals are those of two energies, 0.47 and 1.53 times as much
+_ACRYLIC = 0.0466
+HTC2022_SMALL = Task(
+    name="htc2022-small",
+    description="limited angle of discs with holes: 64 x 64, 90 degrees, beam hardening",
+    reference=_HELSINKI,
+    grid=Grid((64, 64), 8 * _HTC_PIXEL),
+    acquisition=Acquisition(
+        _htc_scan(range(-45, 46), 70),
+        PolychromaticNoise(hardening=(0.35, 0.65), std=0.006),
+    ),
+    splits=_htc_splits(
+        PerforatedDiscs(field=512 * _HTC_PIXEL, attenuation=_ACRYLIC, holes=12, cells=0.5)
+    ),
+    convention=CONVENTIONS["maximum"],
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=0.2)},
+)
