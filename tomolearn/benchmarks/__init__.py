@@ -1,1 +1,1 @@
-"""Speed and memory of projectors, methods, training, equilibrium networks and batches."""
+"""Speed and memory on this machine, and scores on measured data with a truth."""

@@ -16,6 +16,7 @@ import typer
 
 from tomolearn._core.signals import terminable
 from tomolearn.cli.bench import bench
+from tomolearn.cli.benchmark import benchmark
 from tomolearn.cli.calibrate import calibrate
 from tomolearn.cli.ct_pd import ct_pd
 from tomolearn.cli.demo import demo
@@ -85,6 +86,7 @@ def _options(
 for _command in COMMANDS:
     app.command(cls=MethodCommand if _command in METHOD_COMMANDS else None)(_command)
 app.add_typer(bench, name="bench")
+app.add_typer(benchmark, name="benchmark")
 app.add_typer(lidc, name="lidc")
 
 
