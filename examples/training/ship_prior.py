@@ -1,4 +1,4 @@
-"""Choose the weight of a trained regulariser on validation images, and ship it.
+"""Choose weight and scale of a trained regulariser on validation images, and ship it.
 
 python examples/training/ship_prior.py runs/acr-chest acr-chest --task chest-60 --factors 75 150 \\
         --description "convex regulariser of synthetic chest slices"
@@ -9,6 +9,7 @@ filtered back-projections.
 """
 
 import argparse
+import itertools
 import shlex
 import sys
 from pathlib import Path
@@ -30,10 +31,11 @@ arguments.add_argument("name", help="what the weights are to be called")
 arguments.add_argument("--description", required=True, help="one line")
 arguments.add_argument("--task", required=True, help="whose validation images are reconstructed")
 arguments.add_argument("--factors", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
-arguments.add_argument("--scale", type=float, default=1.0, help="that of the training's objective")
+arguments.add_argument("--scales", type=float, nargs="+", default=[1.0], help="of image values")
 arguments.add_argument("--algorithm", default="nmapg")
 arguments.add_argument("--iterations", type=int, default=100)
 arguments.add_argument("--images", type=int, default=2, help="number of validation images")
+arguments.add_argument("--trained-on", default="synthetic", help="what the images were")
 given = arguments.parse_args()
 
 prior = tl.load(given.run / "weights.json", kind="regulariser").requires_grad_(False)
@@ -47,29 +49,36 @@ sinograms, truths = (torch.stack(part) for part in zip(*pairs, strict=True))
 start = tl.fbp(sinograms, operator, filter="hann", frequency_scaling=0.5)
 convention = task.convention.psnr_range
 found = {}
-for factor in given.factors:
+for scale, factor in itertools.product(given.scales, given.factors):
     images = tl.variational(
         sinograms,
         operator,
         prior=prior,
         weight=factor * size,
-        image_scale=given.scale,
+        image_scale=scale,
         algorithm=given.algorithm,
         iterations=given.iterations,
         x0=start,
     )
-    found[factor] = float(psnr(images, truths, data_range=convention).mean())
-    print(f"weight {factor * size:.3g} ({factor:g} of the noise): {found[factor]:.2f} dB")
+    found[scale, factor] = float(psnr(images, truths, data_range=convention).mean())
+    print(
+        f"scale {scale:g}, weight {factor * size:.3g} ({factor:g} of the noise): "
+        f"{found[scale, factor]:.2f} dB",
+        flush=True,
+    )
 best = max(found, key=found.__getitem__)
 
 reconstruction = {
     "algorithm": given.algorithm,
-    "weight": best * size,
-    "scale": given.scale,
+    "weight": best[1] * size,
+    "scale": best[0],
     "noise": deviation,
     "backprojected_noise": size,
     "iterations": given.iterations,
-    "validation_psnr_by_weight": {f"{k * size:.4g}": round(v, 3) for k, v in found.items()},
+    "validation_psnr": [
+        {"scale": scale, "weight": float(f"{factor * size:.4g}"), "psnr": round(value, 3)}
+        for (scale, factor), value in found.items()
+    ],
 }
 path = tl.save(
     prior,
@@ -97,8 +106,8 @@ card = annotate(
         "description": given.description,
         "use": f"regulariser of variational reconstruction of {task.description}, of other scans "
         "of such images too; comparison with other methods there",
-        "limits": "images whose values lie in about [0, 1] like those of the training; nothing "
-        "was trained on patients, and nothing it shows may be used for diagnosis",
+        "limits": "images whose values lie in about [0, 1] like those of the training, which were "
+        f"{given.trained_on}; nothing it shows may be used for diagnosis",
         "licence": "GPL-3.0-or-later",
     },
 )

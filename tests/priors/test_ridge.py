@@ -61,7 +61,7 @@ def test_filters_are_those_of_a_correlation_and_have_no_mean(rng):
     torch.testing.assert_close(filters.sum((1, 2)), torch.zeros(4, dtype=torch.float64))
     image = torch.randn(1, 1, 12, 11, generator=rng, dtype=torch.float64)
     expected = torch.nn.functional.conv2d(image, filters[:, None])
-    torch.testing.assert_close(prior._filtered(image), expected)
+    torch.testing.assert_close(prior._filtered(image, torch.ones_like(prior.log_weights)), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,3 +119,13 @@ def test_arguments(arguments, message):
 def test_ratio():
     with pytest.raises(ValueError, match="ratio: expected a number above 1, got 1"):
         WeaklyConvexRidge(ratio=1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_knees_stay_above_a_quarter_of_what_they_were(kind):
+    prior = made(kind)
+    before = prior.knees().detach()
+    torch.testing.assert_close(before, torch.full_like(before, 0.01))
+    with torch.no_grad():  # as far as training may go
+        prior.log_excesses -= 100
+    torch.testing.assert_close(prior.knees().detach(), before / 4)

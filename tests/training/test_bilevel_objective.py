@@ -46,7 +46,7 @@ def slope(objective, prior, batch, A, name, size=1e-4):
     return (errors[0] - errors[1]) / (2 * size)
 
 
-@pytest.mark.parametrize("name", ["kernels.0", "log_knees"])
+@pytest.mark.parametrize("name", ["kernels.0", "log_excesses"])
 @pytest.mark.parametrize("mode", ["implicit", "unrolled"])
 def test_exact_hypergradients(mode, name, problem):
     batch, A = problem

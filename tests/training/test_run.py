@@ -269,6 +269,17 @@ def test_averaged_weights_are_those_of_a_loop_by_hand(tmp_path, monkeypatch):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_vectors_may_have_a_learning_rate_of_their_own(tmp_path, optimizer):
+    settings = {"optimizer": optimizer, "ema_decay": None, "keep": "last", "warmup_steps": 0}
+    first = run(tmp_path / "still", **settings, learning_rate=1e-12, vector_learning_rate=1e-12)
+    found = run(tmp_path / "run", **settings, vector_learning_rate=1e-12)
+    pairs = zip(first.model.parameters(), found.model.parameters(), strict=True)
+    for before, after in pairs:
+        moved = float((after - before).detach().abs().max())
+        assert (moved > 1e-4) == (after.ndim >= 2)
+
+
 def test_gradients_are_clipped(tmp_path, monkeypatch):
     norms = []
     step = torch.optim.Adam.step

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from tomolearn._core.values import KindAndFields
 from tomolearn.data.lidc.slices import LIDCSlices
 from tomolearn.data.lodopab import LoDoPaBPairs
-from tomolearn.data.phantoms import ImageDataset
-from tomolearn.data.series_slices import SeriesSlices
+from tomolearn.data.phantoms import ImageDataset, ThoraxPatches
+from tomolearn.data.series_slices import SeriesPatches, SeriesSlices
 from tomolearn.data.simulated import Pair
 
 
@@ -61,6 +61,22 @@ class SeriesFolder(KindAndFields):
     def open(self, path: Path, split: str, shape: tuple[int, ...]) -> SeriesSlices:
         """Return all slices, whatever the split."""
         return SeriesSlices(path)
+
+
+@dataclass(frozen=True)
+class PatchFolder(KindAndFields):
+    """A folder of CT series as DICOM files: parts of slices, by turns with synthetic ones."""
+
+    synthetic: ThoraxPatches
+
+    @property
+    def hint(self) -> str:
+        """What the path has to be, and how to get it."""
+        return "a folder with CT series as DICOM files, of 512 x 512 pixels"
+
+    def open(self, path: Path, split: str, shape: tuple[int, ...]) -> SeriesPatches:
+        """Return parts of six slices of seven for training, of the others for other splits."""
+        return SeriesPatches(path, split, self.synthetic)
 
 
 @dataclass(frozen=True)

@@ -169,18 +169,8 @@ class ThoraxPatches(KindAndFields):
         ValueError
             If it is larger than a slice.
         """
-        if len(shape) != 2 or max(shape) > self.size:
-            raise TomolearnError(
-                f"shape: expected two axes of at most {self.size} pixels, got {tuple(shape)}"
-            )
-        rows, columns = shape
-        part = _thorax_slice(self.size, int(rng.integers(self.slices)))
-        row, column = (int(rng.integers(self.size - n + 1)) for n in (rows, columns))
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        if rows != columns:
-            turns = 2 * (turns % 2)
-        part = np.rot90(part[row : row + rows, column : column + columns], turns)
-        return np.ascontiguousarray(part[::-1] if flip else part)
+        _check_part(shape, (self.size, self.size))
+        return random_part(_thorax_slice(self.size, int(rng.integers(self.slices))), shape, rng)
 
     @property
     def value_per_attenuation(self) -> float:
@@ -189,6 +179,34 @@ class ThoraxPatches(KindAndFields):
 
     def __str__(self) -> str:
         return f"parts of {self.slices} synthetic chest slices"
+
+
+def random_part(
+    image: NDArray[np.float32], shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return a part of this shape of an image, turned and flipped.
+
+    Raises
+    ------
+    ValueError
+        If the shape has not two axes, or is larger than the image.
+    """
+    _check_part(shape, image.shape)
+    rows, columns = shape
+    row, column = (int(rng.integers(m - n + 1)) for m, n in zip(image.shape, shape, strict=True))
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    if rows != columns:
+        turns = 2 * (turns % 2)
+    part = np.rot90(image[row : row + rows, column : column + columns], turns)
+    return np.ascontiguousarray(part[::-1] if flip else part)
+
+
+def _check_part(shape: tuple[int, ...], whole: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[0] > whole[0] or shape[1] > whole[1]:
+        raise TomolearnError(
+            f"shape: expected two axes of at most {whole[0]} x {whole[1]} pixels, got "
+            f"{tuple(shape)}"
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,9 @@ _CONVOLUTIONS: dict[int, tuple[Callable[..., Any], Callable[..., Any]]] = {
 # Frequencies per tap and axis at which spectra are looked at, by number of axes: in the plane
 # what lies between is larger by 6 % at most, in space by 23 %.
 _FREQUENCIES = {1: 32, 2: 12, 3: 8}
+# Of knees, in those before training: knees near zero leave objectives without a curvature that
+# algorithms, and the derivatives of minimisers, could work with.
+_SMALLEST_KNEE = 0.25
 
 
 class ConvexRidge(Regulariser):
@@ -89,46 +92,58 @@ class ConvexRidge(Regulariser):
         length = self.filters().detach().flatten(1).norm(dim=1).mean()
         log_weight = math.log(weight * math.pi / (2 * widths[-1])) - length.log()
         self.log_weights = torch.nn.Parameter(log_weight.repeat(widths[-1]))
-        self.log_knees = torch.nn.Parameter(torch.full((widths[-1],), math.log(knee)))
+        self.smallest_knee = _SMALLEST_KNEE * numbers["knee"]
+        excess = math.log(numbers["knee"] - self.smallest_knee)
+        self.log_excesses = torch.nn.Parameter(torch.full((widths[-1],), excess))
 
     @property
     def convexity(self) -> float | None:
         """Zero: it is convex."""
         return 0.0
 
+    def knees(self) -> torch.Tensor:
+        """Return the knees a_i, shape (filters,), in units of the image."""
+        return self.smallest_knee + self.log_excesses.exp()
+
     def lipschitz(self, shape: Sequence[int]) -> float:
         """Return the largest value of the filters' spectrum, each by its steepest slope."""
         with torch.no_grad():
-            return float(self._peak((self.log_weights - self.log_knees).exp()))
+            return float(self._peak(self.log_weights.exp() / self.knees()))
 
     def filters(self) -> torch.Tensor:
         """Return the filters, shape (filters, *taps), as correlations have them."""
         weights = self.kernels[0]
         impulse = weights.new_zeros((1, 1, *(2 * self.taps - 1,) * self.ndim))
         impulse[(0, 0, *(self.taps - 1,) * self.ndim)] = 1
-        return self._filtered(impulse)[0].flip(tuple(range(1, 1 + self.ndim)))
+        return self._filtered(impulse, weights.new_ones(len(self.kernels[-1])))[0].flip(
+            tuple(range(1, 1 + self.ndim))
+        )
 
     def value(self, image: torch.Tensor) -> torch.Tensor:
         """Return the value of each image, shape (...)."""
-        return self._value(self._filtered(self._flat(image)), image)
+        return self._value(self._responses(image), image)
 
     def gradient(self, image: torch.Tensor) -> torch.Tensor:
         """Return the gradient at each image."""
-        return self._gradient(self._filtered(self._flat(image)), image)
+        return self._gradient(self._responses(image), image)
 
     def value_and_gradient(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return both, with the filters applied once."""
-        responses = self._filtered(self._flat(image))
+        responses = self._responses(image)
         return self._value(responses, image), self._gradient(responses, image)
 
+    def _responses(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the filtered images, each filter's in units of its knee."""
+        return self._filtered(self._flat(image), 1 / self.knees())
+
     def _value(self, responses: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        values = self._weighted(self._potential(responses)).flatten(1).sum(1)
+        values = self._potentials(responses) @ self.log_weights.exp()
         return values.reshape(image.shape[: image.ndim - self.ndim])
 
     def _gradient(self, responses: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        slopes = self._weighted(self._slope(responses))
+        slopes = self._slopes(responses)
         transpose = _CONVOLUTIONS[self.ndim][1]
-        for kernel in reversed(self._means_removed()):
+        for kernel in reversed(self._kernels(self.log_weights.exp())):
             slopes = transpose(slopes, kernel)
         return self._folded(slopes).reshape(image.shape)
 
@@ -152,27 +167,29 @@ class ConvexRidge(Regulariser):
             images = middle + torch.cat((zeros, right.flip(axis)), axis)
         return images
 
-    def _potential(self, responses: torch.Tensor) -> torch.Tensor:
-        return _huber(responses, self._per_filter(self.log_knees.exp()))
+    def _potentials(self, responses: torch.Tensor) -> torch.Tensor:
+        """Return the sums of each filter's potential over the pixels, shape (batch, filters)."""
+        return self.knees() * _huber_sums(responses)
 
-    def _slope(self, responses: torch.Tensor) -> torch.Tensor:
-        return (responses / self._per_filter(self.log_knees.exp())).clamp(-1, 1)
-
-    def _weighted(self, responses: torch.Tensor) -> torch.Tensor:
-        return responses * self._per_filter(self.log_weights.exp())
+    def _slopes(self, responses: torch.Tensor) -> torch.Tensor:
+        return responses.clamp(-1, 1)
 
     def _per_filter(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers.reshape(-1, *(1,) * self.ndim)
 
-    def _means_removed(self) -> list[torch.Tensor]:
-        """Return the convolutions, the first of which, and so their composition, has no mean."""
-        first, *others = self.kernels
-        axes = tuple(range(2, 2 + self.ndim))
-        return [first - first.mean(axes, keepdim=True), *others]
+    def _kernels(self, factors: torch.Tensor) -> list[torch.Tensor]:
+        """Return the convolutions, the last times a factor for each filter.
 
-    def _filtered(self, images: torch.Tensor) -> torch.Tensor:
+        The first, and so their composition, has no mean.
+        """
+        first, *others = self.kernels
+        kernels = [first - first.mean(tuple(range(2, 2 + self.ndim)), keepdim=True), *others]
+        kernels[-1] = kernels[-1] * factors.reshape(-1, 1, *(1,) * self.ndim)
+        return kernels
+
+    def _filtered(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         convolve = _CONVOLUTIONS[self.ndim][0]
-        for kernel in self._means_removed():
+        for kernel in self._kernels(factors):
             images = convolve(images, kernel)
         return images
 
@@ -256,7 +273,7 @@ class WeaklyConvexRidge(ConvexRidge):
 
     def _ends(self) -> torch.Tensor:
         """Return where the potentials are level."""
-        return self.log_knees.exp() * (1 + self.log_ratios.exp())
+        return self.knees() * (1 + self.log_ratios.exp())
 
     def _concave_peak(self) -> torch.Tensor:
         return self._peak(self.log_weights.exp() / self._ends())
@@ -265,13 +282,14 @@ class WeaklyConvexRidge(ConvexRidge):
         """Return gamma."""
         return (self.modulus / self._concave_peak()).clamp(max=1)
 
-    def _potential(self, responses: torch.Tensor) -> torch.Tensor:
-        concave = _huber(responses, self._per_filter(self._ends()))
-        return super()._potential(responses) - self._concave_part() * concave
+    def _potentials(self, responses: torch.Tensor) -> torch.Tensor:
+        ends, ratios = self._ends(), self._per_filter(self.knees() / self._ends())
+        concave = self._concave_part() * ends * _huber_sums(responses * ratios)
+        return super()._potentials(responses) - concave
 
-    def _slope(self, responses: torch.Tensor) -> torch.Tensor:
-        concave = (responses / self._per_filter(self._ends())).clamp(-1, 1)
-        return super()._slope(responses) - self._concave_part() * concave
+    def _slopes(self, responses: torch.Tensor) -> torch.Tensor:
+        concave = (responses * self._per_filter(self.knees() / self._ends())).clamp(-1, 1)
+        return torch.addcmul(super()._slopes(responses), concave, -self._concave_part())
 
 
 def _differences(before: int, after: int, size: int, ndim: int) -> torch.nn.Parameter:
@@ -291,6 +309,7 @@ def _differences(before: int, after: int, size: int, ndim: int) -> torch.nn.Para
     return torch.nn.Parameter(kernel)
 
 
-def _huber(t: torch.Tensor, knee: torch.Tensor) -> torch.Tensor:
-    length = t.abs()
-    return torch.where(length <= knee, t.square() / (2 * knee), length - knee / 2)
+def _huber_sums(responses: torch.Tensor) -> torch.Tensor:
+    """Return sums over the pixels of Huber's function with knee one, shape (batch, filters)."""
+    slopes = responses.clamp(-1, 1)
+    return (slopes * torch.sub(responses, slopes, alpha=0.5)).flatten(2).sum(2)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tomolearn.data.files import LoDoPaBFiles, SeriesFolder, SliceCache
+from tomolearn.data.files import DataFiles, LoDoPaBFiles, PatchFolder, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
 from tomolearn.data.perforated_discs import PerforatedDiscs
 from tomolearn.data.phantoms import (
@@ -232,26 +232,33 @@ def _htc_splits(discs: PerforatedDiscs) -> dict[str, Split]:
     }
 
 
-def _denoising(name: str, source: PhantomSource, size: int, what: str) -> Task:
-    # level of the reference noise: objectives that add noise of their own ignore it
+def _denoising(
+    name: str, source: PhantomSource, what: str, noise: float, files: DataFiles | None = None
+) -> Task:
+    size = 64
+    # objectives that add noise of their own ignore the task's
     return Task(
         name=name,
         description=f"denoising of {what}: {size} x {size}",
         reference="images alone, for priors that are trained without a scanner",
         grid=Grid((size, size)),
-        acquisition=Acquisition(Direct(), GaussianNoise(std=0.02)),
+        acquisition=Acquisition(Direct(), GaussianNoise(std=noise)),
         splits={
             "train": Split(source, seed=61),
             "validation": Split(source, seed=62, size=64),
             "test": Split(source, seed=63, size=100),
         },
         convention=CONVENTIONS["adler"],
+        files=files,
     )
 
 
 _CHESTS = ThoraxPatches()
-CHEST_PATCHES = _denoising("chest-patches", _CHESTS, 64, "parts of synthetic chest slices")
-ELLIPSE_PATCHES = _denoising("ellipses-64", _ADLER, 64, "random ellipses")
+# about the error of a reconstruction of chest-60, to which priors are trained for
+CHEST_PATCHES = _denoising(
+    "chest-patches", _CHESTS, "parts of synthetic chest slices", 0.05, PatchFolder(_CHESTS)
+)
+ELLIPSE_PATCHES = _denoising("ellipses-64", _ADLER, "random ellipses", 0.02)
 _TRUTHS = Grid((362, 362))
 CHEST_60 = Task(
     name="chest-60",

@@ -122,8 +122,9 @@ class TrainingConfig(BaseModel):
         Its parameters; `betas` are the decay of its moments.
     final_learning_rate : float
         What the learning rate falls to. Default: zero.
-    vector_learning_rate : float
-        Learning rate of biases and slopes under "muon".
+    vector_learning_rate : float, optional
+        Learning rate of what is no kernel or matrix: biases, slopes, logarithms of weights.
+        Default: `learning_rate`; 1e-3 under "muon".
     warmup_steps : int
         Steps in which the learning rate rises linearly from zero.
     gradient_clip : float, optional
@@ -178,7 +179,7 @@ class TrainingConfig(BaseModel):
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     learning_rate: Positive = 1e-3
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    vector_learning_rate: Positive = 1e-3
+    vector_learning_rate: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     warmup_steps: Annotated[int, Field(ge=0)] = 0

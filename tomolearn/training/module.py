@@ -28,6 +28,9 @@ _OPTIMIZERS: dict[str, Any] = {
 }
 
 
+_MUON_VECTOR_RATE = 1e-3
+
+
 class NonFiniteError(DivergenceError):
     """A loss or gradient that is not finite; the weights are those before that step."""
 
@@ -175,10 +178,13 @@ class ReconstructionModule(lightning.LightningModule):
         """Return optimiser and schedule."""
         config = self.config
         further: dict[str, Any] = {}
+        parameters: Any = self.model.parameters()
         if config.optimizer == "muon":
-            further["vector_lr"] = config.vector_learning_rate
+            further["vector_lr"] = config.vector_learning_rate or _MUON_VECTOR_RATE
+        elif config.vector_learning_rate is not None:
+            parameters = _groups(self.model, config.vector_learning_rate)
         optimizer = _OPTIMIZERS[config.optimizer](
-            self.model.parameters(),
+            parameters,
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
@@ -197,6 +203,16 @@ class ReconstructionModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
+
+
+def _groups(network: Network, vector_rate: float) -> list[dict[str, Any]]:
+    """Return groups of parameters: kernels and matrices, and vectors with a rate of their own."""
+    parameters = list(network.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim >= 2]},
+        {"params": [p for p in parameters if p.ndim < 2], "lr": vector_rate},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _copied(batch: Batch) -> Batch:
