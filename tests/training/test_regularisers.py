@@ -111,7 +111,7 @@ def test_patches_are_parts_of_slices():
     assert whole.shape == (64, 64)
     assert part.shape == (16, 24)
     assert 0 <= part.min() <= part.max() <= 1
-    with pytest.raises(ValueError, match="shape: expected two axes of at most 64 pixels"):
+    with pytest.raises(ValueError, match="shape: expected two axes of at most 64 x 64 pixels"):
         source((65, 64), np.random.default_rng(0))
     with pytest.raises(ValueError, match="shape: expected two axes"):
         source((8, 8, 8), np.random.default_rng(0))
