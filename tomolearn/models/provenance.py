@@ -39,6 +39,8 @@ class Provenance:
         As their ``to_dict`` has them; no noise is an empty mapping.
     level : float, optional
         Largest absolute image value.
+    views : (int, int), optional
+        The fewest and the most views, where scans of many numbers of them were trained on.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Provenance:
     scan: dict[str, Any] | None = None
     noise: Mapping[str, Any] | None = None
     level: float | None = None
+    views: tuple[int, int] | None = None
 
     @classmethod
     def of_card(cls, name: str, card: Mapping[str, Any]) -> Provenance:
@@ -54,7 +57,11 @@ class Provenance:
         training, level = card["training"], None
         if training.get("image_range") is not None:
             level = max(abs(float(value)) for value in training["image_range"])
-        return cls(name, card["task"], card["grid"], card["scan"], training.get("noise"), level)
+        views = training.get("views")
+        return cls(
+            *(name, card["task"], card["grid"], card["scan"], training.get("noise"), level),
+            views=None if views is None else (int(views[0]), int(views[1])),
+        )
 
     def differences(
         self,
@@ -82,8 +89,9 @@ class Provenance:
             found.append(f"the task {self.task}, not {task}")
         if grid is not None and self.grid is not None and not _same_grid(self.grid, grid):
             found.append(f"{geometry_from_dict(self.grid)}, not {grid}")
-        if scan is not None and self.scan is not None and not _same_scan(self.scan, scan):
-            found.append(f"{geometry_from_dict(self.scan)}, not {scan}")
+        if scan is not None and self.scan is not None and not self._has_scan(self.scan, scan):
+            several = "" if self.views is None else " with {} to {} views".format(*self.views)
+            found.append(f"{geometry_from_dict(self.scan)}{several}, not {scan}")
         if noise is not None and self.noise is not None and not _same_noise(self.noise, noise):
             found.append(f"{_noise(self.noise)}, not {_noise(noise)}")
         if level is not None and self.level and not _alike(self.level, level * scale):
@@ -91,6 +99,12 @@ class Provenance:
             remedy = f" (image_scale={self.level / level:.2g} has them alike)" if level > 0 else ""
             found.append(f"images with values up to {self.level:.2g}, not {now}{remedy}")
         return found
+
+    def _has_scan(self, trained: dict[str, Any], scan: Scan) -> bool:
+        n = scan.shape[0]
+        if self.views is not None and self.views[0] <= n <= self.views[1]:
+            return _same_scan({**trained, "n_angles": n}, scan)
+        return _same_scan(trained, scan)
 
     def warn(self, differences: list[str], *, stacklevel: int) -> None:
         """Warn of differences, if there are any, in one message."""
@@ -230,17 +244,28 @@ def _same_scan(trained: dict[str, Any], scan: Scan) -> bool:
 
 
 def _same_noise(trained: Mapping[str, Any], noise: Mapping[str, Any]) -> bool:
+    """Compare noise; where the training had a range of levels, its ends are listed."""
+
     def relevant(values: Mapping[str, Any]) -> dict[str, Any]:
         # what an image value stands for is a matter of the images' scale, which is compared apart
         unrelated = ("attenuation", "floor")
         return {key: value for key, value in values.items() if key not in unrelated}
 
-    return _close(relevant(trained), relevant(noise))
+    known, found = relevant(trained), relevant(noise)
+    for name, values in known.items():
+        if isinstance(values, (list, tuple)) and isinstance(found.get(name), (int, float)):
+            low, high = values
+            known[name] = min(max(found[name], low), high)
+    return _close(known, found)
 
 
 def _noise(noise: Mapping[str, Any]) -> str:
     if not noise:
         return "no noise"
     kind, *values = noise.items()
-    listed = ", ".join(f"{name}={value}" for name, value in values if value is not None)
+    listed = ", ".join(f"{name}={_level(value)}" for name, value in values if value is not None)
     return f"{kind[1]}({listed})"
+
+
+def _level(value: Any) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -320,6 +320,7 @@ def _finish(
         training = {
             **record(config, directory, trainer.world_size),
             **values_of_images(module.task, data.validation),
+            **module.objective.trained_on(),
             "precision": str(trainer.precision),
             "steps": trainer.global_step,
             "weights_of_step": step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +33,13 @@ class Objective:
 
     def check(self, network: Network) -> None:
         """Raise a ValueError if a network cannot be trained for this."""
+
+    def trained_on(self) -> dict[str, Any]:
+        """Return what the card says of scans and noise, where they are others than the task's.
+
+        "views", the fewest and the most of them, and "noise", a number of which may be a range.
+        """
+        return {}
 
     def estimate(
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator

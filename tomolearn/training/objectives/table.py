@@ -18,6 +18,9 @@ OBJECTIVES: Table[type[Objective]] = Table(
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
         "bilevel": "tomolearn.training.objectives.bilevel:Bilevel",
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
+        "random-acquisition": (
+            "tomolearn.training.objectives.random_acquisition:RandomAcquisition"
+        ),
     },
     group="tomolearn.objectives",
     check=subclass_of("objective", Objective),
