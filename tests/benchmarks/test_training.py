@@ -9,8 +9,13 @@ from small_task import small_task
 from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.benchmarks import training as training_speed
 from tomolearn.benchmarks.rivals import odl_torch
-from tomolearn.benchmarks.training import Recipe, measure_training, measure_training_memory
-from tomolearn.models import LearnedPrimalDual
+from tomolearn.benchmarks.training import (
+    Recipe,
+    measure_training,
+    measure_training_memory,
+    memory_of_steps,
+)
+from tomolearn.models import InvertiblePrimalDual, LearnedPrimalDual
 from tomolearn.operators import OperatorLayer
 from tomolearn.tasks import get_task
 
@@ -207,6 +212,15 @@ def test_memory_is_that_of_the_activations_and_checkpoints_save_most_of_it():
     assert 0.9 * expected < full.value < 1.6 * expected
     assert saving.value < 0.6 * full.value
     assert "one iteration" in saving.contender
+
+
+@pytest.mark.slow
+def test_memory_of_invertible_iterations_does_not_grow_with_them():
+    grid = Grid((160, 160))
+    models = {str(n): InvertiblePrimalDual(iterations=n, channels=16) for n in (4, 16)}
+    scan = ParallelBeam.covering(grid, 100)
+    few, many = memory_of_steps(grid, scan, models, 1, "cpu")
+    assert many.value < 1.3 * few.value
 
 
 def test_memory_needs_a_system_that_tells_it(monkeypatch, tmp_path):

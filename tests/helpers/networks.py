@@ -8,6 +8,7 @@ import torch
 
 from tomolearn.models import ReconstructionModel, build_model
 from tomolearn.models.equilibrium import DeepEquilibrium
+from tomolearn.operators import LinearOperator
 
 _SMALL_EQUIVARIANT: dict[str, Any] = {"channels": 8, "iterations": 3, "memory": 2}
 _SMALL_UNET: dict[str, Any] = {"channels": [8, 16], "first_convolutions": 1}
@@ -46,12 +47,21 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "fbp-unet_one_scale": ("fbp-unet", {"channels": [8], "normalisation": "none"}),
     "limited-angle-unet": ("limited-angle-unet", {"channels": [8, 16], "level": 0.5}),
+    "iradonmap": (
+        "iradonmap",
+        {"image_shape": [12, 12], "sinogram_shape": [7, 19], "channels": 8, "blocks": 1},
+    ),
+    "automap": ("automap", {"image_shape": [12, 12], "sinogram_shape": [7, 19], "channels": 4}),
     "learned-gradient": ("learned-gradient", {"iterations": 3, "memory": 2, "channels": 8}),
     "learned-proximal": ("learned-proximal", {"iterations": 3, "channels": 8}),
     "learned-primal": ("learned-primal", {"iterations": 3, "n_primal": 3, "channels": 8}),
     "learned-primal-dual": (
         "learned-primal-dual",
         {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8},
+    ),
+    "invertible-primal-dual": (
+        "invertible-primal-dual",
+        {"iterations": 3, "n_primal": 4, "n_dual": 2, "channels": 12},
     ),
     "learned-pdhg": ("learned-pdhg", {"iterations": 3, "channels": 8}),
     "variational-network": (
@@ -115,16 +125,30 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
 NEEDS_RAYS = tuple(
     case
     for case in SMALL
-    if case.startswith(("fbp", "limited-angle", "learned-gradient"))
+    if case.startswith(("fbp", "limited-angle", "learned-gradient", "iradonmap"))
     or case in ("variational-network", "de-gradient_unet")
 )
 
 
-def small_network(case: str, seed: int = 0) -> ReconstructionModel:
-    """Make a network of `SMALL`, with the same weights at each call."""
+# Made for sinograms and images of one shape.
+OF_ONE_SHAPE = tuple(case for case, (_, given) in SMALL.items() if "image_shape" in given)
+
+
+def small_network(
+    case: str, seed: int = 0, *, of: LinearOperator | None = None
+) -> ReconstructionModel:
+    """Make a network of `SMALL`, with the same weights at each call.
+
+    One for a single shape of sinograms and images is made for 7 views of 19 bins and 12 x 12
+    pixels, or for those of an operator.
+    """
+    name, arguments = SMALL[case]
+    if of is not None and case in OF_ONE_SHAPE:
+        shapes = {"image_shape": of.domain_shape, "sinogram_shape": of.range_shape}
+        arguments = {**arguments, **{key: list(shape) for key, shape in shapes.items()}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_model(*SMALL[case])
+        return build_model(name, arguments)
 
 
 def with_tolerance(model: ReconstructionModel, tolerance: float) -> ReconstructionModel:

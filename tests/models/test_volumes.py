@@ -16,6 +16,7 @@ SPATIAL = [
     "learned-gradient",
     "learned-primal",
     "learned-primal-dual",
+    "invertible-primal-dual",
     "learned-pdhg",
     "learned-proximal",
 ]

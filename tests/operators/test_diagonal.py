@@ -42,7 +42,7 @@ def test_it_composes_and_is_pickled(rng):
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in NEEDS_RAYS])
 def test_networks_do_not_see_dead_bins(name, rng):
-    network = small_network(name).eval()
+    network = small_network(name, of=RAYS).eval()
     measured = (torch.rand(RAYS.range_shape, generator=rng) > 0.2).float()
     operator = Diagonal(measured) @ RAYS
     y = torch.rand(1, 1, *RAYS.range_shape, generator=rng)

@@ -24,7 +24,10 @@ from tomolearn.training.weights import read_card, shipped
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "tomolearn" / "weights"
 # Its published size is 34 million parameters.
-SMALL = {"fbp-unet": {"channels": [4, 8]}}
+SMALL = {
+    "fbp-unet": {"channels": [4, 8]},
+    "automap": {"image_shape": [4, 4], "sinogram_shape": [3, 7]},
+}
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 

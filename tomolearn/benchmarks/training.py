@@ -21,11 +21,12 @@ from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
 from tomolearn.methods.checks import check_ray_transform
-from tomolearn.models import LearnedPrimalDual, ReconstructionModel
+from tomolearn.models import InvertiblePrimalDual, LearnedPrimalDual, ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
 
 _RIVAL = "odl torch"
+_INVERTIBLE = (5, 20)  # iterations
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def measure_training_memory(
     what it held before, when it had all that is loaded and made but once (the libraries, the
     operator, the network, a first reconstruction). On a GPU it is the memory of torch's tensors
     there. Default: 512 x 512 pixels, a parallel beam of 360 views that covers them, and learned
-    primal-dual in float32.
+    primal-dual in float32; also invertible learned primal-dual with 5 and with 20 iterations.
     """
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
@@ -199,7 +200,14 @@ def measure_training_memory(
     saving.checkpoint_activations = True
     every = copy.deepcopy(saving)
     every.checkpoint_activations = False
-    models = {"all activations": every, "one iteration's activations": saving}
+    models: dict[str, ReconstructionModel] = {
+        "all activations": every,
+        "one iteration's activations": saving,
+    }
+    if model is None:
+        models |= {
+            f"invertible, {n} iterations": InvertiblePrimalDual(iterations=n) for n in _INVERTIBLE
+        }
     return memory_of_steps(grid, scan, models, batch, device)
 
 

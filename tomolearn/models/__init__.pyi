@@ -1,3 +1,4 @@
+from .automap import AUTOMAP as AUTOMAP
 from .base import ReconstructionModel as ReconstructionModel
 from .equilibrium import (
     DEGradient as DEGradient,
@@ -6,6 +7,8 @@ from .equilibrium import (
 )
 from .equivariant import EquivariantProximal as EquivariantProximal
 from .fbp_unet import FBPUNet as FBPUNet
+from .invertible_primal_dual import InvertiblePrimalDual as InvertiblePrimalDual
+from .iradonmap import IRadonMap as IRadonMap
 from .learned_gradient import LearnedGradient as LearnedGradient
 from .learned_pdhg import LearnedPDHG as LearnedPDHG
 from .learned_primal import LearnedPrimal as LearnedPrimal

@@ -14,6 +14,7 @@ from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn._core.modules import Configured
 from tomolearn._core.tensors import is_transformed
 from tomolearn.methods.checks import check_linear_operator, check_sinogram, positive_norm
+from tomolearn.models.fixed_shapes import FixedShapes
 from tomolearn.models.provenance import Provenance, Watch
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser
@@ -58,6 +59,9 @@ class ReconstructionModel(Configured, abc.ABC):
     the sinogram times this number, and its image is divided by it. It is saved with the weights."""
     diagnostics: Mapping[str, float] = MappingProxyType({})
     """Numbers about the last reconstruction, such as a solver's iterations; training logs them."""
+
+    fixed_shapes: FixedShapes | None = None
+    """The only shapes of image and sinogram that the weights are for, None if any will do."""
 
     _watch: Watch | None = None
 
@@ -142,6 +146,8 @@ class ReconstructionModel(Configured, abc.ABC):
                 f"operator: expected one from images to sinograms of {self.ndim} axes each, got "
                 f"{domain} -> {range_}; {remedy}"
             )
+        if self.fixed_shapes is not None:
+            self.fixed_shapes.check(type(self).__name__, operator)
         sinogram = check_sinogram(sinogram, operator)
         weights = next(self.parameters())
         if weights.dtype not in (torch.float32, torch.float64):

@@ -14,10 +14,13 @@ MODELS: Table[type[ReconstructionModel]] = Table(
     {
         "fbp-unet": "tomolearn.models.fbp_unet:FBPUNet",
         "limited-angle-unet": "tomolearn.models.limited_angle_unet:LimitedAngleUNet",
+        "iradonmap": "tomolearn.models.iradonmap:IRadonMap",
+        "automap": "tomolearn.models.automap:AUTOMAP",
         "learned-gradient": "tomolearn.models.learned_gradient:LearnedGradient",
         "learned-proximal": "tomolearn.models.learned_proximal:LearnedProximal",
         "learned-primal": "tomolearn.models.learned_primal:LearnedPrimal",
         "learned-primal-dual": "tomolearn.models.learned_primal_dual:LearnedPrimalDual",
+        "invertible-primal-dual": ("tomolearn.models.invertible_primal_dual:InvertiblePrimalDual"),
         "learned-pdhg": "tomolearn.models.learned_pdhg:LearnedPDHG",
         "variational-network": "tomolearn.models.variational_network:VariationalNetwork",
         "de-gradient": "tomolearn.models.equilibrium.gradient:DEGradient",

@@ -1,6 +1,7 @@
 """Mathematics without tomography: fixed points, linear systems, implicit derivatives."""
 
 from tomolearn.numerics.conjugate_gradients import IndefiniteError, conjugate_gradients
+from tomolearn.numerics.couplings import Coupling, run_couplings
 from tomolearn.numerics.fixed_point import FixedPoint, fixed_point
 from tomolearn.numerics.gaussian_sums import gaussian_sum
 from tomolearn.numerics.gmres import gmres
@@ -14,6 +15,7 @@ __all__ = [
     "Anderson",
     "Backward",
     "Broyden",
+    "Coupling",
     "FixedPoint",
     "IndefiniteError",
     "Picard",
@@ -24,4 +26,5 @@ __all__ = [
     "gmres",
     "implicit_minimiser",
     "once",
+    "run_couplings",
 ]

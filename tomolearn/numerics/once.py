@@ -31,6 +31,22 @@ def once(value: torch.Tensor, reason: str) -> torch.Tensor:
     return passed
 
 
+def refused(gradient: torch.Tensor, value: torch.Tensor, reason: str) -> torch.Tensor:
+    """Return a gradient that raises an error where it is differentiated, in a backward pass.
+
+    Parameters
+    ----------
+    gradient : torch.Tensor
+        What the backward pass of a function returns.
+    value : torch.Tensor
+        The function's result: it leads to all that the gradient depends on.
+    reason : str
+        Message of the error.
+    """
+    passed: torch.Tensor = _Refused.apply(gradient, value, reason)
+    return passed
+
+
 class _Once(torch.autograd.Function):
     """The identity, whose gradient has an error for a derivative."""
 
