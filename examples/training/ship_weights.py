@@ -12,7 +12,7 @@ import tomolearn as tl
 from tomolearn._core.checkpoints.cards import render_card
 from tomolearn.evaluation import compare
 from tomolearn.evaluation.tables import card_metrics
-from tomolearn.models import build_model, model_name
+from tomolearn.models import MODELS, build_model
 from tomolearn.tasks import get_task
 from tomolearn.training.weights import annotate
 
@@ -23,6 +23,12 @@ arguments.add_argument("run", type=Path, help="folder of the run")
 arguments.add_argument("name", help="what the weights are to be called")
 arguments.add_argument("--description", required=True, help="one line")
 arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test")
+arguments.add_argument(
+    "--limits",
+    default="images whose values lie in about [0, 1] like those of the training, on pixels of the "
+    "size of the training's",
+    help="what images the weights are for",
+)
 arguments.add_argument(
     "--argument",
     action="append",
@@ -35,7 +41,7 @@ model = tl.load(given.run / "weights.json")
 card = model.card
 if given.argument:
     changes = {name: json.loads(value) for name, value in (a.split("=") for a in given.argument)}
-    trained, model = model, build_model(model_name(model), {**model.arguments, **changes})
+    trained, model = model, build_model(MODELS.spec_of(type(model)), {**model.arguments, **changes})
     model.load_state_dict(trained.state_dict())
     model.eval()
 task = get_task(card["task"])
@@ -58,9 +64,8 @@ card = annotate(
     about={
         "description": given.description,
         "use": f"reconstruction of {task.description}; comparison with other methods there",
-        "limits": "images whose values lie in about [0, 1] like those of the training, on pixels "
-        "of the size of the training's; nothing was trained on patients, and nothing it shows "
-        "may be used for diagnosis",
+        "limits": f"{given.limits}; nothing was trained on patients, and nothing it shows may be "
+        "used for diagnosis",
         "licence": "GPL-3.0-or-later",
     },
 )

@@ -1,6 +1,7 @@
 """The score of the Helsinki challenge, on discs that are written in its format and on its own."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from imageio.v3 import imwrite
 from scipy.io import savemat
 from typer.testing import CliRunner
 
-from tomolearn import TomolearnError
-from tomolearn.benchmarks.htc2022 import find_arcs, measure, scanner
+from tomolearn import TomolearnError, TrainedElsewhereWarning, load
+from tomolearn.benchmarks.htc2022 import DEFAULT, find_arcs, measure, scanner
 from tomolearn.cli import app
+from tomolearn.metrics import matthews_correlation
+from tomolearn.tasks import get_task
+from tomolearn.training.objectives.random_arc import arc_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::tomolearn.CoverageWarning")
 
@@ -103,3 +107,25 @@ def test_what_cannot_be_scored_is_told(folder, tmp_path):
     np.savez(tmp_path / "htc2022_x_fan.npz", sinogram=np.zeros((3, 560)), angles_deg=np.zeros(3))
     with pytest.raises(TomolearnError, match="expected 512 x 512 pixels"):
         find_arcs(tmp_path)
+
+
+def test_the_network_sees_most_of_simulated_discs_over_30_degrees():
+    task, network = get_task("htc2022-small"), load(DEFAULT[-1])
+    part, views = arc_of(task.operator(), 30)
+    pairs = task.pairs("test", size=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainedElsewhereWarning)  # of views that are fewer
+        found = [matthews_correlation(network(y[..., views, :], part), x) for y, x in pairs]
+    assert sum(found) / len(found) > 0.85
+
+
+# what directional total variation or total variation reaches, and what was asked for at 30 degrees
+TO_BEAT = {("tb", 90): 0.802, ("tb", 60): 0.685, ("tb", 30): 0.553, ("ta", 30): 0.85}
+
+
+@pytest.mark.parametrize("degrees", [90, 60, 30])
+def test_the_network_is_above_total_variation_on_measured_discs(real_data: Path, degrees):
+    if not (real_data / "measured").is_dir():
+        pytest.skip("needs ../shared/data/measured")
+    for score in measure(find_arcs(real_data / "measured", (degrees,)), DEFAULT[-1:]):
+        assert score.matthews > TO_BEAT[score.disc, degrees]

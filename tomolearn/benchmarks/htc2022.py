@@ -60,7 +60,7 @@ CONTENDERS: Mapping[str, Callable[[float], Method]] = {
 
 All others are as `get_method` has them.
 """
-DEFAULT = tuple(CONTENDERS)
+DEFAULT = (*CONTENDERS, "htc2022-unet")
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,8 @@ def htc2022(
         str | None,
         typer.Option(
             help="Names of methods and of weights, paths of weights, with commas between them. "
-            "Default: FBP, total variation and directional total variation.",
+            "Default: FBP, total variation, directional total variation and the U-Net that was "
+            "trained for it.",
             show_default=False,
         ),
     ] = None,
