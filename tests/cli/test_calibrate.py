@@ -58,3 +58,28 @@ def test_reconstruction_with_the_scan_that_is_found(files):
     operator = tl.RayTransform(grid, scan.with_center(29.0))
     right = tl.fbp(torch.from_numpy(np.load(files / "y.npy")), operator).numpy()
     assert np.abs(images["found"] - right).max() < 0.1 * np.abs(images["given"] - right).max()
+
+
+def test_slices_are_reconstructed_with_the_scan_of_the_middle_one(files):
+    y = np.load(files / "y.npy")
+    np.save(files / "slices.npy", np.stack([np.roll(y, 3, axis=1), y, y]))
+    given = [str(files / "slices.npy"), "--scan", str(files / "scan.json")]
+    options = ["--calibrate", "detector_offset", "--out", str(files / "x.npy")]
+    result = CliRunner().invoke(app, ["reconstruct", *given, *options])
+    assert result.exit_code == 0, result.output
+    assert "calibrated by slice 1 of 3, for all of them" in result.output
+    grid, scan = tl.load_geometry(files / "scan.json")
+    right = tl.fbp(torch.from_numpy(y), tl.RayTransform(grid, scan.with_center(29.0))).numpy()
+    images = np.load(files / "x.npy")
+    assert np.abs(images[1] - right).max() < 0.05 * np.abs(right).max()
+    np.testing.assert_array_equal(images[1], images[2])
+
+
+def test_shifts_of_views_and_a_method_that_takes_them(files):
+    given = [str(files / "y.npy"), "--scan", str(files / "scan.json")]
+    options = ["--calibrate", "detector_offset,shifts", "--out", str(files / "x.npy")]
+    result = CliRunner().invoke(app, ["reconstruct", *given, *options, "--method", "cgls"])
+    assert result.exit_code == 0, result.output
+    assert "shifts = 0.0" in result.output
+    result = CliRunner().invoke(app, ["reconstruct", *given, *options, "--force"])
+    assert result.exit_code == 2

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 import tomolearn as tl
 from data_sim import fan_sinogram, parallel_sinogram, shepp_logan_ellipses
@@ -27,6 +28,16 @@ def exact(scan):
     """Return the sinogram of a phantom by chords of its ellipses, averaged over bins."""
     fine = scan.with_columns(5 * scan.n_detectors, 1 / 5, 0.0)
     return _chords(fine).reshape(*scan.shape, 5).mean(-1)
+
+
+def jittered(scan, shifts):
+    """Return the sinogram of a smooth object, by a detector that is elsewhere in each view."""
+    bins = shifts / scan.bin_sizes[0]
+    views = [
+        exact(scan.subset([k]).with_columns(scan.n_detectors, 1.0, shift))
+        for k, shift in enumerate(bins)
+    ]
+    return torch.from_numpy(gaussian_filter1d(torch.cat(views).numpy(), 1.5, axis=1))
 
 
 def _chords(scan):
@@ -96,6 +107,64 @@ def test_sense_of_rotation():
     assert not tl.calibrate(exact(truth), GRID, truth, rotation="either").reversed
 
 
+def gauged(shifts, angles):
+    """Return shifts without their mean and their first harmonic."""
+    gauge = np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
+    return shifts - gauge @ np.linalg.lstsq(gauge, shifts, rcond=None)[0]
+
+
+@pytest.mark.parametrize("kind", ["parallel", "half", "fan"])
+def test_jitter_of_views(kind, numpy_rng):
+    scan = {
+        "parallel": parallel(n_angles=40),
+        "half": parallel(n_angles=40, angular_range=np.pi),
+        "fan": fan(n_angles=40),
+    }[kind]
+    angles, size = scan.view_angles, scan.bin_sizes[0]
+    shifts = gauged(numpy_rng.normal(0, 0.7 * size, 40), angles)
+    y = jittered(scan, shifts)
+    found = tl.calibrate(y, GRID, scan, free=("shifts",), inner_iterations=12)
+    assert isinstance(found.scan, tl.Views)
+    assert np.abs(np.array(found.shifts) - shifts).max() < 0.1 * size
+    assert np.abs(gauged(np.array(found.shifts), angles) - found.shifts).max() < 1e-9
+    assert found.residual_after < 0.3 * found.residual_before
+    assert len(found.shift_errors) == 40
+    assert "shifts = " in str(found)
+
+
+def test_offset_beside_jitter(numpy_rng):
+    scan = parallel(n_angles=40)
+    shifts = gauged(numpy_rng.normal(0, 0.4, 40), scan.view_angles)
+    y = jittered(parallel(n_angles=40, detector_offset=2.4), shifts)
+    free = ("detector_offset", "shifts")
+    found = tl.calibrate(y, GRID, scan, free=free, inner_iterations=12)
+    assert found.values["detector_offset"] == pytest.approx(2.4, abs=0.05)
+    assert np.abs(np.array(found.shifts) - shifts).max() < 0.08
+
+
+def test_what_shifts_make_up_for_is_told(monkeypatch):
+    from tomolearn.measurements.calibration import parameters
+
+    sway = parameters.PARAMETERS["detector_offset"]._replace(
+        value=lambda scan: 0.0,
+        changed=lambda scan, value: parameters.shifted_views(
+            scan, value * np.sin(3 * scan.view_angles)
+        ),
+    )
+    monkeypatch.setitem(parameters.PARAMETERS, "sway", sway)
+    scan = parallel(n_angles=24)
+    with pytest.raises(ValueError, match=r"'sway' and 'shifts', whose correlation is 1\.0"):
+        tl.calibrate(exact(scan), GRID, scan, free=("sway", "shifts"), bins=64)
+
+
+def test_a_view_without_data_cannot_be_shifted():
+    scan = parallel(n_angles=20)
+    weights = torch.ones(scan.shape)
+    weights[7] = 0
+    with pytest.raises(ValueError, match="got none in view 7; leave it out"):
+        tl.calibrate(exact(scan), GRID, scan, free=("shifts",), weights=weights)
+
+
 def test_parameters_that_are_one_are_told(monkeypatch):
     from tomolearn.measurements.calibration import parameters
 
@@ -120,6 +189,10 @@ def test_parameters_that_are_one_are_told(monkeypatch):
         ({"free": ("source_to_isocenter",)}, "'source_to_isocenter', which fan beams have"),
         ({"free": ("magnification",)}, "'magnification': the image scaled explains them as well"),
         ({"free": ("start_angle",)}, "'start_angle': the image turned explains them as well"),
+        (
+            {"free": ("shifts",), "scan": parallel(n_angles=5), "sinogram": torch.ones(5, 128)},
+            "free: expected 'shifts' of a flat detector in at least 8 views, got 5",
+        ),
         ({"rotation": "left"}, "rotation: expected one of known, either"),
         ({"bins": 4}, "bins: expected at least 8"),
         ({"search": -1.0}, "search: expected a non-negative number"),
@@ -160,7 +233,20 @@ def test_disc_of_the_tomography_challenge(real_data):
     assert found.values["source_to_isocenter"] == pytest.approx(409, abs=4)
 
 
-@pytest.mark.slow
+def test_tooth_by_nothing_but_its_file(real_data):
+    path = real_data / "measured" / "tooth.h5"
+    y, _, scan, _, _ = tl.measurements.prepare(
+        tl.measurements.read(path, rows=0, detector_spacing=1.0), bins=4
+    )
+    other = tl.ParallelBeam.from_dict(scan.to_dict() | {"detector_offset": 24.5})
+    y, grid = torch.from_numpy(y).float(), tl.Grid((148, 148), 4.0)
+    found = tl.calibrate(y, grid, other, search=0)
+    # 23.65 by variable projection elsewhere, 24.5 by algotom's search
+    assert found.values["detector_offset"] == pytest.approx(23.65, abs=0.1)
+    assert found.left_out_after < 0.0209
+    assert found.left_out_after < 0.99 * found.left_out_before
+
+
 def test_neutron_scan_by_the_symmetry_of_its_full_turn(real_data):
     import tifffile
 
@@ -178,6 +264,8 @@ def test_neutron_scan_by_the_symmetry_of_its_full_turn(real_data):
         tl.Grid((bins, bins), 1.0),
         scan,
         weights=torch.from_numpy(weights.astype(np.float32)),
+        bins=126,
+        inner_iterations=12,
     )
     # a view half a turn on is the mirrored one
     dead = [314, 346]

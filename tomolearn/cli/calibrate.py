@@ -20,8 +20,8 @@ def calibrate(
     free: Annotated[
         str,
         typer.Option(
-            help="What is not known: detector_offset, angular_span, source_to_isocenter, with "
-            "commas between them."
+            help="What is not known: detector_offset, angular_span, source_to_isocenter, shifts "
+            "(of each view), with commas between them."
         ),
     ] = "detector_offset",
     weights: Annotated[

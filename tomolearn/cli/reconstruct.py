@@ -65,7 +65,8 @@ def reconstruct(
         str,
         typer.Option(
             help="Parameters of the scan to find from the data first, see `tomolearn calibrate`: "
-            "detector_offset, ..., with commas between them."
+            "detector_offset, ..., with commas between them. Of several slices the middle one "
+            "tells. Methods that iterate take shifts of views, fbp does not."
         ),
     ] = "",
     preview: Annotated[
@@ -90,6 +91,7 @@ def reconstruct(
     told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
 
+    import numpy as np
     import torch
 
     from tomolearn._core.tensors import check_device
@@ -118,16 +120,22 @@ def reconstruct(
     if calibrate:
         from tomolearn.measurements import calibrate as calibrated
 
+        # slices share the scan: that in the middle calibrates it
+        slices = values.reshape(-1, *scanner.shape)
+        middle = len(slices) // 2
+        one = None if counted is None else np.broadcast_to(counted, values.shape)
         found = calibrated(
-            torch.from_numpy(values),
+            torch.from_numpy(slices[middle]),
             grid,
             scanner,
             free=[name.strip() for name in calibrate.split(",")],
-            weights=None if counted is None else torch.from_numpy(counted),
+            weights=None if one is None else torch.from_numpy(one.reshape(slices.shape)[middle]),
         )
         scanner = found.scan
-        if scan is None:
+        if scan is None and not found.shifts:
             grid = grid_of(scanner, told)
+        if len(slices) > 1:
+            typer.echo(f"calibrated by slice {middle} of {len(slices)}, for all of them")
         typer.echo(str(found))
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, FromWeights):

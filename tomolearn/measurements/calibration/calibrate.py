@@ -18,7 +18,8 @@ from tomolearn.geometry.grid import check_grid
 from tomolearn.measurements.binning import binned_array, binned_grid
 from tomolearn.measurements.calibration.parameters import (
     PARAMETERS,
-    changed_scan,
+    SHIFTS,
+    Unknowns,
     check_free,
     reversed_scan,
 )
@@ -34,7 +35,8 @@ from tomolearn.operators import RayTransform
 # Bins of the coarsest stage, at least, and those of the finest by default, at most.
 _COARSE, _FINE = 48, 320
 _VIEWS = 180
-_CORRELATED = 0.99
+# Parameters are one if they are correlated by more, or their information is as ill-conditioned.
+_CORRELATED, _CONDITION = 0.99, 1e7
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Calibration:
 
     Parameters
     ----------
-    scan : ParallelBeam or FanBeam
-        The scan that explains the data best.
+    scan : ParallelBeam, FanBeam or Views
+        The scan that explains the data best; with shifts, its views one by one.
     values, errors : dict of float
         The parameters that were free, and their standard errors, in mm and radians. Errors are
         those of a model whose residual is noise: what no image and no such scan explains, as beam
@@ -53,7 +55,7 @@ class Calibration:
         Between the parameters, in the order of `values`.
     seen : dict of float
         Which part of the change of the data that a parameter makes, no image makes: small where
-        they hardly tell it.
+        they hardly tell it. Of the shifts the smallest of all views.
     residual_before, residual_after : float
         Root mean square of what the best image leaves of the data, relative to the data.
     left_out_before, left_out_after : float
@@ -64,9 +66,12 @@ class Calibration:
         Whether the last step changed nothing any more.
     profile : tuple of tuple of float
         Detector offsets and relative residuals of the search that came first, if there was one.
+    shifts, shift_errors : tuple of float
+        How far in mm the detector is shifted in each view from where its offset says, and the
+        standard errors, if they were free.
     """
 
-    scan: RotationScan
+    scan: Scan
     values: dict[str, float]
     errors: dict[str, float]
     correlation: tuple[tuple[float, ...], ...]
@@ -78,6 +83,8 @@ class Calibration:
     reversed: bool = False
     converged: bool = True
     profile: tuple[tuple[float, float], ...] = ()
+    shifts: tuple[float, ...] = ()
+    shift_errors: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
@@ -88,6 +95,12 @@ class Calibration:
             f"{name} = {value:.6g} +- {self.errors[name]:.2g} {PARAMETERS[name].unit}".rstrip()
             for name, value in self.values.items()
         ]
+        if self.shifts:
+            sizes, errors = np.abs(self.shifts), np.array(self.shift_errors)
+            lines.append(
+                f"shifts = {np.sqrt(np.mean(sizes**2)):.3g} (rms), at most {sizes.max():.3g} in "
+                f"view {int(sizes.argmax())}, +- {np.sqrt(np.mean(errors**2)):.2g} mm"
+            )
         lines += ["views turn the other way"] if self.reversed else []
         lines.append(f"residual {self.residual_before:.5f} -> {self.residual_after:.5f}")
         lines.append(
@@ -132,7 +145,9 @@ def calibrate(
         The scan as far as it is known.
     free : sequence of str
         What is not known: ``detector_offset``, ``angular_span``, ``source_to_isocenter`` (at the
-        same magnification).
+        same magnification), ``shifts`` of the detector in each view. The mean of the shifts is
+        the offset's, and of their first harmonic over the angle, which a translation of the object
+        is, none is taken. A fit to each view of a least-squares image: slow for many views.
     weights : torch.Tensor, optional, shape of the sinogram
         What each value counts; zero: dead.
     rotation : {"known", "either"}
@@ -156,7 +171,8 @@ def calibrate(
     Raises
     ------
     TypeError, ValueError
-        If an argument will not do, no data tell a parameter, or these do not tell two apart.
+        If an argument will not do, no data tell a parameter, these do not tell two apart, or a view
+        that may be shifted has no data.
 
     Warns
     -----
@@ -178,7 +194,8 @@ def calibrate(
     """
     if not isinstance(scan, (ParallelBeam, FanBeam)):
         raise TomolearnError(
-            f"scan: expected a ParallelBeam or a FanBeam, got a {type(scan).__name__}"
+            f"scan: expected a ParallelBeam or a FanBeam, got a {type(scan).__name__}; of a cone "
+            "beam take the row in the source's plane, a fan beam"
         )
     check_grid(grid, 2)
     names = check_free(free, scan)
@@ -188,23 +205,32 @@ def calibrate(
     if check_count("bins", bins) < 8:
         raise TomolearnError(f"bins: expected at least 8, got {bins}")
     data, weights = _checked(sinogram, weights, grid, scan)
+    shifted = SHIFTS in names
+    if shifted and weights is not None and not bool((weights > 0).any(-1).all()):
+        lost = int((~(weights > 0).any(-1)).nonzero()[0, 0])
+        raise TomolearnError(
+            f"weights: expected data in every view that may be shifted, got none in view {lost}; "
+            "leave it out"
+        )
     factors = _factors(scan.detector_shape[-1], bins)
-    stages = [_stage(data, weights, grid, scan, factor, inner) for factor in factors]
+    stages = [_stage(data, weights, grid, scan, factor, inner, shifted) for factor in factors]
     start: RotationScan = scan
     turned = False
     if rotation == "either":
         other = reversed_scan(scan)
         turned = _best(stages[0], other, search)[1] < _best(stages[0], scan, search)[1]
         start = other if turned else scan
-    values = np.array([PARAMETERS[name].value(start) for name in names])
+    numbers = tuple(name for name in names if name != SHIFTS)
+    unknowns = Unknowns(start, numbers, shifted)
+    values = unknowns.start()
     profile: list[tuple[float, float]] = []
-    if "detector_offset" in names and search != 0:
+    if "detector_offset" in numbers and search != 0:
         offset, _, profile = _best(stages[0], start, search)
-        values[names.index("detector_offset")] = offset
+        values[numbers.index("detector_offset")] = offset
     found = None
     for stage in stages:
-        found = estimate(stage, start, names, values, iterations)
-        _check_told_apart(found, names)
+        found = estimate(stage, unknowns, values, iterations)
+        _check_told_apart(found, unknowns)
         values = found.values
     if found is None:  # there is a stage for each factor, and at least one
         raise TomolearnError("bins: expected at least one resolution, got none")
@@ -214,16 +240,19 @@ def calibrate(
             "free fewer parameters, or start closer",
             ConvergenceWarning,
         )
-    covariance = np.linalg.inv(found.information) * found.variance
+    basis, count = unknowns.basis(), len(numbers)
+    covariance = basis @ np.linalg.inv(found.information) @ basis.T * found.variance
     errors = np.sqrt(np.diag(covariance))
-    calibrated = changed_scan(start, names, values)
+    correlation = (covariance / np.outer(errors, errors))[:count, :count]
+    calibrated = unknowns.scan_at(values)
+    seen = dict(zip(numbers, found.seen[:count].tolist(), strict=True))
     last = stages[-1]
     return Calibration(
         scan=calibrated,
-        values=dict(zip(names, values.tolist(), strict=True)),
-        errors=dict(zip(names, errors.tolist(), strict=True)),
-        correlation=tuple(map(tuple, (covariance / np.outer(errors, errors)).tolist())),
-        seen=dict(zip(names, found.seen.tolist(), strict=True)),
+        values=dict(zip(numbers, values[:count].tolist(), strict=True)),
+        errors=dict(zip(numbers, errors[:count].tolist(), strict=True)),
+        correlation=tuple(map(tuple, correlation.tolist())),
+        seen=seen | ({SHIFTS: float(found.seen[count:].min())} if shifted else {}),
         residual_before=last.misfit(scan),
         residual_after=found.misfits[-1],
         left_out_before=_left_out(last, scan),
@@ -231,6 +260,8 @@ def calibrate(
         reversed=turned,
         converged=found.converged,
         profile=tuple(profile),
+        shifts=tuple(values[count:].tolist()),
+        shift_errors=tuple(errors[count:].tolist()),
     )
 
 
@@ -268,9 +299,11 @@ def _stage(
     scan: RotationScan,
     factor: int,
     iterations: int,
+    every_view: bool,
 ) -> Stage:
     """Return data at one resolution: weighted means of bins, and not all views of many."""
-    views = slice(None, None, max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS)))
+    step = 1 if every_view else max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS))
+    views = slice(None, None, step)
     binning = Binning(factor, views)
     values = data[views].cpu().numpy()
     counted = None
@@ -308,23 +341,38 @@ def _best(
     return offset, misfit, tried
 
 
-def _check_told_apart(found: Estimate, names: Sequence[str]) -> None:
-    """Check that the data tell the parameters apart."""
+def _check_told_apart(found: Estimate, unknowns: Unknowns) -> None:
+    """Check that the data tell the parameters apart, and each from the shifts together."""
+    names, count = unknowns.names, len(unknowns.names)
     size = np.sqrt(np.diag(found.information))
     scaled = found.information / np.outer(size, size)
     covariance = np.linalg.pinv(scaled, hermitian=True)
     errors = np.sqrt(np.diag(covariance))
-    correlation = covariance / np.outer(errors, errors)
+    correlation = (covariance / np.outer(errors, errors))[:count, :count]
     np.fill_diagonal(correlation, 0)
-    if np.abs(correlation).max(initial=0) > _CORRELATED or np.linalg.cond(scaled) > 1e7:
-        i, j = divmod(int(np.abs(correlation).argmax()), len(names))
+    pairs = [(float(correlation[i, j]), names[i], names[j]) for i in range(count) for j in range(i)]
+    if unknowns.shifted:
+        shifts = np.linalg.pinv(scaled[count:, count:], hermitian=True)
+        shared = np.einsum("ij,jk,ik->i", scaled[:count, count:], shifts, scaled[:count, count:])
+        pairs += [
+            (float(np.sqrt(max(part, 0))), name, SHIFTS)
+            for name, part in zip(names, shared.tolist(), strict=True)
+        ]
+    pairs.sort(key=lambda pair: -abs(pair[0]))
+    if pairs and (abs(pairs[0][0]) > _CORRELATED or np.linalg.cond(scaled) > _CONDITION):
+        value, first, second = pairs[0]
         raise TomolearnError(
-            f"free: expected parameters that can be told apart, got {names[i]!r} and "
-            f"{names[j]!r}, whose correlation is {correlation[i, j]:.5f}; fix one of them"
+            f"free: expected parameters that can be told apart, got {first!r} and {second!r}, "
+            f"whose correlation is {value:.5f}; fix one of them"
+        )
+    if np.linalg.cond(scaled) > _CONDITION:
+        raise TomolearnError(
+            f"free: expected parameters that the data tell, got {SHIFTS!r}, of which they leave "
+            "some combination open; give more of the object, or fewer parameters"
         )
 
 
-def _left_out(stage: Stage, scan: RotationScan) -> float:
+def _left_out(stage: Stage, scan: Scan) -> float:
     """Return the relative error of every other view, predicted from the rest."""
     seen, unseen = slice(0, None, 2), slice(1, None, 2)
     binned = stage.binning(scan)

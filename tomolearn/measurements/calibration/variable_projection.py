@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,14 +9,16 @@ import numpy as np
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import Grid, RotationScan
-from tomolearn.measurements.calibration.parameters import PARAMETERS, changed_scan
+from tomolearn.geometry import Grid, Scan
+from tomolearn.measurements.calibration.parameters import Unknowns
 from tomolearn.methods import cgls
 from tomolearn.operators import RayTransform
 
 # A step of Gauss and Newton is halved so often at most.
 _HALVINGS = 5
 _DAMPING = 1e-3
+# So many images at once are fitted to columns of a Jacobian.
+_BATCH = 64
 # Converged: the misfit falls by less than this, or no ray moves by more of a bin.
 _LEAST_FALL, _LEAST_MOVE = 1e-5, 2e-3
 
@@ -28,7 +29,7 @@ class Binning(NamedTuple):
     factor: int
     views: slice
 
-    def __call__(self, scan: RotationScan) -> RotationScan:
+    def __call__(self, scan: Scan) -> Scan:
         """Return the scan with these only."""
         count = scan.detector_shape[-1] // self.factor
         shift = (count * self.factor - scan.detector_shape[-1]) / 2
@@ -59,20 +60,31 @@ class Stage:
     binning: Binning
     iterations: int
 
-    def operator(self, scan: RotationScan) -> RayTransform:
+    def operator(self, scan: Scan) -> RayTransform:
         """Return the ray transform of the whole scan, at this resolution."""
         return RayTransform.derived(self.grid, self.binning(scan), "auto")
 
     def fit(self, sinogram: torch.Tensor, operator: RayTransform) -> torch.Tensor:
-        """Return the image, or images, that fit data best."""
+        """Return the image that fits data best."""
         return cgls(sinogram, operator, iterations=self.iterations, weights=self.weights)
+
+    def unexplained(self, changes: torch.Tensor, operator: RayTransform) -> torch.Tensor:
+        """Return what no image makes of changes of the data, (changes, angles, detectors)."""
+        parts = [part - operator(self.fit(part, operator)) for part in changes.split(_BATCH)]
+        return torch.cat(parts)
+
+    def gram(self, changes: torch.Tensor) -> np.ndarray:
+        """Return the weighted inner products of all pairs of sinograms, in float64."""
+        rows = changes.flatten(1).double()
+        weighted = rows if self.weights is None else rows * self.weights.flatten().double()
+        return (weighted @ rows.T).cpu().numpy()
 
     def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return weighted inner products of sinograms, (..., angles, detectors), in float64."""
         product = first.double() * second.double()
         return (product if self.weights is None else self.weights * product).sum((-2, -1))
 
-    def misfit(self, scan: RotationScan) -> float:
+    def misfit(self, scan: Scan) -> float:
         """Return the relative residual of the image that fits best."""
         operator = self.operator(scan)
         return self.relative(self.sinogram - operator(self.fit(self.sinogram, operator)))
@@ -100,12 +112,13 @@ class Estimate(NamedTuple):
 
     Attributes
     ----------
-    values : numpy.ndarray, shape (parameters,)
-    information : numpy.ndarray, shape (parameters, parameters)
-        Inverse covariance, per variance of a bin of weight one, at the last step.
+    values : numpy.ndarray, shape (unknowns,)
+    information : numpy.ndarray, shape (dimensions, dimensions)
+        Inverse covariance in the basis of the unknowns, per variance of a bin of weight one, at
+        the last step.
     variance : float
         Of the residual in a bin of weight one.
-    seen : numpy.ndarray, shape (parameters,)
+    seen : numpy.ndarray, shape (unknowns,)
         Which part of the change that a parameter makes no image can make.
     misfits : tuple of float
         Relative residuals, before the first step and after each.
@@ -121,42 +134,34 @@ class Estimate(NamedTuple):
     converged: bool
 
 
-def estimate(
-    stage: Stage, scan: RotationScan, names: Sequence[str], values: np.ndarray, iterations: int
-) -> Estimate:
+def estimate(stage: Stage, unknowns: Unknowns, values: np.ndarray, iterations: int) -> Estimate:
     """Minimise the misfit of the best image by steps of Gauss and Newton.
 
     The Jacobian is that of Kaufman: the change of the projections of the image that fits, less what
     another image would make of it.
     """
-    steps = np.array([PARAMETERS[name].step(scan, stage.grid) for name in names])
-    steps *= stage.binning.factor
-    operator = stage.operator(changed_scan(scan, names, values))
+    basis = unknowns.basis()
+    steps = unknowns.steps(stage.grid) * stage.binning.factor
+    operator = stage.operator(unknowns.scan_at(values))
     image = stage.fit(stage.sinogram, operator)
     residual = stage.sinogram - operator(image)
     misfits = [stage.relative(residual)]
     converged = False
     for _ in range(iterations):
-        moved = []
-        for k in range(len(names)):
-            ahead, behind = (
-                stage.operator(changed_scan(scan, names, values + sign * steps * _unit(k, names)))
-                for sign in (1, -1)
-            )
-            moved.append((ahead(image) - behind(image)) / 2)
-        jacobian = torch.stack(moved)
-        projected = jacobian - operator(stage.fit(jacobian, operator))
-        matrix = stage.inner(projected[:, None], projected[None]).numpy()
-        seen = np.sqrt(np.diag(matrix) / stage.inner(jacobian, jacobian).numpy())
-        slope = stage.inner(projected, residual).numpy()
+        jacobian = _jacobian(stage, unknowns, values, steps, image)
+        projected = stage.unexplained(jacobian, operator)
+        matrix = stage.gram(projected)
+        seen = np.sqrt(np.diag(matrix) / stage.inner(jacobian, jacobian).cpu().numpy())
+        slope = basis.T @ stage.inner(projected, residual).cpu().numpy()
+        matrix = basis.T @ matrix @ basis
         damped = matrix + _DAMPING * np.diag(np.diag(matrix))
-        step = np.linalg.lstsq(damped, slope, rcond=None)[0]
+        step = basis @ np.linalg.lstsq(damped, slope, rcond=None)[0]
         # no further than the differences are good for
         step *= min(1, 16 / np.abs(step).max(initial=1e-30))
         for halving in range(_HALVINGS):
             tried = values + steps * step / 2**halving
             try:
-                there = stage.operator(changed_scan(scan, names, tried))
+                there = stage.operator(unknowns.scan_at(tried))
             except TomolearnError:  # no such scan, a source within the object for example
                 continue
             fitted = stage.fit(stage.sinogram, there)
@@ -173,10 +178,37 @@ def estimate(
         if fall < _LEAST_FALL or np.abs(step).max() / 2**halving < 4 * _LEAST_MOVE:
             converged = True
             break
-    variance = float(stage.inner(residual, residual)) / stage.freedom(operator)
-    information = matrix / np.outer(steps, steps)
-    return Estimate(values, information, variance, seen, tuple(misfits), converged)
+    freedom = stage.freedom(operator) - basis.shape[1]
+    variance = float(stage.inner(residual, residual)) / max(freedom, 1.0)
+    sizes = np.sqrt(basis.T**2 @ steps**2)  # those of the basis, as all shifts have one
+    return Estimate(
+        values, matrix / np.outer(sizes, sizes), variance, seen, tuple(misfits), converged
+    )
 
 
-def _unit(k: int, names: Sequence[str]) -> np.ndarray:
-    return np.eye(len(names))[k]
+def _jacobian(
+    stage: Stage, unknowns: Unknowns, values: np.ndarray, steps: np.ndarray, image: torch.Tensor
+) -> torch.Tensor:
+    """Return how projections of an image change, per step of each unknown."""
+    count = len(unknowns.names)
+    numbers = np.eye(len(values))[:count]
+    changes = [_change(stage, unknowns, values, steps * one, image) for one in numbers]
+    if not unknowns.shifted:
+        return torch.stack(changes)
+    together = np.r_[np.zeros(count), np.ones(len(values) - count)]
+    change = _change(stage, unknowns, values, steps * together, image)
+    # each shift moves its own view
+    views = torch.arange(len(change), device=change.device)
+    alone = change.new_zeros(len(change), *change.shape)
+    alone[views, views] = change
+    return torch.cat([*(one[None] for one in changes), alone])
+
+
+def _change(
+    stage: Stage, unknowns: Unknowns, values: np.ndarray, step: np.ndarray, image: torch.Tensor
+) -> torch.Tensor:
+    """Return half of the central difference of projections."""
+    ahead, behind = (
+        stage.operator(unknowns.scan_at(values + sign * step))(image) for sign in (1, -1)
+    )
+    return (ahead - behind) / 2
