@@ -66,7 +66,7 @@ def disc(folder: Path) -> None:
 def tooth(folder: Path) -> None:
     """Calibrate the tooth by nothing but its file, in units of bins, and try algotom's offset."""
     y, _, scan, _, _ = prepare(read(folder / "tooth.h5", rows=0, detector_spacing=1.0))
-    data, grid = torch.from_numpy(y).float(), tl.Grid((592, 592), 1.0)
+    data, grid = torch.from_numpy(y).float(), tl.Grid((588, 588), 1.0)
     calibrated("tooth, by bins in fours", data, grid, scan, bins=160)
     other = tl.ParallelBeam.from_dict(scan.to_dict() | {"detector_offset": 24.5})
     calibrated("tooth, begun at 24.5", data, grid, other, search=0, bins=160)

@@ -148,12 +148,12 @@ def test_what_shifts_make_up_for_is_told(monkeypatch):
     sway = parameters.PARAMETERS["detector_offset"]._replace(
         value=lambda scan: 0.0,
         changed=lambda scan, value: parameters.shifted_views(
-            scan, value * np.sin(3 * scan.view_angles)
+            scan, value * np.sign(np.sin(3 * scan.view_angles))
         ),
     )
     monkeypatch.setitem(parameters.PARAMETERS, "sway", sway)
     scan = parallel(n_angles=24)
-    with pytest.raises(ValueError, match=r"'sway' and 'shifts', whose correlation is 1\.0"):
+    with pytest.raises(ValueError, match=r"'sway' and 'shifts', whose correlation is 0\.9"):
         tl.calibrate(exact(scan), GRID, scan, free=("sway", "shifts"), bins=64)
 
 
@@ -239,7 +239,7 @@ def test_tooth_by_nothing_but_its_file(real_data):
         tl.measurements.read(path, rows=0, detector_spacing=1.0), bins=4
     )
     other = tl.ParallelBeam.from_dict(scan.to_dict() | {"detector_offset": 24.5})
-    y, grid = torch.from_numpy(y).float(), tl.Grid((148, 148), 4.0)
+    y, grid = torch.from_numpy(y).float(), tl.Grid((147, 147), 4.0)
     found = tl.calibrate(y, grid, other, search=0)
     # 23.65 by variable projection elsewhere, 24.5 by algotom's search
     assert found.values["detector_offset"] == pytest.approx(23.65, abs=0.1)
