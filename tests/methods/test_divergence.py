@@ -29,6 +29,7 @@ from tomolearn.methods import (
 )
 from tomolearn.methods.iterative import kaczmarz as kaczmarz_module
 from tomolearn.methods.stopping import Iterate
+from tomolearn.priors import ProximalDenoiser, SquaredDifferences
 
 SCANS = [
     "parallel_even",
@@ -40,12 +41,17 @@ SCANS = [
     "fan_curved_shifted",
     "views_fan",
 ]
-WEIGHTS = {"tikhonov": (0.03, 0.1, 0.4), "tv": (0.1,)}  # in units of the squared norm
-NEED_A_PRIOR = ("variational", "pnp")
+# in units of the squared norm
+WEIGHTS = {"tikhonov": (0.03, 0.1, 0.4), "tv": (0.1,), "variational": (0.1,), "pnp": (0.1,)}
+# a prior whose minimiser has the unit of the data, as those of the others have
+NEEDED = {
+    "variational": {"prior": SquaredDifferences()},
+    "pnp": {"prior": ProximalDenoiser(SquaredDifferences(), weight=1.0), "sigma": 0.5},
+}
 ITERATIVE = {
-    name: kind
+    name: functools.partial(kind, **NEEDED.get(name, {}))
     for name, kind in METHODS.items()
-    if issubclass(kind, IterativeMethod) and name not in NEED_A_PRIOR
+    if issubclass(kind, IterativeMethod)
 }
 CASES = [
     (name, weight, scan)
@@ -84,7 +90,7 @@ def test_ten_times_the_default_iterations_are_those_in_double_precision(name, we
     operator = RayTransform(*PLANE[scan])
     kind, y = ITERATIVE[name], suited(name, problem(operator))
     settings = {} if weight is None else {"weight": weight * operator.norm() ** 2}
-    method = kind(iterations=10 * kind.iterations, **settings)
+    method = kind(iterations=10 * kind.func.iterations, **settings)
     x, exact = method(y, operator), method(y.double(), operator)
     misfit, exact_misfit = (
         (operator(image.double()) - y).flatten(1).norm(dim=1) for image in (x, exact)
@@ -171,7 +177,7 @@ def test_the_unit_of_length_does_not_matter(name, unit):
     for length in (1.0, unit):
         grid = Grid((10, 8), length)
         operator = RayTransform(grid, ParallelBeam.covering(grid, 9))
-        weight = {"tikhonov": 3.0 * length**2, "tv": 0.5 * length}.get(name)
+        weight = {"tv": 0.5 * length}.get(name, 3.0 * length**2 if name in WEIGHTS else None)
         method = ITERATIVE[name](**({} if weight is None else {"weight": weight}))
         images.append(length * method(suited(name, problem(OPERATOR)), operator))
     assert distance(images[1], images[0].double()) < 1e-3
@@ -297,7 +303,9 @@ def test_no_start_is_taken_for_divergence(name, start):
     rng = torch.Generator().manual_seed(2)
     settings = {"weight": 1.0} if name in WEIGHTS else {}
     options = [{"nonnegative": flag} for flag in (False, True)]
-    if name in ("cgls", "tikhonov", "mlem"):
+    if name == "variational":
+        options = [{}, {"minimum": 0.0}]
+    elif name in ("cgls", "tikhonov", "mlem", "pnp"):
         options = [{}]
     for y in (problem(OPERATOR), torch.randn(2, *OPERATOR.range_shape, generator=rng)):
         x0 = {
