@@ -88,7 +88,8 @@ def distance(x, exact):
 
 
 def test_every_algorithm_of_the_table_is_tested_here():
-    assert set(ALGORITHMS) == {*SMOOTH, *ANY_DATA, *SPLITTING, "bregman", "data-proximal"}
+    others = {"bregman", "data-proximal", "fixed-step"}
+    assert set(ALGORITHMS) == {*SMOOTH, *ANY_DATA, *SPLITTING, *others}
 
 
 @pytest.mark.parametrize("algorithm", [*SMOOTH, "data-proximal", "auto"])
@@ -112,6 +113,44 @@ def test_quadratic_problem_against_the_normal_equations(algorithm, operator, dat
         iterations=200,
     )
     assert distance(x, torch.stack(exact).reshape(-1, *SHAPE)) < 1e-3
+
+
+def test_a_certificate_that_is_far_too_large_does_not_slow_nmapg_down(operator, data):
+    class Loose(SquaredDifferences):
+        def lipschitz(self, shape):
+            return 1e12
+
+    settings = {"weight": 1.0, "algorithm": "nmapg", "iterations": 200}
+    x, exact = (
+        variational(data, operator, prior=prior, **settings)
+        for prior in (Loose(), SquaredDifferences())
+    )
+    assert distance(x, exact) < 1e-3
+
+
+def test_fixed_steps_are_those_of_the_data_term(operator, data):
+    M, D = operator.matrix, DIFFERENCES
+    x, y = torch.zeros(3, 30, dtype=torch.float64), data.flatten(1)
+    for _ in range(7):
+        slope = (x @ M.T - y) @ M + 0.1 * x @ D.T @ D
+        x = x - slope / torch.linalg.matrix_norm(M, 2) ** 2
+    settings = {"algorithm": "fixed-step", "prior": SquaredDifferences()}
+    found = variational(data, operator, weight=0.1, iterations=7, **settings)
+    assert distance(found, x.reshape(-1, *SHAPE)) < 1e-6
+    with pytest.raises(FloatingPointError, match="variational: the objective of image 0 has risen"):
+        variational(data, operator, weight=30.0, iterations=7, **settings)
+
+
+def test_fixed_steps_with_a_proximal_map_are_soft_thresholds(operator, data):
+    M, weight = operator.matrix, 0.2
+    x, y = torch.zeros(3, 30, dtype=torch.float64), data.flatten(1)
+    step = torch.linalg.matrix_norm(M, 2) ** -2
+    for _ in range(7):
+        x = x - step * (x @ M.T - y) @ M
+        x = x.sign() * (x.abs() - step * weight).clamp(min=0)
+    settings = {"algorithm": "fixed-step", "prior": Magnitudes()}
+    found = variational(data, operator, weight=weight, iterations=7, **settings)
+    assert distance(found, x.reshape(-1, *SHAPE)) < 1e-5
 
 
 def test_data_proximal_agrees_with_lbfgs_on_a_prior_without_certificate(operator, data):
@@ -562,7 +601,7 @@ def test_bad_input(operator, data):
             "weight": 1.0,
             "prior": "spectral-denoiser",
         },
-        "prior: expected one that is certified to be convex .* nmapg or lbfgs would do": {
+        "prior: expected one that is certified to be convex .* nmapg or lbfgs or .* would do": {
             "weight": 1.0,
             "prior": Quartic(convex=False),
             "algorithm": "fista",

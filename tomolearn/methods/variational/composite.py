@@ -65,16 +65,23 @@ class Composite:
     def curvature(self) -> tuple[torch.Tensor, bool]:
         """Return a Lipschitz constant of f's gradient, (batch,), and whether it is certain."""
         problem = self.problem
-        data, certain = problem.data.curvature(), problem.data.weights is None
-        if data is None or not certain:
-            # the bound by the largest weight is far off where few are large
-            data, certain = problem.data.typical_curvature(), False
-        total = data * problem.operator.norm() ** 2
+        total = self.data_curvature()
+        certain = problem.data.curvature() is not None and problem.data.weights is None
         if self.prior_is_smooth:
             prior = problem.prior_lipschitz()
             certain = certain and prior is not None
             total = total if prior is None else total + prior
-        return total.clamp_min(torch.finfo(torch.float32).tiny), certain
+        return total, certain
+
+    def data_curvature(self) -> torch.Tensor:
+        """Return the data term's part of it, or an estimate, (batch,)."""
+        problem = self.problem
+        data = problem.data.curvature()
+        if data is None or problem.data.weights is not None:
+            # the bound by the largest weight is far off where few are large
+            data = problem.data.typical_curvature()
+        total = data * problem.operator.norm() ** 2
+        return total.clamp_min(torch.finfo(torch.float32).tiny)
 
     def smooth(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Return f of each image, for u = A x."""

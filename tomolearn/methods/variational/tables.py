@@ -34,6 +34,7 @@ ALGORITHMS: Table[type[Algorithm]] = Table(
         "admm": f"{_HERE}.algorithms.admm:ADMM",
         "condat-vu": f"{_HERE}.algorithms.condat_vu:CondatVu",
         "bregman": f"{_HERE}.algorithms.bregman:LinearisedBregman",
+        "fixed-step": f"{_HERE}.algorithms.fixed_step:FixedStep",
     },
     group="tomolearn.algorithms",
     check=_algorithm,

@@ -24,7 +24,7 @@ _MEMORY = 0.8
 _DESCENT = 0.05
 _SHORTEN = 2.0
 _MOST_SHORTENINGS = 40
-# Inverse steps stay within so much of what is certified, or was found at first.
+# Inverse steps stay within so much of the data term's.
 _RANGE = 1e4
 
 
@@ -52,7 +52,8 @@ class NonMonotone(Algorithm):
     def iterates(self, problem: Problem, image: torch.Tensor) -> Iterator[Iterate]:
         """Yield the iterates."""
         composite = Composite(problem)
-        first, _ = composite.curvature()
+        # certificates of networks are products over layers, by which the steps would be tiny
+        first = composite.data_curvature()
         x = problem.constraint.project(image)
         u = problem.forward(x)
         value = composite.smooth(x, u) + composite.rest(x)
