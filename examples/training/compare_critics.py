@@ -35,7 +35,8 @@ convention = task.convention.psnr_range
 
 def images_of(split, size):
     """Return the sinograms and images of a split, and their naive reconstructions."""
-    sinograms, truths = (torch.stack(part) for part in zip(*task.pairs(split, size=size)))
+    pairs = task.pairs(split, size=size)
+    sinograms, truths = (torch.stack(part) for part in zip(*pairs, strict=True))
     return sinograms, truths, tl.fbp(sinograms, A, filter="hann")
 
 
@@ -80,7 +81,9 @@ for run in given.runs:
         trace = traced(prior, factor * size, validation, given.iterations)
         last = len(trace) if prior.convexity is not None else 1 + trace.index(max(trace))
         choices[trace[last - 1]] = (factor, last)
-        print(f"  weight {factor:g}: {trace[last - 1]:.2f} dB after {last}, {trace[-1]:.2f} at last")
+        print(
+            f"  weight {factor:g}: {trace[last - 1]:.2f} dB after {last}, {trace[-1]:.2f} at last"
+        )
     factor, last = choices[max(choices)]
     found = traced(prior, factor * size, test, max(last, given.iterations))
     print(

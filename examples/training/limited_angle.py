@@ -1,4 +1,4 @@
-"""Synthetic chests with 34 views over 120 degrees, as many per degree as lidc-style-50-small nearly.
+"""Synthetic chests with 34 views over 120 degrees: lidc-style-50-small with a limited angle.
 
 tomolearn train --config examples/training/ar-chest.toml --out runs/ar-120 \\
         --task examples/training/limited_angle.py:TASK

@@ -36,17 +36,24 @@ arguments.add_argument("--algorithm", default="nmapg")
 arguments.add_argument("--iterations", type=int, default=100)
 arguments.add_argument("--images", type=int, default=2, help="number of validation images")
 arguments.add_argument("--trained-on", default="synthetic", help="what the images were")
+arguments.add_argument("--limits", default="", help="more of them, for the card")
+arguments.add_argument(
+    "--from-fbp",
+    action="store_true",
+    help="begin with it in use, too: for iterations that are ended early",
+)
 given = arguments.parse_args()
 
 prior = tl.load(given.run / "weights.json", kind="regulariser").requires_grad_(False)
 card = prior.card
 task = get_task(given.task)
 operator = task.operator()
-deviation = task.acquisition.noise.std
-size = deviation * column_norm(operator)
 pairs = task.pairs("validation", size=given.images)
 sinograms, truths = (torch.stack(part) for part in zip(*pairs, strict=True))
-start = tl.fbp(sinograms, operator, filter="hann", frequency_scaling=0.5)
+deviation = sum(task.acquisition.noise.level(y.numpy()) for y in sinograms) / len(sinograms)
+size = deviation * column_norm(operator)
+cutoff = 1.0 if given.from_fbp else 0.5
+start = tl.fbp(sinograms, operator, filter="hann", frequency_scaling=cutoff)
 convention = task.convention.psnr_range
 found = {}
 for scale, factor in itertools.product(given.scales, given.factors):
@@ -75,6 +82,7 @@ reconstruction = {
     "noise": deviation,
     "backprojected_noise": size,
     "iterations": given.iterations,
+    "start": "fbp" if given.from_fbp else "zero",
     "validation_psnr": [
         {"scale": scale, "weight": float(f"{factor * size:.4g}"), "psnr": round(value, 3)}
         for (scale, factor), value in found.items()
@@ -106,7 +114,7 @@ card = annotate(
         "description": given.description,
         "use": f"regulariser of variational reconstruction of {task.description}, of other scans "
         "of such images too; comparison with other methods there",
-        "limits": "images whose values lie in about [0, 1] like those of the training, which were "
+        "limits": f"{given.limits}{'; ' if given.limits else ''}images whose values lie in about [0, 1] like those of the training, which were "
         f"{given.trained_on}; nothing it shows may be used for diagnosis",
         "licence": "GPL-3.0-or-later",
     },

@@ -55,6 +55,21 @@ def matrix(operator):
     return columns.flatten(1).T
 
 
+def test_a_descent_that_ends_early_begins_where_the_card_says(tmp_path, y):
+    settings = {"algorithm": "fixed-step", "iterations": 2}
+    paths = [
+        saved(tmp_path / start, ridge(), recipe={**RECIPE, **settings, "start": start})
+        for start in ("zero", "fbp")
+    ]
+    from_zero, from_fbp = (get_method(path)(y, A) for path in paths)
+    expected = get_method(paths[0])(y, A, x0=tl.fbp(y, A, filter="hann"))
+    assert torch.equal(from_fbp, expected)
+    assert not torch.allclose(from_zero, from_fbp)
+    assert torch.equal(get_method(paths[1])(y, A, x0=torch.zeros(8, 8)), from_zero)
+    with pytest.raises(ValueError, match=r"reconstruction.start: .* zero, fbp, got 'p"):
+        get_method(saved(tmp_path / "bad", recipe={**RECIPE, "start": "psychic"}))(y, A)
+
+
 def test_it_is_a_method_like_any_other(smooth, y):
     method = get_method(f"{smooth}(weight=2, iterations=50)")
     assert method_kind(smooth) is TrainedPrior

@@ -53,12 +53,19 @@ ITERATIVE = {
     for name, kind in METHODS.items()
     if issubclass(kind, IterativeMethod)
 }
+# conjugate gradients end soon, others take long
+CASES_OF = {
+    "cgls": SCANS,
+    "tikhonov": SCANS,
+    "tv": ["fan_short"],
+    "variational": ["parallel_even"],
+    "pnp": ["fan_short"],
+}
 CASES = [
     (name, weight, scan)
     for name in ITERATIVE
     for weight in WEIGHTS.get(name, (None,))
-    # conjugate gradients end soon, others take long
-    for scan in {"cgls": SCANS, "tikhonov": SCANS, "tv": ["fan_short"]}.get(name, SCANS[::2])
+    for scan in CASES_OF.get(name, SCANS[::2])
 ]
 GRID = Grid((10, 8))
 OPERATOR = RayTransform(GRID, ParallelBeam.covering(GRID, 9))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
 
-from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError
 from tomolearn.catalogue.from_weights import FromWeights
 from tomolearn.methods.method import setting
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Where nobody says when to stop; the comparative study arXiv:2510.01755 has this tolerance.
 _ITERATIONS, _TOLERANCE = 500, 1e-4
+_STARTS = ("zero", "fbp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class Recipe:
         Noise level of a denoiser, in the unit of the training.
     iterations : int, optional
         Their number.
+    start : {"zero", "fbp"}
+        Where iterations begin that nobody gives a start: at no image, or at the filtered
+        back-projection with a Hann window, where the descent is ended early.
     """
 
     weight: float | None = None
@@ -51,6 +55,7 @@ class Recipe:
     algorithm: str = "auto"
     sigma: float | None = None
     iterations: int | None = None
+    start: str = "zero"
 
     @classmethod
     def of_card(cls, name: str, card: Mapping[str, Any]) -> Recipe:
@@ -70,7 +75,8 @@ class Recipe:
         iterations = said.get("iterations")
         if iterations is not None:
             check_int(f"{where}.iterations", iterations, minimum=1)
-        return cls(algorithm=algorithm, iterations=iterations, **numbers)
+        start = check_choice(f"{where}.start", said.get("start", cls.start), _STARTS)
+        return cls(algorithm=algorithm, iterations=iterations, start=start, **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +253,10 @@ class TrainedPrior(FromWeights):
         if (weights := control.get("weights")) is not None:
             sinogram, weights = weighted_data(sinogram, operator, weights)
         sinogram = check_sinogram(sinogram, operator)
+        if control.get("x0") is None and self.recipe.start == "fbp":
+            from tomolearn.methods import fbp
+
+            control["x0"] = fbp(sinogram, operator, filter="hann")
         each = self.weight_of(sinogram, operator)
         if sinogram.numel():
             self._watch().compare(sinogram, operator, self._scale, stacklevel=2)

@@ -241,9 +241,12 @@ class Problem:
         chosen ones of the batch, or all.
         """
 
+        # all is divided by the weight: squares of numbers in the image's unit stay in range
+        inverse = 1 / weights
+
         def slope() -> torch.Tensor:
             descent: torch.Tensor = self.operator.adjoint(self._weighted(residual, chosen))
-            return descent + per_image(weights, x) * (z - x)
+            return per_image(inverse, x) * descent + (z - x)
 
         gradient = slope()
         direction = gradient
@@ -254,7 +257,7 @@ class Problem:
                 break
             projected = self.operator(direction)
             curvature = inner(self._weighted(projected, chosen), projected)
-            curvature = curvature + weights * inner(direction, direction)
+            curvature = inverse * curvature + inner(direction, direction)
             # images that are done stay as they are
             step = torch.where(going, quotient(square, curvature), 0)
             x = x + per_image(step, x) * direction
