@@ -14,6 +14,7 @@ ARGUMENTS = {
     "bilevel_1d.py": ["1", "MAID"],
     "deblurring.py": ["0.05", "3"],
     "iterate_more.py": ["1"],
+    "random_starts.py": ["--iterations", "3"],
 }
 
 

@@ -41,7 +41,8 @@ class AdversarialRegulariser(NetworkRegulariser):
     Lipschitz constant; it is a product over the layers, and mostly orders of magnitude too large.
 
     Nothing bounds it from below, and nothing is learned away from the lines between the two kinds
-    of images: descended to the end, it can lead to images worse than those it began with. See
+    of images: descended to the end, it leads to images worse than those it began with. Descend from
+    a naive reconstruction on with ``algorithm="fixed-step"``, some tens of iterations. See
     `InputConvexRegulariser` for a critic that is convex.
 
     Parameters
