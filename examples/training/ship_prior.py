@@ -114,8 +114,9 @@ card = annotate(
         "description": given.description,
         "use": f"regulariser of variational reconstruction of {task.description}, of other scans "
         "of such images too; comparison with other methods there",
-        "limits": f"{given.limits}{'; ' if given.limits else ''}images whose values lie in about [0, 1] like those of the training, which were "
-        f"{given.trained_on}; nothing it shows may be used for diagnosis",
+        "limits": f"{given.limits}{'; ' if given.limits else ''}images whose values lie in about "
+        f"[0, 1] like those of the training, which were {given.trained_on}; "
+        "nothing it shows may be used for diagnosis",
         "licence": "GPL-3.0-or-later",
     },
 )

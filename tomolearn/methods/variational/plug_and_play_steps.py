@@ -240,7 +240,6 @@ class Problem:
         known; its own one is returned, too. Each image has its weight, (batch,), and they are the
         chosen ones of the batch, or all.
         """
-
         # all is divided by the weight: squares of numbers in the image's unit stay in range
         inverse = 1 / weights
 
