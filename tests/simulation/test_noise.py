@@ -6,7 +6,14 @@ import torch
 from scipy import stats
 
 from tomolearn import TomolearnError
-from tomolearn.simulation import GaussianNoise, PhotonNoise, PolychromaticNoise, Spectrum
+from tomolearn.simulation import (
+    Acquisition,
+    CoveringScan,
+    GaussianNoise,
+    PhotonNoise,
+    PolychromaticNoise,
+    Spectrum,
+)
 from tomolearn.simulation.noise import noise_from_dict
 
 ATTENUATION = 0.08136
@@ -121,3 +128,19 @@ def test_hardening_survives_json():
 def test_hardening_that_is_none_is_refused(hardening):
     with pytest.raises(TomolearnError, match="hardening: expected"):
         PolychromaticNoise(hardening=hardening)
+
+
+def test_dose_divides_the_variance(numpy_rng):
+    clean = np.full((400, 400), 2.0)
+    for noise in (
+        GaussianNoise(0.05),
+        GaussianNoise(std=0.1),
+        PhotonNoise(10_000, attenuation=0.5),
+    ):
+        ratio = noise(clean, numpy_rng).var() / noise.at_dose(4.0)(clean, numpy_rng).var()
+        # 160,000 bins: a standard error of 0.5 % of the ratio
+        assert ratio == pytest.approx(4, rel=0.02)
+    with pytest.raises(ValueError, match="dose: expected a positive number"):
+        GaussianNoise(0.05).at_dose(0.0)
+    with pytest.raises(ValueError, match="dose: expected noise that depends on it"):
+        Acquisition(CoveringScan("parallel", 8)).at_dose(0.5)

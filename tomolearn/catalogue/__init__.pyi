@@ -1,3 +1,4 @@
+from .ensemble import Ensemble as Ensemble
 from .from_weights import FromWeights as FromWeights, WeightsChangedError as WeightsChangedError
 from .names import (
     get_clinical_method as get_clinical_method,

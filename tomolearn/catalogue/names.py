@@ -9,16 +9,25 @@ from tomolearn._core.calls import split_arguments, split_call, split_list
 from tomolearn._core.checkpoints.files import find_files, read_card_file, shipped_files
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.tables import Table, subclass_of
 from tomolearn.catalogue.from_weights import FromWeights
 from tomolearn.catalogue.trained import Trained
 from tomolearn.catalogue.trained_prior import TrainedPrior
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
 
+COMPOSED: Table[type[Method]] = Table(
+    "method",
+    {"ensemble": "tomolearn.catalogue.ensemble:Ensemble"},
+    group="tomolearn.composed",
+    check=subclass_of("method", Method),
+)
+"""Classes of `Method` that are made of other methods or weights, by name."""
+
 
 def method_names() -> tuple[str, ...]:
-    """Return the names of all methods: those of the table, then weights of the package."""
-    return (*METHODS, *shipped_files())
+    """Return the names of all methods: table, weights of the package, and what they compose."""
+    return (*METHODS, *shipped_files(), *COMPOSED)
 
 
 def method_kind(name: str) -> type[Method]:
@@ -35,6 +44,8 @@ def method_kind(name: str) -> type[Method]:
         As for `get_method`.
     """
     name, _ = divided(name)
+    if name in COMPOSED:
+        return COMPOSED[name]
     if name in METHODS or ":" in name:
         return METHODS.find(name)
     # as `load` reads it: with a folder, with a suffix, or the common name of two files
@@ -106,7 +117,7 @@ def methods_table() -> str:
     """Return the methods of the table in Markdown, with the settings that are their own."""
     shared = {one.name for one in Stopping.settings()} - {"iterations"}
     lines = ["| method | is | settings and defaults |", "|---|---|---|"]
-    for name, kind in METHODS.items():
+    for name, kind in {**METHODS, **COMPOSED}.items():
         about = (kind.__doc__ or "").partition("\n")[0].partition("; see")[0].rstrip(".")
         settings = (_with_default(one) for one in kind.settings() if one.name not in shared)
         lines.append(f"| `{name}` | {about} | {', '.join(settings)} |")

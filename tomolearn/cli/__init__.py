@@ -31,6 +31,7 @@ from tomolearn.cli.reconstruct import reconstruct
 from tomolearn.cli.simulate import simulate
 from tomolearn.cli.tasks import tasks
 from tomolearn.cli.train import train
+from tomolearn.cli.uncertainty import uncertainty
 
 __all__ = ["app", "main"]
 
@@ -46,6 +47,7 @@ COMMANDS = (
     train,
     models,
     evaluate,
+    uncertainty,
     info,
 )
 

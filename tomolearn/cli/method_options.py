@@ -64,9 +64,10 @@ class MethodCommand(TyperCommand):
 
 def _settings_of_all() -> dict[str, tuple[Setting, ...]]:
     from tomolearn.catalogue import Trained, TrainedPrior
+    from tomolearn.catalogue.names import COMPOSED
     from tomolearn.methods import METHODS
 
-    settings = {name: kind.settings() for name, kind in METHODS.items()}
+    settings = {name: kind.settings() for name, kind in {**METHODS, **COMPOSED}.items()}
     return {**settings, _WEIGHTS: Trained.settings(), _PRIORS: TrainedPrior.settings()}
 
 

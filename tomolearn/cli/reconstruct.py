@@ -21,7 +21,9 @@ from tomolearn.cli.scanner_options import (
 if TYPE_CHECKING:
     import torch
 
+    from tomolearn.evaluation.estimation import SavedCalibration
     from tomolearn.geometry import Grid
+    from tomolearn.methods import Method, Posterior
 
 
 @scanner_options
@@ -72,6 +74,20 @@ def reconstruct(
     preview: Annotated[
         Path | None, typer.Option(help="Picture (.png) of the first image, for a first look.")
     ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            help="Half-widths of intervals to write beside the image, .npy, .npz or .h5, by a "
+            "method that samples, such as ensemble."
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `tomolearn uncertainty --out` wrote. Default: standard deviations of the "
+            "samples are written, which cover what they may."
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="joseph, astra, odl, tomosipo or auto.")] = "auto",
     rays_per_bin: Annotated[
         int, typer.Option(min=1, help="Rays per bin: more than 1 where bins are wider than pixels.")
@@ -88,8 +104,11 @@ def reconstruct(
     check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
     if preview is not None:
         check_target(preview, force=force, suffixes=(".png",))
+    if uncertainty is not None:
+        check_target(uncertainty, force=force, suffixes=ARRAY_SUFFIXES)
     told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
+    calibrated = _calibration(chosen, uncertainty, calibration)
 
     import numpy as np
     import torch
@@ -150,13 +169,61 @@ def reconstruct(
             )
         keywords["padding"] = padding
     start = time.perf_counter()
-    image = chosen(torch.from_numpy(values).to(place), operator, **keywords).cpu()
+    data = torch.from_numpy(values).to(place)
+    if uncertainty is None:
+        image = chosen(data, operator, **keywords).cpu()
+    else:
+        posterior = chosen.sample(data, operator, **keywords)
+        image = posterior.mean.cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
+    if uncertainty is not None:
+        widths, what = _half_widths(posterior, calibrated, grid.shape)
+        write_array(uncertainty, widths.numpy())
+        typer.echo(f"{uncertainty}: {what}")
     if preview is not None:
         _write_preview(preview, image, grid, method)
     shape = " x ".join(map(str, image.shape))
     typer.echo(f"{out}: {shape}, float32, by {chosen} in {seconds:.2f} s")
+
+
+def _calibration(
+    method: Method, uncertainty: Path | None, calibration: Path | None
+) -> SavedCalibration | None:
+    """Return the calibration that belongs to a method that samples."""
+    from tomolearn.evaluation.estimation import read_calibration
+    from tomolearn.methods import SamplingMethod
+
+    if uncertainty is None:
+        if calibration is not None:
+            raise TomolearnError("--calibration: expected with --uncertainty only")
+        return None
+    if not isinstance(method, SamplingMethod):
+        raise TomolearnError(
+            "--uncertainty: expected a method that samples, such as --method ensemble --members "
+            f"[lpd-ellipses,lgd-ellipses], got {method.name}"
+        )
+    if calibration is None:
+        return None
+    known = read_calibration(calibration)
+    if known.method != method.to_dict() or known.sha256 != getattr(method, "sha256", None):
+        raise TomolearnError(
+            f"{calibration}: expected the calibration of {method} with these weights, got that of "
+            f"{known.method}"
+        )
+    return known
+
+
+def _half_widths(
+    posterior: Posterior, known: SavedCalibration | None, shape: tuple[int, ...]
+) -> tuple[torch.Tensor, str]:
+    if known is None:
+        what = "standard deviations of the samples, not calibrated: they cover what they may"
+        return posterior.standard_deviation.cpu(), what
+    scores = posterior.scores(known.floor).cpu()
+    stack = known.factors.half_widths(scores.reshape(-1, *shape))
+    what = f"half-widths for the level {known.factors.level:g}, calibrated on {known.task}"
+    return stack.reshape(scores.shape), what
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:

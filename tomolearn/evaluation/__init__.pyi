@@ -5,6 +5,10 @@ from .calibration import (
 )
 from .comparison import compare as compare
 from .convergence import Trace as Trace, draw_traces as draw_traces, trace as trace
+from .estimation import (
+    CalibratedUncertainty as CalibratedUncertainty,
+    calibrate_uncertainty as calibrate_uncertainty,
+)
 from .results import Comparison as Comparison, Row as Row
 from .stability import Stability as Stability, stability as stability
 from .uncertainty import (

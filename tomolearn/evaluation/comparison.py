@@ -22,7 +22,7 @@ from tomolearn._core.errors import (
 from tomolearn._core.modules import judged
 from tomolearn._core.random_state import RandomStream
 from tomolearn._core.tensors import check_device, now
-from tomolearn.catalogue import FromWeights
+from tomolearn.catalogue import Ensemble, FromWeights
 from tomolearn.data import n_pairs
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.metrics import STANDARD, choose_metrics, measure
@@ -273,6 +273,8 @@ def _warn_of_skipped(skipped: Mapping[int, str], trials: Sequence[_Trial], n: in
 def _n_parameters(method: Reconstruction) -> int:
     if isinstance(method, FromWeights):
         return int(method.card["parameters"])
+    if isinstance(method, Ensemble):
+        return sum(_n_parameters(one) for one in method.methods or ())
     if not isinstance(method, torch.nn.Module):
         return 0
     return sum(weights.numel() for weights in method.parameters())

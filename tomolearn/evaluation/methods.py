@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.catalogue import FromWeights, get_method
+from tomolearn.catalogue import Ensemble, FromWeights, get_method
 from tomolearn.catalogue.names import divided, parsed_settings
 from tomolearn.evaluation.metrics import named
 from tomolearn.operators import LinearOperator
@@ -62,4 +62,7 @@ def _resolved(task: Task, spec: str, place: torch.device) -> Reconstruction:
     if isinstance(method, FromWeights):
         method = method.used_on(task=task.name)
         method.prepare(place)  # a damaged file is told before any work
+    elif isinstance(method, Ensemble):
+        method = method.used_on(task=task.name)
+        method.prepare()
     return method.informed(task.acquisition.noise)

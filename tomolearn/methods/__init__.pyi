@@ -17,6 +17,7 @@ from .iterative.landweber import Landweber as Landweber, landweber as landweber
 from .iterative.mlem import MLEM as MLEM, mlem as mlem
 from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
+from .sampling.posterior import Posterior as Posterior, SamplingMethod as SamplingMethod
 from .state import IterationState as IterationState
 from .stopping import (
     Control as Control,

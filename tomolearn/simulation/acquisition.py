@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,22 @@ class Acquisition:
             )
         noisy = [self.noise(one, own) for one, own in zip(flat, rngs, strict=True)]
         return torch.from_numpy(np.stack(noisy)).to(sinograms.device).reshape(sinograms.shape)
+
+    def at_dose(self, dose: float) -> Acquisition:
+        """Return the acquisition with so many times the dose.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the dose is not positive, or the noise does not tell what it does to it.
+        """
+        changed = getattr(self.noise, "at_dose", None)
+        if changed is None:
+            raise TomolearnError(
+                "dose: expected noise that depends on it, GaussianNoise or PhotonNoise, got "
+                f"{self.noise or 'none'}"
+            )
+        return replace(self, noise=changed(dose))
 
     def to_dict(self) -> dict[str, Any]:
         """Return scan, noise and refinement, ready for JSON."""

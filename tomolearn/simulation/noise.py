@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,6 +70,14 @@ class GaussianNoise(KindAndFields):
         if self.relative is None:
             return float(self.std or 0)
         return self.relative * float(np.mean(np.abs(sinogram), dtype=np.float64))
+
+    def at_dose(self, dose: float) -> GaussianNoise:
+        """Return the noise of so many times the dose: its variance is inversely proportional."""
+        root = math.sqrt(check_float("dose", dose, positive=True))
+        return GaussianNoise(
+            None if self.relative is None else self.relative / root,
+            None if self.std is None else self.std / root,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and level, ready for JSON."""
@@ -143,6 +151,10 @@ class PhotonNoise(KindAndFields):
             lines, photons=self.photons, electronic_std=self.electronic_std, ndim=lines.ndim
         )
         return float(found) / self.attenuation
+
+    def at_dose(self, dose: float) -> PhotonNoise:
+        """Return the noise of so many times the photons."""
+        return replace(self, photons=self.photons * check_float("dose", dose, positive=True))
 
     def __str__(self) -> str:
         text = f"{self.photons:,g} photons"
