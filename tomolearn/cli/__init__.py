@@ -29,6 +29,7 @@ from tomolearn.cli.method_options import MethodCommand
 from tomolearn.cli.models import models
 from tomolearn.cli.reconstruct import reconstruct
 from tomolearn.cli.simulate import simulate
+from tomolearn.cli.stress import stress
 from tomolearn.cli.tasks import tasks
 from tomolearn.cli.train import train
 from tomolearn.cli.uncertainty import uncertainty
@@ -48,6 +49,7 @@ COMMANDS = (
     models,
     evaluate,
     uncertainty,
+    stress,
     info,
 )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tomolearn.evaluation.estimation import SavedCalibration
     from tomolearn.geometry import Grid
-    from tomolearn.methods import Method, Posterior
+    from tomolearn.methods import Method, Posterior, SamplingMethod
 
 
 @scanner_options
@@ -108,7 +108,8 @@ def reconstruct(
         check_target(uncertainty, force=force, suffixes=ARRAY_SUFFIXES)
     told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
-    calibrated = _calibration(chosen, uncertainty, calibration)
+    sampler = None if uncertainty is None else _sampler(chosen)
+    known = _read_calibration(chosen, uncertainty, calibration)
 
     import numpy as np
     import torch
@@ -170,15 +171,13 @@ def reconstruct(
         keywords["padding"] = padding
     start = time.perf_counter()
     data = torch.from_numpy(values).to(place)
-    if uncertainty is None:
-        image = chosen(data, operator, **keywords).cpu()
-    else:
-        posterior = chosen.sample(data, operator, **keywords)
-        image = posterior.mean.cpu()
+    posterior = None if sampler is None else sampler.sample(data, operator, **keywords)
+    found = chosen(data, operator, **keywords) if posterior is None else posterior.mean
+    image = found.cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
-    if uncertainty is not None:
-        widths, what = _half_widths(posterior, calibrated, grid.shape)
+    if uncertainty is not None and posterior is not None:
+        widths, what = _half_widths(posterior, known, grid.shape)
         write_array(uncertainty, widths.numpy())
         typer.echo(f"{uncertainty}: {what}")
     if preview is not None:
@@ -187,24 +186,28 @@ def reconstruct(
     typer.echo(f"{out}: {shape}, float32, by {chosen} in {seconds:.2f} s")
 
 
-def _calibration(
-    method: Method, uncertainty: Path | None, calibration: Path | None
-) -> SavedCalibration | None:
-    """Return the calibration that belongs to a method that samples."""
-    from tomolearn.evaluation.estimation import read_calibration
+def _sampler(method: Method) -> SamplingMethod:
     from tomolearn.methods import SamplingMethod
 
-    if uncertainty is None:
-        if calibration is not None:
-            raise TomolearnError("--calibration: expected with --uncertainty only")
-        return None
     if not isinstance(method, SamplingMethod):
         raise TomolearnError(
             "--uncertainty: expected a method that samples, such as --method ensemble --members "
             f"[lpd-ellipses,lgd-ellipses], got {method.name}"
         )
+    return method
+
+
+def _read_calibration(
+    method: Method, uncertainty: Path | None, calibration: Path | None
+) -> SavedCalibration | None:
+    """Return a calibration, which has to be that of the method."""
     if calibration is None:
         return None
+    if uncertainty is None:
+        raise TomolearnError("--calibration: expected with --uncertainty only")
+
+    from tomolearn.evaluation.estimation import read_calibration
+
     known = read_calibration(calibration)
     if known.method != method.to_dict() or known.sha256 != getattr(method, "sha256", None):
         raise TomolearnError(

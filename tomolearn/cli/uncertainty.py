@@ -13,6 +13,8 @@ from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target, print_table, write_text
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from tomolearn.evaluation import CalibratedUncertainty
 
 
@@ -59,7 +61,7 @@ def uncertainty(
     from tomolearn.evaluation import calibrate_uncertainty, draw_calibration
     from tomolearn.tasks import get_task
 
-    bars: dict[str, int] = {}
+    bars: dict[str, TaskID] = {}
     with progress_bars() as progress:
 
         def told(what: str, done: int) -> None:

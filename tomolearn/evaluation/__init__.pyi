@@ -9,8 +9,10 @@ from .estimation import (
     CalibratedUncertainty as CalibratedUncertainty,
     calibrate_uncertainty as calibrate_uncertainty,
 )
+from .perturbation import Perturbation as Perturbation, worst_perturbation as worst_perturbation
 from .results import Comparison as Comparison, Row as Row
 from .stability import Stability as Stability, stability as stability
+from .stress import Stress as Stress, stress as stress
 from .uncertainty import (
     Coverage as Coverage,
     Estimates as Estimates,

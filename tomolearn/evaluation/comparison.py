@@ -34,8 +34,8 @@ from tomolearn.tasks import Task, get_task
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
 
-# What costs a method one image, unless it comes with its first one.
-_LOSSES = (OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
+LOSSES = (OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
+"""What costs a method one image, unless it comes with its first one."""
 
 
 def compare(
@@ -196,7 +196,7 @@ class _Trial:
             image, seconds = self._timed(sinogram, operator)
             image = _checked_image(self.name, image, truth)
             found = measure(image, truth, self._convention, self._metrics)
-        except _LOSSES as error:
+        except LOSSES as error:
             if not self._found and not isinstance(error, DivergenceError):
                 raise
             self.failures[index] = " ".join(str(error).splitlines()) or type(error).__name__

@@ -133,7 +133,7 @@ def calibrate_uncertainty(
         )
     half = replace(task, acquisition=task.acquisition.at_dose(0.5))
     found: dict[str, Estimates] = {}
-    for what, own, split, seed in (
+    for what, tried, split, seed in (
         ("calibration", task, "validation", None),
         (HELD_OUT, task, "validation", _HELD_OUT_SEED),
         (HALF_DOSE, half, "validation", _HELD_OUT_SEED),
@@ -142,7 +142,7 @@ def calibrate_uncertainty(
         size = task.splits[split].size
         count = images if size is None else min(images, size)
         told = None if progress is None else lambda done, what=what: progress(what, done)
-        found[what] = _estimates(chosen, own, split, count, seed, floor, place, told)
+        found[what] = _estimates(chosen, tried, split, count, seed, floor, place, told)
     own = found.pop("calibration")
     calibration = conformal_calibration(own.residuals, own.scores, level=level, regions=regions)
     possible = [one for one in LEVELS if fewest_images(one) <= images]

@@ -11,7 +11,7 @@ import torch
 
 from tomolearn._core.checks import check_float, check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn.catalogue import Trained
+from tomolearn.catalogue import Ensemble, Trained
 from tomolearn.methods.checks import check_linear_operator, check_sinogram
 from tomolearn.operators import LinearOperator
 
@@ -121,6 +121,20 @@ def stability(
     return Stability(constant, relative, best[0].reshape(operator.range_shape), probe.count)
 
 
+def reconstructed(method: Any, data: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    """Return an image, which follows the gradient of data that have one, if the method does."""
+    followed = contextlib.nullcontext() if data.requires_grad else torch.no_grad()
+    with followed:
+        if isinstance(method, Trained):  # which runs without gradients
+            scale = method.image_scale
+            return method.network(data.device).apply_to(scale * data, operator) / scale
+        if isinstance(method, Ensemble):
+            images = [reconstructed(one, data, operator) for one in method.methods or ()]
+            return torch.stack(images).mean(0)
+        found: torch.Tensor = method(data, operator)
+        return found
+
+
 class _Probe:
     """A reconstruction near some data, and its changes."""
 
@@ -153,14 +167,7 @@ class _Probe:
 
     def _reconstructed(self, data: torch.Tensor) -> torch.Tensor:
         self.count += 1
-        followed = contextlib.nullcontext() if data.requires_grad else torch.no_grad()
-        with followed:
-            if isinstance(self._method, Trained):  # which runs without gradients
-                scale = self._method.image_scale
-                network = self._method.network(data.device)
-                return network.apply_to(scale * data, self._operator) / scale
-            found: torch.Tensor = self._method(data, self._operator)
-            return found
+        return reconstructed(self._method, data, self._operator)
 
 
 def _orthonormal(rows: torch.Tensor) -> torch.Tensor:

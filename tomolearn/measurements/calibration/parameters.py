@@ -43,14 +43,15 @@ def _with(scan: RotationScan, **changes: Any) -> RotationScan:
         return type(scan).from_dict(scan.to_dict() | changes)
 
 
-def _with_angles(scan: RotationScan, angles: np.ndarray) -> RotationScan:
-    listed = {"angular_range": None, "start_angle": None, "angles": angles.tolist()}
-    return _with(scan, **listed)
+def with_angles(scan: RotationScan, angles: np.ndarray) -> RotationScan:
+    """Return a scan with other view angles, in radians."""
+    listed = {"n_angles": None, "angular_range": None, "start_angle": None}
+    return _with(scan, **listed, angles=angles.tolist())
 
 
 def _spanning(scan: RotationScan, span: float) -> RotationScan:
     angles = scan.view_angles
-    return _with_angles(scan, angles[0] + (angles - angles[0]) * (span / np.ptp(angles)))
+    return with_angles(scan, angles[0] + (angles - angles[0]) * (span / np.ptp(angles)))
 
 
 def _at_distance(scan: FanBeam, distance: float) -> RotationScan:
@@ -204,4 +205,4 @@ def shifted_views(scan: RotationScan, shifts: np.ndarray) -> Views:
 
 def reversed_scan(scan: RotationScan) -> RotationScan:
     """Return the scan that turns the other way."""
-    return _with_angles(scan, -scan.view_angles)
+    return with_angles(scan, -scan.view_angles)
