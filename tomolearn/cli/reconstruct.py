@@ -172,8 +172,8 @@ def reconstruct(
     start = time.perf_counter()
     data = torch.from_numpy(values).to(place)
     posterior = None if sampler is None else sampler.sample(data, operator, **keywords)
-    found = chosen(data, operator, **keywords) if posterior is None else posterior.mean
-    image = found.cpu()
+    mean = chosen(data, operator, **keywords) if posterior is None else posterior.mean
+    image = mean.cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy())
     if uncertainty is not None and posterior is not None:

@@ -272,8 +272,8 @@ class _Trial:
 
     def _psnr(self, image: torch.Tensor, truth: torch.Tensor) -> float:
         shape = truth.shape[1:]
-        pair = (one.reshape(1, *shape).cpu().double() for one in (image, truth))
-        return evaluate(*pair, self._task.convention).psnr.mean
+        found, wanted = (one.reshape(1, *shape).cpu().double() for one in (image, truth))
+        return evaluate(found, wanted, self._task.convention).psnr.mean
 
     def _judge(self, condition: str, task: Task, method: Reconstruction) -> None:
         try:
@@ -299,7 +299,7 @@ class _Trial:
 def iterated_longer(method: Any, factor: int) -> Reconstruction | None:
     """Return a method with so many times the iterations; None if it has none to be raised."""
     if isinstance(method, Trained):
-        network = copy.deepcopy(method.network())
+        network: Any = copy.deepcopy(method.network())
         scale = method.image_scale
         if isinstance(network, DeepEquilibrium):
             network.max_iterations *= factor
