@@ -5,6 +5,12 @@ from .calibration import (
 )
 from .comparison import compare as compare
 from .convergence import Trace as Trace, draw_traces as draw_traces, trace as trace
+from .equilibrium import (
+    EquilibriumPath as EquilibriumPath,
+    EquilibriumStudy as EquilibriumStudy,
+    equilibrium_path as equilibrium_path,
+    equilibrium_study as equilibrium_study,
+)
 from .estimation import (
     CalibratedUncertainty as CalibratedUncertainty,
     calibrate_uncertainty as calibrate_uncertainty,
