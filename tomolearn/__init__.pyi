@@ -61,4 +61,4 @@ from .operators import (
     RayTransform as RayTransform,
 )
 from .simulation import Acquisition as Acquisition
-from .training import load as load, save as save
+from .training import adapt as adapt, load as load, save as save

@@ -1,1 +1,6 @@
+from .adaptation import (
+    Adaptation as Adaptation,
+    adapt as adapt,
+    reuse_and_regularise as reuse_and_regularise,
+)
 from .weights import load as load, save as save, shipped as shipped
