@@ -19,7 +19,7 @@ from tomolearn._core.errors import (
     TomolearnTypeError,
 )
 from tomolearn._core.telling import warn_user
-from tomolearn.geometry import RotationScan
+from tomolearn.geometry import RotationScan, Scan
 from tomolearn.measurements import calibrate
 from tomolearn.measurements.calibration.parameters import PARAMETERS, changed_scan, check_free
 from tomolearn.methods import tikhonov
@@ -75,6 +75,7 @@ def adapt(
     learning_rate: float = 1e-4,
     parts: int = 5,
     check_every: int = 10,
+    patience: int = 3,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> Adaptation:
@@ -92,8 +93,8 @@ def adapt(
     afterwards.
 
     At each check the left-out error is measured: an image of the other views predicts every
-    `parts`-th one. If it has risen, adaptation stops. The weights with the smallest one are kept,
-    the old ones if none was smaller.
+    `parts`-th one. If it stays above the smallest one, adaptation stops. The weights with the
+    smallest one are kept, the old ones if none was smaller.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ def adapt(
         Largest number of steps, and Adam's rate.
     parts, check_every : int
         One view of so many is left out; steps from one check to the next.
+    patience : int
+        Number of checks in a row without a smaller left-out error after which adaptation stops.
     seed : int
         Of the order of the sinograms.
     progress : callable, optional
@@ -161,6 +164,7 @@ def adapt(
     check_int("steps", steps, minimum=1)
     check_float("learning_rate", learning_rate, positive=True)
     check_int("check_every", check_every, minimum=1)
+    check_int("patience", patience, minimum=1)
     generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
     n_views = operator.scan.n_angles
     if not 2 <= check_int("parts", parts, minimum=2) <= n_views:
@@ -177,7 +181,7 @@ def adapt(
     size = sum(float(one.square().sum()) for one in old) or 1.0
     optimiser = torch.optim.Adam(task.model.parameters(), lr=learning_rate)
     misfits: list[float] = []
-    kept_old, best_operator = True, operator
+    kept_old, best_operator, worse = True, operator, 0
     for step in range(1, steps + 1):
         chosen = torch.randperm(len(flat), generator=generator)[:_BATCH]
         left = int(torch.randint(parts, (), generator=generator))
@@ -187,7 +191,7 @@ def adapt(
             (new - was).square().sum()
             for new, was in zip(task.model.parameters(), old, strict=True)
         )
-        (misfit + strength * moved / size).backward()  # type: ignore[no-untyped-call]
+        (misfit + strength * moved / size).backward()
         misfits.append(float(misfit.detach()))
         if not math.isfinite(misfits[-1]):
             raise DivergenceError(
@@ -202,10 +206,13 @@ def adapt(
         if names:
             operator = task.refined(operator, names)
         error = task.left_out_error(operator)
-        if not error < best:
-            break
-        best, best_operator, kept_old = error, operator, False
-        kept = copy.deepcopy(task.model.state_dict())
+        if error < best:
+            best, best_operator, kept_old, worse = error, operator, False, 0
+            kept = copy.deepcopy(task.model.state_dict())
+        else:
+            worse += 1
+            if worse >= patience:
+                break
     task.model.load_state_dict(kept)
     if kept_old:
         warn_user(
@@ -281,7 +288,7 @@ class _Problem:
 
     def __init__(self, model: ReconstructionModel, data: torch.Tensor, parts: int) -> None:
         self.model, self._data, self._parts = model.train(), data, parts
-        self._parted: dict[tuple[RotationScan, int], tuple[RayTransform, ...]] = {}
+        self._parted: dict[tuple[Scan, int], tuple[RayTransform, ...]] = {}
 
     def misfit(
         self, chosen: torch.Tensor, operator: RayTransform, left: int | None
@@ -314,6 +321,10 @@ class _Problem:
     def refined(self, operator: RayTransform, names: Sequence[str]) -> RayTransform:
         """Return the scanner after a step of Gauss and Newton on the network's misfit."""
         scan = operator.scan
+        if not isinstance(scan, RotationScan):
+            raise TomolearnTypeError(
+                f"operator: expected a scan with view angles, got {type(scan).__name__}"
+            )
         values = np.array([PARAMETERS[name].value(scan) for name in names])
         with self._judged():
             start = self._residual(operator)
@@ -354,7 +365,7 @@ class _Problem:
             self.model.train()
 
 
-def _with_scan(operator: RayTransform, scan: RotationScan) -> RayTransform:
+def _with_scan(operator: RayTransform, scan: Scan) -> RayTransform:
     return RayTransform.derived(operator.grid, scan, operator.backend, operator.rays_per_bin)
 
 
