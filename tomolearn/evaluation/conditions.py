@@ -111,7 +111,9 @@ def _jitter(task: Task) -> Task:
     return _measured_by(task, with_angles(scan, scan.view_angles + noise))
 
 
-def _offset(bins: float) -> Callable[[Task], Task]:
+def detector_off(bins: float) -> Callable[[Task], Task]:
+    """Return the change of a task whose detector is off by so many bins, unknown to methods."""
+
     def change(task: Task) -> Task:
         scan: Any = _rotation(task)
         offset = scan.detector_offset + bins * scan.detector_spacing
@@ -180,7 +182,9 @@ CONDITIONS: dict[str, Condition] = {
     "views / 2": Condition("every second view", _half_the_views),
     "views x 2": Condition("two views for each", _twice_the_views),
     "jitter": Condition("views off by angles of 0.5 degrees standard deviation", _jitter),
-    "offset": Condition("the detector is off by one bin, and methods do not know", _offset(1.0)),
+    "offset": Condition(
+        "the detector is off by one bin, and methods do not know", detector_off(1.0)
+    ),
     "turned": Condition("images turned by a right angle", _of_images(turned)),
     "detail": Condition("letters and thin lines in the middle", _of_images(with_detail)),
 }

@@ -1,0 +1,63 @@
+"""Adapt a network to another scanner by four sinograms, and measure it on four other images.
+
+python examples/training/adapt.py WEIGHTS {views,offset,noise} [STEPS] [LEARNING_RATE] [LOSS]
+"""
+
+import sys
+import warnings
+from dataclasses import replace
+
+import torch
+
+import tomolearn as tl
+from tomolearn.evaluation.conditions import CONDITIONS, detector_off
+from tomolearn.metrics import psnr
+from tomolearn.tasks import get_task
+
+N, LEFT_OUT_SEED = 4, 5
+weights, shift = sys.argv[1:3]
+steps, rate, loss = [*sys.argv[3:6], *("10", "3e-4", "residual")[len(sys.argv) - 3 :]]
+task, model = get_task("ellipses"), tl.load(weights)
+shifted = {
+    "views": CONDITIONS["views / 2"].change,
+    "offset": detector_off(2.0),
+    "noise": lambda task: replace(task, acquisition=task.acquisition.at_dose(0.25)),
+}[shift](task)
+A = shifted.operator()
+
+
+def stacked(seed):
+    pairs = shifted.pairs("validation", size=N, seed=seed)
+    return (torch.stack(part) for part in zip(*(pairs[k] for k in range(N)), strict=True))
+
+
+y, _ = stacked(None)
+others, truths = stacked(LEFT_OUT_SEED)
+warnings.simplefilter("ignore", tl.TrainedElsewhereWarning)
+
+
+def quality(network, operator):
+    with torch.no_grad():
+        return psnr(network(others, operator), truths, data_range=1.0).mean().item()
+
+
+free = ("detector_offset",) if shift == "offset" else ()
+found = tl.adapt(
+    model,
+    y,
+    A,
+    loss=loss,
+    steps=int(steps),
+    learning_rate=float(rate),
+    parts=8,
+    check_every=5,
+    free=free,
+)
+print(f"{weights}, {shift}: naive reuse {quality(model, A):.2f} dB")
+if free:
+    bins = found.values["detector_offset"] / A.scan.detector_spacing
+    print(
+        f"offset found {bins:.3f} bins; old weights there {quality(model, found.operator):.2f} dB"
+    )
+print(f"adapted {quality(found.model, found.operator):.2f} dB")
+print(f"left-out error {found.before:.4f} -> {found.after:.4f}")
