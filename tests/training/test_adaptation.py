@@ -124,6 +124,7 @@ def test_reuse_and_regularise_with_a_perfect_network_solves_for_the_image(images
         ({"learning_rate": 0.0}, "learning_rate: expected a positive number"),
         ({"parts": 21}, "parts: expected at most the 20 views, got 21"),
         ({"free": ("start_angle",)}, "free: expected parameters that data can tell"),
+        ({"free": ("shifts",)}, "free: expected some of detector_offset, .* calibrate them first"),
         ({"sinograms": torch.zeros(2, *OPERATOR.range_shape)}, "sinograms: expected one at least"),
         ({"model": "lpd"}, "model: expected a ReconstructionModel, got str"),
         ({"operator": tl.FiniteDifferences((16, 16))}, "operator: expected a RayTransform"),

@@ -21,7 +21,7 @@ from tomolearn._core.errors import (
 from tomolearn._core.telling import warn_user
 from tomolearn.geometry import RotationScan, Scan
 from tomolearn.measurements import calibrate
-from tomolearn.measurements.calibration.parameters import PARAMETERS, changed_scan, check_free
+from tomolearn.measurements.calibration.parameters import PARAMETERS, SHIFTS, Unknowns, check_free
 from tomolearn.methods import tikhonov
 from tomolearn.methods.checks import check_linear_operator, check_sinogram
 from tomolearn.models import ReconstructionModel
@@ -172,6 +172,11 @@ def adapt(
     task = _Problem(copy.deepcopy(model), flat.to(next(model.parameters()).dtype), parts)
     if free:
         names = check_free(free, operator.scan)
+        if SHIFTS in names:
+            raise TomolearnError(
+                f"free: expected some of {', '.join(PARAMETERS)}, got {SHIFTS!r}; calibrate them "
+                "first"
+            )
         operator = task.calibrated(operator, names)
     else:
         names = ()
@@ -325,18 +330,17 @@ class _Problem:
             raise TomolearnTypeError(
                 f"operator: expected a scan with view angles, got {type(scan).__name__}"
             )
-        values = np.array([PARAMETERS[name].value(scan) for name in names])
+        unknowns = Unknowns(scan, tuple(names))
+        values, steps = unknowns.start(), unknowns.steps(operator.grid)
         with self._judged():
             start = self._residual(operator)
             slopes = []
-            for k, name in enumerate(names):
-                step = np.zeros(len(names))
-                step[k] = PARAMETERS[name].step(scan, operator.grid)
-                moved = _with_scan(operator, changed_scan(scan, names, values + step))
-                slopes.append((self._residual(moved) - start) / step[k])
+            for move in np.diag(steps):
+                moved = _with_scan(operator, unknowns.scan_at(values + move))
+                slopes.append((self._residual(moved) - start) / move.sum())
             jacobian = torch.stack(slopes, 1)
             change = torch.linalg.lstsq(jacobian, -start[:, None]).solution[:, 0].cpu().numpy()
-            tried = _with_scan(operator, changed_scan(scan, names, values + change))
+            tried = _with_scan(operator, unknowns.scan_at(values + change))
             better = self._residual(tried).square().sum() < start.square().sum()
         return tried if bool(better) else operator
 
