@@ -1,6 +1,6 @@
 """Adapt a network to another scanner by four sinograms, and measure it on four other images.
 
-python examples/training/adapt.py WEIGHTS {views,offset,noise} [STEPS] [LEARNING_RATE] [LOSS]
+python examples/training/adapt.py WEIGHTS {views,offset,noise} [STEPS] [RATE] [LOSS] [PARTS]
 """
 
 import sys
@@ -16,7 +16,7 @@ from tomolearn.tasks import get_task
 
 N, LEFT_OUT_SEED = 4, 5
 weights, shift = sys.argv[1:3]
-steps, rate, loss = [*sys.argv[3:6], *("10", "3e-4", "residual")[len(sys.argv) - 3 :]]
+steps, rate, loss, parts = [*sys.argv[3:], *("10", "3e-4", "residual", "8")[len(sys.argv) - 3 :]]
 task, model = get_task("ellipses"), tl.load(weights)
 shifted = {
     "views": CONDITIONS["views / 2"].change,
@@ -49,7 +49,7 @@ found = tl.adapt(
     loss=loss,
     steps=int(steps),
     learning_rate=float(rate),
-    parts=8,
+    parts=int(parts),
     check_every=5,
     free=free,
 )
