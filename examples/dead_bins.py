@@ -52,7 +52,7 @@ def neutron(folder: Path) -> tuple[torch.Tensor, torch.Tensor, tl.RayTransform, 
     counts = (counts - FLOOR) / (1 - FLOOR)
     dead[:, [314, 346]] = True
     scan = tl.ParallelBeam(
-        angles=angles, n_detectors=counts.shape[1], detector_spacing=1.0, detector_offset=4.5
+        angles=angles, n_detectors=counts.shape[1], detector_spacing=1.0, detector_offset=6.15
     )
     return counts, dead, tl.RayTransform(tl.Grid((500, 500), 1.0), scan), None
 
