@@ -79,6 +79,8 @@ def bins_of(scan, points):
     The rays of `vectors`, or on a curved detector the angle to the central ray, are solved for
     the bin. Where a point is not in front of the source, the bin is not a number.
     """
+    if scan.is_curved and scan.ndim == 3:
+        return _bins_on_a_cylinder(scan, points)
     if scan.is_curved:
         flat = FanBeam(
             n_detectors=1, detector_spacing=1.0, angles=scan.view_angles, **_distances(scan)
@@ -103,6 +105,17 @@ def bins_of(scan, points):
             with np.errstate(divide="ignore", invalid="ignore"):
                 result[view] = np.where(solved[-1] > 0, solved[:-1] / solved[-1], np.nan).T
     return result + middle
+
+
+def _bins_on_a_cylinder(scan, points):
+    ways = points - scan.sources()[:, None]
+    x, y = ways[..., 1], ways[..., 2]
+    cos, sin = np.cos(scan.view_angles)[:, None], np.sin(scan.view_angles)[:, None]
+    across = np.arctan2(x * cos + y * sin, y * cos - x * sin) * scan.source_to_detector
+    up = ways[..., 0] / np.hypot(x, y) * scan.source_to_detector
+    rows, columns = scan.detector_positions
+    bins = np.stack([up - rows[0], across - columns[0]], axis=-1)
+    return bins / scan.detector_spacing
 
 
 def _distances(scan):
@@ -195,6 +208,10 @@ LOOSE = {
     "cone, offset": (
         VOLUMES["anisotropic"],
         ConeBeam(9, (3, 4), 1.5, 18.0, 31.0, detector_offset=(-0.8, 0.6), start_z=-0.3),
+    ),
+    "cone, curved": (
+        VOLUMES["anisotropic"],
+        ConeBeam(9, (3, 4), 1.5, 18.0, 31.0, detector_offset=(-0.8, 0.6), detector="curved"),
     ),
     "helix": (
         Grid((9, 6, 7)),

@@ -94,9 +94,8 @@ def test_every_field_counts(kind, needed):
         others |= {"pitch": 1.0, "start_z": 1.0}
     else:
         others |= {"n_detectors": 8, "detector_offset": 0.5}
-    if kind is FanBeam:
-        others |= {"detector": "curved"}
     if kind is not ParallelBeam:
+        others |= {"detector": "curved"}
         others |= {"source_to_isocenter": 41.0, "source_to_detector": 71.0}
     changed += [kind(6, **(needed | {name: value})) for name, value in others.items()]
     assert len({scan, *changed}) == len(changed) + 1
@@ -186,6 +185,30 @@ def test_an_offset_lengthens_the_short_scan():
 def test_curved_detector_has_no_vectors():
     with pytest.raises(ValueError, match="detector: expected a flat detector, got 'curved'"):
         FanBeam(3, 5, 1.5, 40.0, 70.0, detector="curved").vectors()
+    cone = ConeBeam(3, (2, 5), 1.5, 40.0, 70.0, detector="curved")
+    with pytest.raises(ValueError, match="detector: expected a flat detector, got 'curved'"):
+        cone.vectors()
+    with pytest.raises(ValueError, match="detector: expected a flat detector for ODL"):
+        cone.to_odl()
+
+
+def test_curved_rows_are_arcs_about_the_source():
+    cone = ConeBeam(
+        4, (3, 5), (2.0, 1.5), 40.0, 70.0, detector_offset=(1.0, 0.3), detector="curved", pitch=9.0
+    )
+    points, ways = cone.rays()
+    np.testing.assert_allclose(np.linalg.norm(ways[..., 1:], axis=-1), 70.0)
+    np.testing.assert_allclose(
+        ways[..., 0], np.broadcast_to(cone.detector_positions[0][:, None], cone.shape)
+    )
+    # neighbours are as far apart on the arc as bins are
+    angles = np.arctan2(ways[..., 2], ways[..., 1])
+    np.testing.assert_allclose(np.diff(np.unwrap(angles)) * 70.0, -1.5)
+    np.testing.assert_allclose(points[:, 0, 0], cone.sources())
+    for view, seen in enumerate(cone.project_points(*np.moveaxis(points + 0.4 * ways, -1, 0))):
+        row, column = np.indices(cone.detector_shape)
+        np.testing.assert_allclose(seen.bins[0][view], row, atol=1e-9)
+        np.testing.assert_allclose(seen.bins[1][view], column, atol=1e-9)
 
 
 @each_kind
@@ -303,6 +326,12 @@ def test_refusals_of_fan_detectors(arguments, message):
         ({"detector_offset": (1.0, NAN)}, ValueError, "detector_offset: .* nan at index 1"),
         ({"pitch": NAN}, ValueError, "pitch: expected a finite number, got nan"),
         ({"start_z": "0"}, TypeError, "start_z: expected a finite number, got '0'"),
+        ({"detector": "round"}, ValueError, "detector: expected one of flat, curved, got 'round'"),
+        (
+            {"detector": "curved", "detector_shape": (4, 160)},
+            ValueError,
+            "detector: expected a curved detector within 90 degrees .* got 97.61 degrees",
+        ),
     ],
 )
 def test_refusals_of_cones(arguments, error, message):

@@ -16,6 +16,7 @@ WIDE = Grid((6, 11), 0.7)
 TALL = Grid((11, 6), 0.7)
 SHIFTED = Grid((8, 9), 0.8, center=(2.5, -3.1))
 ANISOTROPIC = Grid((8, 10), (1.0, 0.6))
+TOWER = Grid((19, 3, 4), (1.0, 1.2, 0.9), center=(2.0, 0.5, -0.3))
 FAN = {"source_to_isocenter": 40.0, "source_to_detector": 70.0}
 
 
@@ -85,6 +86,40 @@ SPACE: dict[str, tuple[Grid, Scan]] = {
     "cone_helix": (
         Grid((5, 6, 7)),
         ConeBeam(9, (6, 9), 1.5, 40.0, 70.0, pitch=7.0, start_z=-3.0, angular_range=4 * math.pi),
+    ),
+    "cone_curved": (
+        Grid((4, 6, 5), (1.0, 0.7, 1.1), center=(0.5, 1.0, -2.0)),
+        ConeBeam(5, (7, 9), (1.6, 1.2), 40.0, 70.0, detector_offset=(0.3, -0.4), detector="curved"),
+    ),
+    "cone_curved_helix": (
+        Grid((5, 6, 7)),
+        ConeBeam(
+            9,
+            (6, 9),
+            1.5,
+            40.0,
+            70.0,
+            pitch=7.0,
+            start_z=-3.0,
+            angular_range=4 * math.pi,
+            detector="curved",
+        ),
+    ),
+    # many slices and rows; a row is seen over 0.3, 0.9, 1.5 and 2.9 slices
+    "cone_fine_rows": (TOWER, ConeBeam(2, (43, 4), (0.5, 1.6), 40.0, 70.0, start_angle=0.3)),
+    "cone_many_rows": (TOWER, ConeBeam(2, (21, 4), (1.6, 1.6), 40.0, 70.0, start_angle=0.3)),
+    "cone_wide_rows": (TOWER, ConeBeam(2, (13, 4), (2.6, 1.6), 40.0, 70.0, start_angle=0.3)),
+    "cone_coarse_rows": (TOWER, ConeBeam(2, (7, 4), (5.0, 1.6), 40.0, 70.0, start_angle=0.3)),
+    # rays from slice to slice
+    "cone_steep": (Grid((12, 4, 4), (0.4, 1.0, 1.0)), ConeBeam(3, (15, 7), (1.0, 1.2), 5.0, 8.0)),
+    "views_downwards": (
+        TOWER,
+        Views(
+            (17, 3),
+            [[2.0, 0.2, 0.1], [3.0, 0.0, 0.3]],
+            ([[-1.3, 0.0, 0.0], [1.2, 0.0, 0.0]], [[0.2, 1.1, 0.2], [0.0, -0.3, 1.2]]),
+            direction=[[0.2, -0.1, 1.0], [-0.3, 2.0, 0.3]],
+        ),
     ),
     "views_cone": (
         Grid((4, 6, 5), (1.0, 0.7, 1.1), center=(0.5, 1.0, -2.0)),

@@ -168,16 +168,8 @@ def test_the_shape_of_pixels_does_not_matter(make, shape):
 
 def ball_projections(scan, centre, radius):
     """Chords of a ball along the rays from the source to the bins."""
-    vectors = scan.vectors()
-    rows, columns = (np.arange(n) - (n - 1) / 2 for n in scan.detector_shape)
-    bins = (
-        vectors.detector[:, None, None]
-        + rows[None, :, None, None] * vectors.steps[0][:, None, None]
-        + columns[None, None, :, None] * vectors.steps[1][:, None, None]
-    )
-    source = vectors.source[:, None, None]
-    ray = bins - source
-    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    source, ray = scan.rays()
+    ray = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
     to_centre = centre - source
     along = (to_centre * ray).sum(-1)
     return 2 * np.sqrt(np.maximum(radius**2 - ((to_centre**2).sum(-1) - along**2), 0))
@@ -197,8 +189,9 @@ VOLUME = Grid((15, 48, 48))
         ConeBeam.covering(VOLUME, 180, angular_range=math.radians(218), **CONE),
         ConeBeam.covering(VOLUME, 180, angular_range=4.5, start_angle=-2.0, **CONE),
         ConeBeam.covering(VOLUME, angles=np.linspace(1, 6, 250), **CONE),
+        ConeBeam(180, (30, 80), (1.5, 1.5), detector_offset=(1.3, -0.9), detector="curved", **CONE),
     ],
-    ids=["covering", "offset", "half_detector", "short", "overscan", "short_list"],
+    ids=["covering", "offset", "half_detector", "short", "overscan", "short_list", "curved"],
 )
 def test_ball_comes_back_in_the_plane_of_the_source(scan):
     centre, radius = np.array([0.0, 3.0, -5.0]), 14.0
@@ -213,6 +206,15 @@ def test_ball_comes_back_in_the_plane_of_the_source(scan):
     assert volume[middle][distance[middle] > radius + 3].mean() == pytest.approx(0, abs=0.004)
     # away from that plane the method is approximate
     assert volume[distance < radius - 3].mean() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("detector", ["flat", "curved"])
+def test_a_ball_has_its_value_at_its_centre(detector):
+    grid = Grid((5, 5, 5), 0.5)
+    scan = ConeBeam(360, (64, 128), 0.8, detector=detector, **CONE)
+    sinogram = torch.from_numpy(VALUE * ball_projections(scan, np.zeros(3), 20.0))
+    volume = fbp(sinogram, RayTransform.derived(grid, scan, "joseph"))
+    assert float(volume.mean()) == pytest.approx(VALUE, rel=1e-3)
 
 
 def test_middle_of_a_volume_is_the_fan_beam_image(rng):

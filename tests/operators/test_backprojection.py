@@ -8,6 +8,8 @@ import torch
 from builders import ANISOTROPIC, PLANE, SPACE
 
 from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, Scan
+from tomolearn.operators import RayTransform
+from tomolearn.operators.backends.joseph.space import ColumnProjector
 from tomolearn.operators.backprojection import backproject
 
 ALL = {**PLANE, **SPACE}
@@ -30,12 +32,16 @@ def sample(scan: Scan, view: int, data: np.ndarray, point: np.ndarray) -> float:
     if scan.is_curved:
         angle = scan.view_angles[view]
         source = scan.source_to_isocenter * np.array([math.sin(angle), -math.cos(angle)])
-        ray = point - source
+        ray = point[-2:] - source
         direction = -source / np.linalg.norm(source)
         turned = direction[1] * ray[0] - direction[0] * ray[1]
         position = scan.source_to_detector * math.atan2(turned, direction @ ray)
-        index = (position - scan.detector_positions[0]) / scan.detector_spacing
-        return interpolate(data, index) * scan.source_to_isocenter**2 / (ray @ ray)
+        indices = [(position - scan.column_positions[0]) / scan.bin_sizes[-1]]
+        if scan.ndim == 3:
+            height = (point[0] - scan.sources()[view, 0]) / np.linalg.norm(ray)
+            height = height * scan.source_to_detector - scan.detector_positions[0][0]
+            indices.insert(0, height / scan.bin_sizes[0])
+        return interpolate(data, *indices) * scan.source_to_isocenter**2 / (ray @ ray)
     vectors = scan.vectors()
     start, middle = vectors.source[view], vectors.detector[view]
     steps = np.stack([step[view] for step in vectors.steps])
@@ -73,6 +79,26 @@ def test_equals_loop_over_pixels(name, numpy_rng):
     single = backproject(torch.from_numpy(sinogram).float(), grid, scan)
     assert single.dtype == torch.float32
     np.testing.assert_allclose(single.numpy(), expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", SPACE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_in_space_equal_torch(name, dtype, rng):
+    grid, scan = SPACE[name]
+    A = RayTransform.derived(grid, scan, "joseph")
+    y = torch.randn(2, *scan.shape, dtype=dtype, generator=rng)
+    expected = backproject(y.double(), grid, scan)
+    # positions of up to 40 bins in single precision
+    tolerance = (1e-5 if dtype == torch.float32 else 1e-11) * float(expected.abs().max())
+    found = A.backproject(y)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
+
+
+def test_which_scans_in_space_have_fast_kernels():
+    slow_ones = {"cone_steep", "views_cone", "views_parallel_space"}
+    for name, (grid, scan) in SPACE.items():
+        assert ColumnProjector.supports(grid, scan) == (name not in slow_ones), name
 
 
 def test_pixels_behind_and_at_the_source_get_finite_values():

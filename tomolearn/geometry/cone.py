@@ -1,21 +1,21 @@
-"""Cone beam on a circle or a helix, with a flat detector."""
+"""Cone beam on a circle or a helix, with a flat or a curved detector."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from tomolearn._core.checks import check_float, check_floats
+from tomolearn._core.checks import check_choice, check_float, check_floats
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry.fan import check_distances, half_fan
+from tomolearn.geometry.fan import check_arc, check_distances, half_fan
 from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
 from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
-from tomolearn.geometry.scan import AnalyticInversion, ViewVectors
+from tomolearn.geometry.scan import AnalyticInversion, BinColumns, ProjectedPoints, ViewVectors
 
 
 @dataclass(frozen=True, init=False, repr=False, kw_only=True)
@@ -23,7 +23,9 @@ class ConeBeam(RotationScan):
     """Three-dimensional cone-beam scan on a circle or a helix.
 
     Axes are ``(z, x, y)``, z being the rotation axis. In the plane the source and the detector
-    move as in `FanBeam`; the detector's rows are stacked along z.
+    move as in `FanBeam`; the detector's rows are stacked along z. A curved detector is a part of a
+    cylinder about the line through the source along z, as those of clinical scanners are: its rows
+    are arcs with bins of equal angles.
 
     Parameters
     ----------
@@ -47,6 +49,14 @@ class ConeBeam(RotationScan):
         Where that arc starts, in radians. Default: 0.
     detector_offset : sequence of float, optional
         Position in mm of the detector's middle along (rows, columns). Default: (0, 0).
+    detector : {"flat", "curved"}
+        Its shape. Distances along the rows of a curved one are arc lengths. Default: flat.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of the kind named above, or a curved detector reaches further than 90
+        degrees from the central ray.
     """
 
     detector_shape: tuple[int, int]
@@ -56,6 +66,7 @@ class ConeBeam(RotationScan):
     pitch: float = 0.0
     start_z: float = 0.0
     detector_offset: tuple[float, float] = (0.0, 0.0)
+    detector: str = "flat"
 
     def __init__(
         self,
@@ -71,6 +82,7 @@ class ConeBeam(RotationScan):
         angular_range: float | None = None,
         start_angle: float | None = None,
         detector_offset: Sequence[float] = (0.0, 0.0),
+        detector: str = "flat",
     ) -> None:
         winds = check_float("pitch", pitch) != 0
         self._set_angles(n_angles, angles, angular_range, start_angle, 2 * math.pi, winds=winds)
@@ -84,7 +96,9 @@ class ConeBeam(RotationScan):
             start_z=check_float("start_z", start_z) + 0.0,
             source_to_isocenter=isocenter,
             source_to_detector=distance,
+            detector=check_choice("detector", detector, ("flat", "curved")),
         )
+        check_arc(self)
 
     @classmethod
     def covering(
@@ -145,23 +159,93 @@ class ConeBeam(RotationScan):
         rows, columns = (bin_positions(*axis) for axis in axes)
         return rows, columns
 
+    @property
+    def arc_radius(self) -> float | None:
+        """Radius in mm of a detector that is an arc about the source; None if it is flat."""
+        return self.source_to_detector if self.detector == "curved" else None
+
+    @property
+    def level_row(self) -> float:
+        """Row, not whole, at the height of the source."""
+        middle = (self.detector_shape[0] - 1) / 2
+        return middle - self.detector_offset[0] / self.detector_spacing[0]
+
+    @property
+    def _heights(self) -> np.ndarray:
+        """Position in mm of the source along z in every view."""
+        heights: np.ndarray = self.start_z + self.pitch * self.view_angles / (2 * math.pi)
+        return heights
+
+    def sources(self) -> np.ndarray:
+        """Return the source's position in mm in every view."""
+        plane = -self.source_to_isocenter * plane_axes(self.view_angles)[1]
+        return np.column_stack([self._heights, plane])
+
     def vectors(self) -> ViewVectors:
-        """Return per view source, detector middle and bin steps in mm, axes (z, x, y)."""
+        """Return per view source, detector middle and bin steps in mm, axes (z, x, y).
+
+        Raises
+        ------
+        ValueError
+            If the detector is curved: its bins do not lie on lines.
+        """
+        if self.is_curved:
+            raise TomolearnError("detector: expected a flat detector, got 'curved'")
         axis, direction = plane_axes(self.view_angles)
-        height = self.start_z + self.pitch * self.view_angles / (2 * math.pi)
         row_offset, column_offset = self.detector_offset
         row_spacing, column_spacing = self.detector_spacing
-        source = -self.source_to_isocenter * direction
-        middle = source + self.source_to_detector * direction + column_offset * axis
+        source = self.sources()
+        middle = source[:, 1:] + self.source_to_detector * direction + column_offset * axis
         flat = np.zeros(self.n_angles)
         return ViewVectors(
-            np.column_stack([height, source]),
-            np.column_stack([height + row_offset, middle]),
+            source,
+            np.column_stack([source[:, 0] + row_offset, middle]),
             (
                 np.tile([row_spacing, 0.0, 0.0], (self.n_angles, 1)),
                 np.column_stack([flat, axis * column_spacing]),
             ),
         )
+
+    def bin_columns(self) -> BinColumns:
+        """Return where the detector's columns are; see `Scan.bin_columns`."""
+        if not self.is_curved:
+            return super().bin_columns()
+        source = self.sources()
+        axis, direction = plane_axes(self.view_angles)
+        across, along = np.sin(self.fan_angles), np.cos(self.fan_angles)
+        beams = axis[:, None] * across[:, None] + direction[:, None] * along[:, None]
+        first = np.zeros((self.n_angles, self.shape[-1], 3))
+        first[..., 0] = source[:, :1] + self.detector_positions[0][0]
+        first[..., 1:] = source[:, None, 1:] + self.source_to_detector * beams
+        return BinColumns(
+            source, first, np.tile([self.detector_spacing[0], 0.0, 0.0], (self.n_angles, 1))
+        )
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a point and the direction of every ray, arrays (*shape, 3) in mm."""
+        source, first, step = self.bin_columns()
+        rows = np.arange(self.detector_shape[0])[:, None, None]
+        bins = first[:, None] + step[:, None, None] * rows
+        points = np.broadcast_to(source[:, None, None], bins.shape)
+        return points, bins - points
+
+    def projection_matrices(self) -> np.ndarray:
+        """Return the matrix per view that projects points; see `Scan.projection_matrices`."""
+        if self.is_curved:
+            return self._replaced(detector="flat").projection_matrices()
+        return super().projection_matrices()
+
+    def project_points(self, *points: np.ndarray) -> Iterator[ProjectedPoints]:
+        """Yield view by view where points are seen; see `Scan.project_points`."""
+        radius = self.source_to_detector / self.detector_spacing[1]  # in bins
+        level = self.level_row
+        for (row, column), magnification in super().project_points(*points):
+            if self.is_curved and np.any(seen := np.isfinite(column)):
+                angle = np.arctan((np.where(seen, column, 0) - self.center_bin) / radius)
+                nearer = level + (row - level) * np.cos(angle)
+                row = np.where(np.isfinite(row), nearer, row)
+                column = np.where(seen, self.center_bin + radius * angle, column)
+            yield ProjectedPoints((row, column), magnification)
 
     def analytic_inversion(self) -> AnalyticInversion:
         """Return what the method of Feldkamp, Davis and Kress needs; see `Scan`."""
@@ -173,12 +257,26 @@ class ConeBeam(RotationScan):
         weights, missing = redundancy(self)
         rows, columns = self.detector_positions
         distance = self.source_to_detector
-        cosines = distance / np.sqrt(distance**2 + rows[:, None] ** 2 + columns**2)
-        step = self.detector_spacing[1] / distance * self.source_to_isocenter
+        step = self.detector_spacing[1] / distance
+        if self.is_curved:
+            # the back-projection weights by (R / L)**2 where equal angles need R / L**2
+            cosines = np.cos(self.fan_angles) / self.source_to_isocenter
+            cosines = cosines * (distance / np.hypot(distance, rows))[:, None]
+        else:
+            cosines = distance / np.sqrt(distance**2 + rows[:, None] ** 2 + columns**2)
+            step *= self.source_to_isocenter
         return AnalyticInversion(weights[:, None] * cosines, step, missing)
 
     def to_odl(self) -> Any:
-        """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0."""
+        """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0.
+
+        Raises
+        ------
+        ValueError
+            If the detector is curved.
+        """
+        if self.is_curved:
+            raise TomolearnError("detector: expected a flat detector for ODL, got 'curved'")
         import odl
         from odl.applications.tomo import ConeBeamGeometry
 

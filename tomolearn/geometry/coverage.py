@@ -86,7 +86,10 @@ def coverage_gap(grid: Grid, scan: Scan) -> float:
     # a few dozen views show the gap; their number must not make the check cost time
     views = scan.subset(slice(None, None, max(1, scan.n_angles // 64)))
     gap = max(_beyond(views, -1, *grid.center[:-2], x, y))
-    if scan.ndim == 3 and np.ptp(scan.vectors().source[:, 0]) <= 1e-6 * grid.size[0]:
+    sources = scan.sources()
+    # the directions of parallel rays, if there are no sources
+    starts = scan.vectors().source if sources is None else sources
+    if scan.ndim == 3 and np.ptp(starts[:, 0]) <= 1e-6 * grid.size[0]:
         ends = np.array([grid.lower[0], grid.upper[0]])
         gap = max(gap, *_beyond(views, 0, ends, *map(np.array, grid.center[1:])))
     return gap

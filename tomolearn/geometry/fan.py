@@ -13,7 +13,7 @@ from tomolearn._core.checks import check_choice, check_count, check_float
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry.grid import Grid, check_grid
 from tomolearn.geometry.redundancy import redundancy
-from tomolearn.geometry.rotation import LineDetector, plane_axes
+from tomolearn.geometry.rotation import LineDetector, RotationScan, plane_axes
 from tomolearn.geometry.scan import AnalyticInversion, ProjectedPoints, ViewVectors
 
 
@@ -27,6 +27,16 @@ def check_distances(source_to_isocenter: Any, source_to_detector: Any) -> tuple[
             f"got {detector}"
         )
     return isocenter, detector
+
+
+def check_arc(scan: RotationScan) -> None:
+    """Check that a curved detector stays in front of the source."""
+    widest = np.abs(scan.fan_angles).max()
+    if scan.is_curved and widest >= math.pi / 2:
+        raise TomolearnError(
+            "detector: expected a curved detector within 90 degrees of the central ray, "
+            f"got {math.degrees(widest):.4g} degrees"
+        )
 
 
 def half_fan(grid: Grid, source_to_isocenter: float) -> float:
@@ -103,11 +113,7 @@ class FanBeam(LineDetector):
             detector=check_choice("detector", detector, ("flat", "curved")),
             detector_offset=check_float("detector_offset", detector_offset) + 0.0,
         )
-        if detector == "curved" and np.abs(self.fan_angles).max() >= math.pi / 2:
-            raise TomolearnError(
-                "detector: expected a curved detector within 90 degrees of the central ray, "
-                f"got {math.degrees(np.abs(self.fan_angles).max()):.4g} degrees"
-            )
+        check_arc(self)
 
     @classmethod
     def covering(

@@ -30,6 +30,24 @@ class ViewVectors(NamedTuple):
     steps: tuple[np.ndarray, ...]
 
 
+class BinColumns(NamedTuple):
+    """Per view, where the columns of a detector with rows begin, flat or curved, in mm.
+
+    Attributes
+    ----------
+    start : numpy.ndarray, shape (n_angles, 3)
+        Source position; for a parallel beam the direction of the rays.
+    first_row : numpy.ndarray, shape (n_angles, columns, 3)
+        The bins of the first row.
+    step : numpy.ndarray, shape (n_angles, 3)
+        Vector from one row to the next.
+    """
+
+    start: np.ndarray
+    first_row: np.ndarray
+    step: np.ndarray
+
+
 class ProjectedPoints(NamedTuple):
     """Where points are seen in one view.
 
@@ -101,6 +119,11 @@ class Scan(GeometryValue, abc.ABC):
         return self.arc_radius is not None
 
     @property
+    def level_row(self) -> float | None:
+        """Row, not whole, at the height of the source, in all views; None if there is none."""
+        return None
+
+    @property
     @abc.abstractmethod
     def bin_sizes(self) -> tuple[float, ...]:
         """Distance in mm of neighbouring bins along each detector axis."""
@@ -130,6 +153,14 @@ class Scan(GeometryValue, abc.ABC):
         if self.is_parallel:
             return bins, np.broadcast_to(source[spread], bins.shape)
         return np.broadcast_to(source[spread], bins.shape), bins - source[spread]
+
+    def bin_columns(self) -> BinColumns:
+        """Return where the columns of a detector with rows are, which may be curved."""
+        start, detector, (row_step, column_step) = self.vectors()
+        rows, columns = self.detector_shape
+        corner = detector - row_step * ((rows - 1) / 2)
+        along = (np.arange(columns) - (columns - 1) / 2)[:, None] * column_step[:, None]
+        return BinColumns(start, corner[:, None] + along, row_step)
 
     def projection_matrices(self) -> np.ndarray:
         """Return the matrix per view that projects points onto a flat detector.

@@ -1,5 +1,7 @@
 """Joseph's projection in space: rays of any direction through a volume, and the exact transpose.
 
+This is for what `columns` cannot do: detectors and rays that are tilted against the z axis.
+
 A ray is sampled where it crosses the planes of voxels that it crosses most of, with bilinear
 interpolation between the four voxels next to the crossing. Positions count in voxels: the middle
 of voxel ``(i, j, k)`` is at ``(i, j, k)``. They are computed in double precision, whatever the
@@ -16,21 +18,21 @@ from tomolearn.kernels.compilation import compiled
 
 
 @compiled
-def _ray(view, row, column, parallel, spacing, box, line):  # type: ignore[no-untyped-def]
+def _ray(start, bin, step, row, parallel, spacing, box, line):  # type: ignore[no-untyped-def]
     """Prepare the ray of one bin; return the axis of its steps and its first and last plane.
 
-    `view` holds the source (the direction, if `parallel`), bin (0, 0), and the steps to the next
-    row and column. `box` is the range of voxels along each axis. The other two axes follow
+    `start` is the source (the direction, if `parallel`), `bin` the column's first bin, `step` the
+    way to the next row. `box` is the range of voxels along each axis. The other two axes follow
     cyclically; `line` receives their positions at plane 0, their slopes, and the length in mm
     from plane to plane.
     """
     axis = 0
     for a in range(3):
-        at_bin = view[1, a] + row * view[2, a] + column * view[3, a]
+        at_bin = bin[a] + row * step[a]
         if parallel:
-            line[5 + a], line[8 + a] = at_bin, view[0, a]
+            line[5 + a], line[8 + a] = at_bin, start[a]
         else:
-            line[5 + a], line[8 + a] = view[0, a], at_bin - view[0, a]
+            line[5 + a], line[8 + a] = start[a], at_bin - start[a]
         # on a tie the later axis, independently of rounding, as in the plane
         if abs(line[8 + a]) >= abs(line[8 + axis]) * (1 - 1e-9):
             axis = a
@@ -67,18 +69,21 @@ def _pair(position, low, high):  # type: ignore[no-untyped-def]
 
 @compiled
 def project(  # type: ignore[no-untyped-def]
-    part, parts, views, parallel, spacing, box, strides, volumes, sinograms
+    part, parts, starts, bins, steps, parallel, spacing, box, strides, volumes, sinograms
 ):
     """Project volumes (batch, voxels) to sinograms (batch, views, rows, columns).
 
-    Parts share out the detector rows of the views. `strides` are those of a flat volume.
+    `starts` (views, 3) are sources or directions, `bins` (views, columns, 3) the first row's bins,
+    `steps` (views, 3) lead from row to row. Parts share out the detector rows of the views.
+    `strides` are those of a flat volume.
     """
     n_views, rows, columns = sinograms.shape[1:]
     line = np.empty(11)
     for number in range(part, n_views * rows, parts):
         view, row = number // rows, number % rows
         for column in range(columns):
-            axis, first, last = _ray(views[view], row, column, parallel, spacing, box, line)
+            ray = (starts[view], bins[view, column], steps[view], row)
+            axis, first, last = _ray(*ray, parallel, spacing, box, line)
             b, c = (axis + 1) % 3, (axis + 2) % 3
             start_b, start_c, slope_b, slope_c, length = line[:5]
             (low_b, high_b), (low_c, high_c) = box[b], box[c]
@@ -97,7 +102,7 @@ def project(  # type: ignore[no-untyped-def]
 
 @compiled
 def scatter(  # type: ignore[no-untyped-def]
-    part, parts, views, parallel, spacing, box, strides, sinograms, volumes
+    part, parts, starts, bins, steps, parallel, spacing, box, strides, sinograms, volumes
 ):
     """Add sinograms to the voxels that they were summed from, with the same weights.
 
@@ -114,7 +119,8 @@ def scatter(  # type: ignore[no-untyped-def]
     for number in range(n_views * rows):
         view, row = number // rows, number % rows
         for column in range(columns):
-            axis, first, last = _ray(views[view], row, column, parallel, spacing, mine, line)
+            ray = (starts[view], bins[view, column], steps[view], row)
+            axis, first, last = _ray(*ray, parallel, spacing, mine, line)
             b, c = (axis + 1) % 3, (axis + 2) % 3
             start_b, start_c, slope_b, slope_c, length = line[:5]
             (low_b, high_b), (low_c, high_c) = mine[b], mine[c]

@@ -278,4 +278,5 @@ def _fan_of_row(scan: Scan, row: int) -> FanBeam:
         source_to_isocenter=scan.source_to_isocenter,
         source_to_detector=scan.source_to_detector,
         detector_offset=scan.detector_offset[1],
+        detector=scan.detector,
     )

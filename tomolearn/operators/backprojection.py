@@ -137,12 +137,16 @@ def _seen(
     axis, along = float(depth[-1]), _affine(depth, points)
     if scan.arc_radius is not None:
         # the matrix is that of a flat detector: from it the tangent of the fan angle, the arc
-        radius, center = scan.arc_radius / scan.bin_sizes[0], scan.center_bin + 1
-        aside = _affine((across[0] - center * depth) / radius, points)
-        position = torch.atan2(aside, along).mul_(radius).add_(center)
+        radius, center = scan.arc_radius / scan.bin_sizes[-1], scan.center_bin + 1
+        aside = _affine((across[-1] - center * depth) / radius, points)
+        positions = [torch.atan2(aside, along).mul_(radius).add_(center)]
         squared = along.square_() + aside.square_()
         near = squared <= (_SOURCE_MARGIN * axis) ** 2
-        return [position], (axis**2 / squared).masked_fill_(near, 0)
+        if scan.level_row is not None:
+            # heights over the source are magnified by the distance in the plane
+            height = _affine(across[0] - (scan.level_row + 1) * depth, points)
+            positions.insert(0, height / squared.sqrt() + (scan.level_row + 1))
+        return positions, (axis**2 / squared).masked_fill_(near, 0)
     inverse = torch.where(along > _SOURCE_MARGIN * axis, 1 / along, 0)
     return [_affine(row, points) * inverse for row in across], (inverse * axis).square_()
 

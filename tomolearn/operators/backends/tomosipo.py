@@ -52,6 +52,8 @@ class TomosipoBackend(Backend):
                 "it back-projects a fan beam as one slice of a cone beam, which has the square "
                 "of the magnification"
             )
+        if scan.is_curved:
+            return "it has no curved detector"
         if device.type != "cuda":
             return f"it projects on CUDA only, and would copy tensors on {device.type} there"
         try:

@@ -16,7 +16,7 @@ from tomolearn.kernels import joseph as kernels, layout
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
-from tomolearn.operators.backends.joseph.space import SpaceProjector
+from tomolearn.operators.backends.joseph.space import space_projector
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 from tomolearn.operators.backends.joseph.workspaces import (
     Gathering,
@@ -38,15 +38,16 @@ _W = TypeVar("_W", bound="Workspace")
 class JosephBackend(Backend):
     """Joseph's projection and its exact transpose on a CPU, of any scan in the plane or in space.
 
-    In space there is a plain kernel, see `joseph_space`. In the plane all images of a batch are
-    projected at once, as lanes of SIMD vectors. Where rays are symmetric under flips and quarter
+    In space neighbouring detector rows are lanes of SIMD vectors, see `kernels.columns`, or else
+    rays are followed one by one, see `kernels.joseph_space`. In the plane all images of a batch are
+    projected at once, as lanes. Where rays are symmetric under flips and quarter
     turns of the grid, those are lanes too. Nothing is stored per ray and pixel. See `lanes`,
     `symmetry` and `kernels`.
     """
 
     name = "joseph"
     capabilities = Capabilities(
-        scans="all: parallel, fan (flat, curved) and cone beams, views as vectors",
+        scans="all: parallel, fan and cone beams (flat, curved), views as vectors",
         devices="CPU",
         precision="float32, float64",
         adjoint="exact transpose",
@@ -60,7 +61,7 @@ class JosephBackend(Backend):
         self._making = ForkSafeLock()
         self._rays: list[RayTable] | None = None
         self._views: ViewTable | None = None
-        self._space = SpaceProjector(grid, scan) if grid.ndim == 3 else None
+        self._space = space_projector(grid, scan) if grid.ndim == 3 else None
 
     @classmethod
     def unsupported(cls, grid: Grid, scan: Scan, device: torch.device) -> str | None:
@@ -186,7 +187,9 @@ class JosephBackend(Backend):
             work.padded.sum_into(images, threads, accumulate=number > 0)
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
-        """Return the pixel-driven, distance-weighted back-projection of parallel and fan beams."""
+        """Return the pixel-driven, distance-weighted back-projection where a kernel is for it."""
+        if self._space is not None:
+            return self._space.backproject(sinograms)
         table = self.view_table
         if table is None:
             return None

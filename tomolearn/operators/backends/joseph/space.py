@@ -2,54 +2,239 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 import torch
 
 from tomolearn.geometry import Grid, Scan
-from tomolearn.kernels import joseph_space as kernels
+from tomolearn.kernels import columns, joseph_space
 from tomolearn.kernels.threads import run
 
 _SMALL_WORK = 200_000  # crossings of planes below which starting threads does not pay
+_LEAST_RISE = 0.05  # voxels between neighbouring rays below which too many rows see a voxel
+_SLAB = 600 * 2**10  # bytes of planes of voxels into which many rays are scattered
 
 
-class SpaceProjector:
-    """Joseph's projection of volumes and its exact transpose, for rays of any direction."""
+def space_projector(grid: Grid, scan: Scan) -> SpaceProjector:
+    """Return the fastest projector that can do it."""
+    projector = ColumnProjector if ColumnProjector.supports(grid, scan) else RayProjector
+    return projector(grid, scan)
+
+
+class SpaceProjector(abc.ABC):
+    """Joseph's projection of volumes and its exact transpose.
+
+    `starts`, `bins` and `steps` are those of `Scan.bin_columns`, in voxels from the middle of the
+    first one.
+    """
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
         self.grid, self.scan = grid, scan
-        source, detector, (row_step, column_step) = scan.vectors()
-        rows, columns = scan.detector_shape
-        corner = detector - row_step * (rows - 1) / 2 - column_step * (columns - 1) / 2
-        first_voxel = np.array([axis[0] for axis in grid.coordinates()])
-        views = np.stack([source, corner, row_step, column_step], axis=1)
-        views[:, 1] -= first_voxel
-        if not scan.is_parallel:
-            views[:, 0] -= first_voxel
-        spacing, (_, n_rows, n_columns) = np.array(grid.spacing), grid.shape
-        box = np.array([(0, n) for n in grid.shape])
-        strides = np.array([n_rows * n_columns, n_columns, 1])
-        self._arguments = (views / spacing, scan.is_parallel, spacing, box, strides)
+        self.spacing, self.shape = np.array(grid.spacing), np.array(grid.shape)
+        self.starts, self.bins, self.steps = _in_voxels(grid, scan)
 
     @property
     def nbytes(self) -> int:
         """Memory of the views."""
-        return self._arguments[0].nbytes
+        return self.starts.nbytes + self.bins.nbytes + self.steps.nbytes
+
+    @abc.abstractmethod
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the sinograms (batch, angles, rows, columns) of volumes."""
+
+    @abc.abstractmethod
+    def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
+        """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
+
+    def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
+        """Return the voxel-driven back-projection, if there is a fast one; see `Backend`."""
+        return None
 
     def _threads(self, batch: int) -> int:
-        work = batch * self._arguments[0].shape[0] * max(self.grid.shape)
+        work = batch * max(self.grid.shape) * self.scan.shape[0]
         small = work * self.scan.shape[1] * self.scan.shape[2] < _SMALL_WORK
         return 1 if small else torch.get_num_threads()
+
+
+class RayProjector(SpaceProjector):
+    """Projection ray by ray: any directions, any pose of the detector."""
+
+    def __init__(self, grid: Grid, scan: Scan) -> None:
+        super().__init__(grid, scan)
+        box = np.array([(0, n) for n in grid.shape])
+        strides = np.array([grid.shape[1] * grid.shape[2], grid.shape[2], 1])
+        views = (self.starts, self.bins, self.steps, scan.is_parallel)
+        self._arguments = (*views, self.spacing, box, strides)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, angles, rows, columns) of volumes."""
         sinograms = images.new_empty((len(images), *self.scan.shape))
         values = (images.flatten(1).numpy(), sinograms.numpy())
-        run(kernels.project, self._threads(len(images)), *self._arguments, *values)
+        run(joseph_space.project, self._threads(len(images)), *self._arguments, *values)
         return sinograms
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
         images = sinograms.new_zeros((len(sinograms), *self.grid.shape))
         values = (sinograms.numpy(), images.flatten(1).numpy())
-        run(kernels.scatter, self._threads(len(images)), *self._arguments, *values)
+        run(joseph_space.scatter, self._threads(len(images)), *self._arguments, *values)
         return images
+
+
+class ColumnProjector(SpaceProjector):
+    """Projection column by column of a detector whose columns are parallel to the z axis.
+
+    Besides input and output it needs one volume with z contiguous, and a quarter of that for views.
+    """
+
+    def __init__(self, grid: Grid, scan: Scan) -> None:
+        super().__init__(grid, scan)
+        # rows that count downwards are read from their end
+        self._flipped = self.steps[:, 0] < 0
+        down = self._flipped.nonzero()
+        self.bins[down] += (scan.shape[1] - 1) * self.steps[down][:, None]
+        rises = np.abs(self.steps[:, 0])
+        self._views = (self.starts, self.bins, rises, self._flipped)
+        slices, rows, columns_ = grid.shape
+        # odd numbers of cache lines from one line of voxels to the next, and from row to row:
+        # powers of two would compete for the same places in the cache
+        line = -(-slices // 32) * 32 + 16
+        self._pitches = np.array([columns_ * line + 16, line])
+        self._size = rows * int(self._pitches[0])
+
+    @classmethod
+    def supports(cls, grid: Grid, scan: Scan) -> bool:
+        """Return whether columns are parallel to z, and no ray steps from slice to slice."""
+        starts, bins, steps = _in_voxels(grid, scan)
+        if np.any(np.abs(steps[:, 1:]) > 1e-12 * np.abs(steps[:, :1])):
+            return False
+        nearest = 1.0
+        if not scan.is_parallel:
+            x, y = (np.array([low, high]) for low, high in _reach(grid))
+            seen = scan.project_points(np.array(grid.center[0]), x[:, None], y)
+            largest = [point.magnification for point in seen]
+            nearest = 1 / float(np.max(largest)) if np.min(largest) > 0 else 0.0
+        if nearest * np.abs(steps[:, 0]).min() < _LEAST_RISE:
+            return False
+        ways = np.broadcast_to(starts[:, None], bins.shape)
+        if not scan.is_parallel:
+            ways = bins - ways
+        last = ways[..., 0] + (0 if scan.is_parallel else (scan.shape[1] - 1) * steps[:, :1])
+        steepest = np.maximum(np.abs(ways[..., 0]), np.abs(last))
+        return bool((steepest <= np.abs(ways[..., 1:]).max(axis=-1)).all())
+
+    def _padded(self, dtype: np.dtype, threads: int) -> np.ndarray:
+        # zeros behind it for lines beside the volume, and places for what is scattered there
+        line = int(self._pitches[1])
+        return np.zeros(
+            self._size + 2 * line + columns.FRONT + columns.BACK + threads * line, dtype
+        )
+
+    def _chunks(self, itemsize: int, per_view: int) -> list[slice]:
+        """Return parts of the views of which copies need a quarter of a volume's memory."""
+        count = max(1, self._size * itemsize // 4 // per_view)
+        n_views = self.scan.shape[0]
+        return [slice(at, min(n_views, at + count)) for at in range(0, n_views, count)]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the sinograms (batch, angles, rows, columns) of volumes."""
+        sinograms, threads = images.new_empty((len(images), *self.scan.shape)), self._threads(1)
+        padded = self._padded(images.numpy().dtype, threads)
+        place = (self.scan.is_parallel, self.spacing, self.shape, self._pitches)
+        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
+            run(columns.arrange, threads, image, self._pitches, padded)
+            run(columns.project, threads, *self._views, *place, padded, sinogram)
+        return sinograms
+
+    def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
+        """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
+        images, threads = sinograms.new_empty((len(sinograms), *self.grid.shape)), self._threads(1)
+        dtype = images.numpy().dtype
+        _, rows, n_columns = self.scan.shape
+        pitch = -(-(columns.FRONT + rows + columns.BACK) // 8) * 8
+        chunks = self._chunks(dtype.itemsize, n_columns * pitch * dtype.itemsize)
+        most = chunks[0].stop
+        rays = np.empty((most, n_columns, pitch), dtype)
+        paths = np.empty((most, n_columns, columns.PATH))
+        axes = np.empty((most, n_columns), np.int64)
+        plane = int(self._pitches[0]) * dtype.itemsize
+        slab = max(4, _SLAB // plane)
+        padded = self._padded(dtype, threads)
+        place = (self.scan.is_parallel, self.spacing, self.shape)
+        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
+            padded[:] = 0
+            for chunk in chunks:
+                n = chunk.stop - chunk.start
+                views = tuple(a[chunk] for a in self._views)
+                found = (rays[:n], paths[:n], axes[:n])
+                run(columns.weigh, threads, *views, *place, sinogram[chunk], *found)
+                for axis in (1, 2):
+                    values = (rays[:n], rays.reshape(-1), rows, *found[1:])
+                    target = (self.shape, self._pitches, padded)
+                    run(columns.scatter, threads, axis, slab, *values, *target)
+            run(columns.arrange_back, threads, padded, self._pitches, image)
+        return images
+
+    def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
+        """Return the voxel-driven, distance-weighted back-projection."""
+        images, threads = sinograms.new_empty((len(sinograms), *self.grid.shape)), self._threads(1)
+        dtype = images.numpy().dtype
+        _, rows, n_columns = self.scan.shape
+        pitch = -(-rows // 8) * 8 + 8
+        chunks = self._chunks(dtype.itemsize, n_columns * pitch * dtype.itemsize)
+        values = np.zeros((chunks[0].stop * n_columns + 1) * pitch, dtype)
+        views = values[:-pitch].reshape(-1, n_columns, pitch)
+        matrices, arc = self._matrices(), self._arc()
+        padded = self._padded(dtype, threads)
+        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
+            padded[:] = 0
+            for chunk in chunks:
+                some = views[: chunk.stop - chunk.start]
+                run(columns.align, threads, self._flipped[chunk], sinogram[chunk], some)
+                target = (rows, self.shape, self._pitches, padded)
+                run(
+                    columns.backproject, threads, matrices[chunk], arc[chunk], some, values, *target
+                )
+            run(columns.arrange_back, threads, padded, self._pitches, image)
+        return images
+
+    def _matrices(self) -> np.ndarray:
+        """Return the projection matrices of voxels, with rows counted upwards."""
+        matrices = self.scan.projection_matrices()
+        first = np.array([axis[0] for axis in self.grid.coordinates()])
+        matrices[:, :, 3] += matrices[:, :, :3] @ first
+        matrices[:, :, :3] *= self.spacing
+        last = self.scan.shape[1] - 1
+        flipped = last * matrices[:, 2] - matrices[:, 0]
+        matrices[:, 0] = np.where(self._flipped[:, None], flipped, matrices[:, 0])
+        return matrices
+
+    def _arc(self) -> np.ndarray:
+        """Return the `arcs` of `columns.backproject`."""
+        found = np.zeros((self.scan.n_angles, 4))
+        matrices = self.scan.projection_matrices()
+        if not self.scan.is_parallel:
+            found[:, 2] = matrices[:, 2, 3] ** 2
+        if self.scan.arc_radius is not None:
+            found[:, 0] = self.scan.arc_radius / self.scan.bin_sizes[-1]
+            found[:, 1] = self.scan.center_bin
+            found[:, 3] = self.scan.level_row
+        return found
+
+
+def _in_voxels(grid: Grid, scan: Scan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `Scan.bin_columns` in voxels from the middle of the first one."""
+    first, spacing = np.array([axis[0] for axis in grid.coordinates()]), np.array(grid.spacing)
+    start, bins, step = scan.bin_columns()
+    return (
+        (start if scan.is_parallel else start - first) / spacing,
+        (bins - first) / spacing,
+        step / spacing,
+    )
+
+
+def _reach(grid: Grid) -> list[tuple[float, float]]:
+    """Return the range in mm of rows and of columns, one more on either side."""
+    edges = zip(grid.lower[1:], grid.upper[1:], grid.spacing[1:], strict=True)
+    return [(low - step, high + step) for low, high, step in edges]
