@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class Timing:
 
     `value` is for times the median over the rounds; `unit` is ``ms`` per batch, ``%``, ``MiB``, or
     nothing for a plain number. `ratio` is the time of ASTRA (for total variation and training: of
-    ODL) divided by this time, measured in the same run; None where there is none.
+    ODL; in space: of RTK) divided by this time, measured in the same run; None where there is none.
     """
 
     case: str
@@ -39,11 +40,11 @@ class Timing:
         return asdict(self)
 
 
-def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
-    start = now(device)
+def _sample(function: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(calls):
         function()
-    return (now(device) - start) / calls
+    return (clock() - start) / calls
 
 
 def turns(names: Collection[str], rounds: int) -> Iterator[str]:
@@ -53,20 +54,28 @@ def turns(names: Collection[str], rounds: int) -> Iterator[str]:
 
 
 def race(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
+    contenders: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    device: torch.device,
+    *,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, float]:
-    """Return each contender's median time in seconds; they take `turns`."""
+    """Return each contender's median time in seconds; they take `turns`.
+
+    `clock` tells the time; without one it is that on the wall when the device is ready.
+    """
+    clock = clock or partial(now, device)
     calls = {}
     for name, function in contenders.items():
-        _sample(function, 1, device)  # compiles, fills caches
-        calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, device)))
+        _sample(function, 1, clock)  # compiles, fills caches
+        calls[name] = max(1, math.ceil(_SHORTEST / _sample(function, 1, clock)))
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for name in turns(contenders, rounds):
         function = contenders[name]
         time.sleep(_PAUSE)
         if calls[name] > 1:
-            _sample(function, 1, device)  # our own threads and caches are cold now
-        samples[name].append(_sample(function, calls[name], device))
+            _sample(function, 1, clock)  # our own threads and caches are cold now
+        samples[name].append(_sample(function, calls[name], clock))
     return {name: float(np.median(times)) for name, times in samples.items()}
 
 

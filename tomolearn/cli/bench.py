@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.errors import CleanErrors
 from tomolearn.cli.output import check_target, print_table, write_text
 
@@ -40,6 +41,10 @@ def projectors(
     rounds: Rounds = 5,
     device: Device = "cpu",
     rivals: Rivals = True,
+    space: Annotated[
+        bool,
+        typer.Option("--space", help="Cone beams, FDK too, in processor time; ratios to RTK."),
+    ] = False,
     out: Out = None,
     force: Force = False,
 ) -> None:
@@ -48,6 +53,19 @@ def projectors(
     from tomolearn._core.checks import check_known
     from tomolearn.benchmarks.projectors import CASES, measure_projectors
 
+    if space:
+        from tomolearn.benchmarks.space import SPACE_CASES, measure_space
+
+        if device != "cpu":
+            raise TomolearnError(f"device: expected cpu for scans in space, got {device!r}")
+        chosen = [check_known("case", name, tuple(SPACE_CASES)) for name in case or SPACE_CASES]
+        found = (
+            timing
+            for name in chosen
+            for timing in measure_space(SPACE_CASES[name], rounds=rounds, rivals=rivals)
+        )
+        _report(found, "Medians of processor time; ratios to RTK", out, rounds=rounds)
+        return
     names = [check_known("case", name, tuple(CASES)) for name in case or CASES]
     timings = (
         timing
