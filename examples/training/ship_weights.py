@@ -22,6 +22,7 @@ arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 arguments.add_argument("run", type=Path, help="folder of the run")
 arguments.add_argument("name", help="what the weights are to be called")
 arguments.add_argument("--description", required=True, help="one line")
+arguments.add_argument("--use", help="what for, one line; default: the task's description")
 arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test")
 arguments.add_argument(
     "--limits",
@@ -63,7 +64,8 @@ card = annotate(
     metrics=card_metrics(compare(task, {given.name: model}, images=pairs)),
     about={
         "description": given.description,
-        "use": f"reconstruction of {task.description}; comparison with other methods there",
+        "use": given.use
+        or f"reconstruction of {task.description}; comparison with other methods there",
         "limits": f"{given.limits}; nothing was trained on patients, and nothing it shows may be "
         "used for diagnosis",
         "licence": "GPL-3.0-or-later",

@@ -15,6 +15,7 @@ ARGUMENTS = {
     "deblurring.py": ["0.05", "3"],
     "iterate_more.py": ["1"],
     "random_starts.py": ["--iterations", "3"],
+    "many_views.py": ["1"],
 }
 
 

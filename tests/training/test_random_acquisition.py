@@ -122,6 +122,7 @@ def test_card_says_what_was_trained_on_and_nothing_warns_there(tmp_path, images)
     assert isinstance(model, LearnedPrimalDual)
     training = model.card["training"]
     assert training["views"] == [6, 24]
+    assert "; measured anew by random-acquisition; data seed 1" in training["data"]
     assert training["noise"] == {"type": "GaussianNoise", "relative": [0.02, 0.1]}
 
     def told(views):

@@ -15,6 +15,7 @@ from tomolearn._core.checkpoints.files import write_together
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import alone, named
 from tomolearn._core.reading import parse_json, read_json, read_text
+from tomolearn._core.tables import short_name
 from tomolearn.tasks import Task
 from tomolearn.tasks.folder import TASK_FILE, is_folder_task, task_json
 from tomolearn.training.config import (
@@ -197,4 +198,6 @@ def _data(config: TrainingConfig) -> str:
     size = config.train_size or split.size
     number = "new ones at each step" if size is None else f"{size} of them"
     noise = "no noise" if task.acquisition.noise is None else f"noise {task.acquisition.noise}"
+    if config.make_objective().trained_on():
+        noise = f"measured anew by {short_name(config.objective)}"
     return f"{split.source}, {number}; {noise}; data seed {split.seed}"
