@@ -11,7 +11,8 @@ import tomolearn as tl
 from tomolearn.data import RandomEllipses
 from tomolearn.models import LearnedPrimalDual
 from tomolearn.operators import Identity
-from tomolearn.tasks import Split
+from tomolearn.simulation import Acquisition, GaussianNoise
+from tomolearn.tasks import Split, get_task
 from tomolearn.training.config import with_overrides
 from tomolearn.training.objectives import RandomAcquisition
 from tomolearn.training.run import train
@@ -146,3 +147,20 @@ def test_card_says_what_was_trained_on_and_nothing_warns_there(tmp_path, images)
         "GaussianNoise(relative=0.02 to 0.1), not GaussianNoise(relative=0.2)"
     ]
     assert provenance.differences(noise={"type": "PhotonNoise", "photons": 100.0})
+
+
+@pytest.mark.parametrize("views", [10, 37, 180])
+def test_shipped_weights_serve_few_and_many_views(views):
+    task = get_task("ellipses")
+    truth = task.pairs("test", size=1)[0][1]
+    acquisition = Acquisition(tl.ParallelBeam.covering(task.grid, views), GaussianNoise(0.05))
+    operator = acquisition.operator(task.grid)
+    y = acquisition.measure(truth, task.grid, np.random.default_rng(0))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        image = tl.load("lpd-ellipses-any")(y, operator)
+    found, plain = (
+        tl.metrics.psnr(one, truth, data_range=1.0).item()
+        for one in (image, tl.fbp(y, operator, filter="hann"))
+    )
+    assert found > plain + 5

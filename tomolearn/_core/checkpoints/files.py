@@ -51,8 +51,9 @@ def shipped_files() -> dict[str, CheckpointFiles]:
     folder = resources.files("tomolearn") / "weights"
     if not folder.is_dir():
         return {}
-    cards = sorted(file.name for file in folder.iterdir() if file.name.endswith(CARD))
-    return {name: _files(folder, name) for name in (card.removesuffix(CARD) for card in cards)}
+    files = (file.name for file in folder.iterdir())
+    names = sorted(file.removesuffix(CARD) for file in files if file.endswith(CARD))
+    return {name: _files(folder, name) for name in names}
 
 
 def find_files(name_or_path: str | os.PathLike[str]) -> CheckpointFiles:
