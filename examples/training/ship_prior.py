@@ -50,6 +50,8 @@ task = get_task(given.task)
 operator = task.operator()
 pairs = task.pairs("validation", size=given.images)
 sinograms, truths = (torch.stack(part) for part in zip(*pairs, strict=True))
+deviation = task.acquisition.noise.level(sinograms[0, 0].numpy())
+size = deviation * column_norm(operator)
 deviation = sum(task.acquisition.noise.level(y.numpy()) for y in sinograms) / len(sinograms)
 size = deviation * column_norm(operator)
 cutoff = 1.0 if given.from_fbp else 0.5
