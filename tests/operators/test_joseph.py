@@ -16,6 +16,8 @@ from joseph_reference import joseph_matrix
 from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from tomolearn.operators import RayTransform
 from tomolearn.operators.backends.joseph import JosephBackend, rays, views
+from tomolearn.operators.backends.joseph.backend import _sizes
+from tomolearn.operators.backends.joseph.images import lanes_of
 from tomolearn.operators.backends.joseph.symmetry import GROUPS, cluster, orbits, placement
 from tomolearn.operators.backprojection import backproject
 
@@ -114,7 +116,7 @@ def test_single_precision_is_kept_on_large_grids(name, rng):
         assert (single - exact).norm() < 2e-6 * exact.norm()
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 5, 8, 16, 17, 33])
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 7, 8, 16, 17, 33])
 def test_any_batch_size(batch, rng):
     grid, scan = PLANE["fan_even"]
     backend = JosephBackend(grid, scan)
@@ -124,6 +126,35 @@ def test_any_batch_size(batch, rng):
         together = function(values)
         apart = torch.cat([function(value[None]) for value in values])
         torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 2, 8, 16])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8])
+def test_batches_are_parted_at_least_cost(most, lanes):
+    # parts of a power of two cost a weight each and their lanes, empty ones too
+    powers = [n for n in (1, 2, 4, 8, 16) if n <= most]
+    least = [0]
+    for batch in range(1, 40):
+        parts = _sizes(batch, most, lanes)
+        assert sum(parts) == batch
+        assert max(parts) <= most
+        cheapest = (8 + lanes * n + least[max(0, batch - n)] for n in powers)
+        least.append(min(cheapest))
+        assert sum(8 + lanes * lanes_of(n) for n in parts) == least[batch]
+
+
+def test_empty_lanes_are_empty(rng):
+    grid = Grid((16, 16))
+    scan = FanBeam.covering(
+        grid, angles=[0.1, 0.7], source_to_isocenter=30.0, source_to_detector=50.0
+    )
+    backend = JosephBackend(grid, scan)
+    x, y = torch.rand(7, *grid.shape, generator=rng), torch.rand(7, *scan.shape, generator=rng)
+    for function, values in ((backend.forward, x), (backend.adjoint, y), (backend.backproject, y)):
+        expected = function(values)
+        function(torch.full_like(values, torch.nan))
+        # neither from the call before nor from one image to another
+        torch.testing.assert_close(function(values), expected, rtol=0, atol=0)
 
 
 def test_the_number_of_threads_does_not_matter(rng):

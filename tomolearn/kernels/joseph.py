@@ -95,6 +95,7 @@ def project(  # type: ignore[no-untyped-def]
     tile = sums.shape[0] // parts
     mine = part * tile
     batch = sinogram.shape[0]
+    room = values.shape[1] // members.shape[1]  # lanes of a copy, some of which may be empty
     one = length.dtype.type(1)
     offsets = np.empty(block_rows + BLOCK, np.int32)
     weights = np.empty(block_rows + BLOCK, length.dtype)
@@ -117,7 +118,7 @@ def project(  # type: ignore[no-untyped-def]
             for item in range(batch):
                 for ray in range(low, high):
                     if members[ray, lane] >= 0:
-                        value = values[mine + ray - low, lane * batch + item]
+                        value = values[mine + ray - low, lane * room + item]
                         sinogram[item, members[ray, lane]] = value
 
 

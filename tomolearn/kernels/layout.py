@@ -1,7 +1,8 @@
 """From images and sinograms to lanes and back.
 
 An image of lanes has one vector per pixel: first all images of the batch, then the same for
-every other symmetric copy. `by_item` is its memory seen as vectors of one batch only.
+every other symmetric copy. `by_item` is its memory seen as vectors of one batch only. Behind the
+images of a batch may be empty lanes, which nothing is copied into or out of.
 """
 
 from __future__ import annotations
@@ -164,6 +165,7 @@ def pack_rays(part, parts, sinogram, members, rays):  # type: ignore[no-untyped-
     """Sort sinograms (batch, rays of the scan) into canonical rays (rays, lanes * batch)."""
     batch = sinogram.shape[0]
     n_rays, lanes = members.shape
+    room = rays.shape[1] // lanes
     for low in range(part * 256, n_rays, parts * 256):
         high = min(n_rays, low + 256)
         for lane in range(lanes):
@@ -171,7 +173,7 @@ def pack_rays(part, parts, sinogram, members, rays):  # type: ignore[no-untyped-
                 for ray in range(low, high):
                     member = members[ray, lane]
                     value = sinogram[item, member] if member >= 0 else rays.dtype.type(0)
-                    rays[ray, lane * batch + item] = value
+                    rays[ray, lane * room + item] = value
 
 
 @compiled
@@ -183,10 +185,11 @@ def pack_views(part, parts, sinogram, members, padding, views):  # type: ignore[
     """
     batch = sinogram.shape[0]
     n_views, lanes = members.shape[:2]
+    room = views.shape[2] // lanes
     bins = views.shape[1] - 2 * padding
     for view in range(part, n_views, parts):
         for k in range(padding):
-            for lane in range(lanes * batch):
+            for lane in range(lanes * room):
                 views[view, k, lane] = 0
                 views[view, padding + bins + k, lane] = 0
         for lane in range(lanes):
@@ -196,4 +199,4 @@ def pack_views(part, parts, sinogram, members, padding, views):  # type: ignore[
                     value = views.dtype.type(0)
                     if angle >= 0 and k >= skip:
                         value = sinogram[item, angle, first + step * k]
-                    views[view, padding + k, lane * batch + item] = value
+                    views[view, padding + k, lane * room + item] = value

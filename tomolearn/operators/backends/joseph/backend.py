@@ -15,7 +15,8 @@ from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.kernels import joseph as kernels, layout
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
-from tomolearn.operators.backends.joseph.rays import RayTable, ray_tables
+from tomolearn.operators.backends.joseph.images import lanes_of
+from tomolearn.operators.backends.joseph.rays import WEIGHT_COST, RayTable, ray_tables
 from tomolearn.operators.backends.joseph.space import space_projector
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 from tomolearn.operators.backends.joseph.workspaces import (
@@ -101,7 +102,7 @@ class JosephBackend(Backend):
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
     ) -> None:
-        """Call ``work(chunk, threads)`` for parts of the batch, powers of two in size.
+        """Call ``work(chunk, threads)`` for parts of the batch.
 
         Many small images are shared out among the threads, one large image is computed by all.
         """
@@ -113,10 +114,7 @@ class JosephBackend(Backend):
         ):
             most //= 2
         chunks, at = [], 0
-        while at < batch:
-            size = most
-            while size > batch - at:
-                size //= 2
+        for size in _sizes(batch, most, lanes):
             chunks.append(slice(at, at + size))
             at += size
         threads = torch.get_num_threads()
@@ -207,3 +205,19 @@ class JosephBackend(Backend):
         rays = table.n_views * self.grid.shape[1]
         self._for_chunks(gather, len(images), table.n_lanes, rays, source.dtype)
         return images
+
+
+def _sizes(batch: int, most: int, lanes: int) -> list[int]:
+    """Return the sizes of a batch's parts that cost least, each at most `most`, a power of two.
+
+    The last part may have empty lanes: seven images as eight are computed at once, but five with
+    eight symmetric copies are better computed as four and one.
+    """
+    if batch > most:
+        return [most] * (batch // most) + _sizes(batch % most, most, lanes)
+    if lanes_of(batch) == batch or not batch:
+        return [batch] * min(batch, 1)
+    half = lanes_of(batch) // 2
+    split = [half, *_sizes(batch - half, most, lanes)]
+    costs = [sum(WEIGHT_COST + lanes * lanes_of(n) for n in sizes) for sizes in ([batch], split)]
+    return [batch] if costs[0] <= costs[1] else split

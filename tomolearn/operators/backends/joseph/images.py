@@ -10,12 +10,18 @@ from tomolearn.kernels.threads import run
 from tomolearn.operators.backends.joseph.symmetry import placement
 
 
+def lanes_of(batch: int) -> int:
+    """Return how many lanes a batch of images has: the next power of two, the last ones empty."""
+    return 1 << (batch - 1).bit_length()
+
+
 class ImageLanes:
     """Memory for the lanes of a batch of images, and the ways into it and out of it.
 
     `elements` says per copy whether it is transposed, its rows and its columns flipped. `padding`
     columns of zeros are on both sides of each row of lanes; as many elements are in front of all,
-    and a few behind. `lanes` has one vector per pixel, copy by copy and in each image by image.
+    and a few behind. `lanes` has one vector per pixel, copy by copy and in each image by image; the
+    lanes behind those, see `lanes_of`, are zeros.
     """
 
     def __init__(
@@ -29,24 +35,25 @@ class ImageLanes:
     ) -> None:
         # either none of the copies is transposed, or half of them, or (non-square) all
         rows, columns = shape[::-1] if elements[0, 0] else shape
-        copies = len(elements)
-        self.shape, self.elements, self.padding, self.batch = shape, elements, padding, batch
+        copies, items = len(elements), lanes_of(batch)
+        self.shape, self.elements, self.padding, self.items = shape, elements, padding, items
         self.rows, self.columns, self.dtype = rows, columns, dtype
         length = rows * (columns + 2 * padding) + 4 * padding
-        self.lanes = aligned_empty(length, lane_dtype(dtype, copies * batch))
+        self.lanes = aligned_empty(length, lane_dtype(dtype, copies * items))
         self.flat = self.lanes.view(dtype).reshape(-1)
         self.flat[:] = 0
         self._transposed = bool(elements[:, 0].any())
         # blocks of eight pixels and eight lanes can be transposed in registers
-        self._eights = copies * batch % 8 == 0 and min(shape) >= 8
-        pixels = batch * rows * columns * (2 if self._transposed else 1)
-        self._copies = np.empty(pixels if self._eights else 0, dtype)
-        item = lane_dtype(dtype, batch)
+        self._eights = copies * items % 8 == 0 and min(shape) >= 8
+        pixels = items * rows * columns * (2 if self._transposed else 1)
+        self._copies = np.zeros(pixels if self._eights else 0, dtype)
+        item = lane_dtype(dtype, items)
         places = [placement(shape, tuple(element), padding) for element in elements]
         self._placements = np.array(places, np.int64)
         self._by_item = self.lanes.view(item)
         self._tile = aligned_empty(threads * layout.TILE_PIXELS, item)
         self._tile_values = self._tile.view(dtype).reshape(len(self._tile), -1)
+        self._tile_values[:] = 0
 
     @property
     def nbytes(self) -> int:
@@ -67,15 +74,16 @@ class ImageLanes:
                 self._by_item,
             )
             return
-        straight, turned = self._copies[: images.size], self._copies[images.size :]
-        straight.reshape(images.shape)[:] = images
+        size = self.items * images[0].size
+        straight, turned = self._copies[:size], self._copies[size:]
+        straight[: images.size].reshape(images.shape)[:] = images
         if self._transposed:
-            run(layout.turn, threads, straight, self.batch, *self.shape, turned)
+            run(layout.turn, threads, straight, len(images), *self.shape, turned)
         run(
             layout.expand_eights,
             threads,
             self._copies,
-            self.batch,
+            self.items,
             self.elements,
             self.rows,
             self.columns,

@@ -11,7 +11,7 @@ from tomolearn.operators.backends.joseph.symmetry import GROUPS, Group, cluster,
 
 # Work per canonical ray that does not grow with the lanes, in lanes: computing the weights
 # costs about as much as interpolating eight lanes.
-_WEIGHT_COST = 8
+WEIGHT_COST = 8
 
 # Distances of rays in pixels, and of slopes, that count as none.
 _TOLERANCE = 1e-9
@@ -156,7 +156,7 @@ def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
     for group in GROUPS:
         if group.swap != "none" and not is_square(grid):
             continue
-        floor_cost = len(start) / len(group.lanes) * (_WEIGHT_COST + len(group.lanes))
+        floor_cost = len(start) / len(group.lanes) * (WEIGHT_COST + len(group.lanes))
         if floor_cost >= best_cost:
             continue  # not even perfect symmetry would be better
         folded = _fold(group, swapped, start, slope)
@@ -168,7 +168,7 @@ def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
             selection = np.flatnonzero(chosen)
             if selection.size:
                 tables.append(_table(grid, lines, group, orientation, folded, selection))
-        cost = sum(t.n_rays for t in tables) * (_WEIGHT_COST + len(group.lanes))
+        cost = sum(t.n_rays for t in tables) * (WEIGHT_COST + len(group.lanes))
         if cost < best_cost:
             best, best_cost = tables, cost
     return best

@@ -11,7 +11,7 @@ import numpy as np
 from tomolearn.geometry import Grid
 from tomolearn.kernels.joseph import PADDING
 from tomolearn.kernels.lanes import BLOCK, aligned_empty, lane_dtype
-from tomolearn.operators.backends.joseph.images import ImageLanes
+from tomolearn.operators.backends.joseph.images import ImageLanes, lanes_of
 from tomolearn.operators.backends.joseph.rays import RayTable
 from tomolearn.operators.backends.joseph.views import ViewTable
 
@@ -64,8 +64,9 @@ class Scattering(Workspace):
     def __init__(self, grid: Grid, table: RayTable, images: np.ndarray, threads: int) -> None:
         batch, dtype = len(images), images.dtype
         self.padded = ImageLanes(grid.shape, table.elements, 1, batch, dtype, threads)
-        rays = aligned_empty(table.n_rays, lane_dtype(dtype, batch * table.n_lanes))
+        rays = aligned_empty(table.n_rays, lane_dtype(dtype, lanes_of(batch) * table.n_lanes))
         self.values = rays.view(dtype).reshape(table.n_rays, -1)
+        self.values[:] = 0
         block = _rows(_SCATTER_CACHE, table, self.padded.lanes.dtype)
         most = max(BLOCK, table.rows // (2 * threads) // BLOCK * BLOCK)  # work for all threads
         self.arguments = (
@@ -90,12 +91,11 @@ class Gathering(Workspace):
         batch, dtype = len(images), images.dtype
         self.pixels = ImageLanes(grid.shape, table.elements, 0, batch, dtype, threads)
         stride = table.bins + 2 * PADDING
-        views = aligned_empty(table.n_views * stride, lane_dtype(dtype, batch * table.n_lanes))
-        self.packing = (
-            table.members,
-            PADDING,
-            views.view(dtype).reshape(table.n_views, stride, -1),
-        )
+        lanes = lane_dtype(dtype, lanes_of(batch) * table.n_lanes)
+        views = aligned_empty(table.n_views * stride, lanes)
+        values = views.view(dtype).reshape(table.n_views, stride, -1)
+        values[:] = 0
+        self.packing = (table.members, PADDING, values)
         self.arguments = (
             table.kind,
             views,
