@@ -33,6 +33,7 @@ from tomolearn.cli.stress import stress
 from tomolearn.cli.tasks import tasks
 from tomolearn.cli.train import train
 from tomolearn.cli.uncertainty import uncertainty
+from tomolearn.cli.warm import warm
 
 __all__ = ["app", "main"]
 
@@ -51,6 +52,7 @@ COMMANDS = (
     uncertainty,
     stress,
     info,
+    warm,
 )
 
 # Those whose options are the settings of a method.
