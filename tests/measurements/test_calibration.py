@@ -186,7 +186,7 @@ def test_parameters_that_are_one_are_told(monkeypatch):
         ({"free": ()}, "free: expected some of detector_offset"),
         ({"free": ("offset",)}, "free: expected one of detector_offset"),
         ({"free": ("detector_offset", "detector_offset")}, "expected each parameter once"),
-        ({"free": ("source_to_isocenter",)}, "'source_to_isocenter', which fan beams have"),
+        ({"free": ("source_to_isocenter",)}, "'source_to_isocenter', which fan and cone beams"),
         ({"free": ("magnification",)}, "'magnification': the image scaled explains them as well"),
         ({"free": ("start_angle",)}, "'start_angle': the image turned explains them as well"),
         (
@@ -196,7 +196,7 @@ def test_parameters_that_are_one_are_told(monkeypatch):
         ({"rotation": "left"}, "rotation: expected one of known, either"),
         ({"bins": 4}, "bins: expected at least 8"),
         ({"search": -1.0}, "search: expected a non-negative number"),
-        ({"scan": tl.Views.of(parallel())}, "scan: expected a ParallelBeam or a FanBeam"),
+        ({"scan": tl.Views.of(parallel())}, "scan: expected a ParallelBeam, a FanBeam or a Cone"),
         ({"sinogram": torch.zeros(120, 128)}, "expected an object, got zeros only"),
         ({"sinogram": torch.zeros(2, 120, 128)}, r"sinogram: expected one, of shape \(120, 128\)"),
     ],

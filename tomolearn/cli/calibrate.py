@@ -11,7 +11,7 @@ import typer
 def calibrate(
     sinogram: Annotated[
         Path,
-        typer.Argument(help="Line integrals, .npy, .npz or .h5 of shape (angles, detectors)."),
+        typer.Argument(help="Line integrals, .npy, .npz or .h5 of shape (angles, *detector)."),
     ],
     scan: Annotated[
         Path, typer.Option(help="Grid and scan as far as known, as save_geometry writes them.")
@@ -21,7 +21,8 @@ def calibrate(
         str,
         typer.Option(
             help="What is not known: detector_offset, angular_span, source_to_isocenter, shifts "
-            "(of each view), with commas between them."
+            "(of each view), of cone beams row_offset, detector_rotation, axis_tilt, "
+            "with commas between them."
         ),
     ] = "detector_offset",
     weights: Annotated[
@@ -34,8 +35,12 @@ def calibrate(
         str, typer.Option(help="known, or either: views may turn the other way.")
     ] = "known",
     bins: Annotated[
-        int, typer.Option(min=8, help="Largest number of bins; data of more are binned.")
-    ] = 320,
+        int | None,
+        typer.Option(
+            min=8,
+            help="Largest number of columns; data of more are binned. 320, of cone beams 48.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Name of the array in a .npz or .h5 file of several.")
     ] = None,

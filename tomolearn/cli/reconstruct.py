@@ -68,7 +68,7 @@ def reconstruct(
         typer.Option(
             help="Parameters of the scan to find from the data first, see `tomolearn calibrate`: "
             "detector_offset, ..., with commas between them. Of several slices the middle one "
-            "tells. Methods that iterate take shifts of views, fbp does not."
+            "tells. Methods that iterate take shifts of views and tilts, fbp does not."
         ),
     ] = "",
     preview: Annotated[
@@ -117,7 +117,7 @@ def reconstruct(
     from tomolearn._core.tensors import check_device
     from tomolearn.catalogue.trained_prior import TrainedPrior
     from tomolearn.cli.arrays import read_sinogram, read_weights
-    from tomolearn.geometry import load_geometry
+    from tomolearn.geometry import Views, load_geometry
     from tomolearn.methods import IterativeMethod
     from tomolearn.operators import RayTransform
 
@@ -152,7 +152,7 @@ def reconstruct(
             weights=None if one is None else torch.from_numpy(one.reshape(slices.shape)[middle]),
         )
         scanner = found.scan
-        if scan is None and not found.shifts:
+        if scan is None and not isinstance(found.scan, Views):
             grid = grid_of(scanner, told)
         if len(slices) > 1:
             typer.echo(f"calibrated by slice {middle} of {len(slices)}, for all of them")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import ConeBeam, Grid, Scan
+from tomolearn.geometry import ConeBeam, Grid, Scan, Views
 
 
 def binned_array(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
@@ -53,14 +53,17 @@ def binned_scan(scan: Scan, *, axis: int, count: int, factor: int, shift: float)
     Raises
     ------
     ValueError
-        If these are rows of a scan of which only circles and helices of cone beams are known.
+        If these are rows of a scan that has none.
     """
     if axis == len(scan.detector_shape) - 1:
         # by the constructor, unlike with_columns: this is a detector that users see
         return type(scan).from_dict(scan.with_columns(count, factor, shift).to_dict())
+    if isinstance(scan, Views):
+        return _binned_views(scan, axis, count, factor, shift)
     if not isinstance(scan, ConeBeam):
         raise TomolearnError(
-            f"scan: expected a ConeBeam to choose or bin rows of, got {type(scan).__name__}"
+            f"scan: expected a ConeBeam or Views to choose or bin rows of, got "
+            f"{type(scan).__name__}"
         )
 
     def changed(values: tuple[Any, ...], value: Any) -> list[Any]:
@@ -75,6 +78,14 @@ def binned_scan(scan: Scan, *, axis: int, count: int, factor: int, shift: float)
             "detector_offset": changed(offset, offset[axis] + shift * spacing[axis]),
         }
     )
+
+
+def _binned_views(scan: Views, axis: int, count: int, factor: int, shift: float) -> Views:
+    source, detector, steps = scan.vectors()
+    shape, joined = list(scan.detector_shape), list(steps)
+    shape[axis], joined[axis] = count, factor * steps[axis]
+    start = {"direction" if scan.is_parallel else "source": source}
+    return Views(shape, detector + shift * steps[axis], joined, **start)
 
 
 def binned_grid(grid: Grid, n: int) -> Grid:

@@ -21,7 +21,7 @@ from tomolearn._core.errors import (
 from tomolearn._core.telling import warn_user
 from tomolearn.geometry import RotationScan, Scan
 from tomolearn.measurements import calibrate
-from tomolearn.measurements.calibration.parameters import PARAMETERS, SHIFTS, Unknowns, check_free
+from tomolearn.measurements.calibration.parameters import PARAMETERS, Unknowns, check_free
 from tomolearn.methods import tikhonov
 from tomolearn.methods.checks import check_linear_operator, check_sinogram
 from tomolearn.models import ReconstructionModel
@@ -172,9 +172,10 @@ def adapt(
     task = _Problem(copy.deepcopy(model), flat.to(next(model.parameters()).dtype), parts)
     if free:
         names = check_free(free, operator.scan)
-        if SHIFTS in names:
+        numbers = [name for name, one in PARAMETERS.items() if not one.is_pose]
+        if views := [name for name in names if name not in numbers]:
             raise TomolearnError(
-                f"free: expected some of {', '.join(PARAMETERS)}, got {SHIFTS!r}; calibrate them "
+                f"free: expected some of {', '.join(numbers)}, got {views[0]!r}; calibrate them "
                 "first"
             )
         operator = task.calibrated(operator, names)

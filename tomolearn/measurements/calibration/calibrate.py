@@ -13,7 +13,7 @@ import torch
 from tomolearn._core.checks import check_choice, check_count, check_float
 from tomolearn._core.errors import ConvergenceWarning, TomolearnError
 from tomolearn._core.telling import warn_user
-from tomolearn.geometry import FanBeam, Grid, ParallelBeam, RotationScan, Scan
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, RotationScan, Scan
 from tomolearn.geometry.grid import check_grid
 from tomolearn.measurements.binning import binned_array, binned_grid
 from tomolearn.measurements.calibration.parameters import (
@@ -32,9 +32,11 @@ from tomolearn.measurements.calibration.variable_projection import (
 from tomolearn.methods.checks import check_sinogram, weighted_data
 from tomolearn.operators import RayTransform
 
-# Bins of the coarsest stage, at least, and those of the finest by default, at most.
-_COARSE, _FINE = 48, 320
-_VIEWS = 180
+# Bins of the coarsest stage, at least; those of the finest by default, at most, and its views. By
+# dimensions of the image.
+_COARSE = {2: 48, 3: 24}
+_FINE = {2: 320, 3: 48}
+_VIEWS = {2: 180, 3: 60}
 # Parameters are one if they are correlated by more, or their information is as ill-conditioned.
 # Of shifts together, a few steps of conjugate gradients show less of it: they are not linear.
 _CORRELATED, _SHARED, _CONDITION = 0.99, 0.95, 1e7
@@ -46,8 +48,9 @@ class Calibration:
 
     Parameters
     ----------
-    scan : ParallelBeam, FanBeam or Views
-        The scan that explains the data best; with shifts, its views one by one.
+    scan : ParallelBeam, FanBeam, ConeBeam or Views
+        The scan that explains the data best; with shifts or angles of the detector or of the axis,
+        its views one by one.
     values, errors : dict of float
         The parameters that were free, and their standard errors, in mm and radians. Errors are
         those of a model whose residual is noise: what no image and no such scan explains, as beam
@@ -119,7 +122,7 @@ def calibrate(
     weights: torch.Tensor | None = None,
     rotation: str = "known",
     search: float | None = None,
-    bins: int = _FINE,
+    bins: int | None = None,
     iterations: int = 20,
     inner_iterations: int = 20,
 ) -> Calibration:
@@ -136,19 +139,27 @@ def calibrate(
     parallel beam's half turn measures each but once, and what the image's pixels cannot show
     moves the offset more, in small scans by half a bin; its `seen` is small then.
 
+    Of cone beams `row_offset` is seen only by what lies in front of or behind the axis, as a shift
+    of the object along z makes up for the rest. An axis that leans sideways is a
+    `detector_rotation`; one that leans towards the detector is, but for a tilt of the detector that
+    data hardly tell, a `row_offset`, so that both together are refused and a tilt alone too.
+
     Parameters
     ----------
-    sinogram : torch.Tensor, shape (angles, detectors)
+    sinogram : torch.Tensor, shape (angles, detectors) or (angles, rows, columns)
         Line integrals, dimensionless.
     grid : Grid
         Of the image, which should hold the whole object.
-    scan : ParallelBeam or FanBeam
-        The scan as far as it is known.
+    scan : ParallelBeam, FanBeam or ConeBeam
+        The scan as far as it is known; of cone beams a circle.
     free : sequence of str
-        What is not known: ``detector_offset``, ``angular_span``, ``source_to_isocenter`` (at the
-        same magnification), ``shifts`` of the detector in each view. The mean of the shifts is
-        the offset's, and of their first harmonic over the angle, which a translation of the object
-        is, none is taken. A fit to each view of a least-squares image: slow for many views.
+        What is not known: ``detector_offset`` (along the last axis of the detector),
+        ``angular_span``, ``source_to_isocenter`` (at the same magnification); in the plane
+        ``shifts`` of the detector in each view; of a cone beam ``row_offset``, and where its
+        detector is flat ``detector_rotation`` in its plane (`rotation` of
+        `Views.with_detector_angles`) and ``axis_tilt`` towards the detector. The mean of the shifts
+        is the offset's, and of their first harmonic over the angle, which a translation of the
+        object is, none is taken. A fit to each view of a least-squares image: slow for many views.
     weights : torch.Tensor, optional, shape of the sinogram
         What each value counts; zero: dead.
     rotation : {"known", "either"}
@@ -157,8 +168,9 @@ def calibrate(
     search : float, optional
         Half the width in mm of the range in which the offset is looked for. Default: a sixth of
         the detector; 0: no search.
-    bins : int
-        Largest number of bins of the finest stage: data of more are binned.
+    bins : int, optional
+        Largest number of columns of the finest stage: data of more are binned. Default: 320, of
+        cone beams 48.
     iterations : int
         Largest number of steps at each resolution.
     inner_iterations : int
@@ -193,17 +205,19 @@ def calibrate(
     >>> print(found)
     >>> x = fbp(y, RayTransform(grid, found.scan))
     """
-    if not isinstance(scan, (ParallelBeam, FanBeam)):
+    if not isinstance(scan, (ParallelBeam, FanBeam, ConeBeam)):
         raise TomolearnError(
-            f"scan: expected a ParallelBeam or a FanBeam, got a {type(scan).__name__}; of a cone "
-            "beam take the row in the source's plane, a fan beam"
+            f"scan: expected a ParallelBeam, a FanBeam or a ConeBeam, got a {type(scan).__name__}"
         )
-    check_grid(grid, 2)
+    if isinstance(scan, ConeBeam) and scan.pitch != 0:
+        raise TomolearnError(f"scan: expected a circle (pitch 0), got pitch {scan.pitch}")
+    check_grid(grid, scan.ndim)
     names = check_free(free, scan)
     check_choice("rotation", rotation, ("known", "either"))
     check_count("iterations", iterations)
     inner = check_count("inner_iterations", inner_iterations)
-    if check_count("bins", bins) < 8:
+    most = _FINE[scan.ndim] if bins is None else check_count("bins", bins)
+    if most < 8:
         raise TomolearnError(f"bins: expected at least 8, got {bins}")
     data, weights = _checked(sinogram, weights, grid, scan)
     shifted = SHIFTS in names
@@ -213,7 +227,7 @@ def calibrate(
             f"weights: expected data in every view that may be shifted, got none in view {lost}; "
             "leave it out"
         )
-    factors = _factors(scan.detector_shape[-1], bins)
+    factors = _factors(scan.detector_shape, most)
     stages = [_stage(data, weights, grid, scan, factor, inner, shifted) for factor in factors]
     start: RotationScan = scan
     turned = False
@@ -284,11 +298,17 @@ def _checked(
     return data.reshape(scan.shape), None if weights is None else weights.reshape(scan.shape)
 
 
-def _factors(count: int, bins: int) -> list[int]:
+def _factors(shape: tuple[int, ...], bins: int) -> list[int]:
     """Return how many bins become one, stage by stage."""
-    last = -(-count // bins)
-    factors = [last]
-    while count // (2 * factors[0]) >= _COARSE:
+    *rows, columns = shape
+    last = -(-columns // bins)
+    if min(shape) < last:
+        raise TomolearnError(
+            f"bins: expected so many that {min(shape)} rows remain, got {bins}, for which "
+            f"{last} bins become one"
+        )
+    factors, coarse = [last], _COARSE[len(shape) + 1]
+    while all(count // (2 * factors[0]) >= coarse for count in (columns, *rows)):
         factors.insert(0, 2 * factors[0])
     return factors
 
@@ -303,18 +323,18 @@ def _stage(
     every_view: bool,
 ) -> Stage:
     """Return data at one resolution: weighted means of bins, and not all views of many."""
-    step = 1 if every_view else max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS))
+    step = 1 if every_view else max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS[scan.ndim]))
     views = slice(None, None, step)
     binning = Binning(factor, views)
     values = data[views].cpu().numpy()
-    counted = None
+    counted, blocks = None, (factor,) * len(scan.detector_shape)
     if weights is not None:
         counts = weights[views].cpu().numpy()
-        counted = binned_array(counts, (factor,))
-        sums = binned_array(counts * values, (factor,))
+        counted = binned_array(counts, blocks)
+        sums = binned_array(counts * values, blocks)
         means = np.divide(sums, counted, out=np.zeros_like(sums), where=counted > 0)
     else:
-        means = binned_array(values, (factor,))
+        means = binned_array(values, blocks)
     return Stage(
         torch.from_numpy(np.ascontiguousarray(means)).to(data),
         None if counted is None else torch.from_numpy(counted).to(data),
@@ -328,9 +348,9 @@ def _best(
     stage: Stage, scan: RotationScan, search: float | None
 ) -> tuple[float, float, list[tuple[float, float]]]:
     """Return the offset with the least residual at a resolution, that residual, and all tried."""
-    size = scan.detector_spacing * scan.detector_shape[-1]
+    size = scan.bin_sizes[-1] * scan.detector_shape[-1]
     width = size / 6 if search is None else check_float("search", search, nonnegative=True)
-    step = scan.detector_spacing * stage.binning.factor / 2
+    step = scan.bin_sizes[-1] * stage.binning.factor / 2
     count = int(width / step)
     middle = PARAMETERS["detector_offset"].value(scan)
     tried = []

@@ -10,8 +10,12 @@ import numpy as np
 
 from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import FanBeam, Grid, RotationScan, Scan, Views
+from tomolearn.geometry import ConeBeam, FanBeam, Grid, RotationScan, Scan, Views
 from tomolearn.geometry.units import derived
+from tomolearn.measurements.calibration.poses import (
+    with_axis_tilt,
+    with_detector_rotation,
+)
 
 
 class Parameter(NamedTuple):
@@ -27,15 +31,18 @@ class Parameter(NamedTuple):
         ``changed(scan, value)`` is the scan with another one.
     step : callable
         ``step(scan, grid)``: the change that moves rays by about a quarter of a bin.
-    of_fans : bool
-        Whether it is one of fan beams only.
+    scans : tuple of type
+        Which scans have it. Default: all of those that can be calibrated.
+    is_pose : bool
+        Whether the scan with another one is a list of views, which needs a flat detector.
     """
 
     unit: str
     value: Callable[[Any], float]
-    changed: Callable[[Any, float], RotationScan]
+    changed: Callable[[Any, float], Any]
     step: Callable[[Any, Grid], float]
-    of_fans: bool = False
+    scans: tuple[type[Scan], ...] = (RotationScan,)
+    is_pose: bool = False
 
 
 def _with(scan: RotationScan, **changes: Any) -> RotationScan:
@@ -54,7 +61,17 @@ def _spanning(scan: RotationScan, span: float) -> RotationScan:
     return with_angles(scan, angles[0] + (angles - angles[0]) * (span / np.ptp(angles)))
 
 
-def _at_distance(scan: FanBeam, distance: float) -> RotationScan:
+def _offset(scan: RotationScan, axis: int) -> float:
+    return float(np.atleast_1d(scan.detector_offset)[axis])
+
+
+def _moved(scan: RotationScan, axis: int, value: float) -> RotationScan:
+    offset = np.atleast_1d(scan.detector_offset).tolist()
+    offset[axis] = value
+    return _with(scan, detector_offset=offset if scan.ndim == 3 else value)
+
+
+def _at_distance(scan: FanBeam | ConeBeam, distance: float) -> RotationScan:
     far = scan.source_to_detector * (distance / scan.source_to_isocenter)
     return _with(scan, source_to_isocenter=distance, source_to_detector=far)
 
@@ -64,12 +81,25 @@ def _quarter_bin(scan: RotationScan, grid: Grid) -> float:
     return scan.bin_sizes[-1] / 4
 
 
+def _unturned(scan: RotationScan) -> float:
+    """Return the angle of a scan that has none to say: 0."""
+    return 0.0
+
+
 PARAMETERS = {
     "detector_offset": Parameter(
         "mm",
-        lambda scan: scan.detector_offset,
-        lambda scan, value: _with(scan, detector_offset=value),
-        lambda scan, grid: scan.detector_spacing / 4,
+        lambda scan: _offset(scan, -1),
+        lambda scan, value: _moved(scan, -1, value),
+        _quarter_bin,
+    ),
+    "row_offset": Parameter(
+        "mm",
+        lambda scan: _offset(scan, 0),
+        lambda scan, value: _moved(scan, 0, value),
+        # the object moved along z makes up for it at the axis, not at h towards the source
+        lambda scan, grid: scan.bin_sizes[0] / 4 * scan.source_to_isocenter / grid.radius,
+        scans=(ConeBeam,),
     ),
     "angular_span": Parameter(
         "rad",
@@ -85,7 +115,24 @@ PARAMETERS = {
         lambda scan, grid: (
             4 * _quarter_bin(scan, grid) * (scan.source_to_isocenter / grid.radius) ** 2
         ),
-        of_fans=True,
+        scans=(FanBeam, ConeBeam),
+    ),
+    # in this order: what has to be a ConeBeam comes before what makes views of it
+    "detector_rotation": Parameter(
+        "rad",
+        _unturned,
+        with_detector_rotation,
+        lambda scan, grid: 1 / (2 * max(scan.detector_shape)),
+        scans=(ConeBeam,),
+        is_pose=True,
+    ),
+    "axis_tilt": Parameter(
+        "rad",
+        _unturned,
+        with_axis_tilt,
+        lambda scan, grid: _quarter_bin(scan, grid) / (scan.magnification * grid.radius),
+        scans=(ConeBeam,),
+        is_pose=True,
     ),
 }
 
@@ -93,12 +140,18 @@ PARAMETERS = {
 SHIFTS = "shifts"
 _FEWEST_VIEWS = 8
 
-# Which change of the image does the same.
-_MADE_UP_FOR = {
-    "start_angle": "the image turned",
-    "magnification": "the image scaled",
-    "source_to_detector": "the image scaled",
+# Why no data tell it.
+_BEADS = "calibrate it with an object of known place and size"
+_NOT_TOLD = {
+    "start_angle": f"the image turned explains them as well; {_BEADS}",
+    "magnification": f"the image scaled explains them as well; {_BEADS}",
+    "source_to_detector": f"the image scaled explains them as well; {_BEADS}",
+    "detector_tilt": "it moves what is seen at u and v by no more than its angle times u v / "
+    f"source_to_detector, which voxels hide; {_BEADS}",
 }
+
+# An axis that leans towards the detector is its row offset and its tilt, which is not told.
+_LEANING = ("row_offset", "axis_tilt")
 
 
 def check_free(free: Sequence[str], scan: Any) -> tuple[str, ...]:
@@ -115,25 +168,42 @@ def check_free(free: Sequence[str], scan: Any) -> tuple[str, ...]:
         known = ", ".join((*PARAMETERS, SHIFTS))
         raise TomolearnError(f"free: expected some of {known}, got none")
     for name in names:
-        if name in _MADE_UP_FOR:
+        if name in _NOT_TOLD:
             raise TomolearnError(
-                f"free: expected parameters that data can tell, got {name!r}: {_MADE_UP_FOR[name]} "
-                "explains them as well; calibrate it with an object of known place and size"
+                f"free: expected parameters that data can tell, got {name!r}: {_NOT_TOLD[name]}"
             )
         check_known("free", name, [*PARAMETERS, SHIFTS])
-        if name != SHIFTS and PARAMETERS[name].of_fans and not isinstance(scan, FanBeam):
-            raise TomolearnError(
-                f"free: expected parameters of a {type(scan).__name__}, got {name!r}, which "
-                "fan beams have"
-            )
+        if name != SHIFTS:
+            _check_has(scan, name)
         if names.count(name) > 1:
             raise TomolearnError(f"free: expected each parameter once, got {name!r} twice")
-    if SHIFTS in names and (scan.n_angles < _FEWEST_VIEWS or scan.is_curved):
+    if SHIFTS in names and (scan.n_angles < _FEWEST_VIEWS or scan.is_curved or scan.ndim == 3):
+        got = "a curved one" if scan.is_curved else scan.n_angles
         raise TomolearnError(
             f"free: expected 'shifts' of a flat detector in at least {_FEWEST_VIEWS} views, got "
-            f"{'a curved one' if scan.is_curved else scan.n_angles}"
+            f"{'a ConeBeam' if scan.ndim == 3 else got}"
         )
-    return names
+    if set(_LEANING) <= set(names):
+        raise TomolearnError(
+            f"free: expected one of {' and '.join(_LEANING)}, got both: they differ by a tilt of "
+            "the detector only, which data hardly tell (correlation -0.93 in a small scan)"
+        )
+    return tuple(name for name in (*PARAMETERS, SHIFTS) if name in names)
+
+
+def _check_has(scan: Any, name: str) -> None:
+    """Check that a scan has a parameter."""
+    parameter = PARAMETERS[name]
+    if not isinstance(scan, parameter.scans):
+        plural = {FanBeam: "fan", ConeBeam: "cone"}
+        raise TomolearnError(
+            f"free: expected parameters of a {type(scan).__name__}, got {name!r}, which "
+            f"{' and '.join(plural[kind] for kind in parameter.scans)} beams have"
+        )
+    if parameter.is_pose and scan.is_curved:
+        raise TomolearnError(
+            f"free: expected parameters of a curved detector, got {name!r}, which flat ones have"
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +215,7 @@ class Unknowns:
 
     Parameters
     ----------
-    scan : ParallelBeam or FanBeam
+    scan : ParallelBeam, FanBeam or ConeBeam
         Where the search begins.
     names : tuple of str
         Of `PARAMETERS`.
@@ -189,7 +259,8 @@ class Unknowns:
         ValueError
             If there is no such scan.
         """
-        scan, count = self.scan, len(self.names)
+        scan: Any = self.scan
+        count = len(self.names)
         for name, value in zip(self.names, values[:count].tolist(), strict=True):
             scan = PARAMETERS[name].changed(scan, value)
         return shifted_views(scan, values[count:]) if self.shifted else scan

@@ -10,6 +10,7 @@ import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.geometry import Grid, Scan
+from tomolearn.measurements.binning import binned_scan
 from tomolearn.measurements.calibration.parameters import Unknowns
 from tomolearn.methods import cgls
 from tomolearn.operators import RayTransform
@@ -31,9 +32,16 @@ class Binning(NamedTuple):
 
     def __call__(self, scan: Scan) -> Scan:
         """Return the scan with these only."""
-        count = scan.detector_shape[-1] // self.factor
-        shift = (count * self.factor - scan.detector_shape[-1]) / 2
-        return scan.subset(self.views).with_columns(count, self.factor, shift)
+        *rows, columns = [self._joined(bins) for bins in scan.detector_shape]
+        chosen: Scan = scan.subset(self.views).with_columns(columns[0], self.factor, columns[1])
+        for axis, (count, shift) in enumerate(rows):
+            chosen = binned_scan(chosen, axis=axis, count=count, factor=self.factor, shift=shift)
+        return chosen
+
+    def _joined(self, bins: int) -> tuple[int, float]:
+        """Return how many bins there are then, and how far in old ones their middle moves."""
+        count = bins // self.factor
+        return count, (count * self.factor - bins) / 2
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,9 @@ class Stage:
 
     Parameters
     ----------
-    sinogram : torch.Tensor, shape (angles, detectors)
+    sinogram : torch.Tensor, shape (angles, *bins)
         Line integrals.
-    weights : torch.Tensor or None, shape (angles, detectors)
+    weights : torch.Tensor or None, shape (angles, *bins)
         Of the measured values.
     grid : Grid
         Of the image.
@@ -69,7 +77,7 @@ class Stage:
         return cgls(sinogram, operator, iterations=self.iterations, weights=self.weights)
 
     def unexplained(self, changes: torch.Tensor, operator: RayTransform) -> torch.Tensor:
-        """Return what no image makes of changes of the data, (changes, angles, detectors)."""
+        """Return what no image makes of changes of the data, (changes, angles, *bins)."""
         parts = [part - operator(self.fit(part, operator)) for part in changes.split(_BATCH)]
         return torch.cat(parts)
 
@@ -80,9 +88,10 @@ class Stage:
         return (weighted @ rows.T).cpu().numpy()
 
     def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Return weighted inner products of sinograms, (..., angles, detectors), in float64."""
+        """Return weighted inner products of sinograms, (..., angles, *bins), in float64."""
         product = first.double() * second.double()
-        return (product if self.weights is None else self.weights * product).sum((-2, -1))
+        weighted = product if self.weights is None else self.weights * product
+        return weighted.flatten(-self.sinogram.ndim).sum(-1)
 
     def misfit(self, scan: Scan) -> float:
         """Return the relative residual of the image that fits best."""
