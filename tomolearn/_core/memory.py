@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from tomolearn._core.errors import TomolearnError
 
 _STATUS = Path("/proc/self/status")
+_MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
-# No array of measured or computed numbers is packed this tightly.
+# What is smaller is allocated without a look at what there is; and no array of measured or computed numbers is packed this tightly.
 _LARGE, _MOST = 2**28, 100
+
+
+class Arrays(NamedTuple):
+    """How many arrays of each kind a computation holds at its peak, besides the data."""
+
+    images: float
+    sinograms: float
 
 
 def resident_bytes(field: str) -> int:
@@ -49,13 +58,38 @@ def _installed() -> int | None:
     return min(found)
 
 
+def available_bytes() -> int | None:
+    """Return what can be allocated without swapping, in bytes; None where nobody tells.
+
+    In a container it is also what its limit leaves, files that are only cached not counted.
+    """
+    found = []
+    if _MACHINE.exists():
+        line = re.search(r"^MemAvailable:\s*(\d+) kB$", _MACHINE.read_text(), re.MULTILINE)
+        found += [1024 * int(line[1])] if line else []
+    used, facts = _LIMIT.with_name("memory.current"), _LIMIT.with_name("memory.stat")
+    if _LIMIT.is_file() and (limit := _LIMIT.read_text().strip()).isdigit() and used.is_file():
+        text = facts.read_text() if facts.is_file() else ""
+        cached = re.search(r"^inactive_file (\d+)$", text, re.MULTILINE)
+        found.append(max(0, int(limit) - int(used.read_text()) + (int(cached[1]) if cached else 0)))
+    return min(found) if found else _installed()
+
+
+def lacking(n_bytes: int) -> int | None:
+    """Return what can be allocated, if it is less than this; None otherwise."""
+    if n_bytes <= _LARGE:
+        return None
+    available = available_bytes()
+    return available if available is not None and n_bytes > available else None
+
+
 def check_fits(name: str, n_bytes: int) -> None:
     """Check, before it is allocated, that something can be held in this machine's memory."""
     limit = _installed()
     if limit is not None and n_bytes > limit:
         raise TomolearnError(
-            f"{name}: expected no more than the memory of this machine, {_gib(limit)}, "
-            f"got {_gib(n_bytes)}"
+            f"{name}: expected no more than the memory of this machine, {gib(limit)}, "
+            f"got {gib(n_bytes)}"
         )
 
 
@@ -64,10 +98,11 @@ def check_unpacked(name: str, n_bytes: int, packed: int) -> None:
     if n_bytes > _LARGE and n_bytes > _MOST * packed:
         raise TomolearnError(
             f"{name}: expected at most {_MOST} times what is stored, {packed} bytes, got "
-            f"{_gib(n_bytes)}; if that is right, store it without compression"
+            f"{gib(n_bytes)}; if that is right, store it without compression"
         )
     check_fits(name, n_bytes)
 
 
-def _gib(n_bytes: int) -> str:
+def gib(n_bytes: int) -> str:
+    """Return a number of bytes in words."""
     return f"{n_bytes / 2**30:.4g} GiB"

@@ -204,6 +204,26 @@ def sources_inside(grid: Grid, scan: Scan) -> bool:
     return bool(inside.all(axis=1).any())
 
 
+def is_missed(grid: Grid, scan: Scan) -> bool:
+    """Return whether no ray of any view can meet the grid.
+
+    It compares the detector with the box around what the grid's corners are seen as.
+    """
+    ends = zip(grid.lower, grid.upper, strict=True)
+    corners = np.meshgrid(*ends, indexing="ij")
+    last = np.array(scan.detector_shape) - 0.5
+    for seen in scan.project_points(*corners):
+        bins = np.stack([axis.ravel() for axis in seen.bins])
+        if not np.isfinite(bins).all():  # the source is beside the grid
+            return False
+        low, high = bins.min(axis=1), bins.max(axis=1)
+        if scan.ndim == 3 and scan.is_curved:  # what is between corners may be seen beyond them
+            low[0], high[0] = 2 * low[0] - high[0], 2 * high[0] - low[0]
+        if np.all((high > -0.5) & (low < last)):
+            return False
+    return True
+
+
 def _beyond(scan: Scan, axis: int, *points: np.ndarray | float) -> Iterator[float]:
     """Yield per view how many mm beyond the detector's ends points are seen along an axis."""
     count, size = scan.detector_shape[axis], scan.bin_sizes[axis]

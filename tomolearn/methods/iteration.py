@@ -22,22 +22,25 @@ from tomolearn._core.errors import (
     TomolearnError,
     TomolearnTypeError,
 )
+from tomolearn._core.memory import Arrays
 from tomolearn._core.progress import progress_bar
 from tomolearn._core.tensors import norm
 from tomolearn.geometry import Grid, Scan
 from tomolearn.methods.checks import check_ray_transform, prepare
 from tomolearn.methods.state import IterationState, Merit
-from tomolearn.operators import RayTransform
+from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.operators.memory import check_memory
 
 if TYPE_CHECKING:
     from tomolearn.methods.stopping import Callback, Iterate, IterativeMethod
-    from tomolearn.operators import LinearOperator
 
 # Iterations between two looks for divergence: each makes a GPU wait.
 _LOOK_EVERY = 25
 # In units of rounding of what is subtracted: a misfit that has risen by less has not risen. On
 # small scans one unit is not reached; sums over larger ones round by more.
 _ROUNDING = 100
+# Sinograms that weights ask for: themselves, their roots, and the data without dead bins.
+_WEIGHTS = 3
 
 
 def run(
@@ -61,10 +64,11 @@ def run(
     check_flag("progress", progress)
     if callback is not None and not callable(callback):
         raise TomolearnTypeError(f"callback: expected a callable, got {type(callback).__name__}")
+    padding = check_int("padding", padding, minimum=0)
+    _check_memory(method, sinogram, operator, weights, padding)
     given, whole = weights, operator
     y, image, leading, weights = prepare(sinogram, operator, x0, weights)
     shape = operator.domain_shape
-    padding = check_int("padding", padding, minimum=0)
     if padding:
         operator, image = (
             _with_margin(check_ray_transform(operator), padding),
@@ -98,6 +102,23 @@ def run(
                 break
     watch.warn()
     return _cropped(previous, padding).reshape(*leading, *shape)
+
+
+def _check_memory(
+    method: IterativeMethod, sinogram: Any, operator: Any, weights: Any, padding: int
+) -> None:
+    """Check that there is enough of it; what has the wrong type is refused by `prepare`."""
+    held = method.memory
+    if held is None or not isinstance(sinogram, torch.Tensor):
+        return
+    if not isinstance(operator, LinearOperator):
+        return
+    grown = [(n + 2 * padding) / n for n in operator.domain_shape]
+    arrays = Arrays(
+        held.images * math.prod(grown), held.sinograms + (0 if weights is None else _WEIGHTS)
+    )
+    batch = sinogram.numel() // max(1, math.prod(operator.range_shape))
+    check_memory(method.name, operator, arrays, batch, sinogram)
 
 
 class _Watch:

@@ -14,10 +14,11 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
+from tomolearn._core.memory import Arrays
 
 if TYPE_CHECKING:
     import torch
@@ -195,6 +196,9 @@ class Method(Settings):
     ...     def __call__(self, sinogram, operator):
     ...         return self.scale * operator.adjoint(sinogram)
     """
+
+    memory: ClassVar[Arrays | None] = None
+    """What the method holds at its peak besides the data; None: nobody knows."""
 
     @property
     def name(self) -> str:

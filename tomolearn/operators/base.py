@@ -59,6 +59,13 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Map a contiguous (batch, *range_shape) float32 or float64 tensor to a fresh one."""
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output, for values of so many bytes, as far as known.
+
+        It is that of a CPU.
+        """
+        return 0
+
     def _set_transpose(self) -> None:
         # Module.__setattr__ would register it as a submodule, which has this one in turn. It is
         # there from the start, since torch.compile could not look into its making.

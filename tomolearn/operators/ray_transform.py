@@ -12,18 +12,20 @@ import torch
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, UnitWarning
 from tomolearn._core.fork import ForkSafeLock
-from tomolearn._core.memory import check_fits
+from tomolearn._core.memory import Arrays, check_fits
 from tomolearn._core.telling import warn_user
 from tomolearn._core.tensors import check_real_tensor, check_trailing_shape, is_followed
 from tomolearn.geometry import CoverageWarning, Grid, RotationScan, Scan
-from tomolearn.geometry.coverage import line_gap, sources_inside, views_missing
+from tomolearn.geometry.coverage import is_missed, line_gap, sources_inside, views_missing
 from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backends import BACKENDS, Backend, choose_backend
 from tomolearn.operators.backprojection import backproject, backprojection_of, check_dimensions
 from tomolearn.operators.base import LinearOperator, at_least_float32
+from tomolearn.operators.memory import check_memory
 
 # A grid in metres beside a scan in millimetres is a thousand times too small.
 _LARGEST_MARGIN = 100.0
+_IMAGE, _SINOGRAM = Arrays(1, 0), Arrays(0, 1)
 
 
 class RayTransform(LinearOperator):
@@ -50,7 +52,9 @@ class RayTransform(LinearOperator):
     ------
     TypeError, ValueError
         If an argument is not of the kind named above, grid and scan differ in dimension, a source
-        lies within the grid, or an image or a sinogram is larger than the machine's memory.
+        lies within the grid, or no ray meets it, or an image or a sinogram is larger than the
+        machine's memory. When it is applied, if its result and working memory are larger than what
+        is available then.
 
     Warns
     -----
@@ -97,6 +101,11 @@ class RayTransform(LinearOperator):
             raise TomolearnError(
                 "scan: expected every source outside of the grid, got one inside; choose a larger "
                 "source_to_isocenter or a smaller grid"
+            )
+        if is_missed(grid, scan):
+            raise TomolearnError(
+                "scan: expected rays that meet the grid, got none in any view; its detector and "
+                "the grid are where detector_offset, start_z and center say, in mm"
             )
         if backend != "auto" and backend not in BACKENDS:
             raise TomolearnError(
@@ -172,13 +181,27 @@ class RayTransform(LinearOperator):
         self._backends = {}
         self._lock = ForkSafeLock()
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output, for values of so many bytes, as far as known.
+
+        It is that of a CPU.
+        """
+        rays = 0 if self.rays_per_bin == 1 else self.rays_per_bin * math.prod(self.range_shape)
+        try:
+            backend = self.backend_on("cpu")
+        except ValueError:  # nobody projects it there
+            return itemsize * rays
+        return itemsize * rays + backend.working_bytes(itemsize)
+
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
+        check_memory("operator", self, _SINOGRAM, len(x), x)
         rays = self.backend_on(x.device).forward(x)
         if self.rays_per_bin == 1:
             return rays
         return rays.unflatten(-1, (-1, self.rays_per_bin)).mean(-1)
 
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        check_memory("operator", self, _IMAGE, len(y), y)
         if self.rays_per_bin > 1:
             y = (y / self.rays_per_bin).repeat_interleave(self.rays_per_bin, -1)
         return self.backend_on(y.device).adjoint(y)
@@ -209,6 +232,7 @@ class RayTransform(LinearOperator):
         if torch.compiler.is_compiling():
             return apply_made(sinogram, self, "backproject", "", [*leading, *self.domain_shape])
         flat = sinogram.reshape(-1, *self.range_shape).contiguous()
+        check_memory("operator", self, _IMAGE, len(flat), flat)
         image = None if is_followed(sinogram) else self._backproject_fast(flat)
         if image is None:
             image = backproject(flat, self.grid, self.scan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.method import Method, setting
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class FBP(Method):
     )
 
     @property
+    def memory(self) -> Arrays:  # type: ignore[override]
+        """What it holds at its peak: the padded projections and their spectra; see `Method`."""
+        return arrays_held(self.truncation, self.oversampling or 1)
+
+    @property
     def side_by_side(self) -> bool:
         """Whether an image of a batch does not depend on the others: it does not."""
         return True
@@ -63,6 +69,13 @@ class FBP(Method):
             self.truncation,
             mask,
         )
+
+
+def arrays_held(truncation: str, oversampling: int) -> Arrays:
+    """Return what filtered back-projection holds at its peak besides the data."""
+    padded = 2 if truncation == "zero" else 4  # so many times as many bins
+    # projections that are weighted, padded, transformed, multiplied, transformed back and cut
+    return Arrays(1, 2 + padded * (2 + 1.5 * oversampling))
 
 
 def _check(

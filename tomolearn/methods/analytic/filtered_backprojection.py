@@ -12,10 +12,12 @@ from torch.nn.functional import pad
 from tomolearn._core.telling import warn_user
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.geometry.coverage import judge_lines
+from tomolearn.methods.analytic.fbp import arrays_held
 from tomolearn.methods.analytic.filters import apply_filter, apply_transposed_filter, ramp_response
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backprojection import backprojection_of
+from tomolearn.operators.memory import check_memory
 
 
 def filtered_backprojection(
@@ -35,6 +37,8 @@ def filtered_backprojection(
     if warning is not None:
         warn_user(warning, CoverageWarning)
     settings = (name, scaling, oversampling, truncation)
+    batch = sinogram.numel() // math.prod(operator.range_shape)
+    check_memory("fbp", operator, arrays_held(truncation, oversampling), batch, sinogram)
     plan = _plan(operator.scan, *settings, sinogram.dtype, sinogram.device)
     weighted = sinogram * plan.weights
     if plan.missing:

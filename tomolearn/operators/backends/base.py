@@ -48,6 +48,13 @@ class Backend(abc.ABC):
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, *grid.shape) of the transposed map."""
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output, for values of so many bytes, as far as known.
+
+        Only that of volumes is: in the plane it is small, and on a GPU the driver tells.
+        """
+        return 0
+
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
         """Return the pixel-driven, distance-weighted back-projection, if there is a fast one.
 

@@ -99,6 +99,10 @@ class JosephBackend(Backend):
         views = self.view_table.nbytes if self.view_table else 0
         return sum(kept) + sum(t.nbytes for t in self.ray_tables) + views
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output; see `Backend`."""
+        return 0 if self._space is None else self._space.working_bytes(itemsize)
+
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype
     ) -> None:

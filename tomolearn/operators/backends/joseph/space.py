@@ -47,6 +47,10 @@ class SpaceProjector(abc.ABC):
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output, for values of so many bytes."""
+        return 0
+
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
         """Return the voxel-driven back-projection, if there is a fast one; see `Backend`."""
         return None
@@ -124,6 +128,19 @@ class ColumnProjector(SpaceProjector):
         steepest = np.maximum(np.abs(ways[..., 0]), np.abs(last))
         return bool((steepest <= np.abs(ways[..., 1:]).max(axis=-1)).all())
 
+    def working_bytes(self, itemsize: int) -> int:
+        """Return the memory beside input and output: a volume, and copies of some views."""
+        _, rows, n_columns = self.scan.shape
+        per_view = n_columns * self._pitch(rows) * itemsize
+        count = self._chunks(itemsize, per_view)[0].stop
+        # what is scattered needs the paths of its rays, too
+        return self._size * itemsize + count * (per_view + 8 * n_columns * (columns.PATH + 1))
+
+    @staticmethod
+    def _pitch(rows: int) -> int:
+        """Return the distance of columns of rays among which there are zeros."""
+        return -(-(columns.FRONT + rows + columns.BACK) // 8) * 8
+
     def _padded(self, dtype: np.dtype, threads: int) -> np.ndarray:
         # zeros behind it for lines beside the volume, and places for what is scattered there
         line = int(self._pitches[1])
@@ -152,7 +169,7 @@ class ColumnProjector(SpaceProjector):
         images, threads = sinograms.new_empty((len(sinograms), *self.grid.shape)), self._threads(1)
         dtype = images.numpy().dtype
         _, rows, n_columns = self.scan.shape
-        pitch = -(-(columns.FRONT + rows + columns.BACK) // 8) * 8
+        pitch = self._pitch(rows)
         chunks = self._chunks(dtype.itemsize, n_columns * pitch * dtype.itemsize)
         most = chunks[0].stop
         rays = np.empty((most, n_columns, pitch), dtype)
