@@ -13,7 +13,8 @@ _STATUS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
-# What is smaller is allocated without a look at what there is; and no array of measured or computed numbers is packed this tightly.
+# What is smaller is allocated without a look at what there is; and no array of measured or
+# computed numbers is packed this tightly.
 _LARGE, _MOST = 2**28, 100
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.method import setting
 from tomolearn.methods.state import Merit
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
@@ -24,6 +25,7 @@ class CGLS(IterativeMethod):
     """Conjugate gradients for least squares; see `cgls`."""
 
     name: ClassVar[str] = "cgls"
+    memory: ClassVar[Arrays | None] = Arrays(6, 3)
     remedy: ClassVar[str] = _REMEDY
 
     iterations: int = setting(20, help="largest number of iterations", minimum=1)
@@ -47,6 +49,7 @@ class Tikhonov(IterativeMethod):
     """
 
     name: ClassVar[str] = "tikhonov"
+    memory: ClassVar[Arrays | None] = Arrays(8, 3)
     remedy: ClassVar[str] = _REMEDY
 
     weight: float = setting(help="weight of the penalty", minimum=0)

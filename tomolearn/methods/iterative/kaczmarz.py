@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.iterative.sirt import inverse_sums
 from tomolearn.methods.iterative.subsets import subsets_of_views
 from tomolearn.methods.method import setting
@@ -34,6 +35,11 @@ class Kaczmarz(IterativeMethod):
     order: str = setting("golden", help="sequence of the subsets", choices=("golden", "sequential"))
     relaxation: float = setting(1.0, help="factor of the step, in (0, 2)", above=0, below=2)
     nonnegative: bool = setting(False, help="set negative values to zero after each step")
+
+    @property
+    def memory(self) -> Arrays:  # type: ignore[override]
+        """What it holds at its peak: column sums of each subset among them; see `Method`."""
+        return Arrays(6 + (self.subsets or 10), 3)
 
     def iterate(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.method import setting
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
@@ -20,6 +21,7 @@ class Landweber(IterativeMethod):
     """Landweber's iteration, gradient descent on the misfit; see `landweber`."""
 
     name: ClassVar[str] = "landweber"
+    memory: ClassVar[Arrays | None] = Arrays(54, 3)  # most of it while the norm is computed
     remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2, or leave it out"
 
     step: float | None = setting(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.iterative.sirt import inverse_sums
 from tomolearn.methods.iterative.subsets import subsets_of_views
 from tomolearn.methods.method import setting
@@ -24,6 +25,7 @@ class MLEM(IterativeMethod):
     """Expectation maximisation, with ordered subsets OSEM; see `mlem`."""
 
     name: ClassVar[str] = "mlem"
+    memory: ClassVar[Arrays | None] = Arrays(6, 14)
     remedy: ClassVar[str] = (
         "check that the operator has no negative entries and that its adjoint is its transpose"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.method import setting
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
@@ -23,6 +24,7 @@ class SIRT(IterativeMethod):
     """Simultaneous iterative reconstruction technique; see `sirt`."""
 
     name: ClassVar[str] = "sirt"
+    memory: ClassVar[Arrays | None] = Arrays(5, 5)
     remedy: ClassVar[str] = (
         "choose a smaller relaxation, and an operator with entries of one sign and an exact adjoint"
     )

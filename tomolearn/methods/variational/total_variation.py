@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.memory import Arrays
 from tomolearn.methods.method import setting
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
@@ -28,6 +29,7 @@ class TotalVariation(IterativeMethod):
     """
 
     name: ClassVar[str] = "tv"
+    memory: ClassVar[Arrays | None] = Arrays(54, 4)  # most of it while the norm is computed
     check_every: ClassVar[int] = 10  # the certificate costs as much as an iteration
     has_gap: ClassVar[bool] = True
     remedy: ClassVar[str] = (
