@@ -3,6 +3,7 @@
 import json
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 import tomolearn
+from tomolearn import ConeBeam, Grid, get_method, save_geometry
+from tomolearn._core import memory
 from tomolearn.cli import app
 from tomolearn.operators.backends import BACKENDS
 from tomolearn.operators.backends.joseph import JosephBackend
@@ -71,3 +74,26 @@ def test_tables_name_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     for word in (tomolearn.__version__, np.__version__, *BACKENDS, "exact transpose", "cores"):
         assert word in result.stdout
+
+
+def test_memory_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((24, 32, 32))
+    scan = ConeBeam(20, (30, 40), 2.0, 200.0, 400.0)
+    save_geometry(tmp_path / "scan.json", grid, scan)
+    result = CliRunner().invoke(app, ["info", "--json", "--scan", str(tmp_path / "scan.json")])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["memory"]
+    image, sinogram = 4 * 24 * 32 * 32, 4 * 20 * 30 * 40
+    assert (found["image"], found["sinogram"]) == (image, sinogram)
+    assert image < found["projector"] < 4 * image
+    cgls = get_method("cgls").memory
+    assert found["methods"]["cgls"] == (
+        cgls.images * image + cgls.sinograms * sinogram + found["projector"]
+    )
+    assert {"fbp", "sirt", "kaczmarz", "tv"} <= set(found["methods"])
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(memory, "available_bytes", lambda: found["methods"]["cgls"])
+    result = CliRunner().invoke(app, ["info", "--scan", str(tmp_path / "scan.json")])
+    lines = {line.split(",")[0].strip("\u2502 "): line for line in result.stdout.splitlines()}
+    assert "more than is available" in lines["tv"]
+    assert "more than is available" not in lines["cgls"]

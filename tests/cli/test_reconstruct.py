@@ -313,6 +313,51 @@ def test_volumes_are_reconstructed_on_a_cpu(folder: Path, method: str) -> None:
     assert np.abs(found[1:3, 2:4, 2:4] - 1).max() < 0.3
 
 
+def cone_scan(folder: Path) -> Grid:
+    """Write the scan of a volume, and its sinogram (views, rows, columns)."""
+    grid = Grid((4, 6, 8), (1.5, 1.0, 1.2), center=(0.5, 0.0, 0.0))
+    scan = ConeBeam.covering(grid, 12, source_to_isocenter=40.0, source_to_detector=70.0)
+    save_geometry(folder / "scan.json", grid, scan)
+    np.save(folder / "y.npy", RayTransform(grid, scan)(torch.ones(grid.shape)).numpy())
+    return grid
+
+
+def test_volumes_are_written_for_other_programs(folder: Path) -> None:
+    import mrcfile
+    import nibabel
+
+    grid = cone_scan(folder)
+    for name in ("x.npy", "x.h5", "x.mrc", "x.nii.gz"):
+        result = run(folder, out=name)
+        assert result.exit_code == 0, result.output
+    wanted = np.load(folder / "x.npy")
+    assert wanted.shape == grid.shape
+    np.testing.assert_array_equal(mrcfile.read(folder / "x.mrc"), wanted)
+    image = nibabel.load(folder / "x.nii.gz")
+    np.testing.assert_array_equal(np.asarray(image.dataobj).transpose(2, 0, 1), wanted)
+    np.testing.assert_allclose(image.header.get_zooms(), (1.0, 1.2, 1.5), rtol=1e-6)
+
+
+def test_what_is_no_volume_is_refused_before_it_is_made(folder: Path) -> None:
+    result = run(folder, out="x.nii.gz")
+    assert result.exit_code == 2
+    assert "x.nii.gz: expected one volume, a grid (slices, rows, columns)" in result.stderr
+    cone_scan(folder)
+    np.save(folder / "two.npy", np.stack(2 * [np.load(folder / "y.npy")]))
+    result = run(folder, name="two.npy", out="x.mrc")
+    assert result.exit_code == 2
+    assert "x.mrc: expected one volume, (4, 6, 8), got shape (2, 4, 6, 8)" in result.stderr
+    assert run(folder, name="two.npy").exit_code == 0
+    assert np.load(folder / "x.npy").shape == (2, 4, 6, 8)
+
+
+def test_preview_of_a_volume(folder: Path) -> None:
+    cone_scan(folder)
+    result = run(folder, "--preview", folder / "x.png")
+    assert result.exit_code == 0, result.output
+    assert matplotlib.image.imread(folder / "x.png")[..., :3].std() > 0.1
+
+
 def test_nothing_is_overwritten_without_force(folder: Path) -> None:
     (folder / "x.npy").write_text("mine")
     result = run(folder)

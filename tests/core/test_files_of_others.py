@@ -32,6 +32,7 @@ HOMES = {
         "tomolearn/data/stored.py",  # names only
         "tomolearn/measurements/readers/hdf5.py",  # of scanners, read in parts
     ),
+    "nibabel.load": ("tomolearn/data/volumes.py",),
     "ElementTree.parse": (),
     "ElementTree.fromstring": ("tomolearn/data/lidc/annotations.py",),
     "pickle.load": (),

@@ -197,6 +197,18 @@ def test_a_detector_that_misses_the_volume_is_refused(scan):
         tl.RayTransform(GRID, scan)
 
 
+def test_some_views_of_a_helix_may_miss_the_volume():
+    scan = tl.ConeBeam(
+        12, (30, 40), 2.0, 200.0, 400.0, pitch=100.0, start_z=-200.0, angular_range=8 * math.pi
+    )
+    operator = tl.RayTransform(GRID, scan)
+    y = operator(torch.ones(GRID.shape))
+    assert not y[0].any()
+    assert y.any()
+    # each subset is a view, of which many see nothing
+    assert tl.kaczmarz(y, operator, iterations=1, subsets=12).any()
+
+
 @pytest.mark.parametrize(
     "scan",
     [

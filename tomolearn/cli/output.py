@@ -15,10 +15,12 @@ from tomolearn._core.printable import printable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tomolearn.geometry import Grid
+
 
 def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
     """Check that a file can be written, before the work whose result it is to hold."""
-    if suffixes and path.suffix.lower() not in suffixes:
+    if suffixes and not path.name.lower().endswith(suffixes):
         raise TomolearnError(
             f"{path}: expected a name that ends in {', '.join(suffixes)}, got {path.suffix!r}"
         )
@@ -37,10 +39,19 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as ``.npy``, or under the name "image" into a ``.npz`` or HDF5 file."""
+def write_array(path: Path, array: NDArray[Any], grid: Grid | None = None) -> None:
+    """Write an array as ``.npy``, or under the name "image" into a ``.npz`` or HDF5 file.
+
+    With the grid of a volume the name may also be that of a format that says where voxels are.
+    """
     import numpy as np
 
+    if grid is not None:
+        from tomolearn.data.volumes import is_volume_name, write_volume
+
+        if is_volume_name(path):
+            write_volume(path, array, grid)
+            return
     suffix = path.suffix.lower()
     with complete_file(path) as stream:
         if suffix == ".npy":

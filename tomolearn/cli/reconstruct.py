@@ -32,11 +32,18 @@ def reconstruct(
     sinogram: Annotated[
         Path,
         typer.Argument(
-            help="Line integrals with --scan, .npy, .npz or .h5 of shape (..., angles, detectors); "
+            help="Line integrals with --scan, .npy, .npz or .h5 of shape (..., angles, detectors), "
+            "of cones (..., angles, rows, columns); "
             "else a file of a scanner: Data Exchange, NXtomo, TIFF, .mat, .xtekct, .txrm, .mrc."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Image to write: .npy, .npz or .h5, float32 in 1/mm.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Image to write, float32 in 1/mm: .npy, .npz or .h5; of volumes with their place "
+            "and voxel size also .mrc, .nii or .nii.gz."
+        ),
+    ],
     scan: Annotated[
         Path | None, typer.Option(help="Grid and scan, as save_geometry writes them.")
     ] = None,
@@ -72,12 +79,16 @@ def reconstruct(
         ),
     ] = "",
     preview: Annotated[
-        Path | None, typer.Option(help="Picture (.png) of the first image, for a first look.")
+        Path | None,
+        typer.Option(
+            help="Picture (.png) of the first image, of a volume its three middle planes, for a "
+            "first look."
+        ),
     ] = None,
     uncertainty: Annotated[
         Path | None,
         typer.Option(
-            help="Half-widths of intervals to write beside the image, .npy, .npz or .h5, by a "
+            help="Half-widths of intervals to write beside the image, in its formats, by a "
             "method that samples, such as ensemble."
         ),
     ] = None,
@@ -100,12 +111,14 @@ def reconstruct(
     from tomolearn.catalogue import FromWeights, get_clinical_method
     from tomolearn.cli.output import check_target, write_array
     from tomolearn.data.arrays import ARRAY_SUFFIXES
+    from tomolearn.data.volumes import VOLUME_SUFFIXES, check_volume, is_volume_name
 
-    check_target(out, force=force, suffixes=ARRAY_SUFFIXES)
+    formats = (*ARRAY_SUFFIXES, *VOLUME_SUFFIXES)
+    check_target(out, force=force, suffixes=formats)
     if preview is not None:
         check_target(preview, force=force, suffixes=(".png",))
     if uncertainty is not None:
-        check_target(uncertainty, force=force, suffixes=ARRAY_SUFFIXES)
+        check_target(uncertainty, force=force, suffixes=formats)
     told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
     sampler = None if uncertainty is None else _sampler(chosen)
@@ -157,6 +170,10 @@ def reconstruct(
         if len(slices) > 1:
             typer.echo(f"calibrated by slice {middle} of {len(slices)}, for all of them")
         typer.echo(str(found))
+    shape = (*values.shape[: values.ndim - len(scanner.shape)], *grid.shape)
+    for target in (out, uncertainty):
+        if target is not None and is_volume_name(target):
+            check_volume(target, shape, grid)
     operator = RayTransform(grid, scanner, backend, rays_per_bin=rays_per_bin)
     if isinstance(chosen, FromWeights):
         chosen.prepare(place)  # reading the weights is no part of the time
@@ -175,15 +192,15 @@ def reconstruct(
     mean = chosen(data, operator, **keywords) if posterior is None else posterior.mean
     image = mean.cpu()
     seconds = time.perf_counter() - start
-    write_array(out, image.numpy())
+    write_array(out, image.numpy(), grid)
     if uncertainty is not None and posterior is not None:
         widths, what = _half_widths(posterior, known, grid.shape)
-        write_array(uncertainty, widths.numpy())
+        write_array(uncertainty, widths.numpy(), grid)
         typer.echo(f"{uncertainty}: {what}")
     if preview is not None:
         _write_preview(preview, image, grid, method)
-    shape = " x ".join(map(str, image.shape))
-    typer.echo(f"{out}: {shape}, float32, by {chosen} in {seconds:.2f} s")
+    size = " x ".join(map(str, image.shape))
+    typer.echo(f"{out}: {size}, float32, by {chosen} in {seconds:.2f} s")
 
 
 def _sampler(method: Method) -> SamplingMethod:
@@ -230,12 +247,15 @@ def _half_widths(
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:
-    """Draw the first image of a batch, of a volume its middle slice."""
+    """Draw the first image of a batch, of a volume its three middle planes."""
     from tomolearn._core.files import complete_file
     from tomolearn.evaluation.figures import draw_images
+    from tomolearn.evaluation.planes import draw_planes
 
-    first = image.reshape(-1, *grid.shape)[0]
-    height, width = grid.spacing[-2:]
-    figure = draw_images({title: first.numpy()}, unit="1/mm", spacing=(height, width))
+    first = image.reshape(-1, *grid.shape)[0].numpy()
+    if grid.ndim == 3:
+        figure = draw_planes(first, unit="1/mm", spacing=grid.spacing, title=title)
+    else:
+        figure = draw_images({title: first}, unit="1/mm", spacing=grid.spacing)  # type: ignore[arg-type]
     with complete_file(path) as stream:
         figure.savefig(stream, format="png")

@@ -9,3 +9,4 @@ from .phantoms import (
 )
 from .simulated import Pair as Pair, SimulatedPairs as SimulatedPairs, n_pairs as n_pairs
 from .stored import StoredPairs as StoredPairs, store_pairs as store_pairs
+from .volumes import read_volume as read_volume, write_volume as write_volume

@@ -90,7 +90,13 @@ class RayTransform(LinearOperator):
     """
 
     def __init__(
-        self, grid: Grid, scan: Scan, backend: str = "auto", *, rays_per_bin: int = 1
+        self,
+        grid: Grid,
+        scan: Scan,
+        backend: str = "auto",
+        *,
+        rays_per_bin: int = 1,
+        _is_derived: bool = False,
     ) -> None:
         check_dimensions(grid, scan)
         rays_per_bin = check_int("rays_per_bin", rays_per_bin, minimum=1)
@@ -102,7 +108,7 @@ class RayTransform(LinearOperator):
                 "scan: expected every source outside of the grid, got one inside; choose a larger "
                 "source_to_isocenter or a smaller grid"
             )
-        if is_missed(grid, scan):
+        if not _is_derived and is_missed(grid, scan):
             raise TomolearnError(
                 "scan: expected rays that meet the grid, got none in any view; its detector and "
                 "the grid are where detector_offset, start_z and center say, in mm"
@@ -125,13 +131,13 @@ class RayTransform(LinearOperator):
     def derived(cls, grid: Grid, scan: Scan, backend: str, rays_per_bin: int = 1) -> Self:
         """Return the ray transform of a scan that was derived from another one.
 
-        There is no warning of a detector that is too small: whoever made the transform of the
-        scan from which this one is derived has been told.
+        There is no warning of a detector that is too small, and no error if no ray meets the grid:
+        whoever made the transform of the scan from which this one is derived has been told.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CoverageWarning)
             warnings.simplefilter("ignore", UnitWarning)
-            return cls(grid, scan, backend, rays_per_bin=rays_per_bin)
+            return cls(grid, scan, backend, rays_per_bin=rays_per_bin, _is_derived=True)
 
     def backend_on(self, device: torch.device | str) -> Backend:
         """Return the backend that computes on `device`.

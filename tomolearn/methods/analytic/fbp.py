@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tomolearn._core.memory import Arrays
+from tomolearn.methods.analytic.memory import arrays_held
 from tomolearn.methods.method import Method, setting
 
 if TYPE_CHECKING:
@@ -69,13 +70,6 @@ class FBP(Method):
             self.truncation,
             mask,
         )
-
-
-def arrays_held(truncation: str, oversampling: int) -> Arrays:
-    """Return what filtered back-projection holds at its peak besides the data."""
-    padded = 2 if truncation == "zero" else 4  # so many times as many bins
-    # projections that are weighted, padded, transformed, multiplied, transformed back and cut
-    return Arrays(1, 2 + padded * (2 + 1.5 * oversampling))
 
 
 def _check(

@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 from tomolearn._core.telling import warn_user
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.geometry.coverage import judge_lines
-from tomolearn.methods.analytic.fbp import arrays_held
 from tomolearn.methods.analytic.filters import apply_filter, apply_transposed_filter, ramp_response
+from tomolearn.methods.analytic.memory import arrays_held
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backprojection import backprojection_of
