@@ -1,4 +1,11 @@
 from .ellipses import Ellipses as Ellipses
+from .ellipsoids import (
+    Ellipsoids as Ellipsoids,
+    ellipsoid_line_integrals as ellipsoid_line_integrals,
+    random_ellipsoid_parameters as random_ellipsoid_parameters,
+    random_ellipsoids as random_ellipsoids,
+    rasterise_ellipsoids as rasterise_ellipsoids,
+)
 from .helix import Helix as Helix, ellipsoid_volume as ellipsoid_volume, write_ct_pd as write_ct_pd
 from .lidc import (
     SyntheticPatient as SyntheticPatient,

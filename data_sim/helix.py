@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_sim.ellipsoids import Ellipsoids, ellipsoid_line_integrals
+
 WATER = 0.0192  # 1/mm
 
 # (attenuation in water's, centre x y z, semi-axes, turn in the plane), in mm: a chest
@@ -71,15 +73,14 @@ class Helix:
         rays[..., 0] = spot[0] + self.detector_distance * np.sin(angle + gamma) - source[0]
         rays[..., 1] = spot[1] - self.detector_distance * np.cos(angle + gamma) - source[1]
         rays[..., 2] = (height + v - source[2])[:, None]
-        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-        total = np.zeros(rays.shape[:2])
-        for density, center, axes, turn in ellipsoids:
-            matrix = _turned(turn) / np.asarray(axes)[:, None]
-            start, along = matrix @ (source - center), rays @ matrix.T
-            a, b = np.sum(along**2, -1), along @ start
-            root = b**2 - a * (start @ start - 1)
-            total += density * WATER * 2 * np.sqrt(np.maximum(root, 0)) / a
-        return total
+        return ellipsoid_line_integrals(as_ellipsoids(ellipsoids), source, rays)
+
+
+def as_ellipsoids(ellipsoids: Sequence[Ellipsoid]) -> Ellipsoids:
+    """Return them in mm, with axes (x, y, z) and attenuation in 1/mm."""
+    densities, centers, axes, turns = zip(*ellipsoids, strict=True)
+    rotations = np.stack([_turned(turn) for turn in turns])
+    return Ellipsoids(np.array(densities) * WATER, axes, centers, rotations)
 
 
 def _turned(angle: float) -> np.ndarray:
@@ -93,10 +94,11 @@ def ellipsoid_volume(
     """Return the attenuation in 1/mm at points, (z, y, x)."""
     points = np.stack(np.broadcast_arrays(x[None, None], y[:, None], z[:, None, None]), -1)
     volume = np.zeros(points.shape[:3])
-    for density, center, axes, turn in ellipsoids:
-        matrix = _turned(turn) / np.asarray(axes)[:, None]
-        inside = np.sum(((points - np.asarray(center)) @ matrix.T) ** 2, -1) <= 1
-        volume += density * WATER * inside
+    solids = as_ellipsoids(ellipsoids)
+    for value, center, matrix in zip(
+        solids.value, solids.centre, solids.to_unit_balls(), strict=True
+    ):
+        volume += value * (np.sum(((points - center) @ matrix.T) ** 2, -1) <= 1)
     return volume
 
 

@@ -3,6 +3,7 @@ from .lodopab import LoDoPaBPairs as LoDoPaBPairs
 from .perforated_discs import PerforatedDiscs as PerforatedDiscs
 from .phantoms import (
     RandomEllipses as RandomEllipses,
+    RandomEllipsoids as RandomEllipsoids,
     RandomThorax as RandomThorax,
     SheppLogan as SheppLogan,
     ThoraxPatches as ThoraxPatches,

@@ -87,6 +87,20 @@ class RandomEllipses(KindAndFields):
 
 
 @dataclass(frozen=True)
+class RandomEllipsoids(KindAndFields):
+    """Volumes of random ellipsoids in a body, see `data_sim.random_ellipsoid_parameters`."""
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return a volume of this shape."""
+        from data_sim import random_ellipsoids
+
+        return random_ellipsoids(shape, rng)
+
+    def __str__(self) -> str:
+        return "random ellipsoids"
+
+
+@dataclass(frozen=True)
 class RandomThorax(KindAndFields):
     """Axial slices of random chests at random heights, see `data_sim.random_thorax_slice`.
 

@@ -1,0 +1,50 @@
+"""Tasks in space."""
+
+from __future__ import annotations
+
+from tomolearn.data.phantoms import RandomEllipsoids
+from tomolearn.geometry import ConeBeam, Grid
+from tomolearn.methods import FBP, TotalVariation
+from tomolearn.metrics import CONVENTIONS
+from tomolearn.simulation import Acquisition, PhotonNoise, Refinement
+from tomolearn.tasks.task import Split, Task
+
+_EXTENT = 128.0  # mm
+# of a table-top scanner, in mm
+_SOURCE, _DETECTOR = 300.0, 600.0
+# a body of value 0.5 attenuates like water, 20 / m
+_ATTENUATION = 0.04
+
+
+def _cone_ellipsoids(name: str, n_voxels: int, n_angles: int, weight: float | None) -> Task:
+    grid = Grid((n_voxels,) * 3, _EXTENT / n_voxels)
+    ellipsoids = RandomEllipsoids()
+    return Task(
+        name=name,
+        description=f"cone beam of random ellipsoids: {n_voxels}^3 voxels, {n_angles} views, "
+        "10,000 photons",
+        reference="data_sim.random_ellipsoid_parameters",
+        grid=grid,
+        acquisition=Acquisition(
+            ConeBeam.covering(
+                grid, n_angles, source_to_isocenter=_SOURCE, source_to_detector=_DETECTOR
+            ),
+            PhotonNoise(photons=10_000, attenuation=_ATTENUATION),
+            Refinement("average", 2),
+        ),
+        splits={
+            "train": Split(ellipsoids, seed=91),
+            "validation": Split(ellipsoids, seed=92, size=8),
+            "test": Split(ellipsoids, seed=93, size=20),
+        },
+        convention=CONVENTIONS["range-1"],
+        # filter and weight: the best of a few on two validation volumes of cone-ellipsoids
+        baselines={"fbp": FBP(filter="hann")}
+        | ({} if weight is None else {"tv": TotalVariation(weight=weight)}),
+    )
+
+
+# for first steps of a training: as many views per voxel across
+CONE_ELLIPSOIDS_32 = _cone_ellipsoids("cone-ellipsoids-32", 32, 15, None)
+CONE_ELLIPSOIDS = _cone_ellipsoids("cone-ellipsoids", 64, 30, 10.0)
+CONE_ELLIPSOIDS_128 = _cone_ellipsoids("cone-ellipsoids-128", 128, 60, None)
