@@ -208,8 +208,8 @@ def random_ellipsoid_parameters(rng: np.random.Generator) -> Ellipsoids:
     check_generator(rng)
     n = int(rng.poisson(_MEAN_PARTS))
     body_axes, body_rotation = rng.uniform(*_BODY_AXES, 3), _random_rotations(1, rng)
-    logarithms = (math.log(bound) for bound in _PART_AXES)
-    semi_axes = np.exp(rng.uniform(*logarithms, (n, 3)))
+    smallest, largest = map(math.log, _PART_AXES)
+    semi_axes = np.exp(rng.uniform(smallest, largest, (n, 3)))
     # a point of a smaller body, further from the surface than the part reaches
     direction = rng.standard_normal((n, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

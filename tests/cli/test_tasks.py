@@ -10,7 +10,7 @@ from tomolearn.tasks import TASKS
 
 
 def run(*arguments):
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["tasks", *arguments])
+    return CliRunner(env={"COLUMNS": "300"}).invoke(app, ["tasks", *arguments])
 
 
 def test_list_has_every_task():

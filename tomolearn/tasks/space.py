@@ -38,13 +38,13 @@ def _cone_ellipsoids(name: str, n_voxels: int, n_angles: int, weight: float | No
             "test": Split(ellipsoids, seed=93, size=20),
         },
         convention=CONVENTIONS["range-1"],
-        # filter and weight: the best of a few on two validation volumes of cone-ellipsoids
+        # the best of a few on two validation volumes: weights, and the filter on 64^3 voxels
         baselines={"fbp": FBP(filter="hann")}
         | ({} if weight is None else {"tv": TotalVariation(weight=weight)}),
     )
 
 
 # for first steps of a training: as many views per voxel across
-CONE_ELLIPSOIDS_32 = _cone_ellipsoids("cone-ellipsoids-32", 32, 15, None)
+CONE_ELLIPSOIDS_32 = _cone_ellipsoids("cone-ellipsoids-32", 32, 15, 20.0)
 CONE_ELLIPSOIDS = _cone_ellipsoids("cone-ellipsoids", 64, 30, 10.0)
 CONE_ELLIPSOIDS_128 = _cone_ellipsoids("cone-ellipsoids-128", 128, 60, None)

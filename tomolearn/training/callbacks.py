@@ -138,8 +138,14 @@ class KeepBest(lightning.Callback):
             self.step, self.weights = state_dict["step"], state_dict["weights"]
 
 
+def _pictures(images: torch.Tensor) -> torch.Tensor:
+    """Return what is shown of images (batch, 1, *spatial): of volumes, their middle slices."""
+    flat = images[:, 0].float()
+    return flat if flat.ndim == 3 else flat[:, flat.shape[1] // 2]
+
+
 class SampleImages(lightning.Callback):
-    """Writes the first validation images into TensorBoard's log, beside what they should be."""
+    """Writes the first validation images, of volumes the middle slices, beside the truth."""
 
     def __init__(self, n_images: int = 4) -> None:
         super().__init__()
@@ -158,9 +164,9 @@ class SampleImages(lightning.Callback):
             return
         batch = next(iter(trainer.val_dataloaders))
         sinograms, images = (part[: self.n_images].to(pl_module.device) for part in batch)
-        truth = images[:, 0].float()
         with torch.no_grad():
-            found = pl_module.estimate((sinograms, images), 0)[:, 0].float()
+            found = _pictures(pl_module.estimate((sinograms, images), 0))
+        truth = _pictures(images)
         # one grey scale for both rows, that of the images as they should be
         low, high = truth.min(), truth.max()
         rows = torch.cat([torch.cat(list(block), dim=1) for block in (truth, found)])
