@@ -80,7 +80,7 @@ def as_ellipsoids(ellipsoids: Sequence[Ellipsoid]) -> Ellipsoids:
     """Return them in mm, with axes (x, y, z) and attenuation in 1/mm."""
     densities, centers, axes, turns = zip(*ellipsoids, strict=True)
     rotations = np.stack([_turned(turn) for turn in turns])
-    return Ellipsoids(np.array(densities) * WATER, axes, centers, rotations)
+    return Ellipsoids(np.array(densities) * WATER, np.array(axes), np.array(centers), rotations)
 
 
 def _turned(angle: float) -> np.ndarray:
