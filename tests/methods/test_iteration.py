@@ -57,12 +57,13 @@ def data(rng):
 @every_method
 def test_images_of_a_batch_do_not_know_each_other(name, data):
     # of very different size: a step length common to all would show
-    data = data * torch.tensor([1.0, 1000.0, 0.01])[:, None, None]
+    data = data.double() * torch.tensor([1.0, 1000.0, 0.01])[:, None, None]
     images = METHODS[name](data, OPERATOR, iterations=15)
     assert images.shape == (3, *GRID.shape)
     for image, y in zip(images, data, strict=True):
         alone = METHODS[name](y, OPERATOR, iterations=15)
-        torch.testing.assert_close(image, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
+        # in single precision, denoisers make more of rounding than this
+        torch.testing.assert_close(image, alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
 
 
 @every_method

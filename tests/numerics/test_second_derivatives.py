@@ -10,6 +10,7 @@ from builders import dense_operator
 
 import tomolearn
 from tomolearn.numerics import Backward, equilibrium, gaussian_sum, once
+from tomolearn.numerics.couplings import Coupling, run_couplings
 from tomolearn.numerics.gaussian_sums import _Moments
 from tomolearn.priors.spectral import SpectralConv2d
 
@@ -44,6 +45,14 @@ def kernel_of_norm_one() -> Case:
     return kernel, [(3, 2, 3, 3)], "kernel's norm can be differentiated once"
 
 
+def recomputed(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    couplings = [
+        Coupling(0, lambda state, given, own: torch.tanh(state[1] * own["w"]), {"w": w}),
+        Coupling(1, lambda state, given, own: state[0].sin(), {}),
+    ]
+    return run_couplings(couplings, [x, y], [])[1]
+
+
 # name: the function, shapes of its arguments, and the message if its gradients have no derivatives
 CASES: dict[str, Case] = {
     "GaussianSum": (
@@ -58,12 +67,14 @@ CASES: dict[str, Case] = {
     ),
     "_Apply": (dense_operator(), [(2, 3, 2)], None),
     "_Implicit": fixed_point(Backward(tolerance=1e-13, max_iterations=200)),
+    "_Recomputed": (recomputed, [(3,), (3,), (3,)], "couplings: their gradients cannot be"),
     "_Once": (lambda x: once(x.sin(), "not twice"), [(3,)], "not twice"),
     "jfb": fixed_point(Backward("jfb")),
     "phantom": fixed_point(Backward("phantom")),
     "unrolled": fixed_point(Backward("unrolled")),
     "SpectralConv2d": kernel_of_norm_one(),
 }
+REVERSE_ONLY = {"_Implicit", "_Recomputed"}
 # tested elsewhere, or a part of one of these
 OTHERS = {"_ApplyInTransforms", "_ApplyInGraphs", "_Compiled", "_Refused"}
 each = pytest.mark.parametrize("name", CASES)
@@ -150,7 +161,7 @@ def test_of_a_linear_loss(name, problem):
 @each
 def test_forwards(name, problem):
     function, at, along, _ = problem
-    if name == "_Implicit":
+    if name in REVERSE_ONLY:
         with pytest.raises(ValueError, match=r"derivatives by torch\.autograd in reverse only"):
             torch.func.jvp(function, tuple(at), tuple(along))
         return
@@ -162,8 +173,10 @@ def test_forwards(name, problem):
 @each
 def test_forwards_over_backwards(name, problem):
     function, at, along, refused = problem
-    if name == "_Implicit":
-        with pytest.raises(ValueError, match="mode 'implicit' has derivatives"):
+    if name in REVERSE_ONLY:
+        with pytest.raises(
+            ValueError, match=r"(have|has) derivatives by torch\.autograd in reverse"
+        ):
             torch.func.grad(lambda *x: function(*x).pow(3).sum())(*at)
         return
 

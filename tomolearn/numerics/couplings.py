@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from tomolearn._core.errors import TomolearnError
+from tomolearn._core.tensors import is_transformed
 from tomolearn.numerics.once import refused
 
 Change = Callable[
@@ -18,6 +20,10 @@ Change = Callable[
 _ONCE = (
     "couplings: their gradients cannot be differentiated again, since activations are computed "
     "from outputs; with recompute_activations = False, which keeps them, they can"
+)
+_BACKWARDS = (
+    "couplings: they have derivatives by torch.autograd in reverse only, since activations are "
+    "computed from outputs; with recompute_activations = False, which keeps them, they have others"
 )
 
 
@@ -72,8 +78,13 @@ def run_couplings(
     recompute : bool
         Let the backward pass take the couplings back one by one, and keep the activations of one
         of them at a time. The memory then does not grow with their number; derivatives are the
-        same up to rounding, and are had once: differentiated again, they raise a ValueError.
-        Otherwise, all activations are kept.
+        same up to rounding, and are had once, in reverse. Otherwise, all activations are kept.
+
+    Raises
+    ------
+    ValueError
+        If activations are recomputed, and `torch.func` or forward mode are used, or gradients are
+        differentiated again.
     """
     if not (recompute and couplings and torch.is_grad_enabled()):
         state = list(state)
@@ -81,6 +92,8 @@ def run_couplings(
             state[one.target] = state[one.target] + one.evaluate(state, given, one.weights)
         return tuple(state)
     weights = [tensor for one in couplings for tensor in one.weights.values()]
+    if any(is_transformed(tensor) for tensor in (*state, *given, *weights)):
+        raise TomolearnError(_BACKWARDS)
     found: tuple[torch.Tensor, ...] = _Recomputed.apply(
         tuple(couplings), len(state), *state, *given, *weights
     )

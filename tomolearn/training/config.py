@@ -348,7 +348,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings of version 0.1 by their names of today."""
+    """Return settings of version 0.1 by their names of today, and without what it ignored."""
+    if "noise_levels" in values and values.get("optimizer") != "muon":
+        values.pop("vector_learning_rate", None)
     levels = values.pop("noise_levels", None)
     if values.get("objective") == "reconstruction":
         values["objective"] = "supervised"
