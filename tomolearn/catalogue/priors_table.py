@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _SHAPE = (64, 64)
 """Images that Lipschitz constants are certified for; they hardly depend on it."""
 _NOTHING = "–"
+# how metrics of cards begin and end
+_TEST, _IMAGES = "psnr", "psnr on "
 
 
 def priors_table() -> str:
@@ -67,12 +69,17 @@ def shipped_priors() -> dict[str, dict[str, Any]]:
 
 
 def card_psnr(metrics: Mapping[str, Any]) -> str:
-    """Return the PSNR of a card's test, or the first other one with what its name says."""
-    for key, value in sorted(metrics.items(), key=lambda item: item[0] != "psnr"):
-        if key.endswith("psnr") and isinstance(value, (int, float)):
-            of = key.removesuffix("psnr").strip("_ ")
-            return f"{value:.2f} ({of})" if of else f"{value:.2f}"
-    return ""
+    """Return the PSNR of a card: of the test, or else of other images, with what they were."""
+    found = {
+        key: value
+        for key, value in metrics.items()
+        if (key.startswith(_IMAGES) or key.endswith(_TEST)) and isinstance(value, (int, float))
+    }
+    if not found:
+        return ""
+    key = min(found, key=lambda key: (key != _TEST, not key.startswith(_IMAGES)))
+    of = key.removeprefix(_IMAGES).removesuffix(_TEST).strip("_ ")
+    return f"{found[key]:.2f} ({of})" if of else f"{found[key]:.2f}"
 
 
 def _row(name: str, kind: type[Regulariser] | type[Denoiser]) -> tuple[str, ...]:
