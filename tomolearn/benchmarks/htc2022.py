@@ -224,7 +224,7 @@ def _coarseness(method: Method) -> int:
 
 def _mat(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     found = read(path, format="fips")
-    if found.scan is None or found.line_integrals is None or not isinstance(found.scan, FanBeam):
+    if found.line_integrals is None or not isinstance(found.scan, FanBeam):
         raise TomolearnError(f"{path}: expected a fan beam with angles, as the challenge's files")
     return found.line_integrals, found.scan.view_angles
 
