@@ -144,7 +144,7 @@ def rebuilt(model: Any, given: list[str]) -> Any:
 def main() -> None:
     """Choose settings, save the weights, measure them as they will be used."""
     given = arguments.parse_args()
-    kind = read_card(given.run / "weights.json")["kind"]
+    kind = read_card(given.run / "weights.json")[1]["kind"]
     model = tl.load(given.run / "weights.json", kind=kind).requires_grad_(False)
     card = model.card
     task = get_task(given.task or card["task"])
