@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from tomolearn.catalogue import (
     get_clinical_method,
     get_method,
     method_names,
-    methods_table,
 )
 from tomolearn.catalogue.names import split_names
 from tomolearn.methods import FBP, METHODS, TotalVariation
@@ -151,12 +149,6 @@ def test_damaged_card_is_told_before_any_work(tmp_path):
         Trained(weights=str(tmp_path / "other"))
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
         get_method(str(tmp_path / "no.json"))
-
-
-def test_readme_has_the_table_of_methods():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    missing = [line for line in methods_table().splitlines() if f"{line}\n" not in readme]
-    assert not missing, "put these lines into README.md:\n" + "\n".join(missing)
 
 
 def test_methods_are_made_without_torch():

@@ -53,7 +53,7 @@ def _cases() -> dict[str, Case]:
 
 
 CASES = _cases()
-"""The scans of the README's table, by name."""
+"""The scans of the table in docs/speed.md, by name."""
 
 
 def _projectors(case: Case, device: torch.device, rivals: bool) -> dict[str, Rival]:
