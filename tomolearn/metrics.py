@@ -80,13 +80,14 @@ def ssim(
     reference: torch.Tensor,
     *,
     data_range: DataRange,
-    window: int = 7,
+    window: int | str = 7,
     ndim: int = 2,
 ) -> torch.Tensor:
     """Return the mean structural similarity of each image [1]_.
 
-    scikit-image computes it, in float64 on the CPU, with its defaults: a uniform window, sample
-    covariances, K1 = 0.01, K2 = 0.03, averaged over the windows that lie inside the image.
+    scikit-image computes it, in float64 on the CPU, with K1 = 0.01, K2 = 0.03, averaged over the
+    windows that lie inside the image: by default of uniform windows with sample covariances, or of
+    the publication's Gaussian ones.
 
     Parameters
     ----------
@@ -96,8 +97,9 @@ def ssim(
     data_range : float or {"reference", "reference-max"}
         L in the constants (K1 L)^2 and (K2 L)^2: a positive number, or maximum minus minimum, or
         maximum, of each reference.
-    window : int
-        Side of the window in pixels, odd and at least 3; a square, of volumes a cube.
+    window : int or "gaussian"
+        Side of the window in pixels, odd and at least 3; a square, of volumes a cube. "gaussian":
+        11 pixels wide, with a standard deviation of 1.5 and covariances divided by n.
     ndim : int
         Number of spatial axes, as for `psnr`.
 
@@ -111,7 +113,7 @@ def ssim(
     TypeError, ValueError
         If an image is not a real floating-point tensor, ``data_range`` no number or ``window`` no
         integer; if shapes or devices differ, a value is not finite, a data range is unknown or not
-        positive, ``window`` is even or below 3, or the images are smaller than the window.
+        positive, ``window`` is even, below 3 or an unknown name, or the images are smaller than it.
 
     References
     ----------
@@ -119,17 +121,15 @@ def ssim(
        error visibility to structural similarity", IEEE Trans. Image Process. 13 (2004),
        doi:10.1109/TIP.2003.819861
     """
-    window = check_int("window", window, minimum=3)
-    if window % 2 == 0:
-        raise TomolearnError(f"window: expected an odd number of pixels, got {window}")
-    x, y = _checked_images(image, reference, smallest=window, ndim=ndim)
+    side, how = _window(window)
+    x, y = _checked_images(image, reference, smallest=side, ndim=ndim)
     peaks = _peak(data_range, y.flatten(-ndim))
 
     from skimage.metrics import structural_similarity
 
     spatial = x.shape[-ndim:]
     values = [
-        structural_similarity(one, other, win_size=window, data_range=peak)
+        structural_similarity(one, other, win_size=side, data_range=peak, **how)
         for one, other, peak in zip(
             x.reshape(-1, *spatial).cpu().numpy(),
             y.reshape(-1, *spatial).cpu().numpy(),
@@ -138,6 +138,17 @@ def ssim(
         )
     ]
     return torch.tensor(values, dtype=torch.float64, device=image.device).reshape(peaks.shape)
+
+
+def _window(window: int | str) -> tuple[int, dict[str, Any]]:
+    """Return the side of a window and the further arguments of scikit-image."""
+    if isinstance(window, str):
+        check_choice("window", window, ("gaussian",))
+        return 11, {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    side = check_int("window", window, minimum=3)
+    if side % 2 == 0:
+        raise TomolearnError(f"window: expected an odd number of pixels, got {side}")
+    return side, {}
 
 
 def regressed_snr(image: torch.Tensor, reference: torch.Tensor, *, ndim: int = 2) -> torch.Tensor:
@@ -469,6 +480,7 @@ def evaluate(
     reference: torch.Tensor,
     convention: str | MetricConvention,
     *,
+    window: int | str = 7,
     ndim: int = 2,
 ) -> Evaluation:
     """Measure images against their references under a convention.
@@ -479,6 +491,8 @@ def evaluate(
         Images and what they should be, of any floating type, on one device.
     convention : str or MetricConvention
         One of `CONVENTIONS` by name, or one of your own.
+    window : int or "gaussian"
+        Of the SSIM, see `ssim`.
     ndim : int
         Number of spatial axes, as for `psnr`.
 
@@ -509,7 +523,7 @@ def evaluate(
     return Evaluation(
         convention,
         Summary(psnr(x, y, data_range=convention.psnr_range, ndim=ndim)),
-        Summary(ssim(x, y, data_range=convention.ssim_range, ndim=ndim)),
+        Summary(ssim(x, y, data_range=convention.ssim_range, window=window, ndim=ndim)),
     )
 
 

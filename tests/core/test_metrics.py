@@ -89,6 +89,30 @@ def test_ssim_is_scikit_images_default(pair):
     assert ssim(image, reference, data_range=1.3).shape == ()
 
 
+def test_gaussian_ssim_is_the_publications(pair):
+    """Weighted means over 11 x 11 pixels, where they lie inside the image."""
+    image, reference = (tensor[1, 2].double().numpy() for tensor in pair)
+    x = np.arange(-5, 6)
+    line = np.exp(-(x**2) / (2 * 1.5**2))
+    kernel = np.outer(line, line) / line.sum() ** 2
+
+    def mean(values):
+        windows = np.lib.stride_tricks.sliding_window_view(values, (11, 11))
+        return (windows * kernel).sum((-1, -2))
+
+    mx, my = mean(image), mean(reference)
+    vx, vy = mean(image**2) - mx**2, mean(reference**2) - my**2
+    cov = mean(image * reference) - mx * my
+    c1, c2 = (0.01 * 1.3) ** 2, (0.03 * 1.3) ** 2
+    expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    found = ssim(pair[0][1, 2], pair[1][1, 2], data_range=1.3, window="gaussian").item()
+    assert found == pytest.approx(expected.mean(), rel=1e-9)
+    both = evaluate(*pair, CONVENTIONS["adler"], window="gaussian").ssim.values
+    torch.testing.assert_close(both, ssim(*pair, data_range=2.0, window="gaussian"))
+    with pytest.raises(ValueError, match="window: expected one of gaussian, got 'hann'"):
+        ssim(*pair, data_range=1.0, window="hann")
+
+
 def test_ssim_of_equal_images_is_one_and_grows_with_the_range(pair):
     image, reference = pair
     assert (ssim(reference, reference, data_range=1) == 1).all()

@@ -1,3 +1,4 @@
+from .bootstrap import Interval as Interval, paired_bootstrap as paired_bootstrap
 from .calibration import (
     ConformalCalibration as ConformalCalibration,
     conformal_calibration as conformal_calibration,
@@ -14,6 +15,13 @@ from .equilibrium import (
 from .estimation import (
     CalibratedUncertainty as CalibratedUncertainty,
     calibrate_uncertainty as calibrate_uncertainty,
+)
+from .image_quality import (
+    EdgeMTF as EdgeMTF,
+    NoisePower as NoisePower,
+    contrast_to_noise as contrast_to_noise,
+    edge_mtf as edge_mtf,
+    noise_power_spectrum as noise_power_spectrum,
 )
 from .perturbation import Perturbation as Perturbation, worst_perturbation as worst_perturbation
 from .results import Comparison as Comparison, Row as Row
