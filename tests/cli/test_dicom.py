@@ -1,5 +1,6 @@
 """`tomolearn dicom`: options, exit codes and what it says; the batch itself is tested with it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_it_says_what_it_did(source: Path, tmp_path: Path) -> None:
     result = dicom(source, out, "--views", 60, "--photons", 1e5)
     assert result.exit_code == 0, result.output
     assert "3 files: 1 series, 1 to do, 2 slices; skipped: 1 not DICOM" in result.stderr
-    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "done: patient-a series a, 2 of 2 slices" in result.stderr
     assert "2 slices in" in result.stdout
     assert str(out / SUMMARY) in result.stdout.replace("\n", "")
     (record,) = (r for r in read_ledger(out / LEDGER) if r["event"] == "series")
@@ -189,7 +190,7 @@ def test_a_lost_slice_is_exit_code_1(source: Path, tmp_path: Path) -> None:
     options = ("--views", 20)
     result = dicom(source, tmp_path / "out", *options)
     assert result.exit_code == 1
-    assert "incomplete: patient-a ., 2 of 3 slices" in result.stderr
+    assert "incomplete: patient-a series a, 2 of 3 slices" in result.stderr
     assert "1 slices lost" in result.stdout
     # the same slices as ever are lost: they are not tried again without being asked
     assert "0 slices in" in dicom(source, tmp_path / "out", *options).stdout
@@ -236,7 +237,7 @@ def test_a_damaged_file_of_no_series_is_exit_code_1(source: Path, tmp_path: Path
     (source / "other" / "cut.dcm").touch()
     result = dicom(source, tmp_path / "out", "--views", 20)
     assert result.exit_code == 1
-    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "done: patient-a series a, 2 of 2 slices" in result.stderr
     assert "1 files that may have been slices are in no series, such as:" in result.stdout
 
 
@@ -245,7 +246,7 @@ def test_half_a_copy_of_a_slice_is_no_loss(source: Path, tmp_path: Path) -> None
     (source / "a-001_part.dcm").write_bytes(whole[:700])
     result = dicom(source, tmp_path / "out", "--views", 20)
     assert result.exit_code == 0
-    assert "done: patient-a ., 2 of 2 slices" in result.stderr
+    assert "done: patient-a series a, 2 of 2 slices" in result.stderr
     assert "1 damaged copy" in result.stdout
 
 
@@ -271,6 +272,9 @@ def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
         (("--image-domain", "--views", 3), "--views: expected none with --image-domain, got 3"),
         (("--kev", 5), "--kev: expected 40 to 150 keV, got 5"),
         (("--workers", 2, "--scheduler", "tcp://x:1"), "workers: expected none beside a scheduler"),
+        (("--patient-id", "x"), "--patient-id: expected with --deidentify, got 'x' alone"),
+        (("--quiet", "--json"), "--quiet: expected none with --json"),
+        (("--name-template", "x"), "--name-template: expected fields among {patient}"),
         (("--deidentify", "missing.txt"), "missing.txt: No such file or directory"),
         (("--filter", "box"), "--filter: expected one of"),
     ],
@@ -287,3 +291,93 @@ def test_results_within_the_input_are_a_mistake(source: Path) -> None:
     result = dicom(source, source / "out")
     assert result.exit_code == 2
     assert "OUT: expected a folder apart from the input" in result.stderr
+
+
+def test_filters_are_options(source: Path, tmp_path: Path) -> None:
+    write_series(source, "b", 3, SeriesDescription="other", ConvolutionKernel="B70f")
+    options = ("--description", "SERIES*", "--kernel", "!B70f", "--minimum-slices", 2)
+    result = dicom(source, tmp_path / "out", "--views", 20, *options)
+    assert result.exit_code == 0, result.output
+    assert "1 series, 1 to do, 2 slices; skipped: 1 not DICOM, 3 not asked for" in result.stderr
+    begin = read_ledger(tmp_path / "out" / LEDGER)[0]
+    assert begin["selection"] == {
+        "description": ["SERIES*"], "kernel": ["!B70f"], "minimum_slices": 2,
+    }  # fmt: skip
+    result = dicom(source, tmp_path / "out", "--include", "nothing-like-it")
+    assert result.exit_code == 1
+    assert "there is no CT series in" in result.stderr
+    assert "but 6 files that the filters leave out" in result.stderr
+
+
+def test_summary_as_json(source: Path, tmp_path: Path) -> None:
+    result = dicom(source, tmp_path / "out", "--views", 20, "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    summary = json.loads(result.stdout)
+    ledger = read_ledger(tmp_path / "out" / LEDGER)
+    assert {one["run"] for one in ledger} == {summary["run"]}
+    assert (summary["complete"], summary["slices_written"]) == (True, 2)
+    assert summary["skipped"] == {"not DICOM": 1}
+    (series,) = summary["series"]
+    assert series == next(one for one in ledger if one["event"] == "series")
+
+
+def test_a_private_summary_names_nobody(source: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.txt"
+    key.write_text("a secret that is long enough\n")
+    key.chmod(0o600)
+    options = ("--views", 20, "--deidentify", key, "--patient-id", "trial-7", "--json")
+    log = tmp_path / "run.log"
+    result = dicom(source, tmp_path / "out", *options, "--log", log)
+    assert result.exit_code == 0, result.output
+    for text in (result.output, log.read_text()):
+        assert "patient-a" not in text
+        assert "series a" not in text
+    (path, _) = tmp_path.glob("out/*/*/*.dcm")
+    assert pydicom.dcmread(path).PatientID == "trial-7"
+
+
+def test_quiet_and_a_log(source: Path, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    for _ in range(2):
+        result = dicom(source, tmp_path / "out", "--views", 20, "--quiet", "--log", log)
+        assert (result.exit_code, result.output) == (0, "")
+    lines = log.read_text().splitlines()
+    said = [line.split(" ", 1)[1] for line in lines]
+    assert said[0].startswith(f"begin: {source} to ")
+    assert said[2] == "done: patient-a series a, 2 of 2 slices"
+    assert said[3].startswith("end: run ")
+    assert len(said) == 7
+    assert "1 series were there" in said[-1]
+
+
+def test_dry_run_lists_what_is_skipped_and_ends_as_the_run_would(
+    source: Path, tmp_path: Path
+) -> None:
+    result = dicom(source, tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0
+    assert f"{source / 'notes.txt'}: not DICOM: expected a DICOM file" in result.stdout
+    (source / "cut.dcm").write_bytes((source / "a-001.dcm").read_bytes()[:700])
+    (source / "a-001.dcm").unlink()
+    result = dicom(source, tmp_path / "out", "--dry-run", "--json")
+    assert result.exit_code == 1
+    plan = json.loads(result.stdout)
+    assert not plan["complete"]
+    (lost,) = (one for one in plan["skipped"] if one["lost"])
+    assert lost["path"] == str(source / "cut.dcm")
+    assert dicom(source, tmp_path / "out", "--views", 20).exit_code == 1
+    options = ("--name-template", "{patient}/{nothing}")
+    assert dicom(source, tmp_path / "out", "--dry-run", *options).exit_code == 2
+
+
+def test_an_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scans.zip").write_bytes(b"PK\3\4" + bytes(40))
+    result = dicom(tmp_path / "scans.zip", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "but 1 archives: unpack them first" in result.stderr
+
+
+def test_results_have_the_names_of_a_template(source: Path, tmp_path: Path) -> None:
+    options = ("--views", 20, "--name-template", "{patient}/{description}")
+    assert dicom(source, tmp_path / "out", *options).exit_code == 0
+    assert len(list(tmp_path.glob("out/patient-a/series a/*.dcm"))) == 2

@@ -195,7 +195,7 @@ def test_hounsfield_units_by_any_name(unit: str | None, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
 @pytest.mark.parametrize(
     "contents",
-    [b"", b"\0", b"x" * 131, b"just a text\n" * 50, b"PK\3\4" + bytes(500), b"\x08\0\x05\0garbage"],
+    [b"", b"\0", b"x" * 131, b"just a text\n" * 50, b"\x08\0\x05\0garbage"],
 )
 def test_files_that_are_no_dicom(contents: bytes, tmp_path: Path) -> None:
     path = tmp_path / "looks-like.dcm"

@@ -16,7 +16,7 @@ from tomolearn._core.version import __version__
 from tomolearn.batch.image_errors import ImageErrors
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.shapes import NUMBER_OR_NONE, has_shape
-from tomolearn.dicom import DerivedSeries, Series, SeriesIndex, SkippedFile
+from tomolearn.dicom import DerivedSeries, Series, SeriesFilter, SeriesIndex, SkippedFile
 
 DONE, INCOMPLETE, FAILED = "done", "incomplete", "failed"
 """Statuses of a series: all slices are there, some are lost, or none is and it has no output."""
@@ -49,8 +49,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_record(series_index: SeriesIndex, settings: BatchSettings) -> dict[str, Any]:
+def run_record(
+    series_index: SeriesIndex, settings: BatchSettings, select: SeriesFilter | None = None
+) -> dict[str, Any]:
     """Return the record that begins a run."""
+    selection = {} if select is None else select.to_dict()
     return {
         "event": "run",
         "time": _now(),
@@ -61,6 +64,7 @@ def run_record(series_index: SeriesIndex, settings: BatchSettings) -> dict[str, 
         "series": len(series_index.series),
         "settings": settings.to_dict(),
         "digest": settings.digest(),
+        **({"selection": selection} if selection else {}),
     }
 
 

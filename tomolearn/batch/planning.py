@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.chunks import file_name, file_state
 from tomolearn.batch.derivation_text import derivation_of
 from tomolearn.batch.ledger_records import is_series_record, refreshed_record
+from tomolearn.batch.result_names import ResultNames
 from tomolearn.batch.settings import BatchSettings
-from tomolearn.batch.workspace import Workspace
+from tomolearn.batch.workspace import HIDDEN, Workspace
 from tomolearn.dicom import Deidentification, DerivedSeries, Series
 
 
@@ -28,6 +31,16 @@ class PlannedSeries:
     """What tells the source's files from later ones with the same names."""
 
 
+def derived_series(
+    found: Sequence[Series], settings: BatchSettings, removal: Deidentification | None
+) -> list[DerivedSeries]:
+    """Return the series that the settings make of those that were found."""
+    return [
+        DerivedSeries(series, derivation_of(settings, series), deidentify=removal)
+        for series in found
+    ]
+
+
 def plan_series(
     found: Sequence[Series],
     settings: BatchSettings,
@@ -38,20 +51,25 @@ def plan_series(
     *,
     resume: bool,
     retry: bool,
+    names: ResultNames,
 ) -> list[PlannedSeries]:
     """Plan a series for each that was found, and remove unfinished ones that are made anew.
 
-    `earlier` are the ledger's records of earlier runs, `root` is the folder of the input; the other
-    arguments are those of `run_batch`.
+    `earlier` are the ledger's records of earlier runs, `root` is the folder of the input, `names`
+    say where results lie that are made now; the other arguments are those of `run_batch`.
     """
     last = {record["derived"]: record for record in earlier if is_series_record(record)}
     planned = []
-    for series in found:
-        derived = DerivedSeries(
-            series, derivation_of(settings, series), deidentify=deidentification
-        )
-        target = workspace.place(derived.study_uid, derived.uid)
-        record = last.get(derived.uid) if resume else None
+    made = derived_series(found, settings, deidentification)
+    places = names.places(made, settings)
+    for series, derived in zip(found, made, strict=True):
+        known = last.get(derived.uid)
+        record = known if resume else None
+        # what is there stays where it is
+        target = None if known is None else result_folder(known, workspace.out)
+        if target is None:
+            target = workspace.out / places[derived.uid]
+            _check_free(target, derived.uid, last, workspace.out)
         # killed between the ledger's line and the renaming: what is there is older than the line
         unfinished = workspace.is_unfinished(derived.uid)
         state = _state(series)
@@ -67,6 +85,28 @@ def plan_series(
             workspace.discard(derived.uid)
         planned.append(PlannedSeries(derived, target, record, state))
     return planned
+
+
+def _check_free(target: Path, uid: str, last: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Refuse a folder for a new result that has another's files, or lies within or around it."""
+    others = [folder for one in last.values() if (folder := result_folder(one, out)) is not None]
+    shared = [one for one in others if one in target.parents or target in one.parents]
+    if shared or (target.exists() and target.name != uid):
+        raise TomolearnError(
+            f"name_template: expected a new folder for each result, got {target.relative_to(out)}, "
+            f"where there is another, {(shared or [target])[0]}; {{series}} or {{settings}} tell "
+            "results apart"
+        )
+
+
+def result_folder(record: Mapping[str, Any], out: Path) -> Path | None:
+    """Return the folder of a result, if it is there, within the folder of results and no link."""
+    parts = PurePosixPath(record["output"] or "").parts
+    if not parts or any(one in ("..", ".", "/", HIDDEN) for one in parts):
+        return None
+    folder = out.joinpath(*parts)
+    steps = [folder, *itertools.takewhile(lambda one: one != out, folder.parents)]
+    return folder if folder.is_dir() and not any(one.is_symlink() for one in steps) else None
 
 
 def _is_kept(derived: DerivedSeries, target: Path, record: Mapping[str, Any], retry: bool) -> bool:

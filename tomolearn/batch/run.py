@@ -32,12 +32,13 @@ from tomolearn.batch.ledger_records import (
 from tomolearn.batch.planning import PlannedSeries, plan_series
 from tomolearn.batch.process_executor import process_executor
 from tomolearn.batch.report import BatchReport, Progress
+from tomolearn.batch.result_names import DEFAULT_TEMPLATE, ResultNames
 from tomolearn.batch.scheduling import run_chunks
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.batch.summary import write_summary
 from tomolearn.batch.superseded import find_superseded, prunable
 from tomolearn.batch.workspace import Workspace
-from tomolearn.dicom import Deidentification, SeriesIndex, find_series
+from tomolearn.dicom import Deidentification, SeriesFilter, SeriesIndex, find_series
 
 LEDGER = "ledger.jsonl"
 SUMMARY = "summary.html"
@@ -59,14 +60,16 @@ def run_batch(
     assume_hu: bool = False,
     include_derived: bool = False,
     prune: bool = False,
+    select: SeriesFilter | None = None,
+    name_template: str = DEFAULT_TEMPLATE,
     progress: Progress | None = None,
 ) -> BatchReport:
     """Make a derived series of every CT series of a folder.
 
-    Results are ``<out>/<study UID>/<series UID>/<number>.dcm``; both UIDs follow from input and
-    settings, so that the same run again finds them there. A folder has its name when it is
-    complete. Next to them lie the ledger (``ledger.jsonl``: what became of each series and each
-    file), thumbnails and ``summary.html``.
+    Results are ``<out>/<study UID>/<series UID>/<number>.dcm``, or lie in folders of other names;
+    both UIDs follow from input and settings, so that the same run again finds them there. A folder
+    has its name when it is complete. Next to them lie the ledger (``ledger.jsonl``: what became of
+    each series and each file), thumbnails and ``summary.html``.
 
     Workers are processes: a script that calls this does so under ``if __name__ == "__main__":``.
 
@@ -113,6 +116,10 @@ def run_batch(
     include_derived : bool
         Whether series of the input that this toolkit derived, as those of an earlier batch that
         came back from an archive, are derived again.
+    select : SeriesFilter, optional
+        Which files and series of the input are taken. Default: all.
+    name_template : str
+        Names of the results' folders, see `ResultNames`. A result that is there keeps its own.
     progress : Progress, optional
         Is told how far the run is.
 
@@ -145,6 +152,7 @@ def run_batch(
                 "whose workers read the key themselves, got a key"
             )
     check_batch(root, target)
+    names = ResultNames(name_template)
     if workers != 0 and scheduler is None and executor is None:
         prepare_workers()
     with (
@@ -160,9 +168,11 @@ def run_batch(
             without=target,
             assume_hu=assume_hu,
             include_derived=include_derived,
+            select=select,
             progress=searched,
         )
-        _begin_ledger(ledger, series_index, settings)
+        check_patients(series_index, deidentification)
+        _begin_ledger(ledger, series_index, settings, select)
         planned = plan_series(
             series_index.series,
             settings,
@@ -172,6 +182,7 @@ def run_batch(
             root,
             resume=resume,
             retry=retry,
+            names=names,
         )
         ledger.append(*(one.record for one in planned if one.record and one.record not in earlier))
         batch = Batch(planned, root, settings, workspace, ledger, progress)
@@ -214,6 +225,7 @@ def run_batch(
         time.perf_counter() - start,
         None if own is None else sum({**batch.peaks, os.getpid(): own}.values()),
         tuple(superseded),
+        ledger.run or "",
     )
 
 
@@ -255,7 +267,12 @@ def _check_version(earlier: Sequence[Mapping[str, Any]], out: Path) -> None:
         )
 
 
-def _begin_ledger(ledger: Ledger, series_index: SeriesIndex, settings: BatchSettings) -> None:
+def _begin_ledger(
+    ledger: Ledger,
+    series_index: SeriesIndex,
+    settings: BatchSettings,
+    select: SeriesFilter | None,
+) -> None:
     """Write down that a run begins, and what it skips.
 
     What an earlier run wrote of the same file is not repeated, and is forgotten where it holds no
@@ -272,7 +289,8 @@ def _begin_ledger(ledger: Ledger, series_index: SeriesIndex, settings: BatchSett
         kept.append(record)
     if len(kept) < len(ledger.earlier):
         ledger.replace(kept)
-    ledger.append(run_record(series_index, settings), *(one for one in skipped if one not in known))
+    begin = run_record(series_index, settings, select)
+    ledger.append(begin, *(one for one in skipped if one not in known))
 
 
 def _retire(
@@ -299,6 +317,23 @@ def _retire(
         if (old["derived"], new["derived"]) not in said:
             ledger.append(superseded_record(old, new["derived"], pruned=False))
     return remaining
+
+
+def check_patients(series_index: SeriesIndex, removal: Deidentification | None) -> None:
+    """Check that a new PatientID is for one patient.
+
+    Raises
+    ------
+    ValueError
+        If several patients would get one.
+    """
+    patients = sorted({one.patient_id for one in series_index.series})
+    if removal is not None and removal.patient_id is not None and len(patients) > 1:
+        raise TomolearnError(
+            f"patient_id: expected none for {len(patients)} patients, who would become one, got "
+            f"{removal.patient_id!r}; select one of them, or let each have a new one made from "
+            "the key"
+        )
 
 
 def check_batch(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tomolearn.batch.ledger_records import FAILED, is_series_record, roots
-from tomolearn.batch.planning import PlannedSeries
+from tomolearn.batch.planning import PlannedSeries, result_folder
 from tomolearn.dicom import find_series
 
 _NAME = re.compile(r"\d{5,}\.dcm", re.ASCII)
@@ -39,13 +39,15 @@ def find_superseded(
     return [
         (record, successors[_key(record)])
         for uid, record in last.items()
-        if uid not in current and _key(record) in successors and _folder(record, out) is not None
+        if uid not in current
+        and _key(record) in successors
+        and result_folder(record, out) is not None
     ]
 
 
 def prunable(record: Mapping[str, Any], out: Path) -> Path | None:
     """Return the folder of a superseded result if all that is in it is the result."""
-    folder = _folder(record, out)
+    folder = result_folder(record, out)
     if folder is None:
         return None
     names = [path.name for path in folder.iterdir()]
@@ -65,13 +67,3 @@ def prunable(record: Mapping[str, Any], out: Path) -> Path | None:
 
 def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(record[name] for name in ("study", "series", "digest", "identity"))
-
-
-def _folder(record: Mapping[str, Any], out: Path) -> Path | None:
-    """Return the folder of a result, if it is there and is where results are."""
-    parts = Path(record["output"] or "").parts
-    if len(parts) != 2 or ".." in parts or parts[1] != record["derived"]:
-        return None
-    folder = out.joinpath(*parts)
-    is_there = folder.is_dir() and not folder.is_symlink() and not folder.parent.is_symlink()
-    return folder if is_there else None

@@ -9,6 +9,7 @@ into anything that counts.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import shutil
 import uuid
@@ -87,10 +88,6 @@ class Workspace:
         removed = path.rename(self._hidden / f"{_REMOVED}{uuid.uuid4().hex}")
         _remove(removed)
 
-    def place(self, study_uid: str, series_uid: str) -> Path:
-        """Return the folder of a finished series."""
-        return self.out / folder_name(study_uid) / series_uid
-
     def is_unfinished(self, key: str) -> bool:
         """Return whether there is work on a series that has not got its place."""
         return (self._run / key / _FILES).is_dir()
@@ -127,10 +124,11 @@ class Workspace:
         self._discard(folder)
 
     def remove(self, result: Path) -> None:
-        """Remove a finished series, and its study's folder if that is empty then."""
+        """Remove a finished series, and the folders above it that are empty then."""
         self._discard(result)
         with suppress(OSError):
-            result.parent.rmdir()
+            for folder in itertools.takewhile(lambda one: one != self.out, result.parents):
+                folder.rmdir()
 
 
 def folder_name(study_uid: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +15,13 @@ from tomolearn._core.printable import printable
 from tomolearn._core.progress import progress_bars
 from tomolearn._core.signals import terminable
 from tomolearn.cli.method_options import method_command
-from tomolearn.cli.output import echo, print_table
+from tomolearn.cli.output import echo, log_file, print_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tomolearn.batch import BatchReport, BatchSettings, Certificates
-    from tomolearn.dicom import SeriesIndex
+    from tomolearn.dicom import Deidentification, SeriesIndex
     from tomolearn.simulation import Acquisition
 
 _INCOMPLETE = 1
@@ -116,6 +117,41 @@ def dicom(
             "--prune", help="Remove results of series that had other slices when they were made."
         ),
     ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only files whose path or name fits, as '*/chest/*'."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="No files whose path or name fits.")
+    ] = None,
+    description: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only series with such a description; '!*' negates."),
+    ] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only series with such a kernel.")
+    ] = None,
+    image_type: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only images with such an ImageType, as ORIGINAL."),
+    ] = None,
+    patient: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only patients with such an ID.")
+    ] = None,
+    minimum_slices: Annotated[
+        int, typer.Option(min=1, help="Only series with at least so many slices.")
+    ] = 1,
+    name_template: Annotated[
+        str,
+        typer.Option(
+            help="Folders of results, of {patient}, {study}, {series}, {source_series}, {number}, "
+            "{description}, {study_description}, {kernel}, {method}, {settings}."
+        ),
+    ] = "{study}/{series}",
+    patient_id: Annotated[
+        str | None,
+        typer.Option(help="With --deidentify: PatientID and name of the one patient's results."),
+    ] = None,
     deidentify: Annotated[
         Path | None,
         typer.Option(
@@ -124,8 +160,18 @@ def dicom(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be done.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only show what would be done, with each skipped file and why."
+        ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    log: Annotated[
+        Path | None, typer.Option(help="File to which each event is added as a line, with time.")
+    ] = None,
     **settings: Any,
 ) -> None:
     """Scan every CT series of a folder again, reconstruct it, and write it as a DICOM series.
@@ -133,7 +179,10 @@ def dicom(
     Results are valid DICOM series, one per series of the input, in a folder per study. The ledger
     (ledger.jsonl) and a page (summary.html) say what became of every series and file. A run that
     was stopped or killed is continued by the same command. Exit code 1: a slice or a file was lost,
-    or there was no series.
+    or there was no series; --dry-run ends with that code, too.
+
+    Patterns are those of shells and do not tell capitals from small letters; an option may be
+    given several times, of which one has to fit, and a pattern that begins with ! must not.
 
     Each method has its settings as options. tv starts from a smooth fbp, has no negative values and
     takes 100 iterations, unless told otherwise, and with --photons a weight that suits the noise of
@@ -145,7 +194,13 @@ def dicom(
         # they load torch while this process does
         prepare_workers()
     from tomolearn.batch import BatchSettings, batch_method, check_batch, run_batch
-    from tomolearn.dicom import MU_WATER_PER_MM, Deidentification, find_series, mu_water_at
+    from tomolearn.dicom import (
+        MU_WATER_PER_MM,
+        Deidentification,
+        SeriesFilter,
+        find_series,
+        mu_water_at,
+    )
 
     if image_domain:
         unset = {
@@ -158,20 +213,46 @@ def dicom(
         for flag, value in unset.items():
             if value is not None:
                 raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
+    if patient_id is not None and deidentify is None:
+        raise TomolearnError(f"--patient-id: expected with --deidentify, got {patient_id!r} alone")
+    if as_json and quiet:
+        raise TomolearnError("--quiet: expected none with --json, which prints nothing else")
     chosen = BatchSettings(
         batch_method(method, **settings),
         None if image_domain else _acquisition(scan, views, photons, electronic_std),
         seed,
         MU_WATER_PER_MM if kev is None else mu_water_at(kev),
     )
-    key = None if deidentify is None else Deidentification.from_file(deidentify)
+    select = SeriesFilter(
+        include=include or (),
+        exclude=exclude or (),
+        description=description or (),
+        kernel=kernel or (),
+        image_type=image_type or (),
+        patient=patient or (),
+        minimum_slices=minimum_slices,
+    )
+    key = None
+    if deidentify is not None:
+        key = Deidentification.from_file(deidentify, patient_id=patient_id)
     certificates = _certificates(tls_ca, tls_cert, tls_key)
+    silent = quiet or as_json
     if dry_run:
         check_batch(source, out)
-        found = find_series(source, assume_hu=assume_hu, include_derived=include_derived)
-        _show(found, chosen)
+        found = find_series(
+            source, without=out, assume_hu=assume_hu, include_derived=include_derived, select=select
+        )
+        _check_plan(found, out, chosen, key, name_template)
+        if not silent:
+            _show(found, chosen)
+        elif as_json:
+            typer.echo(json.dumps(_planned(found), ensure_ascii=True))
+        _no_series(found, source)
+        if not found.series or found.lost:
+            raise typer.Exit(_INCOMPLETE)
         return
-    with _stoppable(), progress_bars() as bars:
+    with _stoppable(), log_file(log) as logged, progress_bars(False if silent else None) as bars:
+        logged(f"begin: {source} to {out}, {chosen}")
         report = run_batch(
             source,
             out,
@@ -186,13 +267,20 @@ def dicom(
             assume_hu=assume_hu,
             include_derived=include_derived,
             prune=prune,
-            progress=_Shown(bars, private=key is not None),
+            select=select,
+            name_template=name_template,
+            progress=_Shown(bars, logged, private=key is not None, silent=silent),
         )
-    _print_report(report, out, private=key is not None)
-    if not report.records:
-        derived = report.series_index.counts.get("result of tomolearn", 0)
-        but = f" but {derived} results of tomolearn: --include-derived takes them" * bool(derived)
-        echo(f"there is no CT series in {source}{but}", err=True)
+        logged(
+            f"end: run {report.run}, {report.n_written} slices written, {report.n_lost} lost, "
+            f"{report.n_kept} series were there, {_skipped(report.series_index)}"
+        )
+    if as_json:
+        summary = report.to_dict(private=key is not None)
+        typer.echo(json.dumps(summary, ensure_ascii=True, allow_nan=False))
+    elif not quiet:
+        _print_report(report, out, private=key is not None)
+    _no_series(report.series_index, source)
     if not report.records or not report.is_complete:
         raise typer.Exit(_INCOMPLETE)
 
@@ -243,10 +331,12 @@ def _stoppable() -> Iterator[None]:
 
 
 class _Shown:
-    """Shows the progress on a terminal; elsewhere says one line per series."""
+    """Shows the progress on a terminal; elsewhere, and in the log, says one line per series."""
 
-    def __init__(self, bars: Progress, *, private: bool) -> None:
-        self._bar, self._private = bars, private
+    def __init__(
+        self, bars: Progress, logged: Callable[[str], None], *, private: bool, silent: bool
+    ) -> None:
+        self._bar, self._logged, self._private, self._silent = bars, logged, private, silent
         self._task = bars.add_task("looking for series", total=None, unit="files")
 
     def searched(self, n_done: int, n_files: int) -> None:
@@ -255,11 +345,13 @@ class _Shown:
     def planned(self, series_index: SeriesIndex, n_series: int, n_slices: int) -> None:
         text = f"{n_series} of {len(series_index.series)} series"
         self._bar.reset(self._task, total=n_slices, description=text, unit="slices")
-        echo(
+        found = (
             f"{series_index.n_files} files: {len(series_index.series)} series, {n_series} to do, "
-            f"{n_slices} slices; {_skipped(series_index)}",
-            err=True,
+            f"{n_slices} slices; {_skipped(series_index)}"
         )
+        self._logged(found)
+        if not self._silent:
+            echo(found, err=True)
 
     def advanced(self, n_slices: int) -> None:
         self._bar.advance(self._task, n_slices)
@@ -268,16 +360,16 @@ class _Shown:
         found = "".join(f"; {one['kind']}" for one in record["findings"])
         found += "".join(f"; warning: {text}" for text in record["warnings"])
         # what is shown here stays in logs
-        name = record["derived"] if self._private else f"{record['patient']} {record['source']}"
-        self._bar.console.print(
-            printable(
-                f"{record['status']}: {name}, {record['written']} of {record['slices']} "
-                f"slices{found}"
-            ),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        name = record["derived"]
+        if not self._private:
+            name = f"{record['patient']} {record['description'] or record['source']}"
+        line = (
+            f"{record['status']}: {name}, {record['written']} of {record['slices']} slices{found}"
         )
+        self._logged(line)
+        if self._silent:
+            return
+        self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _skipped(series_index: SeriesIndex) -> str:
@@ -294,6 +386,70 @@ def _show(series_index: SeriesIndex, settings: BatchSettings) -> None:
     caption = f"{series_index.n_files} files, {_skipped(series_index)}"
     heads = ("patient", "series", "slices", "found")
     print_table(heads, rows, title=str(settings), caption=caption)
+    for one in series_index.skipped:
+        lost = ", lost" if one.is_lost else ""
+        echo(f"  {one.path}: {one.reason}{lost}: {one.detail}")
+
+
+def _planned(series_index: SeriesIndex) -> dict[str, Any]:
+    """Return what a dry run found, ready for JSON."""
+    return {
+        "files": series_index.n_files,
+        "complete": bool(series_index.series) and not series_index.lost,
+        "series": [
+            {
+                "patient": one.patient_id,
+                "study": one.study_uid,
+                "series": one.uid,
+                "description": one.description,
+                "slices": len(one),
+                "findings": [
+                    {"kind": str(found.kind), "detail": found.detail} for found in one.findings
+                ],
+            }
+            for one in series_index.series
+        ],
+        "skipped": [
+            {
+                "path": str(one.path),
+                "reason": str(one.reason),
+                "detail": one.detail,
+                "lost": one.is_lost,
+            }
+            for one in series_index.skipped
+        ],
+    }
+
+
+def _check_plan(
+    series_index: SeriesIndex,
+    out: Path,
+    settings: BatchSettings,
+    removal: Deidentification | None,
+    name_template: str,
+) -> None:
+    """Raise what the run itself would raise before it begins."""
+    from tomolearn.batch import ResultNames, check_patients, derived_series
+
+    check_patients(series_index, removal)
+    made = derived_series(series_index.series, settings, removal)
+    ResultNames(name_template).places(made, settings)
+
+
+def _no_series(series_index: SeriesIndex, source: Path) -> None:
+    """Say on stderr why there is no series, if there is none."""
+    if series_index.series:
+        return
+    counts = series_index.counts
+    derived, archives = counts.get("result of tomolearn", 0), counts.get("archive", 0)
+    refused = counts.get("not asked for", 0) + counts.get("excluded", 0)
+    hints = [
+        f"{derived} results of tomolearn: --include-derived takes them" if derived else "",
+        f"{archives} archives: unpack them first" if archives else "",
+        f"{refused} files that the filters leave out" if refused else "",
+    ]
+    said = " and ".join(filter(None, hints))
+    echo(f"there is no CT series in {source}{' but ' * bool(said)}{said}", err=True)
 
 
 def _print_report(report: BatchReport, out: Path, *, private: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,24 @@ def write_array(path: Path, array: NDArray[Any], grid: Grid | None = None) -> No
 def echo(text: str, *, err: bool = False) -> None:
     """Write a line in which there may be text of files, on stdout or stderr."""
     typer.echo(printable(text), err=err)
+
+
+@contextmanager
+def log_file(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Yield a function that adds a line with its time to a file, or nothing where there is none."""
+    if path is None:
+        yield lambda _: None
+        return
+    from datetime import UTC, datetime
+
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+
+        def add(line: str) -> None:
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            stream.write(f"{time} {printable(line)}\n")
+            stream.flush()
+
+        yield add
 
 
 def print_table(

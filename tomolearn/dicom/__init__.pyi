@@ -11,6 +11,7 @@ from .discovery import (
 from .elements import DicomWarning as DicomWarning
 from .example import example_slice_path as example_slice_path
 from .reading import CTSlice as CTSlice, read_slice as read_slice
+from .selection import SeriesFilter as SeriesFilter
 from .series import Series as Series, Volume as Volume
 from .skipping import SkippedFile as SkippedFile, SkipReason as SkipReason
 from .slices import SliceInfo as SliceInfo, SourceChangedError as SourceChangedError

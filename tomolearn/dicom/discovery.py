@@ -15,6 +15,7 @@ from pydicom.tag import Tag
 from tomolearn._core.files import resolved
 from tomolearn.dicom.copies import FoundFile, choose_copy
 from tomolearn.dicom.dimensions import DIMENSION_KEYWORDS
+from tomolearn.dicom.elements import texts
 from tomolearn.dicom.headers import header_of
 from tomolearn.dicom.identity import (
     IDENTITY_KEYWORDS,
@@ -27,6 +28,7 @@ from tomolearn.dicom.pixels import pixels_of
 from tomolearn.dicom.provenance import PROVENANCE_KEYWORDS, is_own_result
 from tomolearn.dicom.reading import has_hounsfield_units
 from tomolearn.dicom.salvage import identifiers_in, is_part_of, kind_of_name, may_be_slice
+from tomolearn.dicom.selection import SeriesFilter
 from tomolearn.dicom.series import Series, make_series, with_lost
 from tomolearn.dicom.skipping import NotASlice, SkippedFile, SkipReason
 from tomolearn.dicom.slices import (
@@ -54,12 +56,13 @@ _TAGS: Final = tuple(
 # What tells nothing of how the images in its folder are called.
 _NO_IMAGES: Final = {
     SkipReason.NOT_DICOM, SkipReason.UNREADABLE, SkipReason.DICOMDIR, SkipReason.EXCLUDED,
+    SkipReason.ARCHIVE,
 }  # fmt: skip
 # What is no CT image by intent. Anything else would have been one, had nothing gone wrong.
 _NO_SLICES: Final = {
     SkipReason.DICOMDIR, SkipReason.SECONDARY_CAPTURE, SkipReason.STRUCTURED_REPORT,
     SkipReason.PRESENTATION_STATE, SkipReason.OTHER_CLASS, SkipReason.LOCALIZER, SkipReason.COPY,
-    SkipReason.OWN_RESULT, SkipReason.EXCLUDED,
+    SkipReason.OWN_RESULT, SkipReason.EXCLUDED, SkipReason.FILTERED,
 }  # fmt: skip
 _OWN: Final = (
     "ContributingEquipmentSequence (0018,A001): expected an image of a scanner, got one derived by "
@@ -109,6 +112,7 @@ def find_series(
     without: str | os.PathLike[str] | None = None,
     assume_hu: bool = False,
     include_derived: bool = True,
+    select: SeriesFilter | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SeriesIndex:
     """Find the CT series in a tree of files.
@@ -137,6 +141,8 @@ def find_series(
     include_derived : bool
         Whether images that were derived by this toolkit are slices too, be they renamed or
         de-identified, or have come back from an archive.
+    select : SeriesFilter, optional
+        Which files and series are taken; the files of others are skipped. Default: all.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
 
@@ -158,10 +164,12 @@ def find_series(
     else:
         os.scandir(root).close()
         files, skipped = _files(root, None if without is None else resolved(without))
+    select = SeriesFilter() if select is None else select
     found: dict[str, list[FoundFile]] = {}
     for done, path in enumerate(files, start=1):
         try:
-            file = _read(path, assume_hu=assume_hu, include_derived=include_derived)
+            select.check_path(path, root)
+            file = _read(path, select, assume_hu=assume_hu, include_derived=include_derived)
         except NotASlice as error:
             skipped.append(SkippedFile(path, error.reason, error.detail, n_slices=error.n_slices))
         except OSError as error:
@@ -177,6 +185,9 @@ def find_series(
         series += divided
         repeats += repeated
     series, skipped = _assigned(series, _doubted(skipped, found.values()))
+    series, refused = select.check_series(series)
+    known = {(one.path, one.frame) for one in refused}
+    skipped = [one for one in skipped if (one.path, one.frame) not in known] + refused
     skipped += repeats
     series = _with_hints(series)
     series.sort(key=lambda s: (s.patient_id, s.study_uid, s.series_number or 0, s.uid))
@@ -184,7 +195,7 @@ def find_series(
     return SeriesIndex(root, tuple(series), tuple(skipped), len(files))
 
 
-def _read(path: Path, *, assume_hu: bool, include_derived: bool) -> FoundFile:
+def _read(path: Path, select: SeriesFilter, *, assume_hu: bool, include_derived: bool) -> FoundFile:
     with opened(path) as stream:
         try:
             header = header_of(stream, _TAGS)
@@ -192,6 +203,7 @@ def _read(path: Path, *, assume_hu: bool, include_derived: bool) -> FoundFile:
                 raise NotASlice(SkipReason.OWN_RESULT, _OWN)
             pixels = pixels_of(header)
             attributes = series_attributes(header)
+            select.check_image(attributes, texts(header.dataset, "ImageType"))
             slices, lost = slices_of(header, pixels, path, attributes, assume_hu=assume_hu)
             return FoundFile(slices, attributes, lost)
         except NotASlice:
@@ -213,7 +225,7 @@ def _doubted(
         replace(
             one,
             is_lost=may_be_slice(one.path, names.get(one.path.parent, ()))
-            if one.reason is SkipReason.NOT_DICOM
+            if one.reason in (SkipReason.NOT_DICOM, SkipReason.ARCHIVE)
             else one.reason not in _NO_SLICES,
         )
         for one in skipped
@@ -232,10 +244,11 @@ def _assigned(
         for info in one.slices:
             of_image.setdefault(info.sop_instance_uid, []).append((place, info.path))
             of_folder.setdefault(info.path.parent, set()).add(place)
-    own = {
-        identifiers_in(one.path).series_uid
+    unwanted = (SkipReason.OWN_RESULT, SkipReason.FILTERED)
+    not_taken = {
+        identifiers_in(one.path).series_uid: one.reason
         for one in skipped
-        if one.reason is SkipReason.OWN_RESULT and any(other.is_lost for other in skipped)
+        if one.reason in unwanted and any(other.is_lost for other in skipped)
     }
     lost: dict[int, list[SkippedFile]] = {}
     judged = []
@@ -252,8 +265,8 @@ def _assigned(
                 detail = f"{file.detail}; it lies among slices of this series"
                 file = replace(file, detail=detail)
         owners = {place for place in owners if known.may_be_of(series[place])}
-        if not owners and known.series_uid and known.series_uid in own:
-            judged.append(replace(file, reason=SkipReason.OWN_RESULT, is_lost=False))
+        if not owners and known.series_uid and known.series_uid in not_taken:
+            judged.append(replace(file, reason=not_taken[known.series_uid], is_lost=False))
             continue
         if len(owners) != 1:
             # in a series of other units it is no loss

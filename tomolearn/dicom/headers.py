@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import pydicom
 from pydicom._uid_dict import UID_dictionary
@@ -41,9 +41,26 @@ Value = TypeVar("Value")
 ENHANCED: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """Storage classes with many slices in one file."""
 
+
+class _Signature(NamedTuple):
+    """Bytes that tell what a file is, and where they stand."""
+
+    start: int
+    magic: bytes
+
+
 _SCOUT = {"LOCALIZER", "SCOUT", "TOPOGRAM"}
 _SCREEN = {"SCREEN SAVE", "SCREENSAVE"}
 
+_TAR: Final = _Signature(257, b"ustar")
+_ARCHIVES: Final = {
+    b"PK\x03\x04": "ZIP",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x8b\x08": "gzip",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+}
 
 # Storage classes that have a reason of their own, by the beginning of their UID and a dot.
 _CLASSES = (
@@ -187,11 +204,21 @@ def opened_header(path: str | os.PathLike[str]) -> Iterator[Header]:
         yield replace(header, stream=stream, deviations=[*header.deviations])
 
 
+def _archive(start: bytes) -> str:
+    """Return the kind of an archive by the first bytes of its file, empty for any other file."""
+    if start[_TAR.start :] == _TAR.magic:
+        return "tar"
+    return next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), "")
+
+
 def _dataset(stream: BinaryIO, tags: Sequence[int] | None) -> tuple[FileDataset, list[str]]:
-    start = stream.read(132)
+    start = stream.read(_TAR.start + len(_TAR.magic))
     stream.seek(0)
-    formatted = start[128:] == b"DICM"
+    formatted = start[128:132] == b"DICM"
     nothing = "expected a DICOM file, got one without its header"
+    if not formatted and (kind := _archive(start)):
+        detail = f"expected a DICOM file, got a {kind} archive: unpack it, and give the folder"
+        raise NotASlice(SkipReason.ARCHIVE, detail)
     # without preamble it begins with an element of group 2 or 8
     plausible = start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(start) >= 8
     if not formatted and not plausible:

@@ -30,6 +30,8 @@ class SkipReason(StrEnum):
     CONFLICT = "identifier used twice"
     OWN_RESULT = "result of tomolearn"
     EXCLUDED = "excluded"
+    FILTERED = "not asked for"
+    ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True)
