@@ -17,6 +17,7 @@ from batch_trees import slice_dataset, write_series
 from dicom_files import write
 from network import archive, connected, store
 
+from tomolearn import TomolearnError
 from tomolearn.batch import BatchSettings, Node, batch_method
 from tomolearn.dicom import Peer, find_series
 from tomolearn.simulation import Acquisition, CoveringScan
@@ -169,6 +170,14 @@ def test_one_node_works_in_a_folder(tmp_path: Path) -> None:
     first, second = Bench(tmp_path / "node"), Bench(tmp_path / "node")
     with first.node, pytest.raises(BlockingIOError, match="another run is at work"):
         second.node.__enter__()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"path": "../x"}', '{"path": 3}'])
+def test_notes_that_are_none_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "todo").mkdir()
+    (tmp_path / "todo" / "x.json").write_text(text)
+    with pytest.raises(TomolearnError, match=r"x\.json: expected"):
+        Bench(tmp_path).node.__enter__()
 
 
 def _free_port() -> int:

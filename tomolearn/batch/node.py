@@ -25,6 +25,7 @@ from typing import Self
 from tomolearn._core.checks import check_float
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import locked, write_bytes
+from tomolearn._core.reading import read_json
 from tomolearn.batch.run import run_batch
 from tomolearn.batch.settings import BatchSettings
 from tomolearn.dicom import Deidentification, Peer, Receiver, send_files
@@ -160,8 +161,7 @@ class Node:
         """Find what an earlier node has left to do."""
         for name, waiting in (("todo", self._series), ("outbox", self._results)):
             for path in sorted((self._folder / name).glob("*.json")):
-                place = Path(json.loads(path.read_text(encoding="utf-8"))["path"])
-                waiting[path.stem] = _Waiting(place, last=self._clock())
+                waiting[path.stem] = _Waiting(_read_down(path), last=self._clock())
 
     def _arriving(self, folder: Path) -> None:
         """Write down that a series has something to do, before its image is acknowledged."""
@@ -271,6 +271,15 @@ class Node:
         while True:
             if not self.step():
                 time.sleep(pause)
+
+
+def _read_down(path: Path) -> Path:
+    """Return the folder that is written down in a file of ours."""
+    said = read_json(path)
+    place = said.get("path") if isinstance(said, dict) else None
+    if not isinstance(place, str) or Path(place).is_absolute() or ".." in Path(place).parts:
+        raise TomolearnError(f"{path}: expected the path of a folder of the node, got {said!r}")
+    return Path(place)
 
 
 def _write_down(path: Path, place: Path) -> None:
