@@ -32,6 +32,9 @@ GIVEN = {
     "tikhonov": {"weight": 0.5},
     "tv": {"weight": 0.5},
     "variational": {"prior": "squared-differences", "weight": 0.5},
+    "dds": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
+    "dps": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
+    "diffpir": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
     "pnp": {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 50.0, "iterations": 20},
 }
 FUNCTIONS = {"tv": tl.total_variation} | {

@@ -17,6 +17,11 @@ from .iterative.landweber import Landweber as Landweber, landweber as landweber
 from .iterative.mlem import MLEM as MLEM, mlem as mlem
 from .iterative.sirt import SIRT as SIRT, sirt as sirt
 from .method import Method as Method, Setting as Setting, setting as setting
+from .sampling.dds import DDS as DDS, dds as dds
+from .sampling.diffpir import DiffPIR as DiffPIR, diffpir as diffpir
+from .sampling.diffusion import DiffusionSampling as DiffusionSampling
+from .sampling.diffusion_steps import sample_prior as sample_prior
+from .sampling.dps import DPS as DPS, dps as dps
 from .sampling.posterior import Posterior as Posterior, SamplingMethod as SamplingMethod
 from .state import IterationState as IterationState
 from .stopping import (

@@ -28,6 +28,8 @@ _VIEWS, _VALUES = 256, 10_000
 _LEAST_AIR, _NOISE, _OBJECT = 0.7, 0.2, 0.97
 # exp(-30) of 1e13 photons: such line integrals can be told from nothing.
 _LARGEST = 200.0
+# Images and their filtered back-projections differ by less in level, noise and streaks included.
+_ALIKE = 4.0
 _last = threading.local()
 
 
@@ -165,6 +167,11 @@ def check_not_negative(name: str, tensor: torch.Tensor) -> None:
     if bool(bad.any()):
         worst = float(tensor[bad].flatten()[0])
         raise TomolearnError(f"{name}: expected finite numbers, not negative, got {worst:.3g}")
+
+
+def levels_alike(one: float, other: float) -> bool:
+    """Return whether two sizes of image values may be those of the same kind of images."""
+    return one == other or (other > 0 and 1 / _ALIKE <= one / other <= _ALIKE)
 
 
 def positive_norm(operator: LinearOperator) -> float:

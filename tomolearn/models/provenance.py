@@ -15,10 +15,9 @@ from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn.geometry import Grid, Scan
 from tomolearn.geometry.serialization import geometry_from_dict
 from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
+from tomolearn.methods.checks import levels_alike
 from tomolearn.operators import LinearOperator, RayTransform
 
-# Images and their filtered back-projections differ by less in level, noise and streaks included.
-_ALIKE = 4.0
 # ||A x - y|| / ||y|| is one for an image of zeros, and about the noise for a right one.
 _CONTRADICTION = 10.0
 _ENOUGH = 8  # images
@@ -94,7 +93,7 @@ class Provenance:
             found.append(f"{geometry_from_dict(self.scan)}{several}, not {scan}")
         if noise is not None and self.noise is not None and not _same_noise(self.noise, noise):
             found.append(f"{_noise(self.noise)}, not {_noise(noise)}")
-        if level is not None and self.level and not _alike(self.level, level * scale):
+        if level is not None and self.level and not levels_alike(self.level, level * scale):
             now = f"values up to about {level * scale:.2g}"
             remedy = f" (image_scale={self.level / level:.2g} has them alike)" if level > 0 else ""
             found.append(f"images with values up to {self.level:.2g}, not {now}{remedy}")
@@ -144,7 +143,7 @@ class Watch:
         grid, scan = getattr(operator, "grid", None), getattr(operator, "scan", None)
         peak = float(sinogram.abs().amax())
         for known_grid, known_scan, known_peak in self.told:
-            if (known_grid, known_scan) == (grid, scan) and _alike(known_peak, peak):
+            if (known_grid, known_scan) == (grid, scan) and levels_alike(known_peak, peak):
                 return
         again = any((grid, scan) == (one, other) for one, other, _ in self.told)
         self.told.append((grid, scan, peak))
@@ -210,10 +209,6 @@ def image_level(sinogram: torch.Tensor, operator: LinearOperator) -> float:
         weights = operator.T(operator(ones))
         mean = operator.T(sinogram) / weights.clamp_min(1e-3 * weights.amax())
         return float(mean.abs().amax())
-
-
-def _alike(one: float, other: float) -> bool:
-    return one == other or (other > 0 and 1 / _ALIKE <= one / other <= _ALIKE)
 
 
 def _close(one: Any, other: Any) -> bool:

@@ -2,6 +2,7 @@ from .adversarial import AdversarialRegulariser as AdversarialRegulariser
 from .box import Box as Box
 from .composed import ComposedRegulariser as ComposedRegulariser
 from .denoisers import NetworkDenoiser as NetworkDenoiser, ProximalDenoiser as ProximalDenoiser
+from .diffusion import ConditionalUNet as ConditionalUNet, DiffusionPrior as DiffusionPrior
 from .directional_variation import DirectionalTotalVariation as DirectionalTotalVariation
 from .dncnn import DnCNN as DnCNN
 from .drunet import DRUNet as DRUNet

@@ -17,7 +17,7 @@ from tomolearn.priors.prior import Denoiser, check_noise_levels
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 """Convolutions by the number of spatial axes."""
-_TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": relu,
     "elu": elu,
@@ -73,7 +73,7 @@ class ResidualUNet(nn.Module):
         def level(width: int) -> nn.Sequential:
             return nn.Sequential(*(_ResidualBlock(width, activation, ndim) for _ in range(blocks)))
 
-        convolution, transposed = CONVOLUTIONS[ndim], _TRANSPOSED[ndim]
+        convolution, transposed = CONVOLUTIONS[ndim], TRANSPOSED[ndim]
         self.ndim, self.unit = ndim, 2 ** (len(channels) - 1)
         self.head = convolution(2, channels[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(level(width) for width in channels[:-1])

@@ -28,6 +28,7 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
         "dncnn": "tomolearn.priors.dncnn:DnCNN",
         "drunet": "tomolearn.priors.drunet:DRUNet",
         "gradient-step": "tomolearn.priors.gradient_step:GradientStepDenoiser",
+        "diffusion": "tomolearn.priors.diffusion:DiffusionPrior",
         "spectral-denoiser": "tomolearn.priors.spectral_denoiser:SpectralDenoiser",
     },
     group="tomolearn.priors",

@@ -18,6 +18,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
         "bilevel": "tomolearn.training.objectives.bilevel:Bilevel",
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
+        "diffusion": "tomolearn.training.objectives.diffusion:Diffusion",
         "random-acquisition": (
             "tomolearn.training.objectives.random_acquisition:RandomAcquisition"
         ),
