@@ -79,19 +79,19 @@ def test_the_truth_has_the_best_score_and_more_views_a_better_one(folder):
 
 
 def test_command_prints_and_writes_scores(folder, tmp_path):
-    out = tmp_path / "scores.json"
+    out = tmp_path / "report"
     arguments = ["benchmark", "htc2022", "--data", folder, "--arc", 30, "--out", out]
     result = CliRunner().invoke(app, [*map(str, arguments), "--methods", "fbp,cgls(iterations=2)"])
     assert result.exit_code == 0, result.output
     assert "Matthews" in result.output
-    scores = json.loads(out.read_text())["scores"]
-    assert [(one["disc"], one["method"]) for one in scores] == [
-        ("x", "fbp"),
-        ("x", "cgls(iterations=2)"),
-        ("y", "fbp"),
-        ("y", "cgls(iterations=2)"),
-    ]
-    assert all(-1 <= one["matthews"] <= 1 for one in scores)
+    found = json.loads((out / "results.json").read_text())
+    assert found["labels"] == ["x, 30 degrees", "y, 30 degrees"]
+    assert [row["method"] for row in found["rows"]] == ["fbp", "cgls(iterations=2)"]
+    for row in found["rows"]:
+        assert all(-1 <= one <= 1 for one in row["metrics"]["matthews"]["values"])
+        assert row["metrics"]["matthews_30"]["mean"] == row["metrics"]["matthews"]["mean"]
+    text = (out / "report.md").read_text()
+    assert f"| y, 30 degrees | {found['rows'][0]['metrics']['matthews']['values'][1]:.3f} |" in text
 
 
 def test_what_cannot_be_scored_is_told(folder, tmp_path):

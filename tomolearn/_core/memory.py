@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tomolearn._core.errors import TomolearnError
 
+T = TypeVar("T")
 _STATUS = Path("/proc/self/status")
+_PEAK_RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
@@ -46,6 +50,26 @@ def peak_mib() -> float | None:
         return resident_bytes("VmHWM") / 2**20
     except TomolearnError:  # only Linux tells
         return None
+
+
+def peak_of(function: Callable[[], T]) -> tuple[T, int | None]:
+    """Return what a function returns, and the bytes it has held at most beyond those before it.
+
+    None where nobody tells: only Linux does, and forgets the highest mark on request.
+    """
+    try:
+        # what earlier work has freed is given back, or this work would seem to need nothing
+        ctypes.CDLL(None).malloc_trim(0)
+        descriptor = os.open(_PEAK_RESET, os.O_WRONLY)
+        try:
+            os.write(descriptor, b"5")
+        finally:
+            os.close(descriptor)
+        before = resident_bytes("VmRSS")
+    except (TomolearnError, OSError, AttributeError, TypeError):
+        return function(), None
+    found = function()
+    return found, max(0, resident_bytes("VmHWM") - before)
 
 
 def _installed() -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +27,17 @@ from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn.catalogue import FromWeights, get_method
 from tomolearn.data.arrays import opened_array
 from tomolearn.data.images import read_image
+from tomolearn.evaluation.benchmarking.run import (
+    FORMAT,
+    BenchmarkResults,
+    machine,
+    with_intervals,
+)
+from tomolearn.evaluation.results import summary_dict
 from tomolearn.geometry import CoverageWarning, FanBeam, Grid
 from tomolearn.measurements import read
 from tomolearn.methods import FBP, Method, TotalVariation, Variational
-from tomolearn.metrics import matthews_correlation
+from tomolearn.metrics import Summary, matthews_correlation
 from tomolearn.operators import RayTransform
 
 ARCS = (90.0, 60.0, 30.0)
@@ -203,6 +211,74 @@ def measure(arcs: Sequence[Arc], methods: Sequence[str] = DEFAULT) -> Iterator[S
                     image = method(sinogram, operator)
                 seconds = time.perf_counter() - start
                 yield Score(arc.disc, arc.degrees, name, arc.score(image), seconds)
+
+
+def results_of(scores: Sequence[Score], data: str) -> BenchmarkResults:
+    """Return scores as results of a benchmark, whose images are the arcs."""
+    places = list(dict.fromkeys((score.disc, score.degrees) for score in scores))
+    lengths = sorted({degrees for _, degrees in places}, reverse=True)
+    metrics = {"matthews": lengths} | {f"matthews_{one:g}": [one] for one in lengths}
+    rows = []
+    for name in dict.fromkeys(score.method for score in scores):
+        own = {(one.disc, one.degrees): one for one in scores if one.method == name}
+        found = {
+            metric: summary_dict(
+                Summary(
+                    torch.tensor(
+                        [own[at].matthews if at[1] in kept else math.nan for at in places],
+                        dtype=torch.float64,
+                    )
+                )
+            )
+            for metric, kept in metrics.items()
+        }
+        seconds = [one.seconds for one in own.values()]
+        rows.append(
+            {
+                "method": name,
+                "network": None,
+                "metrics": found,
+                "seconds": seconds,
+                "milliseconds": 1e3 * statistics.median(seconds),
+                "parameters": _parameters(name),
+                "failures": {},
+            }
+        )
+    columns = [
+        {
+            "metric": metric,
+            "head": "all arcs" if metric == "matthews" else f"{kept[0]:g} degrees",
+            "digits": 3,
+            "unit": "",
+            "main": True,
+        }
+        for metric, kept in metrics.items()
+    ]
+    values = {
+        "format": FORMAT,
+        "task": {
+            "name": "htc2022",
+            "description": "measured discs with holes over limited arcs: Matthews correlation of "
+            "the segmented image with the truth",
+            "reference": "Helsinki tomography challenge 2022, doi:10.5281/zenodo.6984868",
+            "hounsfield": None,
+        },
+        "data": data,
+        "settings": {"split": "measured", "images": len(places)},
+        "columns": columns,
+        "labels": [f"{disc}, {degrees:g} degrees" for disc, degrees in places],
+        "score": "matthews",
+        "rows": with_intervals(rows, "matthews"),
+        "published": [],
+        "curves": [],
+        "machine": machine(),
+    }
+    return BenchmarkResults(values)
+
+
+def _parameters(name: str) -> int:
+    method = None if name in CONTENDERS else get_method(name)
+    return int(method.card["parameters"]) if isinstance(method, FromWeights) else 0
 
 
 def _constant(method: Method) -> Callable[[float], Method]:

@@ -91,6 +91,8 @@ class TrainedPrior(FromWeights):
     ----------
     weight : float, optional
         w. Default: that of the card, for the noise where it is known.
+    weight_factor : float
+        Factor of the weight of the card, which follows the noise as before.
     noise_level : float, optional
         Standard deviation of the noise in a bin, from which the weight is taken.
     photons, electronic_std : float
@@ -137,6 +139,7 @@ class TrainedPrior(FromWeights):
     weight: float | None = setting(
         None, help="weight of the prior; default: that of the card, for the noise", minimum=0
     )
+    weight_factor: float = setting(1.0, help="factor of the weight of the card", above=0)
     noise_level: float | None = setting(
         None, help="standard deviation of the noise in a bin, for the weight", above=0
     )
@@ -166,6 +169,8 @@ class TrainedPrior(FromWeights):
             )
         if self.noise_level is not None and self.photons is not None:
             raise TomolearnError("noise_level: expected it or photons, got both")
+        if self.weight is not None and self.weight_factor != 1:
+            raise TomolearnError("weight_factor: expected it or a weight, got both")
 
     @property
     def recipe(self) -> Recipe:
@@ -333,12 +338,14 @@ class TrainedPrior(FromWeights):
         return self.image_scale * float(self.card["image_scale"])
 
     def _needs_weight(self) -> float:
-        weight = self.recipe.weight if self.weight is None else self.weight
+        if self.weight is not None:
+            return self.weight
+        weight = self.recipe.weight
         if weight is None:
             raise TomolearnError(
                 f"weight: expected a number with {self.weights}, whose card has none, got none"
             )
-        return weight
+        return weight * self.weight_factor
 
     def _noise(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor | None:
         """Return the standard deviation in a bin of each sinogram, None where it is not known."""

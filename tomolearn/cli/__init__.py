@@ -49,6 +49,7 @@ COMMANDS = (
     train,
     models,
     evaluate,
+    benchmark,
     uncertainty,
     stress,
     info,
@@ -92,7 +93,6 @@ def _options(
 for _command in COMMANDS:
     app.command(cls=MethodCommand if _command in METHOD_COMMANDS else None)(_command)
 app.add_typer(bench, name="bench")
-app.add_typer(benchmark, name="benchmark")
 app.add_typer(lidc, name="lidc")
 
 

@@ -166,7 +166,7 @@ def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings:
     """Measure, show the figures as a table, and write them with versions and settings."""
     import torch
 
-    from tomolearn.cli.info import versions
+    from tomolearn._core.version import versions
 
     found = []
     for timing in timings:

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tomolearn._core.files import complete_file
-from tomolearn.cli.info import versions
+from tomolearn._core.version import versions
 from tomolearn.cli.output import check_target, write_array, write_text
 from tomolearn.dicom import MU_WATER_PER_MM, CTSlice, attenuation_to_hounsfield
 from tomolearn.evaluation import Comparison

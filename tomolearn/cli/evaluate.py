@@ -114,10 +114,11 @@ def evaluate(
     from tomolearn.catalogue.names import split_names
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import compare
+    from tomolearn.evaluation.methods import default_methods
     from tomolearn.tasks import get_task
 
     chosen = get_task(task)
-    names = _default_methods(chosen) if methods is None else split_names("methods", methods)
+    names = default_methods(chosen) if methods is None else split_names("methods", methods)
     more = [] if metrics is None else split_names("metrics", metrics)
     check_choice("--split", split, tuple(chosen.splits))
     if images is None:
@@ -160,15 +161,6 @@ def evaluate(
     for path in (out, figure, convergence):
         if path is not None:
             typer.echo(f"wrote {path}", err=True)
-
-
-def _default_methods(task: Task) -> list[str]:
-    from tomolearn.training import shipped
-
-    return [
-        *task.baselines,
-        *(name for name, card in shipped().items() if card["task"] == task.name),
-    ]
 
 
 class _FirstPair:
@@ -235,7 +227,7 @@ def _rendered(comparison: Comparison, suffix: str, constants: dict[str, float]) 
 
     import torch
 
-    from tomolearn.cli.info import versions
+    from tomolearn._core.version import versions
 
     found = {
         "versions": versions(),

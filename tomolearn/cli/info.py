@@ -8,37 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tomolearn._core.version import PACKAGES, versions
 from tomolearn.cli.output import print_table
-
-# What is imported or shown -> what it is called where it is installed from.
-_PACKAGES = {
-    "torch": "torch",
-    "numpy": "numpy",
-    "numba": "numba",
-    "odl": "odl",
-    "astra": "astra-toolbox",
-    "tomosipo": "tomosipo",
-    "pydicom": "pydicom",
-}
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python, of tomolearn and of what it computes with; None: missing."""
-    import platform
-    from importlib import metadata
-
-    import tomolearn
-
-    found: dict[str, str | None] = {
-        "tomolearn": tomolearn.__version__,
-        "python": platform.python_version(),
-    }
-    for name, distribution in _PACKAGES.items():
-        try:
-            found[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def info(
@@ -112,7 +83,7 @@ def _remedy(error: ImportError) -> str:
     if "remedy: " in text:
         return text.partition("remedy: ")[2]
     package = (error.name or "").partition(".")[0]
-    return f"pip install {_PACKAGES.get(package, package)}" if package else text
+    return f"pip install {PACKAGES.get(package, package)}" if package else text
 
 
 def _print_tables(found: dict[str, Any]) -> None:

@@ -1,3 +1,8 @@
+from .benchmarking.run import (
+    BenchmarkResults as BenchmarkResults,
+    BenchmarkSettings as BenchmarkSettings,
+    run_benchmark as run_benchmark,
+)
 from .bootstrap import Interval as Interval, paired_bootstrap as paired_bootstrap
 from .calibration import (
     ConformalCalibration as ConformalCalibration,

@@ -22,6 +22,26 @@ TRUTH = "ground truth"
 """What the truth is called in figures, and therefore no method."""
 
 
+def default_methods(task: Task, *, priors: bool = False) -> list[str]:
+    """Return the names of a task's baselines and of the weights of the package trained for it.
+
+    With `priors` also of those that were trained on images of the same law without its scanner.
+    """
+    from tomolearn.tasks import TASKS
+    from tomolearn.training import shipped
+
+    def suits(card: dict[str, Any]) -> bool:
+        if card["task"] == task.name:
+            return True
+        other = TASKS.get(card["task"])
+        if not priors or card["kind"] == "model" or other is None:
+            return False
+        source = task.splits["train"].source
+        return source is not None and other.splits["train"].source == source
+
+    return [*task.baselines, *(name for name, card in shipped().items() if suits(card))]
+
+
 def choose_methods(task: Task, methods: Any, place: torch.device) -> dict[str, Reconstruction]:
     """Return what is called for each of the methods that `evaluation.compare` is given."""
     pairs = named("methods", methods, "methods")

@@ -64,8 +64,8 @@ class Row:
         """Return averages and the values behind them, ready for JSON."""
         return {
             "method": self.method,
-            "metrics": {name: _summary(one) for name, one in self.metrics.items()},
-            "milliseconds": _plain(self.milliseconds),
+            "metrics": {name: summary_dict(one) for name, one in self.metrics.items()},
+            "milliseconds": plain(self.milliseconds),
             "seconds": list(self.seconds),
             "parameters": self.n_parameters,
             "failures": {str(index): reason for index, reason in self.failures.items()},
@@ -174,15 +174,16 @@ def listed(reasons: Mapping[int, str]) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def summary_dict(summary: Summary) -> dict[str, Any]:
+    """Return averages of a metric and the values behind them, ready for JSON."""
     found = {"mean": summary.mean, "std": summary.std, "values": summary.values.tolist()}
-    return {**_plain(found), "n": summary.n, "exact": summary.n_exact}
+    return {**plain(found), "n": summary.n, "exact": summary.n_exact}
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
     """Return nested values with None for numbers that JSON lacks: no value, or no error."""
     if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
+        return {key: plain(value) for key, value in values.items()}
     if isinstance(values, list):
-        return [_plain(value) for value in values]
+        return [plain(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -110,7 +110,7 @@ def note(comparison: Comparison) -> str:
 def _columns(comparison: Comparison) -> list[_Column]:
     convention = comparison.task.convention
     clipped = "" if convention.clip is None else ", clipped"
-    psnr, ssim = _range(convention.psnr_range), _range(convention.ssim_range)
+    psnr, ssim = range_text(convention.psnr_range), range_text(convention.ssim_range)
     columns = [
         _Column(f"PSNR (L = {psnr}{clipped})", "psnr", ".2f"),
         _Column(f"SSIM (L = {ssim}{clipped})", "ssim", ".3f"),
@@ -129,7 +129,8 @@ def _time(milliseconds: float) -> str:
     return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
-def _range(data_range: DataRange) -> str:
+def range_text(data_range: DataRange) -> str:
+    """Return a data range in words."""
     return _RANGES[data_range] if isinstance(data_range, str) else f"{data_range:g}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tomolearn.data.files import DataFiles, LoDoPaBFiles, PatchFolder, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
+from tomolearn.data.lodopab.recipe import MU_AIR_PER_M, MU_MAX_PER_M, MU_WATER_PER_M
 from tomolearn.data.perforated_discs import PerforatedDiscs
 from tomolearn.data.phantoms import (
     PhantomSource,
@@ -35,6 +36,8 @@ _HANN = FBP(filter="hann")
 _HELSINKI = "Helsinki tomography challenge 2022, doi:10.5281/zenodo.6984868"
 _HTC_SOURCE, _HTC_DETECTOR, _HTC_BIN = 410.66, 553.74, 0.2
 _HTC_PIXEL = _HTC_BIN * _HTC_SOURCE / _HTC_DETECTOR
+_CELLEDONI_HU = 4096.0
+_LODOPAB_HU = 1000 * MU_MAX_PER_M / (MU_WATER_PER_M - MU_AIR_PER_M)
 _CELLEDONI_NOISE = PhotonNoise(photons=10_000, attenuation=0.08136, floor=1e-8)
 
 
@@ -123,6 +126,7 @@ def _lidc_style_small(name: str, n_pixels: int, fbp: FBP, weight: float) -> Task
             "test-rotated": Split(turned, seed=33, size=100),
         },
         convention=CONVENTIONS["celledoni"],
+        hounsfield=_CELLEDONI_HU,
         baselines={"fbp": fbp, "tv": TotalVariation(weight=weight)},
     )
 
@@ -161,6 +165,7 @@ def _celledoni(name: str, drawn: bool, what: str) -> Task:
             "tv": TotalVariation(weight=20.0),
         },
         files=SliceCache(resize=drawn),
+        hounsfield=_CELLEDONI_HU,
     )
 
 
@@ -193,6 +198,7 @@ def _lodopab(n_angles: int, weight: float) -> Task:
             "tv": TotalVariation(weight=weight),
         },
         files=LoDoPaBFiles(n_angles=n_angles),
+        hounsfield=_LODOPAB_HU,
     )
 
 
@@ -274,6 +280,7 @@ CHEST_60 = Task(
     convention=CONVENTIONS["maximum"],
     baselines={"fbp": _HANN, "tv": TotalVariation(weight=14.0)},
     files=SeriesFolder(),
+    hounsfield=_LODOPAB_HU,
 )
 _QUARTER = Grid((96, 96))
 # as many views per pixel across, and as much noise in a pixel, as the task of four times the size

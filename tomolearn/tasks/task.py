@@ -73,6 +73,8 @@ class Task:
         How metrics are computed, and what results are compared with, by name.
     files : DataFiles, optional
         What a data path of the task has to be. Default: a file of stored pairs.
+    hounsfield : float, optional
+        How many Hounsfield units an image value of one is more than zero, of images of CT.
     description, reference : str
         One line; and the publication that it follows, with DOI or arXiv number.
 
@@ -101,6 +103,7 @@ class Task:
     convention: MetricConvention
     baselines: Mapping[str, Method] = field(default_factory=dict)
     files: DataFiles | None = None
+    hounsfield: float | None = None
     description: str = ""
     reference: str = ""
 
@@ -225,6 +228,7 @@ class Task:
             "convention": self.convention.name,
             "baselines": {name: method.to_dict() for name, method in self.baselines.items()},
             "files": None if self.files is None else self.files.to_dict(),
+            "hounsfield": self.hounsfield,
         }
 
 

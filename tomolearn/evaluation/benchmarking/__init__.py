@@ -1,0 +1,1 @@
+"""Benchmarks of a task: search of settings, metrics, image quality, reports, leaderboard."""
