@@ -46,6 +46,7 @@ from .methods import (
     diffpir as diffpir,
     dps as dps,
     fbp as fbp,
+    generative as generative,
     kaczmarz as kaczmarz,
     landweber as landweber,
     mlem as mlem,

@@ -11,7 +11,8 @@ A reconstruction is measured on the test of the task it was trained for. Of a re
 denoiser, the settings of a reconstruction are chosen first, on validation images of `--task`:
 the pair of weight and scale, or of weight and noise level, with the best PSNR. `--factors` are
 weights as multiples of the size of back-projected noise in a pixel, A.T(noise), which for priors
-with gradients of norm one is the weight that Lunz, Öktem and Schönlieb suggest.
+with gradients of norm one is the weight that Lunz, Öktem and Schönlieb suggest; with `--algorithm
+generative` they are multiples of the noise's variance in a bin.
 """
 
 import argparse
@@ -82,7 +83,9 @@ def choose_settings(
     noise = task.acquisition.noise
     deviation = sum(noise.level(y[0].numpy()) for y in sinograms) / len(sinograms)
     size = deviation * column_norm(operator)
-    weights = [*(given.weights or []), *(factor * size for factor in given.factors or [])]
+    generative = given.algorithm == "generative"
+    unit = deviation**2 if generative else size
+    weights = [*(given.weights or []), *(factor * unit for factor in given.factors or [])]
     second = given.scales if kind == "regulariser" else given.sigmas
     if not weights or not second:
         arguments.error(f"a {kind} needs --factors or --weights, and --scales or --sigmas")
@@ -92,8 +95,12 @@ def choose_settings(
     tried = []
     for other, weight in itertools.product(second, weights):
         settings = {"scale": other} if kind == "regulariser" else {"scale": 1.0, "sigma": other}
-        if kind == "regulariser":
-            method: Any = tl.methods.Variational(
+        if generative:
+            method: Any = tl.methods.Generative(
+                prior, weight=weight, image_scale=other, iterations=given.iterations
+            )
+        elif kind == "regulariser":
+            method = tl.methods.Variational(
                 prior,
                 weight=weight,
                 image_scale=other,
@@ -111,7 +118,7 @@ def choose_settings(
         images = method(sinograms, operator, x0=start)
         value = float(psnr(images, truths, data_range=task.convention.psnr_range).mean())
         tried.append({**settings, "weight": float(f"{weight:.4g}"), "psnr": round(value, 3)})
-        print(tried[-1], f"{weight / size:.3g} of the noise", flush=True)
+        print(tried[-1], f"{weight / unit:.3g} of the noise", flush=True)
     best = max(tried, key=lambda one: one["psnr"])
     default = "nmapg" if kind == "regulariser" else "auto"
     settings = {

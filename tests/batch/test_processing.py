@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from autoencoders import saved_autoencoder
 from batch_settings import settings_of
 from scipy.ndimage import gaussian_filter
 
@@ -46,6 +47,7 @@ _SETTINGS = {
     "tikhonov": "tikhonov(weight=1.0)",
     "variational": "variational(prior=huber-tv(delta=1e-4), weight=0.1, iterations=20)",
     "pnp": "pnp(prior=gsd-ellipses, sigma=0.001, weight=1.0, image_scale=40, iterations=2)",
+    "generative": f"generative(prior={saved_autoencoder()}, weight=1e-4, iterations=2)",
 }
 # the decomposition of an operator is for images smaller than slices are
 METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS if name != "tsvd"]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from autoencoders import saved_autoencoder
 from saved_networks import GRID, SCAN, edit, put, tiny
 
 import tomolearn as tl
@@ -35,6 +36,7 @@ def test_names_are_those_of_the_table_and_of_the_weights():
     prior = {"prior": "squared-differences", "weight": 1.0}
     denoiser = {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 1.0}
     required = {"tikhonov": {"weight": 1.0}, "variational": prior, "pnp": denoiser}
+    required["generative"] = {"prior": saved_autoencoder(), "weight": 1.0}
     required["ensemble"] = {"members": "[fbp,sirt]"}
     for name in names:
         assert get_method(name, **required.get(name, {})).name == name

@@ -209,7 +209,7 @@ def bad_files(folder: Path) -> None:
         ("two.npz", ("--dataset", "c"), "expected the array 'c', got a file with a, b"),
         ("nothing.h5", (), "expected --dataset with one of its arrays, got no array"),
         ("y.npy", ("--dataset", "a"), "--dataset: expected none for a .npy file, got 'a'"),
-        ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov, variational, pnp, tr"),
+        ("y.npy", ("--weight", 1), "--weight: expected with tv, tikhonov, variational, pnp, gen"),
         ("y.npy", ("--method", "tv", "--filter", "hann"), "--filter: expected with fbp only"),
         ("y.npy", ("--iterations", 3), "--iterations: expected with tv, sirt, cgls, landweber,"),
         ("y.npy", ("--method", "tv"), "--weight: expected a number for tv without photon noise"),
@@ -451,7 +451,7 @@ def test_help_has_the_settings_of_all_methods() -> None:
         (("--method", "lpd-ellipses", "--iterations", 3), "--iterations: expected with tv, sirt,"),
         (
             ("--method", "fbp", "--image-scale", 3),
-            "--image-scale: expected with variational, pnp, weights",
+            "--image-scale: expected with variational, pnp, generative, weights",
         ),
         (("--method", "no-such"), "--method: expected one of fbp, tv, sirt"),
         (("--method", "./no-such.json"), "no-such.json: expected the name of weights"),

@@ -20,6 +20,7 @@ from tomolearn.priors import (
     TotalDeepVariation,
     TotalGeneralisedVariation,
     TotalVariation,
+    VariationalAutoencoder,
     Wavelets,
     WeaklyConvexRidge,
 )
@@ -99,6 +100,11 @@ REGULARISERS: dict[str, Case] = {
         lambda: TotalDeepVariation(channels=3, blocks=2), (11, 14), SMOOTH
     ),
     "network Tikhonov": Case(lambda: NetworkTikhonov(channels=3, sparsity=0.1), (11, 14), SMOOTH),
+    "variational autoencoder": Case(
+        lambda: VariationalAutoencoder(channels=(3, 4, 3), latent_channels=2, scale=1.0),
+        (11, 14),
+        SMOOTH,
+    ),
     "patch mixture": Case(lambda: PatchMixture(size=3, components=4), (11, 14), SMOOTH),
     "fitted": Case(
         lambda: FittedRegulariser(

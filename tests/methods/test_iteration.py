@@ -6,12 +6,14 @@ import warnings
 
 import pytest
 import torch
+from autoencoders import small_autoencoder
 
 from tomolearn import ConvergenceWarning, Grid, ParallelBeam, RayTransform, methods
 from tomolearn.methods import (
     History,
     IterativeMethod,
     cgls,
+    generative,
     kaczmarz,
     landweber,
     mlem,
@@ -37,6 +39,7 @@ METHODS = {
     "pnp": functools.partial(
         pnp, prior="gsd-ellipses", sigma=0.05, weight=10.0, inner_tolerance=1e-5
     ),
+    "generative": functools.partial(generative, prior=small_autoencoder(), weight=0.01),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 

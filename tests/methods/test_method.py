@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from autoencoders import saved_autoencoder
 
 import tomolearn as tl
 from tomolearn import Grid, ParallelBeam, RayTransform
@@ -36,6 +37,7 @@ GIVEN = {
     "dps": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
     "diffpir": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
     "pnp": {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 50.0, "iterations": 20},
+    "generative": {"prior": saved_autoencoder(), "weight": 0.01},
 }
 FUNCTIONS = {"tv": tl.total_variation} | {
     name: getattr(tl, name) for name in METHODS if name != "tv"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, cast
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from tomolearn.operators import LinearOperator
     from tomolearn.priors import Denoiser, Regulariser
 
+Noise = TypeVar("Noise", float, "torch.Tensor")
 # Where nobody says when to stop; the comparative study arXiv:2510.01755 has this tolerance.
 _ITERATIONS, _TOLERANCE = 500, 1e-4
 _STARTS = ("zero", "fbp")
+GENERATIVE = "generative"
+"""What cards say of the algorithm of priors that `Generative` uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +38,13 @@ class Recipe:
         w of ``||A x - y||^2 / 2 + w R(s x) / s^2``, for images in the unit of the training.
     scale : float
         s.
+    noise : float, optional
+        Standard deviation of the noise in a bin.
     backprojected_noise : float, optional
         Size of ``A.T noise`` in a pixel: standard deviation of the noise in a bin, times the root
         mean square of the norms of the columns of A.
     algorithm : str
-        Algorithm of `Variational` or `PlugAndPlay`.
+        Algorithm of `Variational` or `PlugAndPlay`, or "generative", which is that of `Generative`.
     sigma : float, optional
         Noise level of a denoiser, in the unit of the training.
     iterations : int, optional
@@ -51,11 +56,22 @@ class Recipe:
 
     weight: float | None = None
     scale: float = 1.0
+    noise: float | None = None
     backprojected_noise: float | None = None
     algorithm: str = "auto"
     sigma: float | None = None
     iterations: int | None = None
     start: str = "zero"
+
+    @property
+    def is_density(self) -> bool:
+        """Whether the regulariser is the logarithm of a density, whose weight is a variance."""
+        return self.algorithm == GENERATIVE
+
+    @property
+    def knows_noise(self) -> bool:
+        """Whether it is known for which noise the weight is."""
+        return (self.noise if self.is_density else self.backprojected_noise) is not None
 
     @classmethod
     def of_card(cls, name: str, card: Mapping[str, Any]) -> Recipe:
@@ -66,7 +82,7 @@ class Recipe:
             raise TomolearnError(f"{where}: expected an object, got {said!r}")
         numbers = {
             one: check_float(f"{where}.{one}", said[one], positive=True)
-            for one in ("weight", "scale", "backprojected_noise", "sigma")
+            for one in ("weight", "scale", "noise", "backprojected_noise", "sigma")
             if said.get(one) is not None
         }
         algorithm = said.get("algorithm", cls.algorithm)
@@ -84,7 +100,8 @@ class TrainedPrior(FromWeights):
     """A trained regulariser or denoiser in the algorithm that suits it; see `FromWeights`.
 
     Of a regulariser R it is `Variational`, the minimiser of ``||A x - y||^2 / 2 + w R_s(x)`` with
-    ``R_s(x) = R(s x) / s^2``; of a denoiser it is `PlugAndPlay`. Where the noise is known, from
+    ``R_s(x) = R(s x) / s^2``; of a denoiser it is `PlugAndPlay`, of a variational autoencoder whose
+    card says so `Generative`. Where the noise is known, from
     `noise_level`, `photons` or an acquisition (`informed`), the weight follows it.
 
     Parameters
@@ -129,6 +146,9 @@ class TrainedPrior(FromWeights):
     pixels of p mm have ``p^2`` times that of pixels of length one, if their images and the relative
     noise of their line integrals are the same. It is the rule of `photon_tv_weight`, with a
     constant that was measured in training.
+
+    *Densities.* The regulariser of "generative" is minus a logarithm of a density, and its weight
+    that of the noise's variance: ``w = w' (c σ / σ')^2``, whatever the views.
 
     Without known noise the weight is that of the card as it stands, and differences of grid, scan
     and task to those of the training are warned of.
@@ -200,12 +220,17 @@ class TrainedPrior(FromWeights):
         noise = self._noise(sinogram, operator) if self.weight is None else None
         if noise is None:
             return torch.full(leading, self._needs_weight(), dtype=torch.float64)
+        if self.recipe.is_density:
+            return self._weight_of_density(noise)
         from tomolearn.methods.variational.noise_levels import column_norm
 
-        recipe = self.recipe
-        trained = cast("float", recipe.backprojected_noise)
+        trained = cast("float", self.recipe.backprojected_noise)
         factor = self._scale * column_norm(operator) / trained
         return self._needs_weight() * factor * noise
+
+    def _weight_of_density(self, noise: Noise) -> Noise:
+        """Return the weight that a logarithm of a density has beside noise of this deviation."""
+        return self._needs_weight() * (self._scale * noise / cast("float", self.recipe.noise)) ** 2
 
     def method(self, weight: float) -> IterativeMethod:
         """Return the method that reconstructs with a weight, `Variational` or `PlugAndPlay`."""
@@ -215,6 +240,8 @@ class TrainedPrior(FromWeights):
         scale = self._scale * recipe.scale
         from tomolearn.priors import Regulariser
 
+        if algorithm == GENERATIVE:
+            return self._generative(prior, weight, stopping, scale)
         if isinstance(prior, Regulariser):
             from tomolearn.methods import Variational
 
@@ -241,6 +268,18 @@ class TrainedPrior(FromWeights):
             image_scale=scale,
             **stopping,
         )
+
+    def _generative(
+        self, prior: Any, weight: float, stopping: dict[str, Any], scale: float
+    ) -> IterativeMethod:
+        from tomolearn.methods import Generative
+
+        if self.nonnegative:
+            raise TomolearnError(
+                f"nonnegative: expected false with {self.weights} and algorithm {GENERATIVE}, "
+                "which has no bounds, got true"
+            )
+        return Generative(prior, weight=weight, image_scale=scale, **stopping)
 
     def weighting(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the keyword of the call; see `Method.weighting`."""
@@ -292,8 +331,12 @@ class TrainedPrior(FromWeights):
         level = None if self.noise_level is None else self.noise_level * unit
         if is_regulariser:
             weight = self.weight
-            if weight is None and level is not None and recipe.backprojected_noise is not None:
-                weight = self._needs_weight() * scale * level / recipe.backprojected_noise
+            if weight is None and level is not None and recipe.knows_noise:
+                if recipe.is_density:
+                    weight = self._weight_of_density(level)
+                else:
+                    trained = cast("float", recipe.backprojected_noise)
+                    weight = self._needs_weight() * scale * level / trained
             if weight is None:
                 raise TomolearnError(
                     f"noise_level: expected that of the images with {self.weights} in the image "
@@ -355,7 +398,7 @@ class TrainedPrior(FromWeights):
         from tomolearn.simulation.noise import noise_from_dict
 
         told = self.noise_level is not None or self.photons is not None
-        if self.recipe.backprojected_noise is None:
+        if not self.recipe.knows_noise:
             if told:
                 name = "noise_level" if self.photons is None else "photons"
                 raise TomolearnError(

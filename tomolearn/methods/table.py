@@ -105,6 +105,7 @@ METHODS: Table[type[Method]] = Table(
         "variational": "tomolearn.methods.variational.variational:Variational",
         "tsvd": "tomolearn.methods.analytic.singular_values:TSVD",
         "pnp": "tomolearn.methods.variational.plug_and_play:PlugAndPlay",
+        "generative": "tomolearn.methods.variational.generative:Generative",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
         "dds": "tomolearn.methods.sampling.dds:DDS",
         "dps": "tomolearn.methods.sampling.dps:DPS",

@@ -27,7 +27,9 @@ from .smoothness import SquaredDifferences as SquaredDifferences
 from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound
 from .spectral_denoiser import SpectralDenoiser as SpectralDenoiser
 from .squared_norm import SquaredNorm as SquaredNorm
+from .structured_gaussian import StructuredGaussian as StructuredGaussian
 from .table import PRIORS as PRIORS
 from .tdv import TotalDeepVariation as TotalDeepVariation
 from .total_variation import TotalVariation as TotalVariation
+from .variational_autoencoder import VariationalAutoencoder as VariationalAutoencoder
 from .wavelets import ShiftInvariantWavelets as ShiftInvariantWavelets, Wavelets as Wavelets

@@ -14,6 +14,9 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
         "input-convex": "tomolearn.priors.input_convex:InputConvexRegulariser",
         "total-deep-variation": "tomolearn.priors.tdv:TotalDeepVariation",
         "network-tikhonov": "tomolearn.priors.nett:NetworkTikhonov",
+        "variational-autoencoder": (
+            "tomolearn.priors.variational_autoencoder:VariationalAutoencoder"
+        ),
         "patch-mixture": "tomolearn.priors.patches:PatchMixture",
         "fitted-regulariser": "tomolearn.priors.fitted:FittedRegulariser",
         "squared-differences": "tomolearn.priors.smoothness:SquaredDifferences",

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack
 
 from tomolearn._core.checks import check_flag, check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tomolearn.methods.variational.problem import Problem
     from tomolearn.operators import LinearOperator
     from tomolearn.priors import Regulariser
+
+R = TypeVar("R", bound="Regulariser")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Variational(IterativeMethod):
                 f"{operator.domain_shape} have, got {prior.ndim}"
             )
         if frozen:
-            prior = _frozen(prior, sinogram)
+            prior = frozen_copy(prior, sinogram)
         data: type[DataTerm] = resolve_name(DATA_TERMS[self.data])
         weight = torch.full((len(sinogram),), self.weight, dtype=torch.float64)
         weight = weight.to(sinogram.device) if per.weight is None else per.weight
@@ -214,7 +216,7 @@ class Variational(IterativeMethod):
         return scaled(prior, self.image_scale)
 
 
-def _frozen(prior: Regulariser, like: torch.Tensor) -> Regulariser:
+def frozen_copy(prior: R, like: torch.Tensor) -> R:
     """Return a prior in evaluation mode, in another tensor's precision and on its device."""
     numbers = [*prior.parameters(), *prior.buffers()]
     if not numbers:

@@ -8,3 +8,4 @@ from .random_arc import RandomArc as RandomArc
 from .score import ScoreMatching as ScoreMatching
 from .supervised import Supervised as Supervised
 from .table import OBJECTIVES as OBJECTIVES, make_objective as make_objective
+from .variational_autoencoder import EvidenceLowerBound as EvidenceLowerBound

@@ -17,6 +17,9 @@ OBJECTIVES: Table[type[Objective]] = Table(
         "score": "tomolearn.training.objectives.score:ScoreMatching",
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
         "bilevel": "tomolearn.training.objectives.bilevel:Bilevel",
+        "variational-autoencoder": (
+            "tomolearn.training.objectives.variational_autoencoder:EvidenceLowerBound"
+        ),
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
         "diffusion": "tomolearn.training.objectives.diffusion:Diffusion",
         "random-acquisition": (
