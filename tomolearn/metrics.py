@@ -312,6 +312,37 @@ def matthews_correlation(image: torch.Tensor, truth: torch.Tensor) -> float:
     return float((found * expected).sum()) / math.sqrt(energy) if energy > 0 else 0.0
 
 
+def dice(found: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return Dice's coefficient 2 |F and L| / (|F| + |L|) of two regions.
+
+    Parameters
+    ----------
+    found, labels : torch.Tensor, shape (..., rows, columns)
+        Probabilities and labels; what is above a half is in the region.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        One number per image, 1 where both regions are empty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no real tensors of at least two axes, or of different shapes.
+    """
+    for name, value in (("found", found), ("labels", labels)):
+        if check_real_tensor(name, value).ndim < 2:
+            raise TomolearnError(f"{name}: expected rows and columns, got {tuple(value.shape)}")
+    if found.shape != labels.shape:
+        raise TomolearnError(
+            f"labels: expected the shape of found, {tuple(found.shape)}, got {tuple(labels.shape)}"
+        )
+    one, other = found > 0.5, labels > 0.5
+    both = (one & other).flatten(-2).sum(-1)
+    total = one.flatten(-2).sum(-1) + other.flatten(-2).sum(-1)
+    return torch.where(total > 0, 2 * both / total.clamp_min(1), torch.ones_like(both))
+
+
 def _metric(where: str, value: Any) -> Metric:
     if not callable(value):
         raise TomolearnTypeError(

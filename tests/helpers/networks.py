@@ -63,6 +63,14 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
         "invertible-primal-dual",
         {"iterations": 3, "n_primal": 4, "n_dual": 2, "channels": 12},
     ),
+    "task-adapted_primal-dual": (
+        "task-adapted",
+        {
+            "network": "learned-primal-dual",
+            "network_arguments": {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8},
+            "channels": [4, 8],
+        },
+    ),
     "learned-pdhg": ("learned-pdhg", {"iterations": 3, "channels": 8}),
     "variational-network": (
         "variational-network",

@@ -26,6 +26,9 @@ def simulate(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the pairs. Default: the split's own.")
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Store labels of the pixels, too, such as nodules.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write pairs (sinogram, image) of a task to an HDF5 file, for training from disk.
@@ -36,7 +39,7 @@ def simulate(
     from tomolearn.tasks import get_task
 
     definition = get_task(task)
-    drawn = definition.pairs(split, data=data, size=pairs, seed=seed)
+    drawn = definition.pairs(split, data=data, size=pairs, seed=seed, labels=labels)
     check_target(out, force=force, suffixes=(".h5", ".hdf5"))
     with progress_bars() as progress:
         bar = progress.add_task(f"{task}, {split}", total=pairs, unit="pairs")

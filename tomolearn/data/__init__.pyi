@@ -1,7 +1,9 @@
 from .lidc import LIDCSlices as LIDCSlices
 from .lodopab import LoDoPaBPairs as LoDoPaBPairs
+from .nodules import NoduleCrops as NoduleCrops
 from .perforated_discs import PerforatedDiscs as PerforatedDiscs
 from .phantoms import (
+    LabelledSource as LabelledSource,
     RandomEllipses as RandomEllipses,
     RandomEllipsoids as RandomEllipsoids,
     RandomThorax as RandomThorax,

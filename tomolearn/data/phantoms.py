@@ -23,7 +23,8 @@ _CHEST_MTF50, _CHEST_NOISE = (0.25, 0.5), (5.0, 20.0)
 # LoDoPaB-CT's values: 20 / m + (20 - 0.02) / m HU / 1000, divided by that of 3071 HU.
 _AIR_AS_ZERO = 20_000 / 19.98
 _HOUNSFIELD_RANGE = 3071 + _AIR_AS_ZERO
-_LODOPAB_UNIT = 19.98e-6 * _HOUNSFIELD_RANGE  # in 1/mm
+LODOPAB_UNIT = 19.98e-6 * _HOUNSFIELD_RANGE
+"""Attenuation in 1/mm that is 1 in LoDoPaB-CT's values."""
 
 
 class PhantomSource(Protocol):
@@ -34,6 +35,16 @@ class PhantomSource(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON."""
+
+
+@runtime_checkable
+class LabelledSource(PhantomSource, Protocol):
+    """What draws one image at a time, and labels of its pixels, such as what is in a nodule."""
+
+    def labelled(
+        self, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the image that a call with these arguments returns, and its labels, 0 or 1."""
 
 
 @runtime_checkable
@@ -189,7 +200,7 @@ class ThoraxPatches(KindAndFields):
     @property
     def value_per_attenuation(self) -> float:
         """What attenuation of 1/mm is in the images."""
-        return 1 / _LODOPAB_UNIT
+        return 1 / LODOPAB_UNIT
 
     def __str__(self) -> str:
         return f"parts of {self.slices} synthetic chest slices"
@@ -211,8 +222,18 @@ def random_part(
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     if rows != columns:
         turns = 2 * (turns % 2)
-    part = np.rot90(image[row : row + rows, column : column + columns], turns)
-    return np.ascontiguousarray(part[::-1] if flip else part)
+    return turned(image[row : row + rows, column : column + columns], turns, flip)
+
+
+def turned(image: NDArray[np.float32], turns: int, flip: bool) -> NDArray[np.float32]:
+    """Return a copy that is turned by so many quarters, then flipped along the rows if asked."""
+    found = np.rot90(image, turns)
+    return np.ascontiguousarray(found[::-1] if flip else found)
+
+
+def lodopab_values(hounsfield: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return Hounsfield units in LoDoPaB-CT's values, clipped to [0, 1]."""
+    return np.clip((hounsfield + _AIR_AS_ZERO) / _HOUNSFIELD_RANGE, 0, 1).astype(np.float32)
 
 
 def _check_part(shape: tuple[int, ...], whole: tuple[int, ...]) -> None:
@@ -233,7 +254,7 @@ def _thorax_slice(size: int, number: int) -> NDArray[np.float32]:
     ideal = random_thorax_slice((size, size), rng, field=size * spacing)
     mtf50, noise = rng.uniform(*_CHEST_MTF50), rng.uniform(*_CHEST_NOISE)
     hounsfield = as_scanned(ideal, rng, spacing=spacing, mtf50=mtf50, noise=noise)
-    image = np.clip((hounsfield + _AIR_AS_ZERO) / _HOUNSFIELD_RANGE, 0, 1).astype(np.float32)
+    image = lodopab_values(hounsfield)
     image.setflags(write=False)
     return image
 

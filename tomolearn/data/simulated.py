@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.data.phantoms import ImageDataset, PhantomSource
+from tomolearn.data.phantoms import ImageDataset, LabelledSource, PhantomSource
 from tomolearn.geometry import Grid
 from tomolearn.simulation import Acquisition, independent_streams
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Pair = tuple[torch.Tensor, ...]
+"""Sinogram and image; where labels were asked for, labels of the image's pixels, too."""
 
 
 class SimulatedPairs(Dataset[Pair]):
@@ -37,11 +38,15 @@ class SimulatedPairs(Dataset[Pair]):
     size : int, optional
         Number of pairs. Default: all images of a source that has finitely many, otherwise no end;
         such a data set has no length.
+    labels : bool
+        Whether items have labels of the image's pixels as well, 0 or 1. Where images are means of
+        finer ones, a pixel has the label that half of its parts or more have.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not of the kind named above, or the grid does not suit the acquisition.
+        If an argument is not of the kind named above, the grid does not suit the acquisition, or
+        the source has no labels.
     """
 
     def __init__(
@@ -52,11 +57,18 @@ class SimulatedPairs(Dataset[Pair]):
         *,
         seed: int = 0,
         size: int | None = None,
+        labels: bool = False,
     ) -> None:
+        if labels and not isinstance(source, LabelledSource):
+            raise TomolearnError(
+                f"labels: expected a source whose images have labels, such as NoduleCrops, got "
+                f"{type(source).__name__}"
+            )
         if not isinstance(acquisition, Acquisition):
             found = type(acquisition).__name__
             raise TomolearnTypeError(f"acquisition: expected an Acquisition, got {found}")
         self.source, self.grid, self.acquisition = source, grid, acquisition
+        self.labels = labels
         self.seed = check_int("seed", seed, minimum=0)
         self.size = None if size is None else check_int("size", size, minimum=1)
         if isinstance(source, ImageDataset):
@@ -73,7 +85,7 @@ class SimulatedPairs(Dataset[Pair]):
         return self.size
 
     def __getitem__(self, index: int) -> Pair:
-        """Return sinogram (1, *scan.shape) and image (1, *grid.shape), in float32."""
+        """Return sinogram (1, *scan.shape), image and labels (1, *grid.shape), in float32."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
@@ -81,14 +93,25 @@ class SimulatedPairs(Dataset[Pair]):
         streams = [independent_streams(self.seed, self._checked(index)) for index in indices]
         drawn_with = zip(indices, streams, strict=True)
         phantoms = np.stack([self._draw(k, one.image) for k, one in drawn_with])
-        images = drawn = torch.from_numpy(phantoms)[:, None]
+        # (1 or 2, images, 1, ...): images, and their labels
+        drawn = found = torch.from_numpy(phantoms).transpose(0, 1)[:, :, None]
         if self._drawing_grid != self.grid:
-            images = self.acquisition.average(drawn, self.grid)
-        sinograms = self.acquisition.measure(drawn, self.grid, [one.noise for one in streams])
-        return list(zip(sinograms, images, strict=True))
+            found = torch.stack([self.acquisition.average(one, self.grid) for one in drawn])
+        noise = [one.noise for one in streams]
+        sinograms = self.acquisition.measure(drawn[0].contiguous(), self.grid, noise)
+        labels = [(one >= 0.5).float() for one in found[1:]]
+        return list(zip(sinograms, found[0], *labels, strict=True))
 
     def _draw(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the image, and labels if they are asked for, as one array."""
         shape = self._drawing_grid.shape
+        if self.labels and isinstance(self.source, LabelledSource):
+            return np.stack(self.source.labelled(shape, rng))
+        return self._image(index, shape, rng)[None]
+
+    def _image(
+        self, index: int, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
         if isinstance(self.source, ImageDataset):
             return self.source.image(int(index), shape, rng)
         return self.source(shape, rng)

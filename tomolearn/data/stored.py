@@ -16,6 +16,7 @@ from tomolearn.data.hdf5 import HDF5File, check_stored, new_hdf5
 from tomolearn.data.simulated import Pair
 
 _NAMES = ("sinogram", "image")
+_LABELS = "labels"
 
 
 class StoredPairs(Dataset[Pair]):
@@ -28,6 +29,8 @@ class StoredPairs(Dataset[Pair]):
     path : path-like
         HDF5 file with the data sets "sinogram" (n, angles, detectors) and "image" (n, rows,
         columns), or (n, angles, detector rows, detectors) and (n, slices, rows, columns).
+    labels : bool
+        Whether items have labels of the image's pixels as well, of the data set "labels".
 
     Raises
     ------
@@ -36,16 +39,22 @@ class StoredPairs(Dataset[Pair]):
         together.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, labels: bool = False) -> None:
         self.path = Path(path)
         self._file = HDF5File(self.path, "a file of pairs")
+        self._names = (*_NAMES, _LABELS) if labels else _NAMES
         file = self._file.open()
-        found = {name: self._file.dataset(name) for name in _NAMES if name in file}
+        found = {name: self._file.dataset(name) for name in self._names if name in file}
         shapes = {name: data.shape for name, data in found.items()}
         for data in found.values():
             check_stored(data)
         self.attributes: dict[str, str] = {name: str(text) for name, text in file.attrs.items()}
         self._file.close()
+        if labels and shapes.pop(_LABELS, None) != shapes.get("image"):
+            raise TomolearnError(
+                f"{self.path}: labels: expected a data set labels of the shape of image, got none "
+                "of it; `tomolearn simulate --labels` writes one"
+            )
         if [len(shape) for shape in shapes.values()] not in ([3, 3], [4, 4]):
             raise TomolearnError(
                 f"{self.path}: expected the data sets sinogram (n, angles, detectors) and "
@@ -61,7 +70,7 @@ class StoredPairs(Dataset[Pair]):
         return self._size
 
     def __getitem__(self, index: int) -> Pair:
-        """Return sinogram (1, *sinogram_shape) and image (1, *image_shape), in float32."""
+        """Return sinogram (1, *sinogram_shape), image and labels (1, *image_shape), in float32."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
@@ -69,9 +78,9 @@ class StoredPairs(Dataset[Pair]):
         for index in indices:
             if not 0 <= index < self._size:
                 raise IndexError(f"index: expected one from 0 to {self._size - 1}, got {index}")
-        stored = [self._file.dataset(name) for name in _NAMES]
+        stored = [self._file.dataset(name) for name in self._names]
         return [
-            tuple(torch.from_numpy(data[index].astype(np.float32))[None] for data in stored)  # type: ignore[misc]
+            tuple(torch.from_numpy(data[index].astype(np.float32))[None] for data in stored)
             for index in indices
         ]
 
@@ -90,7 +99,8 @@ def store_pairs(
     Parameters
     ----------
     pairs : Dataset
-        Of (sinogram, image), with ``__getitems__``, for example `SimulatedPairs`.
+        Of (sinogram, image) or (sinogram, image, labels), with ``__getitems__``, for example
+        `SimulatedPairs`.
     path : path-like
         The file; it gets its name when it is complete and replaces one of that name.
     n_pairs, batch_size : int
@@ -117,7 +127,7 @@ def store_pairs(
             batch = pairs.__getitems__(list(indices))  # type: ignore[attr-defined]
             blocks = [torch.cat(tensors).numpy() for tensors in zip(*batch, strict=True)]
             with made.step() as file:
-                for name, block in zip(_NAMES, blocks, strict=True):
+                for name, block in zip((*_NAMES, _LABELS), blocks, strict=False):
                     if first == 0:
                         shape = (n_pairs, *block.shape[1:])
                         file.create_dataset(name, shape, np.float32, chunks=(1, *shape[1:]))

@@ -30,6 +30,10 @@ from .image_quality import (
 )
 from .perturbation import Perturbation as Perturbation, worst_perturbation as worst_perturbation
 from .results import Comparison as Comparison, Row as Row
+from .segmentation import (
+    SegmentationScore as SegmentationScore,
+    segmentation_score as segmentation_score,
+)
 from .stability import Stability as Stability, stability as stability
 from .stress import Stress as Stress, stress as stress
 from .uncertainty import (

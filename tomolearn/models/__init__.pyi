@@ -16,4 +16,5 @@ from .learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .learned_proximal import LearnedProximal as LearnedProximal
 from .limited_angle_unet import LimitedAngleUNet as LimitedAngleUNet
 from .table import MODELS as MODELS, build_model as build_model
+from .task_adapted import TaskAdapted as TaskAdapted
 from .variational_network import VariationalNetwork as VariationalNetwork

@@ -39,6 +39,7 @@ TASKS: Table[Task] = Table(
         "chest-patches": f"{_PUBLISHED}:CHEST_PATCHES",
         "chest-60": f"{_PUBLISHED}:CHEST_60",
         "chest-16": f"{_PUBLISHED}:CHEST_16",
+        "chest-nodules": f"{_PUBLISHED}:CHEST_NODULES",
         "ellipses-64": f"{_PUBLISHED}:ELLIPSE_PATCHES",
         "lodopab": f"{_PUBLISHED}:LODOPAB",
         "lodopab-200": f"{_PUBLISHED}:LODOPAB_200",

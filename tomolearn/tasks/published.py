@@ -9,6 +9,7 @@ from dataclasses import replace
 from tomolearn.data.files import DataFiles, LoDoPaBFiles, PatchFolder, SeriesFolder, SliceCache
 from tomolearn.data.lodopab import Recipe
 from tomolearn.data.lodopab.recipe import MU_AIR_PER_M, MU_MAX_PER_M, MU_WATER_PER_M
+from tomolearn.data.nodules import NoduleCrops
 from tomolearn.data.perforated_discs import PerforatedDiscs
 from tomolearn.data.phantoms import (
     PhantomSource,
@@ -291,6 +292,21 @@ CHEST_16 = replace(
     grid=_QUARTER,
     acquisition=Acquisition(ParallelBeam.covering(_QUARTER, 16), GaussianNoise(std=0.36)),
     files=None,
+)
+_CROPS = Grid((48, 48))
+CHEST_NODULES = Task(
+    name="chest-nodules",
+    description="few views of parts of chests with labelled nodules: 48 x 48 pixels, 12 views",
+    reference="task adapted reconstruction, arXiv:1809.00948, whose task is another one",
+    grid=_CROPS,
+    acquisition=Acquisition(ParallelBeam.covering(_CROPS, 12), GaussianNoise(std=0.3)),
+    splits={
+        "train": Split(NoduleCrops(400), seed=81),
+        "validation": Split(NoduleCrops(60, first=1000), seed=82, size=60),
+        "test": Split(NoduleCrops(200, first=2000), seed=83, size=200),
+    },
+    convention=CONVENTIONS["maximum"],
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=2.0)},
 )
 ELLIPSES_50 = _ellipses_sparse(50, 2.0)
 ELLIPSES_143 = _ellipses_sparse(143, 4.0)

@@ -132,6 +132,7 @@ class Task:
         data: str | os.PathLike[str] | None = None,
         size: int | None = None,
         seed: int | None = None,
+        labels: bool = False,
     ) -> Dataset[Pair]:
         """Return the pairs (sinogram, image) of a split; `data.n_pairs` tells how many there are.
 
@@ -146,22 +147,25 @@ class Task:
             Take the first `size` pairs only. Default: all of the split, or of the data.
         seed : int, optional
             Draw other pairs, or other noise, than those of the split's own seed.
+        labels : bool
+            Return (sinogram, image, labels): labels of the image's pixels, such as 1 in nodules.
 
         Raises
         ------
         OSError, TypeError, ValueError
             If the split is unknown, `size` not from 1 to the number that there are, data needed
-            and not given, not there, not what is needed, or given with a seed although stored.
+            and not given, not there, not what is needed, or given with a seed although stored; or
+            if the images have no labels and they are asked for.
         """
         part = self.splits[check_choice("split", split, tuple(self.splits))]
         if size is not None:
             check_int("size", size, minimum=1)
         seed_of_all = part.seed if seed is None else seed
         if data is not None:
-            opened = self._opened(Path(data), split)
+            opened = self._opened(Path(data), split, labels)
             if isinstance(opened, ImageDataset):
                 read: Dataset[Pair] = SimulatedPairs(
-                    opened, self.grid, self.acquisition, seed=seed_of_all
+                    opened, self.grid, self.acquisition, seed=seed_of_all, labels=labels
                 )
                 return _first(read, size, str(data))
             if seed is not None:
@@ -176,15 +180,20 @@ class Task:
             most = f"the {part.size} pairs of {self.name}'s {split} split"
             raise TomolearnError(f"size: expected at most {most}, got {size}")
         size = part.size if size is None else size
-        return SimulatedPairs(part.source, self.grid, self.acquisition, seed=seed_of_all, size=size)
+        return SimulatedPairs(
+            part.source, self.grid, self.acquisition, seed=seed_of_all, size=size, labels=labels
+        )
 
-    def _opened(self, data: Path, split: str) -> ImageDataset | Dataset[Pair]:
+    def _opened(self, data: Path, split: str, labels: bool) -> ImageDataset | Dataset[Pair]:
         if not data.exists():
             hint = "" if self.files is None else f" or folder; {self.name} needs {self.files.hint}"
             raise FileNotFoundError(f"{data}: there is no such file{hint}")
         if self.files is not None and not is_pairs_file(data):
-            return self.files.open(data, split, self.grid.shape)
-        pairs = StoredPairs(data)
+            found_files = self.files.open(data, split, self.grid.shape)
+            if labels and not isinstance(found_files, ImageDataset):
+                raise TomolearnError(f"labels: {data} has none")
+            return found_files
+        pairs = StoredPairs(data, labels=labels)
         # what `tomolearn simulate` writes; files from elsewhere have no such attributes
         known = pairs.attributes
         made_for = _task_of(data, known["task"]) if "task" in known else self.name

@@ -163,7 +163,7 @@ class SampleImages(lightning.Callback):
         if not boards:
             return
         batch = next(iter(trainer.val_dataloaders))
-        sinograms, images = (part[: self.n_images].to(pl_module.device) for part in batch)
+        sinograms, images = (part[: self.n_images].to(pl_module.device) for part in batch[:2])
         with torch.no_grad():
             found = _pictures(pl_module.estimate((sinograms, images), 0))
         truth = _pictures(images)

@@ -22,14 +22,14 @@ class PairsModule(lightning.LightningDataModule):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.config = config
-        task = config.find_task()
-        self._pairs = task.pairs("train", data=config.data, size=config.train_size)
+        task, labels = config.find_task(), config.make_objective().needs_labels
+        self._pairs = task.pairs("train", data=config.data, size=config.train_size, labels=labels)
         self._size = n_pairs(self._pairs)
         data = config.validation or data_of_others(config.data)
-        validation = task.pairs("validation", data=data)
+        validation = task.pairs("validation", data=data, labels=labels)
         size, found = config.validation_size, n_pairs(validation)
         if found is None or found > size:
-            validation = task.pairs("validation", data=data, size=size)
+            validation = task.pairs("validation", data=data, size=size, labels=labels)
         self.validation = _usable(task, validation)
 
     def train_dataloader(self) -> DataLoader:
@@ -64,9 +64,8 @@ class PairsModule(lightning.LightningDataModule):
 def _usable(task: Task, pairs: Dataset[Pair]) -> Dataset[Pair]:
     """Return the pairs that a network can be judged by; not in the middle of a training."""
     numbers = range(n_pairs(pairs) or 0)
-    skipped = {
-        index: reason for index in numbers if (reason := task.unusable(*pairs[index])) is not None
-    }
+    reasons = {index: task.unusable(*pairs[index][:2]) for index in numbers}
+    skipped = {index: reason for index, reason in reasons.items() if reason is not None}
     if not skipped:
         return pairs
     index, reason = next(iter(skipped.items()))

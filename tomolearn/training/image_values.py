@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from tomolearn._core.checkpoints.cards import plain_values
 from tomolearn._core.errors import TrainedElsewhereWarning
-from tomolearn.data import Pair, ThoraxPatches, n_pairs
+from tomolearn.data import NoduleCrops, Pair, ThoraxPatches, n_pairs
 from tomolearn.data.images import ImageFolder
 from tomolearn.models.provenance import Provenance
 from tomolearn.simulation import PhotonNoise
@@ -42,7 +42,7 @@ def values_of_images(task: Task, pairs: Dataset[Pair]) -> dict[str, Any]:
         found["image_scale"] = 1.0 if source.scale is None else source.scale
         if source.is_dicom:
             found["value_per_attenuation"] = found["image_scale"]
-    if isinstance(source, ThoraxPatches):
+    if isinstance(source, (NoduleCrops, ThoraxPatches)):
         found["value_per_attenuation"] = source.value_per_attenuation
     if isinstance(noise, PhotonNoise):
         found["value_per_attenuation"] = 1 / noise.attenuation

@@ -217,8 +217,7 @@ def _groups(network: Network, vector_rate: float) -> list[dict[str, Any]]:
 
 def _copied(batch: Batch) -> Batch:
     """Return what an objective may write into: others look at the batch after it."""
-    sinogram, image = batch
-    return sinogram.clone(), image.clone()
+    return tuple(tensor.clone() for tensor in batch)
 
 
 def _measured(metric: str, found: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

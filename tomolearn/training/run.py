@@ -281,8 +281,12 @@ def _failure(
     rank = f"-{trainer.global_rank}" if trainer.world_size > 1 else ""
     batch = directory / f"failed-batch{rank}.safetensors"
     if module.last_batch is not None:
-        sinogram, image = (tensor.detach().cpu().contiguous() for tensor in module.last_batch)
-        write_bytes(batch, safetensors.torch.save({"sinogram": sinogram, "image": image}))
+        names = ("sinogram", "image", "labels")
+        kept = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in zip(names, module.last_batch, strict=False)
+        }
+        write_bytes(batch, safetensors.torch.save(kept))
     module.forget_step()
     weights = save(
         module.result,

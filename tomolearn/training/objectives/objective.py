@@ -11,8 +11,9 @@ from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import Denoiser, Regulariser
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Sinograms (batch, 1, *scan.shape) and images (batch, 1, *grid.shape)."""
+Batch = tuple[torch.Tensor, ...]
+"""Sinograms (batch, 1, *scan.shape) and images (batch, 1, *grid.shape); for an objective that needs
+them, also labels (batch, 1, *grid.shape), 0 or 1."""
 
 Network = ReconstructionModel | Denoiser | Regulariser
 
@@ -27,6 +28,9 @@ class Objective:
 
     makes_images: ClassVar[bool] = True
     """Whether `estimate` returns images; validations are judged by the loss where it does not."""
+
+    needs_labels: ClassVar[bool] = False
+    """Whether batches have labels of the images' pixels; the task has to know them."""
 
     uses_all_weights: ClassVar[bool] = True
     """Whether each weight gets a gradient; several processes would wait for the others."""

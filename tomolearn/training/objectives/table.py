@@ -22,6 +22,9 @@ OBJECTIVES: Table[type[Objective]] = Table(
         ),
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
         "diffusion": "tomolearn.training.objectives.diffusion:Diffusion",
+        "joint-segmentation": (
+            "tomolearn.training.objectives.joint_segmentation:JointSegmentation"
+        ),
         "random-acquisition": (
             "tomolearn.training.objectives.random_acquisition:RandomAcquisition"
         ),
