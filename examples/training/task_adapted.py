@@ -1,15 +1,21 @@
 """Joint and sequential training of reconstruction and segmentation, over C and seeds.
 
-python examples/training/task_adapted.py FOLDER [STEPS] [SEEDS]
+python examples/training/task_adapted.py FOLDER [STEPS] [SEEDS] [MINUTES]
 
-Trains in FOLDER on the task "chest-nodules"; scores of finished trainings are kept there, in
-scores.json, and are not trained again. Ends with the table, and the figure task_adapted.png.
+Trains in FOLDER on the task "chest-nodules"; one after the other, each network has half of the
+steps. Scores of finished trainings are kept there, in
+scores.json, and none is begun after MINUTES; the next call goes on. It ends with the table of what
+there is, mean and half the range over the seeds and least processor time of a training (the first
+one draws the chests, too), and the figure task_adapted.png.
 """
 
 import json
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 
 import tomolearn as tl
@@ -17,65 +23,76 @@ from tomolearn.tasks import get_task
 from tomolearn.training.config import TrainingConfig, read_config
 from tomolearn.training.run import train
 
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
 RECIPE = Path(__file__).with_name("task-adapted.toml")
 WEIGHTS = (0.1, 0.5, 0.9, 0.99)
-folder = Path(sys.argv[1])
-steps, seeds = (int(given) for given in [*sys.argv[2:], *("3000", "3")[len(sys.argv) - 2 :]])
-task = get_task("chest-nodules")
+SEQUENTIAL = "sequential"
+ORDER = (0.9, SEQUENTIAL, 0.5, 0.99, 0.1)
+KEYS = ("dice", "overlap", "psnr", "minutes")
+
+start, folder = time.monotonic(), Path(sys.argv[1])
+given = [*sys.argv[2:], *("2000", "3", "inf")[len(sys.argv) - 2 :]]
+steps, seeds, minutes = int(given[0]), int(given[1]), float(given[2])
 folder.mkdir(parents=True, exist_ok=True)
 scores_file = folder / "scores.json"
 scores = json.loads(scores_file.read_text()) if scores_file.exists() else {}
 
 
-def trained(name, **changes):
-    values = {**read_config(RECIPE), "steps": steps, "validation_every": steps, **changes}
-    config = TrainingConfig(**values)
-    result = train(config, folder / name, resume=(folder / name / "last.ckpt").exists())
-    return result.model, result.weights
+def trained(name, n, **changes):
+    values = {**read_config(RECIPE), "steps": n, "validation_every": n, **changes}
+    resume = (folder / name / "last.ckpt").exists()
+    result = train(TrainingConfig(**values), folder / name, resume=resume)
+    return result.model, str(result.weights)
 
 
-for seed in range(seeds):
-    for c in (*WEIGHTS, "sequential"):
+def one_after_the_other(seed):
+    half = steps // 2
+    _, weights = trained(
+        f"reconstruction-{seed}", half, seed=seed, objective_arguments={"task_weight": 0.0}
+    )
+    settings = {"task_weight": 1.0, "freeze_reconstruction": True}
+    changes = {"objective_arguments": settings, "initial_weights": weights}
+    return trained(f"{SEQUENTIAL}-{seed}", half, seed=seed, **changes)
+
+
+for c in ORDER:
+    for seed in range(seeds):
         name = f"{c}-{seed}"
-        if name in scores:
+        if name in scores or time.monotonic() - start > 60 * minutes:
             continue
-        if c == "sequential":
-            given = {"seed": seed, "objective_arguments": {"task_weight": 0.0}}
-            _, weights = trained(f"reconstruction-{seed}", **given)
-            settings = {"task_weight": 1.0, "freeze_reconstruction": True}
-            model, _ = trained(
-                name, seed=seed, objective_arguments=settings, initial_weights=str(weights)
-            )
+        begin = time.process_time()
+        if c == SEQUENTIAL:
+            model, _ = one_after_the_other(seed)
         else:
-            model, _ = trained(name, seed=seed, objective_arguments={"task_weight": c})
-        found = tl.evaluation.segmentation_score(model, task)
-        scores[name] = {"psnr": found.psnr, "dice": found.dice, "overlap": found.overlap}
+            model, _ = trained(name, steps, seed=seed, objective_arguments={"task_weight": c})
+        spent = (time.process_time() - begin) / 60
+        found = tl.evaluation.segmentation_score(model, get_task("chest-nodules"))
+        found = {**asdict(found), "minutes": spent}
+        scores[name] = {key: found[key] for key in KEYS}
         scores_file.write_text(json.dumps(scores, indent=1))
         print(name, scores[name], flush=True)
 
 
-def rows(c, key):
-    return np.array([scores[f"{c}-{seed}"][key] for seed in range(seeds)])
+def values_of(c, key):
+    return [scores[name][key] for seed in range(seeds) if (name := f"{c}-{seed}") in scores]
 
 
-for c in (*WEIGHTS, "sequential"):
-    parts = [f"{rows(c, key).mean():.3f} ± {np.ptp(rows(c, key)) / 2:.3f}" for key in scores[name]]
-    print(c, *parts, sep=" | ")
+print("| C | seeds | mean Dice | Dice of all pixels | PSNR | minutes |\n|---|---|---|---|---|---|")
+for c in (*WEIGHTS, SEQUENTIAL):
+    found = [values_of(c, key) for key in KEYS]
+    if found[0]:
+        cells = [f"{np.mean(x):.3f} ± {np.ptp(x) / 2:.3f}" for x in found[:-1]]
+        print(f"| {c} | {len(found[0])} | {' | '.join(cells)} | {min(found[-1]):.1f} |")
 
-import matplotlib  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-places = np.arange(len(WEIGHTS))
-for axes, key, label in ((left, "dice", "mean Dice of nodules"), (right, "psnr", "PSNR in dB")):
-    for seed in range(seeds):
-        axes.plot(
-            places, [scores[f"{c}-{seed}"][key] for c in WEIGHTS], "o-", color="C0", alpha=0.5
-        )
-        axes.axhline(scores[f"sequential-{seed}"][key], color="C1", alpha=0.5)
-    axes.set_xticks(places, [str(c) for c in WEIGHTS])
-    axes.set_xlabel("C; line: one after the other")
-    axes.set_ylabel(label)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+for panel, key, label in zip(axes, ("dice", "psnr"), ("mean Dice", "PSNR in dB"), strict=True):
+    for place, c in enumerate(WEIGHTS):
+        panel.plot([place] * len(values_of(c, key)), values_of(c, key), "o", color="C0")
+    for value in values_of(SEQUENTIAL, key):
+        panel.axhline(value, color="C1")
+    panel.set_xticks(range(len(WEIGHTS)), [str(c) for c in WEIGHTS])
+    panel.set_xlabel("C; lines: one after the other")
+    panel.set_ylabel(label)
 figure.savefig(folder / "task_adapted.png", dpi=110)

@@ -206,7 +206,9 @@ def test_memory_is_that_of_the_activations_and_checkpoints_save_most_of_it():
     expected = saved_bytes(model, RayTransform(grid, scan)) / 2**20
     # a process that has held more than its children must not lend them its maximum
     torch.ones(int(4 * expected * 2**20) // 4)
-    full, saving = measure_training_memory(grid=grid, scan=scan, model=model)
+    full, time, saving, _ = measure_training_memory(grid=grid, scan=scan, model=model)
+    assert (time.what, time.unit) == ("training step, processor time", "ms")
+    assert time.value > 0
     assert (full.case, full.batch, full.unit) == ("parallel 160, 100 angles", 1, "MiB")
     # gradients of one block come on top, and what the allocator keeps
     assert 0.9 * expected < full.value < 1.6 * expected
@@ -221,6 +223,17 @@ def test_memory_of_invertible_iterations_does_not_grow_with_them():
     scan = ParallelBeam.covering(grid, 100)
     few, many = memory_of_steps(grid, scan, models, 1, "cpu")
     assert many.value < 1.3 * few.value
+
+
+@pytest.mark.slow
+def test_memory_of_a_greedy_step_is_that_of_one_iteration():
+    grid = Grid((160, 160))
+    scan = ParallelBeam.covering(grid, 100)
+    models = {"all": small_lpd(iterations=8, channels=32)}
+    models["last"] = small_lpd(iterations=8, channels=32)
+    models["last"].only_iteration = 7
+    every, last = memory_of_steps(grid, scan, models, 1, "cpu")
+    assert last.value < 0.5 * every.value
 
 
 def test_memory_needs_a_system_that_tells_it(monkeypatch, tmp_path):

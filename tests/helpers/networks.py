@@ -63,6 +63,10 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
         "invertible-primal-dual",
         {"iterations": 3, "n_primal": 4, "n_dual": 2, "channels": 12},
     ),
+    "stochastic-primal-dual": (
+        "stochastic-primal-dual",
+        {"iterations": 3, "subsets": 2, "n_primal": 3, "n_dual": 2, "channels": 8},
+    ),
     "task-adapted_primal-dual": (
         "task-adapted",
         {
@@ -133,7 +137,7 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
 NEEDS_RAYS = tuple(
     case
     for case in SMALL
-    if case.startswith(("fbp", "limited-angle", "learned-gradient", "iradonmap"))
+    if case.startswith(("fbp", "limited-angle", "learned-gradient", "iradonmap", "stochastic"))
     or case in ("variational-network", "de-gradient_unet")
 )
 

@@ -14,13 +14,14 @@ RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
 VOLUME = Grid((5, 8, 8), 1.5)
 SPATIAL = [
     "learned-gradient",
+    "stochastic-primal-dual",
     "learned-primal",
     "learned-primal-dual",
     "invertible-primal-dual",
     "learned-pdhg",
     "learned-proximal",
 ]
-ANY_OPERATOR = SPATIAL[1:]
+ANY_OPERATOR = SPATIAL[2:]
 _MATRIX = np.random.default_rng(0).standard_normal((84, 120))
 DENSE = DenseOperator(_MATRIX, (5, 4, 6), (3, 4, 7))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,12 +22,18 @@ from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import Grid, ParallelBeam
 from tomolearn.geometry.scan import Scan
 from tomolearn.methods.checks import check_ray_transform
-from tomolearn.models import InvertiblePrimalDual, LearnedPrimalDual, ReconstructionModel
+from tomolearn.models import (
+    InvertiblePrimalDual,
+    LearnedPrimalDual,
+    ReconstructionModel,
+    StochasticPrimalDual,
+)
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
 
 _RIVAL = "odl torch"
 _INVERTIBLE = (5, 20)  # iterations
+_SUBSETS = 5  # of the views, in stochastic learned primal-dual
 
 
 @dataclass(frozen=True)
@@ -191,8 +198,11 @@ def measure_training_memory(
     Each figure, in MiB, is from a fresh process: what it held at most during its first step, less
     what it held before, when it had all that is loaded and made but once (the libraries, the
     operator, the network, a first reconstruction). On a GPU it is the memory of torch's tensors
-    there. Default: 512 x 512 pixels, a parallel beam of 360 views that covers them, and learned
-    primal-dual in float32; also invertible learned primal-dual with 5 and with 20 iterations.
+    there. With each comes the time of the next step: on a CPU processor time, which says as much
+    on a machine that others use. Default: 512 x 512 pixels, a parallel beam of 360 views that
+    covers them, and learned primal-dual in float32; also its last iteration in greedy training,
+    the stochastic one with 5 subsets of the views, and the invertible one with 5 and with 20
+    iterations.
     """
     grid = Grid((512, 512)) if grid is None else grid
     scan = ParallelBeam.covering(grid, 360) if scan is None else scan
@@ -205,10 +215,16 @@ def measure_training_memory(
         "one iteration's activations": saving,
     }
     if model is None:
+        greedy = copy.deepcopy(every)
+        greedy.only_iteration = (greedy.own_weights or 1) - 1
+        models["greedy, last iteration"] = greedy
+        models[f"stochastic, {_SUBSETS} subsets"] = StochasticPrimalDual(
+            iterations=10, subsets=_SUBSETS
+        )
         models |= {
             f"invertible, {n} iterations": InvertiblePrimalDual(iterations=n) for n in _INVERTIBLE
         }
-    return memory_of_steps(grid, scan, models, batch, device)
+    return cost_of_steps(grid, scan, models, batch, device)
 
 
 def memory_of_steps(
@@ -219,36 +235,52 @@ def memory_of_steps(
     device: str,
 ) -> Iterator[Timing]:
     """Measure the peak memory of one step of each network, whose weights are drawn anew, in MiB."""
+    found = cost_of_steps(grid, scan, models, batch, device)
+    return (one for one in found if one.unit == "MiB")
+
+
+def cost_of_steps(
+    grid: Grid,
+    scan: Scan,
+    models: Mapping[str, ReconstructionModel],
+    batch: int,
+    device: str,
+) -> Iterator[Timing]:
+    """Measure memory and time of a step of each network; see `measure_training_memory`."""
     if torch.device(device).type == "cpu":
         resident_bytes("VmHWM")
     kind = "parallel" if scan.is_parallel else "fan"
     case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
 
-    def measure(name: str, model: ReconstructionModel) -> Timing:
-        settings = (type(model), dict(model.arguments), model.checkpoint_activations)
+    clock = "processor time" if torch.device(device).type == "cpu" else "time"
+
+    def measure(name: str, model: ReconstructionModel) -> Iterator[Timing]:
+        how = {key: getattr(model, key) for key in ("checkpoint_activations", "only_iteration")}
+        settings = (type(model), dict(model.arguments), how)
         # a new process for each: what one has once held, its allocator may keep
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            value = pool.submit(
-                _memory_of_a_step,
+            size, seconds = pool.submit(
+                _cost_of_a_step,
                 *(grid, scan, *settings, batch, device, torch.get_num_threads()),
             ).result()
-        return Timing(case, batch, "training step, peak memory", name, value / 2**20, "MiB", None)
+        yield Timing(case, batch, "training step, peak memory", name, size / 2**20, "MiB", None)
+        yield Timing(case, batch, f"training step, {clock}", name, 1e3 * seconds, "ms", None)
 
-    return (measure(name, model) for name, model in models.items())
+    return (timing for name, model in models.items() for timing in measure(name, model))
 
 
-def _memory_of_a_step(
+def _cost_of_a_step(
     grid: Grid,
     scan: Scan,
     network: type[ReconstructionModel],
     arguments: Mapping[str, Any],
-    checkpoint: bool,
+    how: Mapping[str, Any],
     batch: int,
     device: str,
     threads: int,
-) -> int:
-    """Return the bytes that a step takes on top of what this process, a new one, holds anyway."""
+) -> tuple[int, float]:
+    """Return what a step takes: bytes on top of what this new process holds anyway, and seconds."""
     torch.set_num_threads(threads)
     where = torch.device(device)
     operator = RayTransform(grid, scan)
@@ -256,7 +288,8 @@ def _memory_of_a_step(
     sinogram = operator(image)
     # made here: torch would send weights in memory that both processes share
     model = network(**arguments)
-    model.checkpoint_activations = checkpoint
+    for name, value in how.items():
+        setattr(model, name, value)
     trainer = _Trainer(model, Recipe(), operator, where)
     with torch.no_grad():
         trainer.model(sinogram, operator)
@@ -264,7 +297,13 @@ def _memory_of_a_step(
         torch.cuda.reset_peak_memory_stats(where)
         before = torch.cuda.memory_allocated(where)
         trainer.step(sinogram, image)
-        return torch.cuda.max_memory_allocated(where) - before
+        size = torch.cuda.max_memory_allocated(where) - before
+        start = now(where)
+        trainer.step(sinogram, image)
+        return size, now(where) - start
     before = resident_bytes("VmRSS")
     trainer.step(sinogram, image)
-    return resident_bytes("VmHWM") - before
+    size = resident_bytes("VmHWM") - before
+    start = time.process_time()
+    trainer.step(sinogram, image)
+    return size, time.process_time() - start

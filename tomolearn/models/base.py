@@ -60,10 +60,18 @@ class ReconstructionModel(Configured, abc.ABC):
     diagnostics: Mapping[str, float] = MappingProxyType({})
     """Numbers about the last reconstruction, such as a solver's iterations; training logs them."""
 
+    own_weights: int | None = None
+    """The number of iterations that run one after the other, each with weights of its own; None
+    where they share weights, or there are none. Such networks can be trained greedily."""
+    only_iteration: int | None = None
+    """Which iteration alone is trained: those before it run without gradients, those after it not
+    at all. None: every iteration runs, and is trained."""
+
     fixed_shapes: FixedShapes | None = None
     """The only shapes of image and sinogram that the weights are for, None if any will do."""
 
     _watch: Watch | None = None
+    _started: int = 0  # iterations of this reconstruction so far, if one alone is trained
 
     def watched_as(self, name: str) -> None:
         """Compare, from now on, what the network is called with with its card."""
@@ -125,6 +133,7 @@ class ReconstructionModel(Configured, abc.ABC):
     def apply_to(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct as a call does, without comparing with what the weights were trained on."""
         flat = self._checked(sinogram, operator)
+        self._started = 0
         shape = (*sinogram.shape[: -self.ndim], *operator.domain_shape)
         if flat.shape[0] == 0:
             return flat.new_zeros(shape)
@@ -179,6 +188,13 @@ class ReconstructionModel(Configured, abc.ABC):
         self, step: Callable[..., tuple[torch.Tensor, ...]], *state: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Run one iteration, whose activations are forgotten if so wanted."""
+        if self.only_iteration is not None:
+            number, self._started = self._started, self._started + 1
+            if number > self.only_iteration:
+                return state
+            if number < self.only_iteration:
+                with torch.no_grad():
+                    return step(*state)
         if self.checkpoint_activations and torch.is_grad_enabled():
             return checkpoint(step, *state, use_reentrant=False)
         return step(*state)

@@ -50,6 +50,7 @@ class LearnedPrimal(ReconstructionModel):
             {"iterations": iterations, "n_primal": n_primal, "channels": channels, "ndim": ndim}
         )
         self.n_primal, self.ndim = n_primal, ndim
+        self.own_weights = iterations
         self.updates = nn.ModuleList(
             Update(n_primal + 1, n_primal, channels, ndim=ndim) for _ in range(iterations)
         )

@@ -65,6 +65,7 @@ class LearnedPrimalDual(ReconstructionModel):
             }
         )
         self.n_primal, self.n_dual, self.ndim = n_primal, n_dual, ndim
+        self.own_weights = iterations
         self.dual_updates = nn.ModuleList(
             Update(n_dual + 2, n_dual, channels, ndim=ndim) for _ in range(iterations)
         )

@@ -21,6 +21,7 @@ MODELS: Table[type[ReconstructionModel]] = Table(
         "learned-primal": "tomolearn.models.learned_primal:LearnedPrimal",
         "learned-primal-dual": "tomolearn.models.learned_primal_dual:LearnedPrimalDual",
         "invertible-primal-dual": ("tomolearn.models.invertible_primal_dual:InvertiblePrimalDual"),
+        "stochastic-primal-dual": ("tomolearn.models.stochastic_primal_dual:StochasticPrimalDual"),
         "task-adapted": "tomolearn.models.task_adapted:TaskAdapted",
         "learned-pdhg": "tomolearn.models.learned_pdhg:LearnedPDHG",
         "variational-network": "tomolearn.models.variational_network:VariationalNetwork",

@@ -243,6 +243,11 @@ class TrainingConfig(BaseModel):
                     f"best_is: expected largest or smallest, whichever {self.metric} has for the "
                     "best images, got none"
                 )
+        if objective.has_stages and self.keep != "last":
+            raise TomolearnError(
+                f"keep: expected last, since {self.objective} trains one part of the network after "
+                f"the other, got {self.keep}"
+            )
         if self.steps is None and self.max_time is None:
             raise TomolearnError("steps, max_time: expected at least one of the two, got neither")
         if self.max_time is not None and self.max_time <= timedelta(0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning
@@ -80,9 +81,10 @@ class ReconstructionModule(lightning.LightningModule):
         if not all(tensor.isfinite().all() for tensor in batch):
             raise NonFiniteError("batch: expected finite values, got others")
         self._before = [buffer.clone() for buffer in self.model.buffers()]
-        loss = self.objective.loss(
-            self.model, _copied(batch), self.task.operator(), self._rng(self.global_step)
-        )
+        with self._stage(self.model):
+            loss = self.objective.loss(
+                self.model, _copied(batch), self.task.operator(), self._rng(self.global_step)
+            )
         # Of several processes one alone would leave the others waiting for its gradients: there,
         # the norm of the gradient tells all of them.
         if self.trainer.world_size == 1 and not torch.isfinite(loss.detach()):
@@ -92,9 +94,14 @@ class ReconstructionModule(lightning.LightningModule):
 
     def estimate(self, batch: Batch, index: int) -> torch.Tensor:
         """Return what the network to be kept makes of a validation batch of this number."""
-        return self.objective.estimate(
-            self.result, _copied(batch), self.task.operator(), self._rng(index)
-        ).to(batch[1].dtype)
+        with self._stage(self.result):
+            return self.objective.estimate(
+                self.result, _copied(batch), self.task.operator(), self._rng(index)
+            ).to(batch[1].dtype)
+
+    def _stage(self, network: Network) -> AbstractContextManager[None]:
+        progress = self.learning_progress(self, self.global_step)
+        return self.objective.stage(network, min(max(progress, 0.0), 1.0))
 
     def _rng(self, index: int) -> np.random.Generator:
         # the same numbers whether the run was interrupted or not
@@ -169,7 +176,7 @@ class ReconstructionModule(lightning.LightningModule):
 
     def _loss(self, batch: Batch, index: int) -> torch.Tensor:
         """Return the loss of a validation batch, which may need derivatives by the image."""
-        with torch.enable_grad():
+        with torch.enable_grad(), self._stage(self.result):
             return self.objective.loss(
                 self.result, _copied(batch), self.task.operator(), self._rng(index)
             ).detach()
@@ -193,7 +200,9 @@ class ReconstructionModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: cosine_factor(
-                self.learning_progress(self, step),
+                self.objective.progress_in_stage(
+                    self.model, min(max(self.learning_progress(self, step), 0.0), 1.0)
+                ),
                 step,
                 config.warmup_steps,
                 config.final_learning_rate / config.learning_rate,

@@ -114,6 +114,7 @@ class EquivariantProximal(ReconstructionModel):
             }
         )
         self.group, self.memory = symmetries, memory
+        self.own_weights = iterations
         self.proximals = nn.ModuleList(
             ProximalBlock(
                 symmetries,

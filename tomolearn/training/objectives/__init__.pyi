@@ -2,6 +2,7 @@ from .adversarial import Adversarial as Adversarial
 from .bilevel import Bilevel as Bilevel
 from .denoising import Denoising as Denoising
 from .diffusion import Diffusion as Diffusion
+from .greedy import Greedy as Greedy
 from .joint_segmentation import JointSegmentation as JointSegmentation
 from .objective import Batch as Batch, Network as Network, Objective as Objective
 from .random_acquisition import RandomAcquisition as RandomAcquisition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,18 @@ class Objective:
 
     uses_all_weights: ClassVar[bool] = True
     """Whether each weight gets a gradient; several processes would wait for the others."""
+
+    has_stages: ClassVar[bool] = False
+    """Whether parts of the network are trained one after the other, so that only the weights at the
+    end of a run are of use."""
+
+    def progress_in_stage(self, network: Network, progress: float) -> float:
+        """Return which part of the present stage is over, when a part of the run is."""
+        return progress
+
+    def stage(self, network: Network, progress: float) -> AbstractContextManager[None]:
+        """Return a context in which the network is as it is trained at this part of the run."""
+        return nullcontext()
 
     def check(self, network: Network) -> None:
         """Raise a ValueError if a network cannot be trained for this."""

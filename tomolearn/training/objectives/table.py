@@ -22,6 +22,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
         ),
         "denoising": "tomolearn.training.objectives.denoising:Denoising",
         "diffusion": "tomolearn.training.objectives.diffusion:Diffusion",
+        "greedy": "tomolearn.training.objectives.greedy:Greedy",
         "joint-segmentation": (
             "tomolearn.training.objectives.joint_segmentation:JointSegmentation"
         ),
