@@ -27,6 +27,7 @@ from tomolearn.cli.info import info
 from tomolearn.cli.lidc import lidc
 from tomolearn.cli.method_options import MethodCommand
 from tomolearn.cli.models import models
+from tomolearn.cli.node import node
 from tomolearn.cli.reconstruct import reconstruct
 from tomolearn.cli.simulate import simulate
 from tomolearn.cli.stress import stress
@@ -43,6 +44,7 @@ COMMANDS = (
     reconstruct,
     calibrate,
     dicom,
+    node,
     ct_pd,
     tasks,
     simulate,
@@ -57,7 +59,7 @@ COMMANDS = (
 )
 
 # Those whose options are the settings of a method.
-METHOD_COMMANDS = (reconstruct, dicom)
+METHOD_COMMANDS = (reconstruct, dicom, node)
 
 app = typer.Typer(
     cls=CleanErrors,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.printable import printable
 from tomolearn._core.progress import progress_bars
-from tomolearn._core.signals import terminable
+from tomolearn.cli import batch_options
 from tomolearn.cli.method_options import method_command
 from tomolearn.cli.output import echo, log_file, print_table
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from tomolearn.batch import BatchReport, BatchSettings, Certificates
     from tomolearn.dicom import Deidentification, SeriesIndex
-    from tomolearn.simulation import Acquisition
 
 _INCOMPLETE = 1
 _SHOWN = 5
@@ -35,44 +33,15 @@ def dicom(
         typer.Argument(metavar="IN", help="Folder with DICOM files anywhere below, or a file."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
-    scan: Annotated[
-        str,
-        typer.Option(help="Simulated scan: fan, parallel, or a file of save_geometry (.json)."),
-    ] = "fan",
-    views: Annotated[
-        int | None, typer.Option(min=1, help="Views. Default: 1000.", show_default=False)
-    ] = None,
-    photons: Annotated[
-        float | None,
-        typer.Option(help="Photons per detector element without an object. Default: no noise."),
-    ] = None,
-    electronic_std: Annotated[
-        float, typer.Option(help="Electronic noise: standard deviation in photons.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    kev: Annotated[
-        float | None,
-        typer.Option(help="Photon energy that sets the attenuation of water. Default: 70 keV."),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="fbp, tv, sirt or another of the methods, trained weights (a name of `models`, or "
-            "a path), or a function, file.py:name."
-        ),
-    ] = "fbp",
-    image_domain: Annotated[
-        bool,
-        typer.Option(
-            "--image-domain", help="Do not scan: improve the images as they are, by tv or weights."
-        ),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Processes on this machine. Default: one per core; 0: none, only this one."
-        ),
-    ] = None,
+    scan: batch_options.Scan = "fan",
+    views: batch_options.Views = None,
+    photons: batch_options.Photons = None,
+    electronic_std: batch_options.ElectronicStd = 0.0,
+    seed: batch_options.Seed = 0,
+    kev: batch_options.Kev = None,
+    method: batch_options.Method = "fbp",
+    image_domain: batch_options.ImageDomain = False,
+    workers: batch_options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tls://host:port.")
     ] = None,
@@ -193,35 +162,23 @@ def dicom(
 
         # they load torch while this process does
         prepare_workers()
-    from tomolearn.batch import BatchSettings, batch_method, check_batch, run_batch
-    from tomolearn.dicom import (
-        MU_WATER_PER_MM,
-        Deidentification,
-        SeriesFilter,
-        find_series,
-        mu_water_at,
-    )
+    from tomolearn.batch import check_batch, run_batch
+    from tomolearn.dicom import Deidentification, SeriesFilter, find_series
 
-    if image_domain:
-        unset = {
-            "--scan": None if scan == "fan" else scan,
-            "--views": views,
-            "--photons": photons,
-            "--electronic-std": electronic_std or None,
-            "--seed": seed or None,
-        }
-        for flag, value in unset.items():
-            if value is not None:
-                raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
     if patient_id is not None and deidentify is None:
         raise TomolearnError(f"--patient-id: expected with --deidentify, got {patient_id!r} alone")
     if as_json and quiet:
         raise TomolearnError("--quiet: expected none with --json, which prints nothing else")
-    chosen = BatchSettings(
-        batch_method(method, **settings),
-        None if image_domain else _acquisition(scan, views, photons, electronic_std),
-        seed,
-        MU_WATER_PER_MM if kev is None else mu_water_at(kev),
+    chosen = batch_options.batch_settings(
+        scan=scan,
+        views=views,
+        photons=photons,
+        electronic_std=electronic_std,
+        seed=seed,
+        kev=kev,
+        method=method,
+        image_domain=image_domain,
+        **settings,
     )
     select = SeriesFilter(
         include=include or (),
@@ -251,7 +208,11 @@ def dicom(
         if not found.series or found.lost:
             raise typer.Exit(_INCOMPLETE)
         return
-    with _stoppable(), log_file(log) as logged, progress_bars(False if silent else None) as bars:
+    with (
+        batch_options.stoppable(),
+        log_file(log) as logged,
+        progress_bars(False if silent else None) as bars,
+    ):
         logged(f"begin: {source} to {out}, {chosen}")
         report = run_batch(
             source,
@@ -285,28 +246,6 @@ def dicom(
         raise typer.Exit(_INCOMPLETE)
 
 
-def _acquisition(
-    scan: str, views: int | None, photons: float | None, electronic_std: float
-) -> Acquisition:
-    from tomolearn.geometry import load_geometry
-    from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise, Refinement
-
-    if photons is None and electronic_std:
-        raise TomolearnError(
-            f"--electronic-std: expected 0 without --photons, got {electronic_std:g}"
-        )
-    if scan in ("fan", "parallel"):
-        known: Any = CoveringScan(scan, 1000 if views is None else views)
-    elif not Path(scan).suffix:
-        raise TomolearnError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
-    elif views is not None:
-        raise TomolearnError(f"--views: expected none with a scan from a file, got {views}")
-    else:
-        known = load_geometry(Path(scan))[1]
-    noise = None if photons is None else PhotonNoise(photons, electronic_std=electronic_std)
-    return Acquisition(known, noise, Refinement("constant", 2))
-
-
 def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> Certificates | None:
     from tomolearn.batch import Certificates
 
@@ -317,17 +256,6 @@ def _certificates(ca: Path | None, cert: Path | None, key: Path | None) -> Certi
         missing = " and ".join(name for name, value in given.items() if value is None)
         raise TomolearnError(f"{missing}: expected with {', '.join(given)}, got none")
     return Certificates(ca, cert, key)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a run that is told to end close its files and stop its workers, and say what is next."""
-    try:
-        with terminable():
-            yield
-    except (KeyboardInterrupt, SystemExit):
-        echo("stopped; the same command goes on where it was", err=True)
-        raise
 
 
 class _Shown:
