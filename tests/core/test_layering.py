@@ -38,6 +38,7 @@ LAYERS = (
     "catalogue",
     "evaluation",
     "batch",
+    "viewer",
     "benchmarks",
     "cli",
 )

@@ -34,6 +34,7 @@ from tomolearn.cli.stress import stress
 from tomolearn.cli.tasks import tasks
 from tomolearn.cli.train import train
 from tomolearn.cli.uncertainty import uncertainty
+from tomolearn.cli.view import view
 from tomolearn.cli.warm import warm
 
 __all__ = ["app", "main"]
@@ -54,6 +55,7 @@ COMMANDS = (
     benchmark,
     uncertainty,
     stress,
+    view,
     info,
     warm,
 )

@@ -1,0 +1,5 @@
+"""Viewer: slices, windows and comparisons of images on a local web page."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
