@@ -57,6 +57,8 @@ CASES = _cases()
 
 
 def _projectors(case: Case, device: torch.device, rivals: bool) -> dict[str, Rival]:
+    from tomolearn.operators.backends.joseph import JosephBackend
+
     found: dict[str, Rival] = {}
     for name in BACKENDS:
         try:
@@ -64,6 +66,11 @@ def _projectors(case: Case, device: torch.device, rivals: bool) -> dict[str, Riv
         except (ImportError, ValueError):
             continue  # not installed, or not for this scan: `tomolearn info` says which
         found[name] = Rival(backend.forward, backend.adjoint)
+        if isinstance(backend, JosephBackend):
+            found[name] = found[name]._replace(backproject=backend.backproject)
+    if rivals and "joseph" in found:
+        apart = JosephBackend(case.grid, case.scan, neighbours=False)
+        found["joseph, images as lanes"] = Rival(apart.forward, apart.adjoint, apart.backproject)
     for name, make in RIVALS.items() if rivals and device.type == "cpu" else ():
         try:
             rival = make(case.grid, case.scan)
@@ -77,7 +84,11 @@ def _projectors(case: Case, device: torch.device, rivals: bool) -> dict[str, Riv
 def measure_projectors(
     case: Case, *, rounds: int = 5, device: str = "cpu", rivals: bool = True
 ) -> Iterator[Timing]:
-    """Measure projection and adjoint of all backends and rivals that can do it, against ASTRA."""
+    """Measure projection and adjoint of all backends and rivals that can do it, against ASTRA.
+
+    Of ours also the back-projection of FBP, and, among the rivals, ours without neighbouring rays
+    and pixels as lanes.
+    """
     where = torch.device(device)
     projectors = _projectors(case, where, rivals)
     generator = torch.Generator().manual_seed(0)
@@ -86,8 +97,12 @@ def measure_projectors(
         y = torch.rand(batch, *case.scan.shape, generator=generator).to(where)
         forward = {name: partial(p.forward, x) for name, p in projectors.items()}
         adjoint = {name: partial(p.adjoint, y) for name, p in projectors.items()}
+        weighted = {
+            name: partial(p.backproject, y) for name, p in projectors.items() if p.backproject
+        }
+        operations = {"forward": forward, "adjoint": adjoint, "back-projection": weighted}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rivals' remarks about the test images
-            for what, contenders in (("forward", forward), ("adjoint", adjoint)):
+            for what, contenders in operations.items():
                 seconds = race(contenders, rounds, where)
                 yield from with_ratios(case.name, batch, what, seconds, "astra")

@@ -18,10 +18,14 @@ from tomolearn.operators.base import LinearOperator
 
 
 class Rival(NamedTuple):
-    """Projection and its adjoint of another library, on tensors (batch, rows, columns)."""
+    """Projection and its adjoint of another library, on tensors (batch, rows, columns).
+
+    `backproject` is the back-projection of FBP, if there is one by itself.
+    """
 
     forward: Callable[[torch.Tensor], Any]
     adjoint: Callable[[torch.Tensor], Any]
+    backproject: Callable[[torch.Tensor], Any] | None = None
 
 
 def _parallel_square(scan: Scan, grid: Grid) -> TypeGuard[RotationScan]:

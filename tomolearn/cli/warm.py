@@ -75,13 +75,14 @@ def _uses_in_the_plane(dtype: torch.dtype) -> Iterator[Callable[[], object]]:
     # with eight symmetric copies as lanes, and without: all numbers of lanes that there are
     symmetric = FanBeam.covering(grid, 8, **_FAN)
     for scan in (symmetric, FanBeam.covering(grid, angles=[0.1, 0.7, 1.2], **_FAN)):
-        backend = JosephBackend(grid, scan)
-        for batch in _BATCHES:
-            images = torch.zeros(batch, *grid.shape, dtype=dtype)
-            sinograms = torch.zeros(batch, *scan.shape, dtype=dtype)
-            yield partial(backend.forward, images)
-            yield partial(backend.adjoint, sinograms)
-            yield partial(backend.backproject, sinograms)
+        for neighbours in (True, False):
+            backend = JosephBackend(grid, scan, neighbours=neighbours)
+            for batch in _BATCHES:
+                images = torch.zeros(batch, *grid.shape, dtype=dtype)
+                sinograms = torch.zeros(batch, *scan.shape, dtype=dtype)
+                yield partial(backend.forward, images)
+                yield partial(backend.adjoint, sinograms)
+                yield partial(backend.backproject, sinograms)
     y = torch.ones(1, 1, *symmetric.shape, dtype=dtype)
     A = RayTransform(grid, symmetric)
     yield partial(total_variation, y, A, weight=0.1, iterations=1)

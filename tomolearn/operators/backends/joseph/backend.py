@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,15 +13,25 @@ import torch
 
 from tomolearn._core.fork import ForkSafeLock
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
-from tomolearn.kernels import joseph as kernels, layout
+from tomolearn.kernels import joseph as kernels, layout, packets
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph.images import lanes_of
+from tomolearn.operators.backends.joseph.packets import (
+    PixelViews,
+    RayPackets,
+    packets_pay,
+    pixel_views,
+    pixels_pay,
+    ray_packets,
+)
 from tomolearn.operators.backends.joseph.rays import WEIGHT_COST, RayTable, ray_tables
 from tomolearn.operators.backends.joseph.space import space_projector
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 from tomolearn.operators.backends.joseph.workspaces import (
     Gathering,
+    PacketProjection,
+    PixelGathering,
     Projection,
     Scattering,
     Workspace,
@@ -42,8 +53,12 @@ class JosephBackend(Backend):
     In space neighbouring detector rows are lanes of SIMD vectors, see `kernels.columns`, or else
     rays are followed one by one, see `kernels.joseph_space`. In the plane all images of a batch are
     projected at once, as lanes. Where rays are symmetric under flips and quarter
-    turns of the grid, those are lanes too. Nothing is stored per ray and pixel. See `lanes`,
-    `symmetry` and `kernels`.
+    turns of the grid, those are lanes too. If there are fewer than that takes, and in single
+    precision, eight neighbouring rays or pixels of one image are. Nothing is stored per ray and
+    pixel. See `kernels.lanes`, `symmetry`, `packets` and `kernels`.
+
+    With ``neighbours=False`` neighbouring rays and pixels are never lanes; results differ by
+    rounding.
     """
 
     name = "joseph"
@@ -54,14 +69,17 @@ class JosephBackend(Backend):
         adjoint="exact transpose",
     )
 
-    def __init__(self, grid: Grid, scan: Scan) -> None:
+    def __init__(self, grid: Grid, scan: Scan, *, neighbours: bool = True) -> None:
         super().__init__(grid, scan)
+        self._neighbours = neighbours
         self._lock = ForkSafeLock()
         self._workspaces: dict[Hashable, list[Any]] = {}
         # made once, by the first who needs them
         self._making = ForkSafeLock()
         self._rays: list[RayTable] | None = None
         self._views: ViewTable | None = None
+        self._packets: list[RayPackets] | None = None
+        self._pixels: list[PixelViews] | None = None
         self._space = space_projector(grid, scan) if grid.ndim == 3 else None
 
     @classmethod
@@ -89,6 +107,33 @@ class JosephBackend(Backend):
                     self._views = view_table(self.grid, self.scan)
         return self._views
 
+    def _ray_packets(self, images: int, dtype: np.dtype) -> list[RayPackets]:
+        """Return all rays in packets, if so many images are faster projected by them."""
+        if not self._neighbours or dtype != np.float32:
+            return []
+        tables = self.ray_tables
+        if not packets_pay(tables, images, math.prod(self.scan.shape) / 8):
+            return []
+        if self._packets is None:
+            with self._making:
+                if self._packets is None:
+                    self._packets = ray_packets(self.grid, self.scan, tables)
+        pay = packets_pay(tables, images, sum(p.n_packets for p in self._packets))
+        return self._packets if pay else []
+
+    def _pixel_views(self, table: ViewTable, images: int, dtype: np.dtype) -> list[PixelViews]:
+        """Return all views, if so many images are faster back-projected by eights of pixels."""
+        if not self._neighbours or dtype != np.float32:
+            return []
+        if not pixels_pay(table, images, self.scan.shape[0]):
+            return []
+        if self._pixels is None and isinstance(self.scan, (ParallelBeam, FanBeam)):
+            with self._making:
+                if self._pixels is None:
+                    found = pixel_views(self.grid, self.scan)
+                    self._pixels = [] if found is None else [found]
+        return self._pixels or []
+
     @property
     def nbytes(self) -> int:
         """Memory of the tables, and of the workspace that was needed so far."""
@@ -97,7 +142,9 @@ class JosephBackend(Backend):
         with self._lock:
             kept = [work.nbytes for works in self._workspaces.values() for work in works]
         views = self.view_table.nbytes if self.view_table else 0
-        return sum(kept) + sum(t.nbytes for t in self.ray_tables) + views
+        tables = sum(table.nbytes for table in self.ray_tables) + views
+        tables += sum(packets.nbytes for packets in self._packets or [])
+        return sum(kept) + tables + sum(pixels.nbytes for pixels in self._pixels or [])
 
     def working_bytes(self, itemsize: int) -> int:
         """Return the memory beside input and output; see `Backend`."""
@@ -151,20 +198,35 @@ class JosephBackend(Backend):
             return self._space.forward(images)
         sinograms = images.new_empty((len(images), *self.scan.shape))
         source, target = images.numpy(), sinograms.flatten(1).numpy()
-        for number, table in enumerate(self.ray_tables):
-            project = partial(self._project, source, target, number, table)
-            self._for_chunks(project, len(images), table.n_lanes, table.n_rays, source.dtype)
+        tables = self.ray_tables
+
+        def project(chunk: slice, threads: int) -> None:
+            packets = self._ray_packets(len(source[chunk]), source.dtype)
+            if packets:
+                self._project_packets(packets, source[chunk], target[chunk], threads)
+            else:
+                self._project(source[chunk], target[chunk], threads)
+
+        rays = sum(table.n_rays for table in tables)
+        self._for_chunks(project, len(images), tables[0].n_lanes, rays, source.dtype)
         return sinograms
 
-    def _project(
-        self, source: np.ndarray, target: np.ndarray, number: int, table: RayTable, *share: Any
+    def _project(self, images: np.ndarray, sinograms: np.ndarray, threads: int) -> None:
+        for number, table in enumerate(self.ray_tables):
+            key = ("project", number, len(images), images.dtype, threads)
+            make = partial(Projection, self.grid, table, images, threads)
+            with self._lend(key, make) as work:
+                work.padded.fill(images, threads)
+                run(kernels.project, threads, *work.arguments, sinograms)
+
+    def _project_packets(
+        self, found: list[RayPackets], images: np.ndarray, sinograms: np.ndarray, threads: int
     ) -> None:
-        chunk, threads = share
-        images = source[chunk]
-        key = ("project", number, len(images), images.dtype, threads)
-        with self._lend(key, lambda: Projection(self.grid, table, images, threads)) as work:
-            work.padded.fill(images, threads)
-            run(kernels.project, threads, *work.arguments, target[chunk])
+        for number, some in enumerate(found):
+            key = ("packets", number, len(images), images.dtype)
+            with self._lend(key, partial(PacketProjection, some, images)) as work:
+                work.fill(images)
+                run(packets.project, threads, *work.arguments, sinograms)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, *grid.shape) of the transposed projection."""
@@ -199,6 +261,9 @@ class JosephBackend(Backend):
         source, target = sinograms.numpy(), images.numpy()
 
         def gather(chunk: slice, threads: int) -> None:
+            for views in self._pixel_views(table, len(source[chunk]), source.dtype):
+                self._gather_pixels(views, source[chunk], target[chunk], threads)
+                return
             key = ("gather", len(target[chunk]), target.dtype, threads)
             make = partial(Gathering, self.grid, table, target[chunk], threads)
             with self._lend(key, make) as work:
@@ -209,6 +274,16 @@ class JosephBackend(Backend):
         rays = table.n_views * self.grid.shape[1]
         self._for_chunks(gather, len(images), table.n_lanes, rays, source.dtype)
         return images
+
+    def _gather_pixels(
+        self, views: PixelViews, sinograms: np.ndarray, images: np.ndarray, threads: int
+    ) -> None:
+        make = partial(PixelGathering, self.grid, self.scan, views, images.dtype)
+        with self._lend(("pixels", images.dtype), make) as work:
+            for sinogram, image in zip(sinograms, images, strict=True):
+                work.views[:] = sinogram
+                run(packets.gather, threads, *work.arguments)
+                image[:] = work.pixels
 
 
 def _sizes(batch: int, most: int, lanes: int) -> list[int]:

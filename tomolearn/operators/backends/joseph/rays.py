@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,8 +144,10 @@ def _table(
     )
 
 
-def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
+def ray_tables(grid: Grid, scan: Scan, groups: Sequence[Group] | None = None) -> list[RayTable]:
     """Return the canonical rays of a plane scan under the symmetries that save the most work.
+
+    `groups` are those to choose from, by default all.
 
     It is one table if rows and columns are exchangeable, else one for the rays that step along rows
     and one for those that step along columns; every ray is in exactly one.
@@ -153,7 +156,7 @@ def ray_tables(grid: Grid, scan: Scan) -> list[RayTable]:
     swapped, start, slope = lines[:3]
     best: list[RayTable] = []
     best_cost = np.inf
-    for group in GROUPS:
+    for group in GROUPS if groups is None else groups:
         if group.swap != "none" and not is_square(grid):
             continue
         floor_cost = len(start) / len(group.lanes) * (WEIGHT_COST + len(group.lanes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +48,13 @@ class ViewTable:
         return sum(array.nbytes for array in arrays)
 
 
-def _parts_of_views(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarray, ...]:
+def _parts_of_views(
+    grid: Grid, scan: ParallelBeam | FanBeam, symmetric: bool
+) -> tuple[np.ndarray, ...]:
     """Return per part of a view its direction angle, and (angle, first bin, step, left out).
 
-    A centred parallel view is two parts, the bins outwards from the middle: then the half turn
-    is a symmetry of any set of angles. All other views are one part.
+    A centred parallel view is two parts, the bins outwards from the middle, if `symmetric`: then
+    the half turn is a symmetry of any set of angles. All other views are one part.
     """
     n, turn = scan.n_detectors, 2 * np.pi
     angle = np.arange(scan.n_angles)
@@ -59,7 +62,7 @@ def _parts_of_views(grid: Grid, scan: ParallelBeam | FanBeam) -> tuple[np.ndarra
     bins[:, 1] = 1
     if isinstance(scan, FanBeam):
         return (scan.view_angles + np.pi / 2) % turn, np.column_stack([angle, bins])
-    if scan.detector_offset != 0 or any(grid.center):
+    if scan.detector_offset != 0 or any(grid.center) or not symmetric:
         return scan.view_angles % turn, np.column_stack([angle, bins])
     outwards, inwards = bins.copy(), bins.copy()
     odd = n % 2
@@ -96,12 +99,12 @@ def _fold(group: Group, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _choose(
-    grid: Grid, scan: ParallelBeam | FanBeam, direction: np.ndarray
+    grid: Grid, scan: ParallelBeam | FanBeam, direction: np.ndarray, groups: Sequence[Group]
 ) -> tuple[Group, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     centred = not any(grid.center)
     halved = direction.size == 2 * scan.n_angles
     best, best_cost = None, np.inf
-    for group in GROUPS:
+    for group in groups:
         mirrors = group.flips == "both" or group.swap == "transpose"
         allowed = group == GROUPS[-1] or (
             centred
@@ -122,10 +125,14 @@ def _choose(
     return best
 
 
-def view_table(grid: Grid, scan: ParallelBeam | FanBeam) -> ViewTable:
-    """Return the canonical views of a scan under the symmetries that save the most work."""
-    direction, parts = _parts_of_views(grid, scan)
-    group, canonical, mirrored, members, first = _choose(grid, scan, direction)
+def view_table(grid: Grid, scan: ParallelBeam | FanBeam, *, symmetric: bool = True) -> ViewTable:
+    """Return the canonical views of a scan under the symmetries that save the most work.
+
+    If not `symmetric` they are all views, in their order.
+    """
+    direction, parts = _parts_of_views(grid, scan, symmetric)
+    groups = GROUPS if symmetric else GROUPS[-1:]
+    group, canonical, mirrored, members, first = _choose(grid, scan, direction, groups)
     halved = len(parts) == 2 * scan.n_angles
     n = scan.n_detectors
     bins = (n + 1) // 2 if halved else n
