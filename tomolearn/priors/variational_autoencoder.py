@@ -20,6 +20,8 @@ from tomolearn.priors.structured_gaussian import StructuredGaussian, stencil
 COVARIANCES = ("constant", "diagonal", "structured")
 # what encoders may say of the logarithm of a standard deviation
 _MOST_LOG = 5.0
+# rows and columns of maps of places, which are drawn out to the latent image's
+_PLACES = 8
 
 
 class VariationalAutoencoder(NetworkRegulariser):
@@ -187,6 +189,7 @@ class _Encoder(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(1, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(n, m, 3, 2, 1) for n, m in pairwise(widths))
+        self.places = _Places(widths[-1])
         self.block = _Residual(widths[-1])
         self.last = nn.Conv2d(widths[-1], 2 * latent, 1)
 
@@ -195,7 +198,7 @@ class _Encoder(nn.Module):
         x = silu(self.first(x))
         for layer in self.down:
             x = silu(layer(x))
-        found: torch.Tensor = self.last(self.block(x))
+        found: torch.Tensor = self.last(self.block(self.places(x)))
         return found
 
 
@@ -205,6 +208,7 @@ class _Decoder(nn.Module):
     def __init__(self, widths: Sequence[int], latent: int, n_outputs: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(latent, widths[-1], 3, padding=1)
+        self.places = _Places(widths[-1])
         self.block = _Residual(widths[-1])
         steps = list(pairwise(reversed(widths)))
         self.up = nn.ModuleList(nn.Conv2d(n, m, 3, padding=1) for n, m in steps)
@@ -216,12 +220,25 @@ class _Decoder(nn.Module):
         sizes = [shape]
         for _ in self.up:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-        x = self.block(silu(self.first(channels_last(x))))
+        x = self.block(silu(self.places(self.first(channels_last(x)))))
         for up, smooth, size in zip(self.up, self.smooth, reversed(sizes[:-1]), strict=True):
             x = silu(up(interpolate(x, size=size)))
             x = x + silu(smooth(x))
         found: torch.Tensor = self.last(x)
         return found
+
+
+class _Places(nn.Module):
+    """What is added to features by where they are: organs have their places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.map = nn.Parameter(torch.zeros(1, width, _PLACES, _PLACES))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (batch, width, rows, columns) with the map drawn out to their shape."""
+        shown = interpolate(self.map, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return x + shown
 
 
 class _Residual(nn.Module):
