@@ -10,7 +10,8 @@ from tomolearn.dicom import (
     hounsfield_to_attenuation,
     read_slice,
 )
-from tomolearn.methods import total_variation
+from tomolearn.evaluation.figures import draw_images
+from tomolearn.methods import fbp, total_variation
 from tomolearn.simulation import Acquisition, CoveringScan, PhotonNoise
 
 ct = read_slice(example_slice_path())  # or the path of your own
@@ -25,3 +26,6 @@ image = total_variation(y, A, weight=0.2, nonnegative=True)
 error = attenuation_to_hounsfield(image) - attenuation_to_hounsfield(truth)
 print(f"{ct.sop_instance_uid}: error {error.square().mean().sqrt():.1f} HU")
 np.save("hounsfield.npy", attenuation_to_hounsfield(image).numpy())
+shown = {"source": truth, "FBP": fbp(y, A, filter="hann"), "TV": image}
+hounsfield = {name: attenuation_to_hounsfield(one).numpy() for name, one in shown.items()}
+draw_images(hounsfield, unit="HU", window=(-160, 240)).savefig("dicom_low_dose.png")

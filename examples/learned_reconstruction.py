@@ -8,6 +8,7 @@ import torch
 
 import tomolearn as tl
 from data_sim import gaussian_noise, shepp_logan
+from tomolearn.evaluation.figures import draw_images
 from tomolearn.metrics import psnr
 
 grid = tl.Grid((128, 128))
@@ -24,3 +25,6 @@ for views in (30, 40):
             images[name] = tl.load(name)(y, A)
     for name, image in images.items():
         print(f"{views} views, {name}: {psnr(image, truth, data_range=1.0).item():.2f} dB")
+    shown = {"phantom": truth, **images}
+    figure = draw_images({name: image.numpy() for name, image in shown.items()}, unit="")
+    figure.savefig(f"learned_reconstruction_{views}.png")

@@ -5,6 +5,7 @@ import torch
 
 import tomolearn as tl
 from data_sim import gaussian_noise, parallel_sinogram, shepp_logan, shepp_logan_ellipses
+from tomolearn.evaluation.figures import draw_images
 from tomolearn.methods import fbp, total_variation
 from tomolearn.metrics import psnr
 
@@ -23,3 +24,5 @@ images = {"FBP": fbp(y, A, filter="hann"), "TV": total_variation(y, A, weight=3.
 for name, image in images.items():
     print(f"{name}: {psnr(image, truth, data_range=1.0):.2f} dB")
     np.save(f"{name.lower()}.npy", image.numpy())
+shown = {"phantom": truth.numpy(), **{name: image.numpy() for name, image in images.items()}}
+draw_images(shown, unit="", window=(0, 0.5)).savefig("phantom_fbp_tv.png")

@@ -14,7 +14,7 @@ import tomolearn as tl
 from tomolearn.metrics import psnr
 from tomolearn.tasks import get_task
 
-arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+arguments = argparse.ArgumentParser(description="Minimisers from five random starts.")
 arguments.add_argument("priors", nargs="*", default=["crr-chest"], help="names or paths of weights")
 arguments.add_argument("--task", default="chest-16")
 arguments.add_argument("--weight", type=float, help="default: that of the card, for the noise")

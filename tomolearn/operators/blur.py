@@ -44,7 +44,7 @@ class GaussianBlur(LinearOperator):
 
     Examples
     --------
-    >>> A = GaussianBlur((128, 128), sigma=2.0)
+    >>> A = GaussianBlur(image.shape, sigma=2.0)
     >>> sharper = tl.total_variation(A(image), A, weight=1e-3)
     """
 

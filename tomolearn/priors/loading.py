@@ -53,7 +53,7 @@ def load(
     Examples
     --------
     >>> regulariser = load("crr-chest")
-    >>> image = tl.Variational(regulariser, weight=10.0)(sinogram, operator)
+    >>> image = tl.Variational(regulariser, weight=10.0, iterations=20)(sinogram, operator)
     """
     _, found = load_module(name_or_path, PRIOR_KINDS, device=device, model=model)
     return cast("Regulariser | Denoiser", found)

@@ -145,7 +145,7 @@ def adapt(
 
     Examples
     --------
-    >>> found = tl.adapt(tl.load("lpd-ellipses"), y, A, strength=1e-3)
+    >>> found = tl.adapt(tl.load("lpd-ellipses"), y, A, strength=1e-3, steps=10)
     >>> image = found.model(y, found.operator)
     """
     if not isinstance(model, ReconstructionModel):

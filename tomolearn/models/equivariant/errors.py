@@ -45,6 +45,7 @@ def equivariance_errors(
 
     Examples
     --------
+    >>> from tomolearn.models.equivariant import get_group
     >>> model = EquivariantProximal(group="C4", channels=16)
     >>> images = torch.randn(1, 7, 32, 32)
     >>> errors = equivariance_errors(model.proximals[0], get_group("C4"), images)

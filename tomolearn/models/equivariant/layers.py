@@ -67,6 +67,7 @@ class GroupConv2d(nn.Module):
 
     Examples
     --------
+    >>> from tomolearn.models.equivariant import get_group
     >>> group = get_group("C4")
     >>> lifting = GroupConv2d(group, 1, 8, 3, input="trivial")
     >>> fields = lifting(images)  # (batch, 32, rows, columns)
