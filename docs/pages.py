@@ -29,6 +29,7 @@ ROOMS = (
     "catalogue",
     "dicom",
     "batch",
+    "viewer",
 )
 FACE = "tomolearn"
 # What a reader may give a script to have it end sooner.
