@@ -45,6 +45,10 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
             "oversampling": 2,
         },
     ),
+    "fbp-unet_two_heads": (
+        "fbp-unet",
+        {**_SMALL_UNET, "normalisation": "none", "heteroscedastic": True},
+    ),
     "fbp-unet_one_scale": ("fbp-unet", {"channels": [8], "normalisation": "none"}),
     "limited-angle-unet": ("limited-angle-unet", {"channels": [8, 16], "level": 0.5}),
     "iradonmap": (

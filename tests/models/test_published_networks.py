@@ -22,9 +22,9 @@ from tomolearn.models import (
     LearnedProximal,
     VariationalNetwork,
 )
-from tomolearn.models.fbp_unet import UNet
 from tomolearn.models.variational_network import FieldsOfExperts
 from tomolearn.numerics import gaussian_sum
+from tomolearn.priors.unet import UNet
 
 GRID = Grid((12, 12))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))

@@ -14,6 +14,10 @@ from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnTypeError
 
 C = TypeVar("C")
+Convolution = TypeVar("Convolution", torch.nn.Conv2d, torch.nn.Conv3d)
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Formats by the number of axes of a tensor, with batch and channels."""
 
 
 class Compilable(torch.nn.Module):
@@ -87,3 +91,18 @@ def built(name: str, kind: type[C], arguments: Mapping[str, Any], *, what: str =
     for argument in arguments:
         check_known(f"{what} of {name}", argument, known)
     return kind(**arguments)
+
+
+def glorot(convolution: Convolution) -> Convolution:
+    """Draw uniform weights after Glorot and Bengio, and set the biases to zero."""
+    torch.nn.init.xavier_uniform_(convolution.weight)
+    if convolution.bias is not None:
+        torch.nn.init.zeros_(convolution.bias)
+    return convolution
+
+
+def to_channels_last(module: torch.nn.Module) -> None:
+    """Store the weights of convolutions in the format "channels last", in place."""
+    for weights in module.parameters():
+        if weights.ndim in CHANNELS_LAST:
+            weights.data = weights.data.contiguous(memory_format=CHANNELS_LAST[weights.ndim])

@@ -15,5 +15,6 @@ from .priors_table import (
 from .trained import (
     Trained as Trained,
     TrainedElsewhereWarning as TrainedElsewhereWarning,
+    TrainedHeteroscedastic as TrainedHeteroscedastic,
 )
 from .trained_prior import TrainedPrior as TrainedPrior

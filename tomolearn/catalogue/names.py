@@ -11,7 +11,7 @@ from tomolearn._core.checks import check_known
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tables import Table, subclass_of
 from tomolearn.catalogue.from_weights import FromWeights
-from tomolearn.catalogue.trained import Trained
+from tomolearn.catalogue.trained import Trained, TrainedHeteroscedastic
 from tomolearn.catalogue.trained_prior import TrainedPrior
 from tomolearn.methods import METHODS, Method, Setting, Stopping
 from tomolearn.methods.method import REQUIRED, make_method
@@ -31,7 +31,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_kind(name: str) -> type[Method]:
-    """Return the class of a method; of weights `Trained` or `TrainedPrior`, as their card says.
+    """Return the class of a method; of weights the one that suits their card.
 
     Parameters
     ----------
@@ -52,8 +52,10 @@ def method_kind(name: str) -> type[Method]:
     is_path = Path(name).name != name or Path(name).suffix or Path(f"{name}.json").exists()
     if not is_path:
         check_known("method", name, method_names())
-    kind = read_card_file(find_files(name))["kind"]
-    return TrainedPrior if kind in TrainedPrior.kinds else Trained
+    card = read_card_file(find_files(name))
+    if card["kind"] in TrainedPrior.kinds:
+        return TrainedPrior
+    return TrainedHeteroscedastic if card["arguments"].get("heteroscedastic") else Trained
 
 
 def get_method(name: str, **settings: Any) -> Method:

@@ -11,6 +11,7 @@ from tomolearn._core.errors import (
     TrainedElsewhereWarning as TrainedElsewhereWarning,
 )
 from tomolearn.catalogue.from_weights import FromWeights
+from tomolearn.methods import Moments, UncertainMethod
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,20 @@ class Trained(FromWeights):
 
     def __call__(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct; it runs without gradients."""
+        return self._reconstructed(
+            sinogram, operator, lambda *given: (given[0].apply_to(*given[1:]),)
+        )[0]
+
+    def _reconstructed(
+        self,
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        reconstruct: Callable[..., tuple[torch.Tensor, ...]],
+    ) -> tuple[torch.Tensor, ...]:
+        """Return what the network makes of a sinogram, the image first, each divided by the scale.
+
+        What it is called with, and the image, are compared with what the card says.
+        """
         import torch
 
         with torch.no_grad():
@@ -64,9 +79,24 @@ class Trained(FromWeights):
             scaled = sinogram * self.image_scale
             scale = self.image_scale * network.image_scale
             if sinogram.numel():
-                watch.compare(sinogram, operator, scale, stacklevel=2)
-            image = network.apply_to(scaled, operator)
-            wrong = watch.contradiction(image, scaled, operator) if sinogram.numel() else None
+                watch.compare(sinogram, operator, scale, stacklevel=3)
+            found = reconstruct(network, scaled, operator)
+            wrong = watch.contradiction(found[0], scaled, operator) if sinogram.numel() else None
             if wrong is not None:
                 raise DivergenceError(wrong)
-            return image / self.image_scale
+            return tuple(one / self.image_scale for one in found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedHeteroscedastic(Trained, UncertainMethod):
+    """A network with trained weights, of which a second head tells standard deviations.
+
+    Cards tell it by the network's argument `heteroscedastic`; see `FromWeights`.
+    """
+
+    def moments(self, sinogram: torch.Tensor, operator: LinearOperator) -> Moments:
+        """Return the image with the standard deviations of the second head; without gradients."""
+        image, deviation = self._reconstructed(
+            sinogram, operator, lambda *given: given[0].moments(*given[1:])
+        )
+        return Moments(image, deviation, len(operator.domain_shape))

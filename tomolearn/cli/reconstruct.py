@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tomolearn.evaluation.estimation import SavedCalibration
     from tomolearn.geometry import Grid
-    from tomolearn.methods import Method, Posterior, SamplingMethod
+    from tomolearn.methods import Method, Moments, UncertainMethod
 
 
 @scanner_options
@@ -89,14 +89,14 @@ def reconstruct(
         Path | None,
         typer.Option(
             help="Half-widths of intervals to write beside the image, in its formats, by a "
-            "method that samples, such as ensemble."
+            "method that samples, such as ensemble, or weights of a heteroscedastic network."
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="What `tomolearn uncertainty --out` wrote. Default: standard deviations of the "
-            "samples are written, which cover what they may."
+            help="What `tomolearn uncertainty --out` wrote. Default: standard deviations, "
+            "which cover what they may."
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="joseph, astra, odl, tomosipo or auto.")] = "auto",
@@ -121,7 +121,7 @@ def reconstruct(
         check_target(uncertainty, force=force, suffixes=formats)
     told, settings = split_scanner_options(settings)
     chosen = get_clinical_method(method, **settings)
-    sampler = None if uncertainty is None else _sampler(chosen)
+    uncertain = None if uncertainty is None else _uncertain(chosen)
     known = _read_calibration(chosen, uncertainty, calibration)
 
     import numpy as np
@@ -188,13 +188,13 @@ def reconstruct(
         keywords["padding"] = padding
     start = time.perf_counter()
     data = torch.from_numpy(values).to(place)
-    posterior = None if sampler is None else sampler.sample(data, operator, **keywords)
-    mean = chosen(data, operator, **keywords) if posterior is None else posterior.mean
+    moments = None if uncertain is None else uncertain.moments(data, operator, **keywords)
+    mean = chosen(data, operator, **keywords) if moments is None else moments.mean
     image = mean.cpu()
     seconds = time.perf_counter() - start
     write_array(out, image.numpy(), grid)
-    if uncertainty is not None and posterior is not None:
-        widths, what = _half_widths(posterior, known, grid.shape)
+    if uncertainty is not None and moments is not None:
+        widths, what = _half_widths(moments, known, grid.shape)
         write_array(uncertainty, widths.numpy(), grid)
         typer.echo(f"{uncertainty}: {what}")
     if preview is not None:
@@ -203,13 +203,14 @@ def reconstruct(
     typer.echo(f"{out}: {size}, float32, by {chosen} in {seconds:.2f} s")
 
 
-def _sampler(method: Method) -> SamplingMethod:
-    from tomolearn.methods import SamplingMethod
+def _uncertain(method: Method) -> UncertainMethod:
+    from tomolearn.methods import UncertainMethod
 
-    if not isinstance(method, SamplingMethod):
+    if not isinstance(method, UncertainMethod):
         raise TomolearnError(
             "--uncertainty: expected a method that samples, such as --method ensemble --members "
-            f"[lpd-ellipses,lgd-ellipses], got {method.name}"
+            "[lpd-ellipses,lgd-ellipses], or weights of a heteroscedastic network, got "
+            f"{method.name}"
         )
     return method
 
@@ -235,12 +236,12 @@ def _read_calibration(
 
 
 def _half_widths(
-    posterior: Posterior, known: SavedCalibration | None, shape: tuple[int, ...]
+    moments: Moments, known: SavedCalibration | None, shape: tuple[int, ...]
 ) -> tuple[torch.Tensor, str]:
     if known is None:
-        what = "standard deviations of the samples, not calibrated: they cover what they may"
-        return posterior.standard_deviation.cpu(), what
-    scores = posterior.scores(known.floor).cpu()
+        what = "standard deviations, not calibrated: they cover what they may"
+        return moments.standard_deviation.cpu(), what
+    scores = moments.scores(known.floor).cpu()
     stack = known.factors.half_widths(scores.reshape(-1, *shape))
     what = f"half-widths for the level {known.factors.level:g}, calibrated on {known.task}"
     return stack.reshape(scores.shape), what

@@ -23,7 +23,8 @@ def uncertainty(
     method: Annotated[
         str,
         typer.Option(
-            help="A method that samples: 'ensemble(members=[lpd-ellipses,lgd-ellipses])'."
+            help="A method that samples, 'ensemble(members=[lpd-ellipses,lgd-ellipses])', or "
+            "weights of a heteroscedastic network."
         ),
     ],
     images: Annotated[
@@ -35,7 +36,7 @@ def uncertainty(
     ] = False,
     floor: Annotated[
         float,
-        typer.Option(help="What the samples' spread is at least, as a part of the largest value."),
+        typer.Option(help="What standard deviations are at least, as a part of the largest value."),
     ] = 0.01,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     out: Annotated[

@@ -1,4 +1,4 @@
-"""Means and scores of a sampling method on the pairs of a task."""
+"""Images and scores of a method that tells its errors, on the pairs of a task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tomolearn.evaluation.calibration import (
 )
 from tomolearn.evaluation.methods import choose_methods
 from tomolearn.evaluation.uncertainty import LEVELS, Estimates, UncertaintyReport, judge_uncertainty
-from tomolearn.methods import SamplingMethod
+from tomolearn.methods import UncertainMethod
 from tomolearn.tasks import Task
 
 Progress = Callable[[str, int], None]
@@ -52,12 +52,12 @@ class CalibratedUncertainty:
 
     Parameters
     ----------
-    method : SamplingMethod
-        What samples.
+    method : UncertainMethod
+        What tells how large its errors may be.
     task : Task
         What it was calibrated on.
     floor : float
-        That of the scores, see `tomolearn.methods.Posterior.scores`.
+        That of the scores, see `tomolearn.methods.Moments.scores`.
     calibration : ConformalCalibration
         Factors of the scores.
     reports : mapping of str to UncertaintyReport
@@ -65,7 +65,7 @@ class CalibratedUncertainty:
         the dose", and the task's test split.
     """
 
-    method: SamplingMethod
+    method: UncertainMethod
     task: Task
     floor: float
     calibration: ConformalCalibration
@@ -84,7 +84,7 @@ class CalibratedUncertainty:
 
 
 def calibrate_uncertainty(
-    method: str | SamplingMethod,
+    method: str | UncertainMethod,
     task: Task,
     *,
     images: int = 40,
@@ -94,12 +94,13 @@ def calibrate_uncertainty(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> CalibratedUncertainty:
-    """Calibrate a sampling method on a task's validation split, and judge it on other images.
+    """Calibrate an uncertain method on a task's validation split, and judge it on other images.
 
     Parameters
     ----------
-    method : str or SamplingMethod
-        What samples: "ensemble(members=[lpd-ellipses,lgd-ellipses])", for example.
+    method : str or UncertainMethod
+        What samples, or tells standard deviations, by its name: for example
+        "ensemble(members=[lpd-ellipses,lgd-ellipses])" or weights of a heteroscedastic network.
     task : Task
         One whose images are drawn.
     images : int
@@ -110,14 +111,14 @@ def calibrate_uncertainty(
     regions : {"pixels"}, optional
         A factor for each pixel. Default: one for the image.
     floor : float
-        See `tomolearn.methods.Posterior.scores`.
+        See `tomolearn.methods.Moments.scores`.
     device, progress
         As for `compare`.
 
     Raises
     ------
     TypeError, ValueError
-        If the method does not sample, there are too few images for the level, or no end of data.
+        If the method tells no errors, there are too few images for the level, or no end of data.
     """
     check_int("images", images, minimum=1)
     check_float("floor", floor, nonnegative=True)
@@ -127,9 +128,10 @@ def calibrate_uncertainty(
     place = check_device("device", device)
     named = {method: method} if isinstance(method, str) else {method.name: method}
     ((name, chosen),) = choose_methods(task, named, place).items()
-    if not isinstance(chosen, SamplingMethod):
+    if not isinstance(chosen, UncertainMethod):
         raise TomolearnTypeError(
-            f"method: expected one that samples, such as ensemble(members=[...]), got {name}"
+            "method: expected one that samples, such as ensemble(members=[...]), or weights of a "
+            f"heteroscedastic network, got {name}"
         )
     half = replace(task, acquisition=task.acquisition.at_dose(0.5))
     found: dict[str, Estimates] = {}
@@ -171,7 +173,7 @@ def read_calibration(path: Path) -> SavedCalibration:
 
 
 def _estimates(
-    method: SamplingMethod,
+    method: UncertainMethod,
     task: Task,
     split: str,
     count: int,
@@ -187,7 +189,7 @@ def _estimates(
         with random.drawn(), warnings.catch_warnings():
             # the shift is on purpose
             warnings.simplefilter("ignore", TrainedElsewhereWarning)
-            found = method.sample(sinogram[None].to(place), operator)
+            found = method.moments(sinogram[None].to(place), operator)
         residuals.append(found.mean[0, 0].cpu() - truth[0])
         scores.append(found.scores(floor)[0, 0].cpu())
         if progress is not None:

@@ -22,7 +22,12 @@ from .sampling.diffpir import DiffPIR as DiffPIR, diffpir as diffpir
 from .sampling.diffusion import DiffusionSampling as DiffusionSampling
 from .sampling.diffusion_steps import sample_prior as sample_prior
 from .sampling.dps import DPS as DPS, dps as dps
-from .sampling.posterior import Posterior as Posterior, SamplingMethod as SamplingMethod
+from .sampling.posterior import (
+    Moments as Moments,
+    Posterior as Posterior,
+    SamplingMethod as SamplingMethod,
+    UncertainMethod as UncertainMethod,
+)
 from .state import IterationState as IterationState
 from .stopping import (
     Control as Control,

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.modules import glorot
 from tomolearn.models.base import ReconstructionModel, Scaled
-from tomolearn.models.blocks import glorot
 from tomolearn.models.fixed_shapes import FixedShapes
 from tomolearn.operators import LinearOperator
 

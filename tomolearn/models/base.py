@@ -66,6 +66,9 @@ class ReconstructionModel(Configured, abc.ABC):
     only_iteration: int | None = None
     """Which iteration alone is trained: those before it run without gradients, those after it not
     at all. None: every iteration runs, and is trained."""
+    heteroscedastic: bool = False
+    """Whether a second head tells how large the error of each pixel may be; `moments` returns it.
+    Networks that may have one have an argument of this name."""
 
     fixed_shapes: FixedShapes | None = None
     """The only shapes of image and sinogram that the weights are for, None if any will do."""
@@ -80,6 +83,15 @@ class ReconstructionModel(Configured, abc.ABC):
     @abc.abstractmethod
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Map checked sinograms (batch, 1, *range_shape) to images (batch, 1, *domain_shape)."""
+
+    def reconstruct_moments(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map as `reconstruct` does, and to standard deviations of the same shape."""
+        raise TomolearnError(
+            "model: expected a network with a head for standard deviations, such as "
+            f"FBPUNet(heteroscedastic=True), got {type(self).__name__} without one"
+        )
 
     def forward(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct.
@@ -132,15 +144,48 @@ class ReconstructionModel(Configured, abc.ABC):
 
     def apply_to(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct as a call does, without comparing with what the weights were trained on."""
+        return self._applied(lambda *given: (self.reconstruct(*given),), sinogram, operator, 1)[0]
+
+    def moments(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reconstruct as `apply_to` does, with standard deviations of the error of each pixel.
+
+        Parameters
+        ----------
+        sinogram, operator
+            As for a call.
+
+        Returns
+        -------
+        image, deviation : torch.Tensor, shape (..., *operator.domain_shape)
+            The image, and what its second head expects of its error: positive, in its unit.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for a call, or if the network has no such head.
+        """
+        image, deviation = self._applied(self.reconstruct_moments, sinogram, operator, 2)
+        return image, deviation
+
+    def _applied(
+        self,
+        reconstruct: Callable[[torch.Tensor, LinearOperator], tuple[torch.Tensor, ...]],
+        sinogram: torch.Tensor,
+        operator: LinearOperator,
+        heads: int,
+    ) -> tuple[torch.Tensor, ...]:
+        """Return what is reconstructed of checked sinograms, in the unit of the images."""
         flat = self._checked(sinogram, operator)
         self._started = 0
         shape = (*sinogram.shape[: -self.ndim], *operator.domain_shape)
         if flat.shape[0] == 0:
-            return flat.new_zeros(shape)
+            return tuple(flat.new_zeros(shape) for _ in range(heads))
         if self.image_scale == 1:
-            return self.reconstruct(flat, operator).reshape(shape)
-        image = self.reconstruct(flat * self.image_scale, operator) / self.image_scale
-        return image.reshape(shape)
+            return tuple(one.reshape(shape) for one in reconstruct(flat, operator))
+        found = reconstruct(flat * self.image_scale, operator)
+        return tuple((one / self.image_scale).reshape(shape) for one in found)
 
     def _checked(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Return the sinograms in the precision of the weights, (batch, 1, *range_shape)."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.modules import Compilable
+from tomolearn._core.modules import CHANNELS_LAST, Compilable, glorot, to_channels_last
 
-Convolution = TypeVar("Convolution", nn.Conv2d, nn.Conv3d)
 _CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-# by the number of axes of a tensor, with batch and channels
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def check_ndim(ndim: Any) -> int:
@@ -22,21 +19,6 @@ def check_ndim(ndim: Any) -> int:
     if check_int("ndim", ndim, minimum=2) not in _CONVOLUTIONS:
         raise TomolearnError(f"ndim: expected 2 or 3, got {ndim}")
     return int(ndim)
-
-
-def glorot(convolution: Convolution) -> Convolution:
-    """Draw uniform weights after Glorot and Bengio, and set the biases to zero."""
-    nn.init.xavier_uniform_(convolution.weight)
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return convolution
-
-
-def to_channels_last(module: nn.Module) -> None:
-    """Store the weights of convolutions in the format "channels last", in place."""
-    for weights in module.parameters():
-        if weights.ndim in _CHANNELS_LAST:
-            weights.data = weights.data.contiguous(memory_format=_CHANNELS_LAST[weights.ndim])
 
 
 class Update(Compilable):
@@ -81,5 +63,5 @@ class Update(Compilable):
         """Return the change, (batch, n_out, *spatial), in the precision of the first input."""
         joined = torch.cat(inputs, 1)
         if not torch._C._are_functorch_transforms_active():  # vectorised tensors have no layout
-            joined = joined.contiguous(memory_format=_CHANNELS_LAST[joined.ndim])
+            joined = joined.contiguous(memory_format=CHANNELS_LAST[joined.ndim])
         return self.layers(joined).to(inputs[0].dtype)

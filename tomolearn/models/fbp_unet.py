@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 from tomolearn._core.checks import check_choice, check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn._core.modules import Compilable
-from tomolearn._core.tensors import channels_last
 from tomolearn.methods import FBP
 from tomolearn.models.base import ReconstructionModel
-from tomolearn.models.blocks import glorot, to_channels_last
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import NetworkDenoiser
+from tomolearn.priors.unet import DOWN, NORMALISATIONS, UP, UNet
 
-NORMALISATIONS = ("batch", "group", "none")
-DOWN = ("max-pool", "strided")
-UP = ("transposed", "bilinear")
+# of a standard deviation: far from what images have, and far from overflow
+_LARGEST_LOGARITHM = 20.0
 
 
 class FBPUNet(ReconstructionModel):
@@ -56,6 +50,10 @@ class FBPUNet(ReconstructionModel):
         channels.
     residual : bool
         Whether the U-Net's output is added to its input, or is the image itself.
+    heteroscedastic : bool
+        Whether the U-Net has a second head, for the logarithm of the standard deviation of each
+        pixel's error [4]_: then `moments` returns it beside the image. The objective `likelihood`
+        trains both.
     filter, frequency_scaling, oversampling
         As for `tomolearn.fbp`; here `oversampling` is 1, the textbook's.
 
@@ -82,6 +80,8 @@ class FBPUNet(ReconstructionModel):
     .. [3] J. Leuschner, M. Schmidt, D. Otero Baguer, P. Maass, "LoDoPaB-CT, a benchmark dataset for
        low-dose computed tomography reconstruction", Sci. Data 8 (2021),
        doi 10.1038/s41597-021-00893-z
+    .. [4] A. Kendall, Y. Gal, "What uncertainties do we need in Bayesian deep learning for computer
+       vision?", NeurIPS 2017, arXiv:1703.04977
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class FBPUNet(ReconstructionModel):
         down: str = "max-pool",
         up: str = "transposed",
         residual: bool = True,
+        heteroscedastic: bool = False,
         filter: str = "ram-lak",
         frequency_scaling: float = 1.0,
         oversampling: int = 1,
@@ -108,6 +109,7 @@ class FBPUNet(ReconstructionModel):
         check_choice("down", down, DOWN)
         check_choice("up", up, UP)
         check_flag("residual", residual)
+        check_flag("heteroscedastic", heteroscedastic)
         inversion = FBP(
             filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling
         )
@@ -127,9 +129,9 @@ class FBPUNet(ReconstructionModel):
             "frequency_scaling": inversion.frequency_scaling,
             "oversampling": inversion.oversampling,
         }
-        super().__init__({**network, **settings})
-        self.inversion = inversion
-        self.unet = UNet(**network)
+        super().__init__({**network, "heteroscedastic": heteroscedastic, **settings})
+        self.inversion, self.heteroscedastic = inversion, heteroscedastic
+        self.unet = UNet(**network, heads=2 if heteroscedastic else 1)
 
     @classmethod
     def small(cls) -> FBPUNet:
@@ -148,129 +150,36 @@ class FBPUNet(ReconstructionModel):
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct by filtered back-projection, then correct the image."""
-        return self.unet(self.inversion(sinogram, operator))
+        found: torch.Tensor = self.unet(self.inversion(sinogram, operator))
+        return found[:, :1]
+
+    def reconstruct_moments(
+        self, sinogram: torch.Tensor, operator: LinearOperator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reconstruct, with the standard deviation that the second head expects of the error."""
+        if not self.heteroscedastic:
+            return super().reconstruct_moments(sinogram, operator)
+        image, logarithm = self.unet(self.inversion(sinogram, operator)).split(1, dim=1)
+        return image, logarithm.clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM).exp()
 
     def denoiser(self) -> NetworkDenoiser:
         """Return the U-Net alone, which corrects images that were reconstructed already.
 
         It wants filtered back-projections in the units of the training.
         """
-        return NetworkDenoiser(self.unet)
+        return NetworkDenoiser(_FirstHead(self.unet) if self.heteroscedastic else self.unet)
 
 
-class UNet(Compilable):
-    """A U-Net from one channel to one, for images of any size; see `FBPUNet`."""
+class _FirstHead(nn.Module):
+    """The image of a U-Net with two heads."""
 
-    def __init__(
-        self,
-        channels: Sequence[int],
-        *,
-        skip_channels: int | None,
-        first_convolutions: int,
-        normalisation: str,
-        negative_slope: float,
-        down: str,
-        up: str,
-        residual: bool,
-    ) -> None:
+    def __init__(self, unet: UNet) -> None:
         super().__init__()
-        self.residual = residual
-        style = (normalisation, negative_slope)
-        widths = [1] + [channels[0]] * first_convolutions
-        self.encoders = nn.ModuleList([_convolutions(widths, *style)])
-        self.skips, self.ups, self.decoders = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for fine, coarse in itertools.pairwise(channels):
-            encoder = _convolutions([fine, coarse, coarse], *style, halve=down == "strided")
-            if down == "max-pool":
-                encoder.insert(0, nn.MaxPool2d(2))
-            self.encoders.append(encoder)
-            crossing = fine if skip_channels is None else skip_channels
-            if skip_channels is None:
-                self.skips.append(nn.Identity())
-            elif skip_channels:
-                self.skips.append(_convolutions([fine, skip_channels], *style, size=1))
-            if up == "transposed":
-                self.ups.append(_doubling(coarse, fine, *style))
-                self.decoders.append(_convolutions([fine + crossing, fine, fine], *style))
-            else:
-                self.ups.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-                self.decoders.append(_convolutions([coarse + crossing, fine, fine], *style))
-        self.last = glorot(nn.Conv2d(channels[0], 1, 1))
-        to_channels_last(self)
+        self.unet = unet
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map (batch, 1, rows, columns) to the same shape, in the same precision."""
-        rows, columns = image.shape[-2:]
-        multiple = 2 ** len(self.ups)
-        below, right = -rows % multiple, -columns % multiple
-        top, left = below // 2, right // 2
-        x = pad(image, (left, right - left, top, below - top), mode="replicate")
-        x = channels_last(x)
-        scales = []
-        for encoder in self.encoders:
-            x = encoder(x)
-            scales.append(x)
-        for k in reversed(range(len(self.ups))):
-            x = self.ups[k](x)
-            if self.skips:
-                x = torch.cat([x, self.skips[k](scales[k])], 1)
-            x = self.decoders[k](x)
-        found = self.last(x)[..., top : top + rows, left : left + columns].to(image.dtype)
-        return image + found if self.residual else found
-
-
-def _convolutions(
-    widths: Sequence[int],
-    normalisation: str,
-    negative_slope: float,
-    *,
-    halve: bool = False,
-    size: int = 3,
-) -> nn.Sequential:
-    """Make convolutions, each with normalisation and rectifier, the first of stride 2 if asked."""
-    layers: list[nn.Module] = []
-    for k, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-        convolution = nn.Conv2d(
-            n_in,
-            n_out,
-            size,
-            stride=2 if halve and k == 0 else 1,
-            padding=size // 2,
-            bias=normalisation != "batch",  # which would subtract it again
-        )
-        layers += _rectified(convolution, size**2 * n_in, normalisation, negative_slope)
-    return nn.Sequential(*layers)
-
-
-def _doubling(n_in: int, n_out: int, normalisation: str, negative_slope: float) -> nn.Sequential:
-    """Make a transposed convolution with normalisation and rectifier, which doubles an image."""
-    convolution = nn.ConvTranspose2d(
-        n_in, n_out, 3, stride=2, padding=1, output_padding=1, bias=normalisation != "batch"
-    )
-    # of the nine weights an output pixel meets one, two or four, 9 / 4 in the mean
-    return nn.Sequential(*_rectified(convolution, n_in * 9 / 4, normalisation, negative_slope))
-
-
-def _rectified(
-    convolution: nn.Conv2d | nn.ConvTranspose2d,
-    fan_in: float,
-    normalisation: str,
-    negative_slope: float,
-) -> list[nn.Module]:
-    """Draw weights after He et al., and append normalisation and rectifier."""
-    nn.init.normal_(convolution.weight, std=math.sqrt(2 / (1 + negative_slope**2) / fan_in))
-    layers: list[nn.Module] = [convolution]
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    if normalisation == "batch":
-        layers.append(nn.BatchNorm2d(convolution.out_channels))
-    elif normalisation == "group":
-        groups = math.gcd(8, convolution.out_channels)
-        layers.append(nn.GroupNorm(groups, convolution.out_channels))
-    layers.append(
-        nn.LeakyReLU(negative_slope, inplace=True) if negative_slope else nn.ReLU(inplace=True)
-    )
-    return layers
+        found: torch.Tensor = self.unet(image)
+        return found[:, :1]
 
 
 def check_channels(channels: Any) -> list[int]:

@@ -18,8 +18,9 @@ from tomolearn.methods import FBP
 from tomolearn.methods.analytic.filtered_backprojection import filtered_backprojection
 from tomolearn.methods.checks import check_ray_transform
 from tomolearn.models.base import ReconstructionModel
-from tomolearn.models.fbp_unet import UNet, check_channels
+from tomolearn.models.fbp_unet import check_channels
 from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.priors.unet import UNet
 
 _ALIGNED = 1e-9  # radians
 

@@ -1,4 +1,4 @@
-"""Samples of a posterior, and the base of methods that draw them."""
+"""Moments and samples of a posterior, and the bases of methods that have them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,39 @@ if TYPE_CHECKING:
     import torch
 
     from tomolearn.operators import LinearOperator
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """An image, and how large the error of each of its pixels is expected to be.
+
+    Parameters
+    ----------
+    mean, standard_deviation : torch.Tensor, shape (..., *image shape)
+        By pixel, in the image's unit.
+    ndim : int
+        Number of axes of an image.
+    """
+
+    mean: torch.Tensor
+    standard_deviation: torch.Tensor
+    ndim: int
+
+    def scores(self, floor: float = 0.01) -> torch.Tensor:
+        """Return standard deviations that are nowhere zero, to be calibrated.
+
+        Few samples agree by chance here and there. Therefore a part `floor` of the largest value
+        of the mean's size is added, as independent errors are: to the square.
+
+        Parameters
+        ----------
+        floor : float
+            Part of the largest value of each mean image.
+        """
+        check_float("floor", floor, nonnegative=True)
+        axes = tuple(range(-self.ndim, 0))
+        largest = self.mean.abs().amax(axes, keepdim=True)
+        return (self.standard_deviation.square() + (floor * largest).square()).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,25 +126,38 @@ class Posterior:
         """Standard deviation of the samples by pixel, with n - 1, shape (..., *image shape)."""
         return self.samples.std(0)
 
+    @property
+    def moments(self) -> Moments:
+        """Mean and standard deviation."""
+        return Moments(self.mean, self.standard_deviation, self.ndim)
+
     def scores(self, floor: float = 0.01) -> torch.Tensor:
-        """Return standard deviations that are nowhere zero, to be calibrated.
-
-        Few samples agree by chance here and there. Therefore a part `floor` of the largest value
-        of the mean's size is added, as independent errors are: to the square.
-
-        Parameters
-        ----------
-        floor : float
-            Part of the largest value of each mean image.
-        """
-        check_float("floor", floor, nonnegative=True)
-        axes = tuple(range(-self.ndim, 0))
-        largest = self.mean.abs().amax(axes, keepdim=True)
-        return (self.standard_deviation.square() + (floor * largest).square()).sqrt()
+        """Return standard deviations that are nowhere zero, to be calibrated: `Moments.scores`."""
+        return self.moments.scores(floor)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingMethod(Method):
+class UncertainMethod(Method):
+    """Base of methods that tell how large the error of each pixel may be."""
+
+    def moments(self, sinogram: torch.Tensor, operator: LinearOperator) -> Moments:
+        """Return the image with standard deviations.
+
+        Parameters
+        ----------
+        sinogram, operator
+            As for a call.
+
+        Returns
+        -------
+        Moments
+            The image as its mean.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell its errors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingMethod(UncertainMethod):
     """Base of methods that sample: their image is the mean of a `Posterior`."""
 
     def sample(
@@ -132,6 +178,10 @@ class SamplingMethod(Method):
             Samples, mean, standard deviation and residuals.
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
+
+    def moments(self, sinogram: torch.Tensor, operator: LinearOperator, **keywords: Any) -> Moments:
+        """Return mean and standard deviation of the samples."""
+        return self.sample(sinogram, operator, **keywords).moments
 
     def __call__(
         self, sinogram: torch.Tensor, operator: LinearOperator, **keywords: Any

@@ -4,6 +4,7 @@ from .denoising import Denoising as Denoising
 from .diffusion import Diffusion as Diffusion
 from .greedy import Greedy as Greedy
 from .joint_segmentation import JointSegmentation as JointSegmentation
+from .likelihood import Likelihood as Likelihood
 from .objective import Batch as Batch, Network as Network, Objective as Objective
 from .random_acquisition import RandomAcquisition as RandomAcquisition
 from .random_arc import RandomArc as RandomArc

@@ -24,6 +24,12 @@ class Supervised(Objective):
                 f"model: expected a network that reconstructs, got {type(network).__name__}; "
                 "objective denoising trains denoisers, score and bilevel train regularisers"
             )
+        if network.heteroscedastic:
+            raise TomolearnError(
+                "model: expected a network without a head for standard deviations, which this "
+                f"objective leaves as they are, got {type(network).__name__} with one; objective "
+                "likelihood trains both"
+            )
 
     def estimate(
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator

@@ -13,6 +13,7 @@ OBJECTIVES: Table[type[Objective]] = Table(
     "objective",
     {
         "supervised": "tomolearn.training.objectives.supervised:Supervised",
+        "likelihood": "tomolearn.training.objectives.likelihood:Likelihood",
         "random-arc": "tomolearn.training.objectives.random_arc:RandomArc",
         "score": "tomolearn.training.objectives.score:ScoreMatching",
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
