@@ -45,6 +45,7 @@ from .methods import (
     dds as dds,
     diffpir as diffpir,
     dps as dps,
+    dip as dip,
     fbp as fbp,
     generative as generative,
     kaczmarz as kaczmarz,

@@ -14,6 +14,7 @@ from tomolearn.methods import (
     IterativeMethod,
     cgls,
     generative,
+    dip,
     kaczmarz,
     landweber,
     mlem,
@@ -36,6 +37,7 @@ METHODS = {
     "tikhonov": functools.partial(tikhonov, weight=0.5),
     "tv": functools.partial(total_variation, weight=0.5),
     "variational": functools.partial(variational, prior="squared-differences", weight=0.5),
+    "dip": functools.partial(dip, channels=4, scales=2),
     "pnp": functools.partial(
         pnp, prior="gsd-ellipses", sigma=0.05, weight=10.0, inner_tolerance=1e-5
     ),

@@ -36,6 +36,7 @@ GIVEN = {
     "dds": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
     "dps": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
     "diffpir": {"prior": "gsd-ellipses", "noise_level": 0.1, "samples": 2, "steps": 3},
+    "dip": {"iterations": 10, "channels": 4},
     "pnp": {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 50.0, "iterations": 20},
     "generative": {"prior": saved_autoencoder(), "weight": 0.01},
 }

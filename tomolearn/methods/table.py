@@ -106,6 +106,7 @@ METHODS: Table[type[Method]] = Table(
         "tsvd": "tomolearn.methods.analytic.singular_values:TSVD",
         "pnp": "tomolearn.methods.variational.plug_and_play:PlugAndPlay",
         "generative": "tomolearn.methods.variational.generative:Generative",
+        "dip": "tomolearn.methods.variational.deep_image_prior:DeepImagePrior",
         "kaczmarz": "tomolearn.methods.iterative.kaczmarz:Kaczmarz",
         "dds": "tomolearn.methods.sampling.dds:DDS",
         "dps": "tomolearn.methods.sampling.dps:DPS",
