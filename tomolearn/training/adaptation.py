@@ -26,6 +26,7 @@ from tomolearn.methods import tikhonov
 from tomolearn.methods.checks import check_linear_operator, check_sinogram
 from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
+from tomolearn.training.objectives import Objective
 
 LOSSES = ("residual", "left-out-views")
 """What adaptation minimises."""
@@ -70,7 +71,7 @@ def adapt(
     *,
     strength: float = 1e-3,
     free: Sequence[str] = (),
-    loss: str = "residual",
+    loss: str | Objective = "residual",
     steps: int = 60,
     learning_rate: float = 1e-4,
     parts: int = 5,
@@ -108,8 +109,10 @@ def adapt(
         How much weights are held where they were.
     free : sequence of str
         Parameters of the scan to find, see `calibrate`: "detector_offset", for example.
-    loss : {"residual", "left-out-views"}
-        The data that images are compared with: all, as in [1]_, or those that were left out.
+    loss : {"residual", "left-out-views"} or Objective
+        The data that images are compared with: all, as in [1]_, or those that were left out. An
+        objective of `tomolearn.training.objectives` that looks at no true image, `Noise2Inverse`,
+        `EquivariantImaging` or `SURE`, takes the place of the misfit; it is not relative.
     steps, learning_rate : int and float
         Largest number of steps, and Adam's rate.
     parts, check_every : int
@@ -160,7 +163,8 @@ def adapt(
     if not len(flat) or not bool(flat.any()):
         raise TomolearnError("sinograms: expected one at least that is not zero")
     check_float("strength", strength, nonnegative=True)
-    check_choice("loss", loss, LOSSES)
+    if not isinstance(loss, Objective):
+        check_choice("loss", loss, LOSSES)
     check_int("steps", steps, minimum=1)
     check_float("learning_rate", learning_rate, positive=True)
     check_int("check_every", check_every, minimum=1)
@@ -192,7 +196,10 @@ def adapt(
         chosen = torch.randperm(len(flat), generator=generator)[:_BATCH]
         left = int(torch.randint(parts, (), generator=generator))
         optimiser.zero_grad()
-        misfit = task.misfit(chosen, operator, left if loss == "left-out-views" else None)
+        if isinstance(loss, Objective):
+            misfit = task.objective(loss, chosen, operator, np.random.default_rng((seed, step)))
+        else:
+            misfit = task.misfit(chosen, operator, left if loss == "left-out-views" else None)
         moved = sum(
             (new - was).square().sum()
             for new, was in zip(task.model.parameters(), old, strict=True)
@@ -202,7 +209,7 @@ def adapt(
         if not math.isfinite(misfits[-1]):
             raise DivergenceError(
                 f"adapt: expected finite misfits, got {misfits[-1]} at step {step}; a smaller "
-                "learning_rate or a larger strength may do"
+                "learning_rate or a larger strength may do, or an objective without true images"
             )
         optimiser.step()
         if progress is not None:
@@ -308,6 +315,18 @@ class _Problem:
         image = self.model.apply_to(y[:, :, ~views], kept)
         unseen = y[:, :, views]
         return (out(image) - unseen).square().sum() / _energy(unseen)
+
+    def objective(
+        self,
+        objective: Objective,
+        chosen: torch.Tensor,
+        operator: RayTransform,
+        rng: np.random.Generator,
+    ) -> torch.Tensor:
+        """Return what an objective makes of some sinograms, without images to look at."""
+        y = self._data[chosen.to(self._data.device)]
+        unknown = y.new_full((len(y), 1, *operator.domain_shape), math.nan)
+        return objective.loss(self.model, (y, unknown), operator, rng)
 
     def left_out_error(self, operator: RayTransform) -> float:
         """Return the relative root mean square of what images miss of views left out."""

@@ -14,6 +14,11 @@ OBJECTIVES: Table[type[Objective]] = Table(
     {
         "supervised": "tomolearn.training.objectives.supervised:Supervised",
         "likelihood": "tomolearn.training.objectives.likelihood:Likelihood",
+        "noise2inverse": "tomolearn.training.objectives.noise2inverse:Noise2Inverse",
+        "equivariant-imaging": (
+            "tomolearn.training.objectives.equivariant_imaging:EquivariantImaging"
+        ),
+        "sure": "tomolearn.training.objectives.sure:SURE",
         "random-arc": "tomolearn.training.objectives.random_arc:RandomArc",
         "score": "tomolearn.training.objectives.score:ScoreMatching",
         "adversarial": "tomolearn.training.objectives.adversarial:Adversarial",
