@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from batch_settings import settings_of
 
 from tomolearn.batch import BatchSettings, batch_method
+from tomolearn.evaluation.calibration import ConformalCalibration
+from tomolearn.evaluation.estimation import SavedCalibration
 from tomolearn.geometry import ConeBeam, FanBeam, Grid
 from tomolearn.methods import FBP, TotalVariation
 from tomolearn.simulation import Acquisition, CoveringScan, GaussianNoise, PhotonNoise, Refinement
@@ -94,6 +97,18 @@ def test_a_method_of_a_file_has_the_fingerprint_of_its_source(tmp_path: Path) ->
     assert other.digest() != settings.digest()
 
 
+ENSEMBLE = batch_method("ensemble", members="[fbp,fbp(filter=hann)]")
+FACTORS = ConformalCalibration(0.9, torch.ones(4, 4), 9, "pixels")
+PIXELS = SavedCalibration(ENSEMBLE.to_dict(), None, "small", 0.01, FACTORS)
+
+
+def test_half_widths_make_other_settings() -> None:
+    plain = BatchSettings(ENSEMBLE)
+    found = BatchSettings(ENSEMBLE, uncertainty=True)
+    assert plain.digest() != found.digest()
+    assert "uncertainty" not in plain.to_dict()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -103,6 +118,22 @@ def test_a_method_of_a_file_has_the_fingerprint_of_its_source(tmp_path: Path) ->
         ({"seed": -1}, ValueError, "seed: expected an integer >= 0, got -1"),
         ({"mu_water": 0.0}, ValueError, "mu_water: expected a positive number"),
         ({"acquisition": None}, ValueError, "method: expected one that works on images, .* fbp"),
+        (
+            {"uncertainty": True},
+            ValueError,
+            "uncertainty: expected a method that samples.* got fbp",
+        ),
+        (
+            {"uncertainty": True, "method": TotalVariation(weight=1.0), "acquisition": None},
+            ValueError,
+            "uncertainty: expected a scan",
+        ),
+        ({"calibration": PIXELS}, ValueError, "calibration: expected with uncertainty only"),
+        (
+            {"uncertainty": True, "method": ENSEMBLE, "calibration": PIXELS},
+            ValueError,
+            "calibration: expected one factor for the image, got factors by pixels",
+        ),
         (
             {"method": TotalVariation()},
             ValueError,

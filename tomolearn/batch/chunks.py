@@ -87,6 +87,11 @@ class Chunk:
         if "sha256" not in one:  # of version 0.1
             return path.is_file()
         thumbnail = self.folder / THUMBNAIL
+        half_widths = path.with_name(half_width_name(one["index"]))
+        if self.settings.uncertainty and (
+            not half_widths.is_file() or file_digest(half_widths) != one.get("half_width")
+        ):
+            return False
         try:
             return file_digest(path) == one["sha256"] and (
                 one["index"] != self.thumbnail or file_digest(thumbnail) == one["thumbnail"]
@@ -145,6 +150,11 @@ def chunks_of(derived: DerivedSeries, settings: BatchSettings, folder: Path) -> 
 def file_name(index: int) -> str:
     """Return the name of the file of a slice."""
     return f"{index + 1:05d}.dcm"
+
+
+def half_width_name(index: int) -> str:
+    """Return the name of the file of a slice's half-widths."""
+    return f"{index + 1:05d}-half-width.dcm"
 
 
 def file_digest(path: Path) -> str:

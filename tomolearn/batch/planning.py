@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.batch.chunks import file_name, file_state
+from tomolearn.batch.chunks import file_name, file_state, half_width_name
 from tomolearn.batch.derivation_text import derivation_of
 from tomolearn.batch.ledger_records import is_series_record, refreshed_record
 from tomolearn.batch.result_names import ResultNames
@@ -113,7 +113,10 @@ def _is_kept(derived: DerivedSeries, target: Path, record: Mapping[str, Any], re
     """Return whether the result that a record speaks of is there, and need not be made again."""
     files = [target / file_name(index) for index in range(len(derived))]
     sizes = [path.stat().st_size for path in files if path.is_file()]
-    if len(sizes) != record["written"] or record.get("bytes") not in (None, sum(sizes)):
+    # settings with them make other series, so that all have some or none
+    maps = [target / half_width_name(index) for index in range(len(derived))]
+    size = sum(sizes) + sum(path.stat().st_size for path in maps if path.is_file())
+    if len(sizes) != record["written"] or record.get("bytes") not in (None, size):
         return False
     # what the search has skipped is not made by trying again
     lost = [one for one in record["lost"] if not one.get("skipped")]

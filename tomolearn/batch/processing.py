@@ -15,9 +15,10 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.catalogue import FromWeights
 from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
+from tomolearn.evaluation.estimation import half_widths
 from tomolearn.geometry import CoverageWarning, Grid, Scan
-from tomolearn.methods import Method
-from tomolearn.operators import RayTransform
+from tomolearn.methods import Method, UncertainMethod
+from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.simulation import Acquisition
 
 _BONE = 2.0  # times water
@@ -26,9 +27,27 @@ _BONE = 2.0  # times water
 def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[np.float32]]:
     """Return Hounsfield units, shape (rows, columns), of slices scanned and reconstructed.
 
-    They are 1 to `SLICES_PER_CALL` of one shape and spacing; each result depends on its own slice
+    See `process_uncertain`.
+    """
+    return _processed(slices, settings)[0]
+
+
+def process_uncertain(
+    slices: Sequence[CTSlice], settings: BatchSettings
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], str]:
+    """Return Hounsfield units of slices, their half-widths in HU, and what those are."""
+    return _processed(slices, settings)
+
+
+def _processed(
+    slices: Sequence[CTSlice], settings: BatchSettings
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], str]:
+    """Return slices in Hounsfield units, their half-widths if there are some, and what they are.
+
+    Slices are 1 to `SLICES_PER_CALL` of one shape and spacing; each result depends on its own slice
     alone, bit by bit.
     """
+    meaning = ""
     kinds = {(ct.hounsfield.shape, ct.spacing) for ct in slices}
     if len(kinds) != 1 or len(slices) > SLICES_PER_CALL:
         raise TomolearnError(
@@ -45,18 +64,51 @@ def process(slices: Sequence[CTSlice], settings: BatchSettings) -> list[NDArray[
     with torch.no_grad():
         if settings.acquisition is None:
             method = _in_attenuation(settings.method, settings)
-            data, function = images, method.denoiser(settings.mu_water / 1000)
+            data, function = images, _alone(method.denoiser(settings.mu_water / 1000))
         else:
-            data, function = _measured(
+            data, method, operator = _measured(
                 images, slices, Grid(shape, spacing), settings, settings.acquisition
             )
+            if settings.uncertainty and isinstance(method, UncertainMethod):
+                function = _with_half_widths(method, operator, settings)
+                meaning = half_width_meaning(settings)
+            else:
+                function = _alone(lambda lanes: method(lanes, operator))
         if settings.method.side_by_side:
             # sums over lanes depend on their number
             found = function(data)
         else:
-            found = torch.cat([function(lane[None]) for lane in data[: len(slices)]])
-    hounsfield = attenuation_to_hounsfield(found[: len(slices), 0], mu_water=settings.mu_water)
-    return list(hounsfield.numpy())
+            lanes = [function(lane[None]) for lane in data[: len(slices)]]
+            found = tuple(torch.cat(parts) for parts in zip(*lanes, strict=True))
+    image, *widths = (one[: len(slices), 0] for one in found)
+    hounsfield = attenuation_to_hounsfield(image, mu_water=settings.mu_water)
+    half = [1000 / settings.mu_water * one for one in widths]
+    return list(hounsfield.numpy()), [one.numpy() for part in half for one in part], meaning
+
+
+Function = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
+def _alone(reconstruct: Callable[[torch.Tensor], torch.Tensor]) -> Function:
+    return lambda lanes: (reconstruct(lanes),)
+
+
+def _with_half_widths(
+    method: UncertainMethod, operator: LinearOperator, settings: BatchSettings
+) -> Function:
+    def function(lanes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        moments = method.moments(lanes, operator)
+        return moments.mean, half_widths(moments, settings.calibration)[0]
+
+    return function
+
+
+def half_width_meaning(settings: BatchSettings) -> str:
+    """Return in ASCII what half-widths are."""
+    known = settings.calibration
+    if known is None:
+        return "Standard deviation, not calibrated"
+    return f"Half-width for the level {known.factors.level:g}"
 
 
 def _measured(
@@ -65,8 +117,8 @@ def _measured(
     grid: Grid,
     settings: BatchSettings,
     acquisition: Acquisition,
-) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-    """Return the sinograms of images, and what reconstructs them."""
+) -> tuple[torch.Tensor, Method, RayTransform]:
+    """Return the sinograms of images, what reconstructs them, and their operator."""
     keys = [_key(ct) for ct in slices] + [0] * (len(images) - len(slices))
     rngs = [np.random.default_rng((settings.seed, key)) for key in keys]
     with warnings.catch_warnings():
@@ -76,7 +128,7 @@ def _measured(
     for warning in _coverage_warnings(grid, operator.scan):
         warnings.warn(warning, stacklevel=3)
     method = _in_attenuation(settings.method.informed(acquisition.noise), settings)
-    return sinograms, lambda lanes: method(lanes, operator)
+    return sinograms, method, operator
 
 
 def _in_attenuation(method: Method, settings: BatchSettings) -> Method:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from tomolearn._core.checks import check_float, check_int
+from tomolearn._core.checks import check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue import get_clinical_method
 from tomolearn.catalogue.names import divided
 from tomolearn.dicom import MU_WATER_PER_MM
+from tomolearn.evaluation.estimation import SavedCalibration
 from tomolearn.geometry import Scan
-from tomolearn.methods import FBP, METHODS, Method
+from tomolearn.methods import FBP, METHODS, Method, UncertainMethod
 from tomolearn.simulation import Acquisition, CoveringScan, Direct, PhotonNoise, Refinement
 
 SLICES_PER_CALL = 2
@@ -70,6 +71,12 @@ class BatchSettings:
         Seed of the noise. That of a slice depends on this and on the slice's SOPInstanceUID alone.
     mu_water : float
         Linear attenuation of water in 1/mm, see `dicom.mu_water_at`.
+    uncertainty : bool
+        Whether half-widths in HU are written beside each slice, as Parametric Maps: the method has
+        to tell its errors, and there has to be a scan.
+    calibration : SavedCalibration, optional
+        Factors of the half-widths, see `evaluation.calibrate_uncertainty`; one for the image.
+        Default: they are standard deviations.
 
     Attributes
     ----------
@@ -88,6 +95,8 @@ class BatchSettings:
     acquisition: Acquisition | None = _CLINICAL
     seed: int = 0
     mu_water: float = MU_WATER_PER_MM
+    uncertainty: bool = False
+    calibration: SavedCalibration | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,8 +120,28 @@ class BatchSettings:
                 )
         if self.seed and (self.acquisition is None or self.acquisition.noise is None):
             raise TomolearnError(f"seed: expected 0 without noise, got {self.seed}")
+        self._check_uncertainty()
         object.__setattr__(self, "mu_water", check_float("mu_water", self.mu_water, positive=True))
         object.__setattr__(self, "fingerprint", _fingerprint(self.method))
+
+    def _check_uncertainty(self) -> None:
+        check_flag("uncertainty", self.uncertainty)
+        if not self.uncertainty:
+            if self.calibration is not None:
+                raise TomolearnError("calibration: expected with uncertainty only, got one")
+            return
+        if self.acquisition is None:
+            raise TomolearnError("uncertainty: expected a scan, got images as they are")
+        if not isinstance(self.method, UncertainMethod):
+            raise TomolearnError(
+                "uncertainty: expected a method that samples, such as ensemble, or weights of a "
+                f"heteroscedastic network, got {self.method.name}"
+            )
+        if self.calibration is not None and self.calibration.factors.by != "image":
+            raise TomolearnError(
+                "calibration: expected one factor for the image, got factors by "
+                f"{self.calibration.factors.by}"
+            )
 
     @property
     def method_name(self) -> str:
@@ -131,6 +160,11 @@ class BatchSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON, as version 0.1 did: its batches can be continued."""
+        told: dict[str, Any] = {}
+        if self.uncertainty:
+            known = self.calibration
+            factors = None if known is None else [known.floor, known.factors.to_dict()]
+            told = {"uncertainty": {"calibration": factors}}
         return {
             # of weights the name would do for people, their content counts
             "method": self.method_name,
@@ -138,6 +172,7 @@ class BatchSettings:
             "options": self.options,
             "scan": None if self.acquisition is None else _scan(self.acquisition, self.seed),
             "mu_water": self.mu_water,
+            **told,
         }
 
     def digest(self) -> str:

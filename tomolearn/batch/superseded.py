@@ -13,6 +13,7 @@ from tomolearn.batch.planning import PlannedSeries, result_folder
 from tomolearn.dicom import find_series
 
 _NAME = re.compile(r"\d{5,}\.dcm", re.ASCII)
+_HALF_WIDTHS = re.compile(r"\d{5,}-half-width\.dcm", re.ASCII)
 
 
 def find_superseded(
@@ -50,7 +51,7 @@ def prunable(record: Mapping[str, Any], out: Path) -> Path | None:
     folder = result_folder(record, out)
     if folder is None:
         return None
-    names = [path.name for path in folder.iterdir()]
+    names = [one.name for one in folder.iterdir() if not _HALF_WIDTHS.fullmatch(one.name)]
     index = find_series(folder, include_derived=True)
     ours = (
         all(map(_NAME.fullmatch, names))

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TrainedElsewhereWarning
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import peak_mib
-from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_digest, file_name
+from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_digest, file_name, half_width_name
 from tomolearn.batch.image_errors import measure_errors
-from tomolearn.batch.processing import process
+from tomolearn.batch.processing import process, process_uncertain
 from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.batch.workspace import files_of
-from tomolearn.dicom import CTSlice
+from tomolearn.dicom import CTSlice, write_half_widths
 from tomolearn.geometry import CoverageWarning
 
 # What the ledger says of a series; what DICOM files have that is odd is in their slices' records.
@@ -52,7 +52,8 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
         state = chunk.state()
         for index in chunk.slices:
             # of a run that died before it wrote the record, perhaps from another source
-            (files_of(chunk.folder) / file_name(index)).unlink(missing_ok=True)
+            for name in (file_name(index), half_width_name(index)):
+                (files_of(chunk.folder) / name).unlink(missing_ok=True)
         record = {**_run(chunk), "state": state}
     record["warnings"] = sorted(
         {str(one.message) for one in caught if issubclass(one.category, _TOLD)}
@@ -91,8 +92,13 @@ def _run(chunk: Chunk) -> dict[str, Any]:
     groups = deque(_of_one_kind(read))
     while groups:
         indices = groups.popleft()
+        half_widths: list[Any] = [None] * len(indices)
+        meaning, slices = "", [read[i] for i in indices]
         try:
-            found = process([read[i] for i in indices], chunk.settings)
+            if chunk.settings.uncertainty:
+                found, half_widths, meaning = process_uncertain(slices, chunk.settings)
+            else:
+                found = process(slices, chunk.settings)
         # torch's own errors, of memory for example, are RuntimeErrors
         except (*_LOSSES, RuntimeError) as error:
             if len(indices) > 1:
@@ -101,9 +107,12 @@ def _run(chunk: Chunk) -> dict[str, Any]:
             else:
                 record["lost"].append(chunk.loss(indices[0], error))
             continue
-        for index, image in zip(indices, found, strict=True):
+        for index, image, half_width in zip(indices, found, half_widths, strict=True):
             try:
-                record["slices"].append(_write(chunk, index, read[index], image))
+                written = _write(chunk, index, read[index], image)
+                if half_width is not None:
+                    written |= _write_half_widths(chunk, index, read[index], half_width, meaning)
+                record["slices"].append(written)
             except ValueError as error:
                 record["lost"].append(chunk.loss(index, error))
             except OSError as error:
@@ -132,6 +141,22 @@ def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]
         "deviations": list(source.deviations),
         "agreement": asdict(measure_errors(image, source.hounsfield, source.padding)),
     }
+
+
+def _write_half_widths(
+    chunk: Chunk, index: int, source: CTSlice, half_widths: NDArray[np.float32], meaning: str
+) -> dict[str, Any]:
+    folder = files_of(chunk.folder)
+    path = folder / half_width_name(index)
+    write_half_widths(
+        half_widths,
+        path,
+        derived=chunk.slices[index],
+        image=folder / file_name(index),
+        meaning=meaning,
+        padding=source.padding,
+    )
+    return {"half_width": file_digest(path)}
 
 
 def _of_one_kind(slices: dict[int, CTSlice]) -> list[list[int]]:

@@ -41,6 +41,21 @@ def dicom(
     kev: batch_options.Kev = None,
     method: batch_options.Method = "fbp",
     image_domain: batch_options.ImageDomain = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write half-widths of intervals in HU beside each slice, as a series of "
+            "Parametric Maps, by a method that samples or weights of a heteroscedastic network.",
+        ),
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `tomolearn uncertainty --out` wrote. Default: standard deviations, which "
+            "cover what they may."
+        ),
+    ] = None,
     workers: batch_options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tls://host:port.")
@@ -178,6 +193,8 @@ def dicom(
         kev=kev,
         method=method,
         image_domain=image_domain,
+        uncertainty=uncertainty,
+        calibration=calibration,
         **settings,
     )
     select = SeriesFilter(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tomolearn.evaluation.estimation import SavedCalibration
     from tomolearn.geometry import Grid
-    from tomolearn.methods import Method, Moments, UncertainMethod
+    from tomolearn.methods import Method, UncertainMethod
 
 
 @scanner_options
@@ -194,8 +194,10 @@ def reconstruct(
     seconds = time.perf_counter() - start
     write_array(out, image.numpy(), grid)
     if uncertainty is not None and moments is not None:
-        widths, what = _half_widths(moments, known, grid.shape)
-        write_array(uncertainty, widths.numpy(), grid)
+        from tomolearn.evaluation.estimation import half_widths
+
+        widths, what = half_widths(moments, known)
+        write_array(uncertainty, widths.cpu().numpy(), grid)
         typer.echo(f"{uncertainty}: {what}")
     if preview is not None:
         _write_preview(preview, image, grid, method)
@@ -224,27 +226,9 @@ def _read_calibration(
     if uncertainty is None:
         raise TomolearnError("--calibration: expected with --uncertainty only")
 
-    from tomolearn.evaluation.estimation import read_calibration
+    from tomolearn.evaluation.estimation import calibration_for
 
-    known = read_calibration(calibration)
-    if known.method != method.to_dict() or known.sha256 != getattr(method, "sha256", None):
-        raise TomolearnError(
-            f"{calibration}: expected the calibration of {method} with these weights, got that of "
-            f"{known.method}"
-        )
-    return known
-
-
-def _half_widths(
-    moments: Moments, known: SavedCalibration | None, shape: tuple[int, ...]
-) -> tuple[torch.Tensor, str]:
-    if known is None:
-        what = "standard deviations, not calibrated: they cover what they may"
-        return moments.standard_deviation.cpu(), what
-    scores = moments.scores(known.floor).cpu()
-    stack = known.factors.half_widths(scores.reshape(-1, *shape))
-    what = f"half-widths for the level {known.factors.level:g}, calibrated on {known.task}"
-    return stack.reshape(scores.shape), what
+    return calibration_for(calibration, method)
 
 
 def _write_preview(path: Path, image: torch.Tensor, grid: Grid, title: str) -> None:

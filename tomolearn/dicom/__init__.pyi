@@ -10,6 +10,7 @@ from .discovery import (
 )
 from .elements import DicomWarning as DicomWarning
 from .example import example_slice_path as example_slice_path
+from .half_width_map import write_half_widths as write_half_widths
 from .network import Peer as Peer, Receiver as Receiver, send_files as send_files
 from .reading import CTSlice as CTSlice, read_slice as read_slice
 from .selection import SeriesFilter as SeriesFilter

@@ -23,7 +23,7 @@ from tomolearn.evaluation.calibration import (
 )
 from tomolearn.evaluation.methods import choose_methods
 from tomolearn.evaluation.uncertainty import LEVELS, Estimates, UncertaintyReport, judge_uncertainty
-from tomolearn.methods import UncertainMethod
+from tomolearn.methods import Method, Moments, UncertainMethod
 from tomolearn.tasks import Task
 
 Progress = Callable[[str, int], None]
@@ -170,6 +170,41 @@ def read_calibration(path: Path) -> SavedCalibration:
     except TomolearnError as error:
         raise type(error)(f"{path}: {error}") from error
     return SavedCalibration(values["method"], values["sha256"], str(values["task"]), floor, factors)
+
+
+def calibration_for(path: Path, method: Method) -> SavedCalibration:
+    """Read a calibration, which has to be that of a method, whatever the scale of its images.
+
+    Raises
+    ------
+    OSError, TypeError, ValueError
+        As `read_calibration`, or if it is another method's, or that of other weights.
+    """
+    known = read_calibration(path)
+    settings = [
+        {name: value for name, value in one.items() if name != "image_scale"}
+        for one in (known.method, method.to_dict())
+    ]
+    if settings[0] != settings[1] or known.sha256 != getattr(method, "sha256", None):
+        raise TomolearnError(
+            f"{path}: expected the calibration of {method} with these weights, got that of "
+            f"{known.method}"
+        )
+    return known
+
+
+def half_widths(moments: Moments, known: SavedCalibration | None) -> tuple[torch.Tensor, str]:
+    """Return half-widths, shape (..., *image shape), and what they are.
+
+    Without a calibration they are the standard deviations.
+    """
+    if known is None:
+        what = "standard deviations, not calibrated: they cover what they may"
+        return moments.standard_deviation, what
+    scores = moments.scores(known.floor)
+    stack = known.factors.half_widths(scores.reshape(-1, *scores.shape[-moments.ndim :]))
+    what = f"half-widths for the level {known.factors.level:g}, calibrated on {known.task}"
+    return stack.reshape(scores.shape), what
 
 
 def _estimates(
