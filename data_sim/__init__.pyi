@@ -32,8 +32,10 @@ from .sinograms import (
     parallel_sinogram as parallel_sinogram,
 )
 from .thorax import (
+    REGIONS as REGIONS,
     Nodule as Nodule,
     Thorax as Thorax,
     random_thorax as random_thorax,
+    random_thorax_regions as random_thorax_regions,
     random_thorax_slice as random_thorax_slice,
 )

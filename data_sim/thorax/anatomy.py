@@ -19,6 +19,10 @@ from tomolearn._core.checks import check_float, check_image_shape, check_int
 from tomolearn._core.errors import TomolearnError
 
 AIR = -1000.0
+
+REGIONS = ("air", "wall", "mediastinum", "lungs", "nodules")
+"""What the labels of `Thorax.regions` stand for, 0 the first; the abdomen counts as mediastinum."""
+
 RADIUS = 175.0
 """A patient fits into a cylinder of this radius in mm about the isocentre."""
 
@@ -149,6 +153,46 @@ class Thorax:
         )
         return self.nodules[index].distance(x, y, z) <= 0
 
+    def regions(
+        self,
+        z: float,
+        shape: Sequence[int],
+        spacing: float | Sequence[float],
+        *,
+        rotation: float = 0.0,
+    ) -> NDArray[np.uint8]:
+        """Return labels of the pixel centres of a slice, as `REGIONS` names them.
+
+        Vessels and bronchi belong to what they are in, ribs and spine to the wall.
+
+        Returns
+        -------
+        numpy.ndarray of uint8, shape ``shape``
+            Labels; arguments are those of `slice`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `slice`.
+        """
+        z = self._checked_height(z)
+        pixels, angle = _checked_spacing(spacing), check_float("rotation", rotation)
+        canvas = self._canvas(z, check_image_shape(shape), pixels, angle)
+        labels = np.zeros(canvas.shape, dtype=np.uint8)
+        outlines, middle = self.wall.outlines(canvas.z), self.wall.middle(canvas.z)
+        part = canvas.window(middle, 0.0, float(outlines["body"].max()))
+        if part is None:
+            return labels
+        polar, inside = Polar(canvas, part, middle), labels[part]
+        pleura = polar.outside(outlines["pleura"])
+        inside[polar.outside(outlines["body"]) <= 0] = REGIONS.index("wall")
+        inside[pleura <= 0] = REGIONS.index("mediastinum")
+        inside[self._lungs_outline(canvas, part, pleura)[0] <= 0] = REGIONS.index("lungs")
+        for k in range(len(self.nodules)):
+            mask = self.nodule_mask(k, z, shape, spacing, rotation=rotation)
+            labels[mask] = REGIONS.index("nodules")
+        return labels
+
     def lung_points(self, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
         """Draw points in both lungs, 5 mm or more from their border: (x, y, z), shape (n, 3)."""
         parts = self.wall, self.skeleton, self.mediastinum
@@ -196,14 +240,20 @@ class Thorax:
     def _draw_inside(
         self, canvas: Canvas, part: Part, pleura: Array, grain: Array, coarse: Array
     ) -> None:
-        organs = self.mediastinum.outline(canvas, part, self.skeleton)
-        lungs = np.maximum(pleura + np.float32(0.8), -organs)
-        domes = self.mediastinum.domes_outline(canvas, part)
-        if domes is not None:
-            lungs = np.maximum(lungs, -domes)
+        lungs, abdomen = self._lungs_outline(canvas, part, pleura)
+        if abdomen:
             self.mediastinum.draw_abdomen(canvas, coarse, part, pleura)
         self.mediastinum.draw(canvas)
         self.lungs.draw(canvas, part, lungs, grain, coarse, 0.9 * self.mediastinum.right_heart)
+
+    def _lungs_outline(self, canvas: Canvas, part: Part, pleura: Array) -> tuple[Array, bool]:
+        """Return distances to the outline of the lungs, and whether the abdomen reaches here."""
+        organs = self.mediastinum.outline(canvas, part, self.skeleton)
+        lungs = np.maximum(pleura + np.float32(0.8), -organs)
+        domes = self.mediastinum.domes_outline(canvas, part)
+        if domes is None:
+            return lungs, False
+        return np.maximum(lungs, -domes), True
 
     def _draw_nodules(
         self, canvas: Canvas, z: float, spacing: NDArray[np.float64], rotation: float

@@ -100,6 +100,32 @@ def random_thorax_slice(
     return patient.slice(z, (rows, columns), spacing, **options)
 
 
+def random_thorax_regions(
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    *,
+    field: float = 360.0,
+    rotation: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Return the labels of the slice that `random_thorax_slice` draws with the same numbers.
+
+    Parameters
+    ----------
+    shape, rng, field, rotation
+        As there.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape ``shape``
+        See `Thorax.regions`.
+    """
+    rows, columns = check_image_shape(shape)
+    field = check_float("field", field, positive=True)
+    patient = random_thorax(rng)
+    z = rng.uniform(*patient.extent)
+    return patient.regions(z, (rows, columns), (field / rows, field / columns), rotation=rotation)
+
+
 def _fitted(
     wall: Wall,
     size: NDArray[np.float64],

@@ -107,7 +107,7 @@ def test_maps_are_a_series_beside_the_result(source: Path, tmp_path: Path) -> No
 
 
 def test_maps_lose_the_patient_with_the_slices(source: Path, tmp_path: Path) -> None:
-    removal = Deidentification(b"a secret of sixteen bytes or more")
+    removal = Deidentification("a secret of sixteen bytes or more")
     report = run_batch(source, tmp_path / "out", settings_with(2.0), deidentification=removal)
     folder = tmp_path / "out" / report.records[0]["output"]
     content = (folder / "00001-half-width.dcm").read_bytes()

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data_sim import Nodule, random_thorax, random_thorax_slice
+from data_sim import (
+    REGIONS,
+    Nodule,
+    random_thorax,
+    random_thorax_regions,
+    random_thorax_slice,
+)
 
 SPACING = 1.4
 SHAPE = (256, 256)
@@ -290,3 +296,31 @@ def test_no_section_beyond_a_nodule():
     thorax = dataclasses.replace(patient(), nodules=(NODULE,))
     assert not thorax.nodule_mask(0, 13.5, (900, 900), 0.4).any()
     assert thorax.nodule_mask(0, 12.5, (900, 900), 0.4).any()
+
+
+@pytest.mark.parametrize("rotation", [0.0, 1.0])
+def test_regions_have_the_tissue_of_their_name(rotation):
+    for seed in range(6):
+        image = random_thorax_slice((96, 96), np.random.default_rng(seed), rotation=rotation)
+        labels = random_thorax_regions((96, 96), np.random.default_rng(seed), rotation=rotation)
+        assert labels.shape == image.shape
+        parts = {name: image[labels == k] for k, name in enumerate(REGIONS)}
+        assert (parts["air"] < -900).mean() > 0.98
+        # fat is about -100, lungs are below -700 but for their vessels
+        assert np.median(parts["wall"]) > -150
+        assert np.median(parts["mediastinum"]) > -150
+        assert np.median(parts["lungs"]) < -700
+        assert (labels == REGIONS.index("lungs")).mean() > 0.05
+
+
+def test_regions_of_nodules_are_their_masks():
+    patient = next(
+        one for seed in range(50) if (one := random_thorax(np.random.default_rng(seed))).nodules
+    )
+    z = float(np.clip(patient.nodules[0].centre[2], *patient.extent))
+    labels = patient.regions(z, (256, 256), 1.4)
+    mask = patient.nodule_mask(0, z, (256, 256), 1.4)
+    assert mask.any()
+    assert (labels[mask] == REGIONS.index("nodules")).all()
+    with pytest.raises(ValueError, match="z: expected a height"):
+        patient.regions(1e3, (8, 8), 1.0)

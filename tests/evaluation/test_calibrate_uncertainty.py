@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from tomolearn.catalogue import Ensemble
 from tomolearn.cli import app
-from tomolearn.data import RandomEllipses
+from tomolearn.data import RandomEllipses, RandomThorax
 from tomolearn.evaluation import calibrate_uncertainty
-from tomolearn.geometry import save_geometry
+from tomolearn.geometry import Grid, ParallelBeam, save_geometry
+from tomolearn.simulation import Acquisition, GaussianNoise
 from tomolearn.tasks import Split
 
 MEMBERS = "[fbp(filter=hann),tv(weight=0.1, iterations=20)]"
@@ -49,6 +50,31 @@ def test_levels_that_are_too_high_for_so_few_images_are_left_out():
 def test_methods_that_do_not_sample_are_refused():
     with pytest.raises(ValueError, match=r"method: expected one that samples.*, got fbp"):
         calibrate_uncertainty("fbp", TASK)
+
+
+def test_regions_are_those_of_the_drawn_chests():
+    chests = {
+        "validation": Split(RandomThorax(), seed=1, size=90),
+        "test": Split(RandomThorax(), seed=2, size=20),
+    }
+    grid = Grid((24, 24), 15.0)
+    task = small_task(
+        splits=chests,
+        grid=grid,
+        acquisition=Acquisition(ParallelBeam.covering(grid, 12), GaussianNoise(0.02)),
+    )
+    method = Ensemble(members="[fbp(filter=hann),fbp]")
+    found = calibrate_uncertainty(method, task, images=20)
+    (at_90,) = (one for one in found.reports["held out"].levels if one.level == 0.9)
+    assert [one.label for one in at_90.regions][:4] == [0, 1, 2, 3]
+    pairs = task.pairs("validation")
+    truth, labels = pairs[3][1], pairs.regions(3)
+    assert labels.shape == truth.shape
+    assert float(truth[labels == 0].median()) == pytest.approx(24 / 4096)
+    with pytest.raises(ValueError, match=r"regions: expected a task of images whose regions are"):
+        calibrate_uncertainty(Ensemble(members=MEMBERS), TASK, images=10, regions="labels")
+    with pytest.raises(ValueError, match="such as those of RandomThorax, got random ellipses"):
+        TASK.pairs("test").regions(0)
 
 
 def test_half_widths_on_the_command_line_are_calibrated_scores(monkeypatch, tmp_path):

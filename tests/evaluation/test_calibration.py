@@ -194,3 +194,29 @@ def test_wrong_files_are_told(changes, message):
     values = {"level": 0.9, "factors": 1.0, "images": 9, "by": "image"} | changes
     with pytest.raises(ValueError, match=message):
         ConformalCalibration.from_dict(values)
+
+
+def test_each_region_is_covered_where_one_factor_would_not_do(rng):
+    def drawn(n: int) -> Estimates:
+        # the scores do not know that errors of the right half are five times as large
+        labels = torch.zeros(n, 8, 8, dtype=torch.int64)
+        labels[..., 4:] = 1
+        labels[: n // 2, 0, 0] = 2
+        size = torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64)[labels]
+        return Estimates(size * normal(rng, n, 8, 8), torch.ones(n, 8, 8).double(), labels)
+
+    calibration, test = drawn(200), drawn(300)
+    by_labels = judge_uncertainty(calibration, {"x": test}, levels=[0.9], regions="labels")
+    (at_90,) = by_labels["x"].levels
+    assert [(one.label, one.n) for one in at_90.regions] == [(0, 300), (1, 300), (2, 150)]
+    # of one pixel in each image: 150 of them, of 100 calibrated ones
+    for one, tolerance in zip(at_90.regions, (0.02, 0.02, 0.1), strict=True):
+        assert one.coverage == pytest.approx(0.9, abs=tolerance)
+    assert at_90.regions[1].length == pytest.approx(5 * at_90.regions[0].length, rel=0.1)
+    whole = judge_uncertainty(calibration, {"held out": test}, levels=[0.9])["held out"].levels[0]
+    assert whole.regions[0].coverage > 0.99
+    assert whole.regions[1].coverage < 0.85
+    with pytest.raises(ValueError, match="regions: expected labels of all images"):
+        judge_uncertainty(
+            calibration, {"x": Estimates(test.residuals, test.scores)}, regions="labels"
+        )

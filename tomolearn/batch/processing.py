@@ -117,7 +117,7 @@ def _measured(
     grid: Grid,
     settings: BatchSettings,
     acquisition: Acquisition,
-) -> tuple[torch.Tensor, Method, RayTransform]:
+) -> tuple[torch.Tensor, Method, LinearOperator]:
     """Return the sinograms of images, what reconstructs them, and their operator."""
     keys = [_key(ct) for ct in slices] + [0] * (len(images) - len(slices))
     rngs = [np.random.default_rng((settings.seed, key)) for key in keys]

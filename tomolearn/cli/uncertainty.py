@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.files import complete_file
 from tomolearn._core.progress import progress_bars
 from tomolearn.cli.output import check_target, print_table, write_text
@@ -34,6 +35,12 @@ def uncertainty(
     by_pixel: Annotated[
         bool, typer.Option("--by-pixel", help="A factor for each pixel, not one for the image.")
     ] = False,
+    by_region: Annotated[
+        bool,
+        typer.Option(
+            "--by-region", help="A factor for each region, organs or nodules, if they are known."
+        ),
+    ] = False,
     floor: Annotated[
         float,
         typer.Option(help="What standard deviations are at least, as a part of the largest value."),
@@ -59,6 +66,9 @@ def uncertainty(
     if figure is not None:
         check_target(figure, force=force, suffixes=(".png",))
 
+    if by_pixel and by_region:
+        raise TomolearnError("--by-region: expected without --by-pixel, got both")
+
     from tomolearn.evaluation import calibrate_uncertainty, draw_calibration
     from tomolearn.tasks import get_task
 
@@ -75,7 +85,7 @@ def uncertainty(
             get_task(task),
             images=images,
             level=level,
-            regions="pixels" if by_pixel else None,
+            regions="pixels" if by_pixel else "labels" if by_region else None,
             floor=floor,
             device=device,
             progress=told,
@@ -115,3 +125,27 @@ def _print(found: CalibratedUncertainty) -> None:
         "calibrated alike; NLL in nats per pixel."
     )
     print_table(heads, rows, right=heads[1:], title=title, caption=caption)
+    _print_regions(found)
+
+
+def _print_regions(found: CalibratedUncertainty) -> None:
+    source = found.task.splits["validation"].source
+    names = getattr(source, "region_names", ())
+    level = found.calibration.level
+    rows = [
+        (
+            name,
+            names[one.label] if one.label < len(names) else str(one.label),
+            str(one.n),
+            f"{100 * one.coverage:.1f} %",
+            f"{one.length:.3g}",
+            f"{one.constant_length:.3g}",
+        )
+        for name, report in found.reports.items()
+        for at in report.levels
+        if at.level == level
+        for one in at.regions
+    ]
+    if rows:
+        heads = ("images", "region", "n", "covered", "length", "one width")
+        print_table(heads, rows, right=heads[2:], title=f"by region, level {100 * level:g} %")

@@ -153,6 +153,21 @@ class RandomThorax(KindAndFields):
         hounsfield = random_thorax_slice(shape, rng, field=self.field, rotation=rotation)
         return np.clip((hounsfield + 1024) / 4096, 0, 1)
 
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """What the labels of `regions` stand for."""
+        from data_sim import REGIONS
+
+        return REGIONS
+
+    def regions(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return labels, as `data_sim.REGIONS` names them, of the image of the same numbers."""
+        from data_sim import random_thorax_regions
+
+        angle = rng.uniform(0, 2 * math.pi)
+        rotation = angle if self.orientation == "any" else 0.0
+        return random_thorax_regions(shape, rng, field=self.field, rotation=rotation)
+
     def __str__(self) -> str:
         return f"random chest slices ({self.orientation})"
 

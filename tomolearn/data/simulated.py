@@ -102,6 +102,24 @@ class SimulatedPairs(Dataset[Pair]):
         labels = [(one >= 0.5).float() for one in found[1:]]
         return list(zip(sinograms, found[0], *labels, strict=True))
 
+    def regions(self, index: int) -> torch.Tensor:
+        """Return the labels of a pair's image, shape (1, *grid.shape), int64.
+
+        Raises
+        ------
+        ValueError
+            If its source knows no regions; `RandomThorax` does.
+        """
+        regions = getattr(self.source, "regions", None)
+        if regions is None:
+            raise TomolearnError(
+                "regions: expected images whose regions are known, such as those of RandomThorax, "
+                f"got {self.source}"
+            )
+        stream = independent_streams(self.seed, self._checked(index)).image
+        labels = regions(self.grid.shape, stream)
+        return torch.from_numpy(labels.astype(np.int64))[None]
+
     def _draw(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Return the image, and labels if they are asked for, as one array."""
         shape = self._drawing_grid.shape

@@ -39,6 +39,7 @@ from .stress import Stress as Stress, stress as stress
 from .uncertainty import (
     Coverage as Coverage,
     Estimates as Estimates,
+    RegionCoverage as RegionCoverage,
     UncertaintyReport as UncertaintyReport,
     coverage as coverage,
     draw_calibration as draw_calibration,

@@ -22,7 +22,13 @@ from tomolearn.evaluation.calibration import (
     fewest_images,
 )
 from tomolearn.evaluation.methods import choose_methods
-from tomolearn.evaluation.uncertainty import LEVELS, Estimates, UncertaintyReport, judge_uncertainty
+from tomolearn.evaluation.uncertainty import (
+    LABELS,
+    LEVELS,
+    Estimates,
+    UncertaintyReport,
+    judge_uncertainty,
+)
 from tomolearn.methods import Method, Moments, UncertainMethod
 from tomolearn.tasks import Task
 
@@ -108,8 +114,10 @@ def calibrate_uncertainty(
     level : float
         Level of the calibration that is returned; the reports have `LEVELS`, without those that
         are too high for so few images.
-    regions : {"pixels"}, optional
-        A factor for each pixel. Default: one for the image.
+    regions : {"pixels", "labels"}, optional
+        A factor for each pixel, or for each region of images whose source knows them, as
+        `RandomThorax` knows organs and nodules. Default: one for the image. Where regions are
+        known, the reports have them in any case.
     floor : float
         See `tomolearn.methods.Moments.scores`.
     device, progress
@@ -146,8 +154,18 @@ def calibrate_uncertainty(
         told = None if progress is None else lambda done, what=what: progress(what, done)
         found[what] = _estimates(chosen, tried, split, count, seed, floor, place, told)
     own = found.pop("calibration")
-    calibration = conformal_calibration(own.residuals, own.scores, level=level, regions=regions)
-    possible = [one for one in LEVELS if fewest_images(one) <= images]
+    if regions == LABELS and own.labels is None:
+        raise TomolearnError(
+            f"regions: expected a task of images whose regions are known, got {task.name}"
+        )
+    calibration = conformal_calibration(
+        own.residuals,
+        own.scores,
+        level=level,
+        regions=own.labels if regions == LABELS else regions,
+    )
+    # by regions, of the one that the fewest images have
+    possible = [one for one in LEVELS if fewest_images(one) <= calibration.n]
     reports = judge_uncertainty(own, found, levels=possible, regions=regions)
     return CalibratedUncertainty(chosen, task, floor, calibration, reports)
 
@@ -218,7 +236,9 @@ def _estimates(
     progress: Callable[[int], None] | None,
 ) -> Estimates:
     pairs, operator = task.pairs(split, size=count, seed=seed), task.operator()
-    random, residuals, scores = RandomStream(), [], []
+    source = task.splits[split].source
+    random, residuals, scores, labels = RandomStream(), [], [], []
+    known = getattr(pairs, "regions", None) if hasattr(source, "regions") else None
     for index in range(count):
         sinogram, truth = pairs[index]
         with random.drawn(), warnings.catch_warnings():
@@ -227,6 +247,9 @@ def _estimates(
             found = method.moments(sinogram[None].to(place), operator)
         residuals.append(found.mean[0, 0].cpu() - truth[0])
         scores.append(found.scores(floor)[0, 0].cpu())
+        if known is not None:
+            labels.append(known(index)[0])
         if progress is not None:
             progress(index + 1)
-    return Estimates(torch.stack(residuals), torch.stack(scores))
+    stacked = torch.stack(labels) if labels else None
+    return Estimates(torch.stack(residuals), torch.stack(scores), stacked)

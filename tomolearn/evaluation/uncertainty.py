@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of intervals that are looked at."""
 
+LABELS = "labels"
+"""What `regions` is if each region has a factor of its own."""
+
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
@@ -31,10 +34,13 @@ class Estimates:
         Reconstruction minus truth.
     scores : torch.Tensor, shape (n, *image shape)
         Standard deviations, positive.
+    labels : torch.Tensor of int, shape (n, *image shape), optional
+        Regions of each image, from 0 on.
     """
 
     residuals: torch.Tensor
     scores: torch.Tensor
+    labels: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("residuals", "scores"):
@@ -44,6 +50,25 @@ class Estimates:
                 "residuals, scores: expected the same shape and an image at least, got "
                 f"{tuple(self.residuals.shape)} and {tuple(self.scores.shape)}"
             )
+
+
+@dataclass(frozen=True)
+class RegionCoverage:
+    """What intervals do in one region.
+
+    Parameters
+    ----------
+    label, n : int
+        The region, and the number of images that have it.
+    coverage, length, constant_length : float
+        As for `Coverage`; means over images, each with the pixels that it has of the region.
+    """
+
+    label: int
+    n: int
+    coverage: float
+    length: float
+    constant_length: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,8 @@ class Coverage:
     length, constant_length : float
         Mean length of the intervals, in the image's unit, and that of intervals of one width for
         all pixels, calibrated alike.
+    regions : tuple of RegionCoverage
+        The same in each region, if regions are known.
     """
 
     level: float
@@ -67,6 +94,7 @@ class Coverage:
     raw_coverage: float
     length: float
     constant_length: float
+    regions: tuple[RegionCoverage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,8 +151,9 @@ def judge_uncertainty(
         Of other images: of the same distribution, or of another one, to see what is lost.
     levels : sequence of float
         Levels of the intervals.
-    regions : {"pixels"}, optional
-        Factors as for `conformal_calibration`. Default: one for the whole image.
+    regions : {"pixels", "labels"}, optional
+        Factors as for `conformal_calibration`, by the labels of the estimates. Default: one for the
+        whole image.
 
     Returns
     -------
@@ -140,9 +169,12 @@ def judge_uncertainty(
         raise TomolearnError("tests: expected images to judge by, got none")
     chosen = check_floats("levels", tuple(levels))
     same = torch.ones_like(calibration.scores)
+    if regions == LABELS and any(one.labels is None for one in (calibration, *tests.values())):
+        raise TomolearnError("regions: expected labels of all images, got some without")
+    given = calibration.labels if regions == LABELS else regions
     found = [
         [
-            conformal_calibration(calibration.residuals, scores, level=level, regions=regions)
+            conformal_calibration(calibration.residuals, scores, level=level, regions=given)
             for scores in (calibration.scores, same)
         ]
         for level in chosen
@@ -162,15 +194,32 @@ def judge_uncertainty(
 def _coverage(
     one: Estimates, own: ConformalCalibration, constant: ConformalCalibration
 ) -> Coverage:
-    widths = own.half_widths(one.scores)
+    labels = one.labels if own.by == "regions" else None
+    widths = own.half_widths(one.scores, labels)
+    same = constant.half_widths(torch.ones_like(one.scores), labels)
     normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.5 + own.level / 2))
     return Coverage(
         own.level,
         coverage(one.residuals, widths),
         coverage(one.residuals, one.scores * float(normal)),
         2 * float(widths.double().mean()),
-        2 * float(constant.half_widths(torch.ones_like(one.scores)).double().mean()),
+        2 * float(same.double().mean()),
+        () if one.labels is None else tuple(_by_region(one, one.labels, widths, same)),
     )
+
+
+def _by_region(
+    one: Estimates, labels: torch.Tensor, widths: torch.Tensor, same: torch.Tensor
+) -> Iterator[RegionCoverage]:
+    covered = (one.residuals.abs() <= widths).double()
+    for label in labels.unique().tolist():
+        inside = (labels == label).flatten(1)
+        has = inside.any(1)
+        parts = [
+            ((values.double().flatten(1) * inside).sum(1)[has] / inside.sum(1)[has]).mean()
+            for values in (covered, 2 * widths, 2 * same)
+        ]
+        yield RegionCoverage(int(label), int(has.sum()), *map(float, parts))
 
 
 def draw_calibration(reports: Mapping[str, UncertaintyReport]) -> Figure:
