@@ -40,8 +40,8 @@ from .variational.certificate import (
     ConvergenceReport as ConvergenceReport,
     convergence_report as convergence_report,
 )
-from .variational.generative import Generative as Generative, generative as generative
 from .variational.deep_image_prior import DeepImagePrior as DeepImagePrior, dip as dip
+from .variational.generative import Generative as Generative, generative as generative
 from .variational.plug_and_play import PlugAndPlay as PlugAndPlay, pnp as pnp
 from .variational.total_variation import (
     TotalVariation as TotalVariation,

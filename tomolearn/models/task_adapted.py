@@ -10,8 +10,9 @@ import torch
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.models.base import ReconstructionModel
-from tomolearn.models.fbp_unet import UNet, check_channels
+from tomolearn.models.fbp_unet import check_channels
 from tomolearn.operators import LinearOperator
+from tomolearn.priors.unet import UNet
 
 _FIRST_ODDS = 0.01
 

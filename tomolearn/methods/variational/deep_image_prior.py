@@ -24,10 +24,10 @@ class DeepImagePrior(IterativeMethod):
     name: ClassVar[str] = "dip"
     remedy: ClassVar[str] = "choose a smaller learning_rate, or check the operator's adjoint"
 
-    iterations: int = setting(2000, help="largest number of iterations", minimum=1)
+    iterations: int = setting(3000, help="largest number of iterations", minimum=1)
     weight: float = setting(0.0, help="weight of the total variation, in mm", minimum=0)
-    learning_rate: float = setting(0.002, help="rate of Adam", above=0)
-    channels: int = setting(32, help="channels of the U-Net at each scale", minimum=1)
+    learning_rate: float = setting(0.003, help="rate of Adam", above=0)
+    channels: int = setting(16, help="channels of the U-Net at each scale", minimum=1)
     scales: int = setting(5, help="largest number of scales of the U-Net", minimum=1)
     averaging: float = setting(
         0.95, help="part of the mean of earlier images that an image keeps", minimum=0, below=1

@@ -2,9 +2,9 @@ from .adversarial import Adversarial as Adversarial
 from .bilevel import Bilevel as Bilevel
 from .denoising import Denoising as Denoising
 from .diffusion import Diffusion as Diffusion
+from .equivariant_imaging import EquivariantImaging as EquivariantImaging
 from .greedy import Greedy as Greedy
 from .joint_segmentation import JointSegmentation as JointSegmentation
-from .equivariant_imaging import EquivariantImaging as EquivariantImaging
 from .likelihood import Likelihood as Likelihood
 from .noise2inverse import Noise2Inverse as Noise2Inverse
 from .objective import Batch as Batch, Network as Network, Objective as Objective
