@@ -67,6 +67,12 @@ def test_regions_are_those_of_the_drawn_chests():
     found = calibrate_uncertainty(method, task, images=20)
     (at_90,) = (one for one in found.reports["held out"].levels if one.level == 0.9)
     assert [one.label for one in at_90.regions][:4] == [0, 1, 2, 3]
+    by_organ = calibrate_uncertainty(method, task, images=20, regions="labels")
+    # air, wall, mediastinum and lungs, nodules included
+    assert by_organ.calibration.factors.shape == (4,)
+    (at_90,) = (one for one in by_organ.reports["held out"].levels if one.level == 0.9)
+    # 20 images, of which each has its own part covered
+    assert all(one.coverage == pytest.approx(0.9, abs=0.1) for one in at_90.regions[:4])
     pairs = task.pairs("validation")
     truth, labels = pairs[3][1], pairs.regions(3)
     assert labels.shape == truth.shape

@@ -38,7 +38,8 @@ def uncertainty(
     by_region: Annotated[
         bool,
         typer.Option(
-            "--by-region", help="A factor for each region, organs or nodules, if they are known."
+            "--by-region",
+            help="A factor for each organ, of tasks that know them: synthetic chests.",
         ),
     ] = False,
     floor: Annotated[

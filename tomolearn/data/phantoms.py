@@ -160,6 +160,14 @@ class RandomThorax(KindAndFields):
 
         return REGIONS
 
+    @property
+    def organs(self) -> tuple[int, ...]:
+        """Label of the organ that each region is in: of nodules, the lungs."""
+        from data_sim import REGIONS
+
+        inside = {"nodules": "lungs"}
+        return tuple(REGIONS.index(inside.get(name, name)) for name in REGIONS)
+
     def regions(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Return labels, as `data_sim.REGIONS` names them, of the image of the same numbers."""
         from data_sim import random_thorax_regions

@@ -115,9 +115,9 @@ def calibrate_uncertainty(
         Level of the calibration that is returned; the reports have `LEVELS`, without those that
         are too high for so few images.
     regions : {"pixels", "labels"}, optional
-        A factor for each pixel, or for each region of images whose source knows them, as
-        `RandomThorax` knows organs and nodules. Default: one for the image. Where regions are
-        known, the reports have them in any case.
+        A factor for each pixel, or for each organ of images whose source knows them, as
+        `RandomThorax` does. Default: one for the image. Where regions are known, the reports have
+        them in any case, nodules apart.
     floor : float
         See `tomolearn.methods.Moments.scores`.
     device, progress
@@ -162,7 +162,7 @@ def calibrate_uncertainty(
         own.residuals,
         own.scores,
         level=level,
-        regions=own.labels if regions == LABELS else regions,
+        regions=own.calibrated if regions == LABELS else regions,
     )
     # by regions, of the one that the fewest images have
     possible = [one for one in LEVELS if fewest_images(one) <= calibration.n]
@@ -252,4 +252,6 @@ def _estimates(
         if progress is not None:
             progress(index + 1)
     stacked = torch.stack(labels) if labels else None
-    return Estimates(torch.stack(residuals), torch.stack(scores), stacked)
+    organs = getattr(source, "organs", None)
+    groups = None if stacked is None or organs is None else torch.tensor(organs)[stacked]
+    return Estimates(torch.stack(residuals), torch.stack(scores), stacked, groups)

@@ -35,12 +35,21 @@ class Estimates:
     scores : torch.Tensor, shape (n, *image shape)
         Standard deviations, positive.
     labels : torch.Tensor of int, shape (n, *image shape), optional
-        Regions of each image, from 0 on.
+        Regions of each image, from 0 on, that reports tell apart.
+    groups : torch.Tensor of int, shape (n, *image shape), optional
+        Regions that have factors of their own, if they are not those of `labels`: organs, where
+        too few images have nodules.
     """
 
     residuals: torch.Tensor
     scores: torch.Tensor
     labels: torch.Tensor | None = None
+    groups: torch.Tensor | None = None
+
+    @property
+    def calibrated(self) -> torch.Tensor | None:
+        """Regions that have factors of their own: `groups`, or else `labels`."""
+        return self.labels if self.groups is None else self.groups
 
     def __post_init__(self) -> None:
         for name in ("residuals", "scores"):
@@ -169,9 +178,9 @@ def judge_uncertainty(
         raise TomolearnError("tests: expected images to judge by, got none")
     chosen = check_floats("levels", tuple(levels))
     same = torch.ones_like(calibration.scores)
-    if regions == LABELS and any(one.labels is None for one in (calibration, *tests.values())):
+    if regions == LABELS and any(one.calibrated is None for one in (calibration, *tests.values())):
         raise TomolearnError("regions: expected labels of all images, got some without")
-    given = calibration.labels if regions == LABELS else regions
+    given = calibration.calibrated if regions == LABELS else regions
     found = [
         [
             conformal_calibration(calibration.residuals, scores, level=level, regions=given)
@@ -194,7 +203,7 @@ def judge_uncertainty(
 def _coverage(
     one: Estimates, own: ConformalCalibration, constant: ConformalCalibration
 ) -> Coverage:
-    labels = one.labels if own.by == "regions" else None
+    labels = one.calibrated if own.by == "regions" else None
     widths = own.half_widths(one.scores, labels)
     same = constant.half_widths(torch.ones_like(one.scores), labels)
     normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.5 + own.level / 2))
