@@ -7,17 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tomolearn._core.checks import check_flag, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.catalogue import get_clinical_method
 from tomolearn.catalogue.names import divided
 from tomolearn.dicom import MU_WATER_PER_MM
-from tomolearn.evaluation.estimation import SavedCalibration
 from tomolearn.geometry import Scan
 from tomolearn.methods import FBP, METHODS, Method, UncertainMethod
 from tomolearn.simulation import Acquisition, CoveringScan, Direct, PhotonNoise, Refinement
+
+if TYPE_CHECKING:
+    from tomolearn.evaluation.estimation import SavedCalibration
 
 SLICES_PER_CALL = 2
 """Slices that are computed together. Fewer are filled up with empty ones: sums are rounded in

@@ -72,7 +72,6 @@ def batch_settings(
     """Return what is done to each slice, by the options; `settings` are those of the method."""
     from tomolearn.batch import BatchSettings, batch_method
     from tomolearn.dicom import MU_WATER_PER_MM, mu_water_at
-    from tomolearn.evaluation.estimation import calibration_for
 
     if image_domain:
         unset = {
@@ -85,14 +84,18 @@ def batch_settings(
         for flag, value in unset.items():
             if value is not None:
                 raise TomolearnError(f"{flag}: expected none with --image-domain, got {value}")
-    chosen = batch_method(method, **settings)
+    chosen, known = batch_method(method, **settings), None
+    if calibration is not None:
+        from tomolearn.evaluation.estimation import calibration_for
+
+        known = calibration_for(calibration, chosen)
     return BatchSettings(
         chosen,
         None if image_domain else _acquisition(scan, views, photons, electronic_std),
         seed,
         MU_WATER_PER_MM if kev is None else mu_water_at(kev),
         uncertainty,
-        None if calibration is None else calibration_for(calibration, chosen),
+        known,
     )
 
 
