@@ -23,7 +23,7 @@ HOMES = {
     "np.loadtxt": (),
     "np.genfromtxt": (),
     "np.fromfile": (),
-    "torch.load": ("tomolearn/training/checkpointing.py",),
+    "torch.load": ("tomolearn/training/checkpointing.py", "tomolearn/training/others.py"),
     "zipfile.ZipFile": ("tomolearn/training/checkpointing.py",),
     "h5py.File": (
         "tomolearn/data/arrays.py",

@@ -50,6 +50,7 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
         {**_SMALL_UNET, "normalisation": "none", "heteroscedastic": True},
     ),
     "fbp-unet_one_scale": ("fbp-unet", {"channels": [8], "normalisation": "none"}),
+    "fbp-unet_of_lodopab": ("lodopab-unet", {"channels": [8, 16], "skip_channels": 2}),
     "limited-angle-unet": ("limited-angle-unet", {"channels": [8, 16], "level": 0.5}),
     "iradonmap": (
         "iradonmap",
@@ -62,6 +63,10 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
     "learned-primal-dual": (
         "learned-primal-dual",
         {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8},
+    ),
+    "fbp-primal-dual": (
+        "learned-primal-dual",
+        {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8, "start": "fbp"},
     ),
     "invertible-primal-dual": (
         "invertible-primal-dual",

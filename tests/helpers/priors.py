@@ -15,6 +15,7 @@ from tomolearn.priors import (
     PatchMixture,
     Regulariser,
     ShiftInvariantWavelets,
+    SplineRidge,
     SquaredDifferences,
     SquaredNorm,
     TotalDeepVariation,
@@ -48,6 +49,7 @@ SMALL = {"channels": (3, 4, 3), "strides": (1, 2, 2), "kernel_size": 3}
 FINE = {"tolerance": 1e-3, "max_iterations": 20_000}
 
 REGULARISERS: dict[str, Case] = {
+    "spline ridge": Case(lambda: SplineRidge(channels=(3, 4), knots=7, span=0.5), (9, 8), SMOOTH),
     "squared differences": Case(SquaredDifferences, (7, 6), BOTH, linear=True),
     "squared differences, spacing": Case(
         lambda: SquaredDifferences(ndim=3, spacing=(1.0, 0.5, 2.0)), (4, 3, 5), BOTH, linear=True

@@ -79,6 +79,14 @@ def benchmark(
     ] = None,
     train_time: Annotated[str, typer.Option(help="Length of each training.")] = "10m",
     every: Annotated[int, typer.Option(min=1, help="Of LIDC-IDRI, take one slice of so many.")] = 3,
+    fractions: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            help="Of LIDC-IDRI, parts of the patients for training, validation and test. Default: "
+            "0.8 0.1 0.1.",
+            show_default=False,
+        ),
+    ] = None,
     arc: Annotated[
         list[float] | None,
         typer.Option(
@@ -126,6 +134,7 @@ def benchmark(
             train=train,
             train_time=train_time,
             every=every,
+            fractions=fractions,
             device=device,
         )
     paths = write_report(found, folder)
@@ -151,6 +160,7 @@ def _task(
     train: str | None,
     train_time: str,
     every: int,
+    fractions: tuple[float, float, float] | None,
     device: str,
 ) -> BenchmarkResults:
     from tomolearn._core.checks import check_choice
@@ -164,7 +174,9 @@ def _task(
     chosen = get_task(task)
     check_choice("--split", split, tuple(chosen.splits))
     if data is not None:
-        data = prepared_data(chosen, data, folder / "data", every=every, told=_told)
+        data = prepared_data(
+            chosen, data, folder / "data", every=every, fractions=fractions, told=_told
+        )
     size = n_pairs(chosen.pairs(split, data=data))
     count = images or (10 if size is None else min(10, size))
     settings = BenchmarkSettings(

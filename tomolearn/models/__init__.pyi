@@ -15,6 +15,7 @@ from .learned_primal import LearnedPrimal as LearnedPrimal
 from .learned_primal_dual import LearnedPrimalDual as LearnedPrimalDual
 from .learned_proximal import LearnedProximal as LearnedProximal
 from .limited_angle_unet import LimitedAngleUNet as LimitedAngleUNet
+from .lodopab_unet import LoDoPaBUNet as LoDoPaBUNet
 from .stochastic_primal_dual import StochasticPrimalDual as StochasticPrimalDual
 from .table import MODELS as MODELS, build_model as build_model
 from .task_adapted import TaskAdapted as TaskAdapted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tomolearn._core.checks import check_int, check_iterations
+from tomolearn._core.checks import check_choice, check_int, check_iterations
+from tomolearn.methods import FBP
 from tomolearn.models.base import ReconstructionModel, Scaled
 from tomolearn.models.blocks import Update, check_ndim
 from tomolearn.operators import LinearOperator
@@ -34,6 +35,11 @@ class LearnedPrimalDual(ReconstructionModel):
         Channels between the three convolutions of each network.
     ndim : {2, 3}
         Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
+    start : {"zero", "fbp"}
+        What the images begin at: zero, or each at a filtered back-projection with Hann's window,
+        as for LoDoPaB-CT's benchmark; the operator then has to be a `RayTransform`.
+    frequency_scaling : float
+        Of that back-projection.
 
     References
     ----------
@@ -49,12 +55,15 @@ class LearnedPrimalDual(ReconstructionModel):
         n_dual: int = 5,
         channels: int = 32,
         ndim: int = 2,
+        start: str = "zero",
+        frequency_scaling: float = 1.0,
     ) -> None:
         iterations = check_iterations(iterations)
         n_primal = check_int("n_primal", n_primal, minimum=2)
         n_dual = check_int("n_dual", n_dual, minimum=1)
         channels = check_int("channels", channels, minimum=1)
         ndim = check_ndim(ndim)
+        inversion = FBP(filter="hann", frequency_scaling=frequency_scaling)
         super().__init__(
             {
                 "iterations": iterations,
@@ -62,8 +71,11 @@ class LearnedPrimalDual(ReconstructionModel):
                 "n_dual": n_dual,
                 "channels": channels,
                 "ndim": ndim,
+                "start": check_choice("start", start, ("zero", "fbp")),
+                "frequency_scaling": inversion.frequency_scaling,
             }
         )
+        self.inversion = inversion if start == "fbp" else None
         self.n_primal, self.n_dual, self.ndim = n_primal, n_dual, ndim
         self.own_weights = iterations
         self.dual_updates = nn.ModuleList(
@@ -74,10 +86,12 @@ class LearnedPrimalDual(ReconstructionModel):
         )
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-        """Run the iterations from zero."""
+        """Run the iterations."""
         A = Scaled(operator)
         y = sinogram / A.norm
         primal = y.new_zeros((y.shape[0], self.n_primal, *operator.domain_shape))
+        if self.inversion is not None:
+            primal = primal + self.inversion(sinogram, operator)
         dual = y.new_zeros((y.shape[0], self.n_dual, *operator.range_shape))
         for dual_update, primal_update in zip(self.dual_updates, self.primal_updates, strict=True):
 

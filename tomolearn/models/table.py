@@ -13,6 +13,7 @@ MODELS: Table[type[ReconstructionModel]] = Table(
     "model",
     {
         "fbp-unet": "tomolearn.models.fbp_unet:FBPUNet",
+        "lodopab-unet": "tomolearn.models.lodopab_unet:LoDoPaBUNet",
         "limited-angle-unet": "tomolearn.models.limited_angle_unet:LimitedAngleUNet",
         "iradonmap": "tomolearn.models.iradonmap:IRadonMap",
         "automap": "tomolearn.models.automap:AUTOMAP",

@@ -26,6 +26,7 @@ from .scaled import Scaled as Scaled
 from .smoothness import SquaredDifferences as SquaredDifferences
 from .spectral import SpectralConv2d as SpectralConv2d, spectral_norm_bound as spectral_norm_bound
 from .spectral_denoiser import SpectralDenoiser as SpectralDenoiser
+from .spline_ridge import SplineRidge as SplineRidge
 from .squared_norm import SquaredNorm as SquaredNorm
 from .structured_gaussian import StructuredGaussian as StructuredGaussian
 from .table import PRIORS as PRIORS

@@ -10,6 +10,7 @@ PRIORS: Table[type[Regulariser] | type[Denoiser]] = Table(
     {
         "convex-ridge": "tomolearn.priors.ridge:ConvexRidge",
         "weakly-convex-ridge": "tomolearn.priors.ridge:WeaklyConvexRidge",
+        "spline-ridge": "tomolearn.priors.spline_ridge:SplineRidge",
         "adversarial": "tomolearn.priors.adversarial:AdversarialRegulariser",
         "input-convex": "tomolearn.priors.input_convex:InputConvexRegulariser",
         "total-deep-variation": "tomolearn.priors.tdv:TotalDeepVariation",

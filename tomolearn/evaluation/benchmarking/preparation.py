@@ -10,6 +10,7 @@ from typing import Any
 from tomolearn._core.errors import TomolearnError
 from tomolearn._core.optional import optional_import
 from tomolearn.data.files import LoDoPaBFiles
+from tomolearn.data.lidc.splits import SPLITS, PatientSplits
 from tomolearn.data.lodopab import make_lodopab
 from tomolearn.data.lodopab.pairs import file_name
 from tomolearn.tasks import Task
@@ -23,6 +24,7 @@ def prepared_data(
     folder: str | os.PathLike[str],
     *,
     every: int = 3,
+    fractions: Sequence[float] | None = None,
     told: Told | None = None,
 ) -> Path:
     """Return where the data of a task are, made of a folder of LIDC-IDRI if that is what is given.
@@ -37,6 +39,8 @@ def prepared_data(
         Where files go that are made. A run that was stopped goes on.
     every : int
         Take one slice of so many.
+    fractions : (float, float, float), optional
+        Parts of the patients for training, validation and test. Default: 0.8, 0.1, 0.1.
     told : callable, optional
         Told what is done.
 
@@ -53,12 +57,15 @@ def prepared_data(
     made = Path(folder)
     if told is not None:
         told("data", f"LoDoPaB-CT's files are made of {path}")
-    samples = make_lodopab(path, made, every=every)
+    splits = None
+    if fractions is not None:
+        splits = PatientSplits(0, dict(zip(SPLITS, fractions, strict=True)))
+    samples = make_lodopab(path, made, every=every, splits=splits)
     empty = [split for split, found in samples.samples.items() if not found]
     if empty:
         raise TomolearnError(
             f"data: expected slices for each split in {path}, got none for {', '.join(empty)}; "
-            "more patients are needed, or a smaller `every`"
+            "other fractions are needed, or more patients"
         )
     return made
 
