@@ -98,8 +98,12 @@ class TestAlgebra:
         assert DenseOperator(np.zeros((5, 6))).norm() == 0
         assert DenseOperator(np.zeros((5, 2))).norm() == 0
 
+    def test_norm_of_what_is_not_finite(self):
+        with pytest.raises(RuntimeError, match="norm: expected an operator of finite values"):
+            DenseOperator(np.full((5, 6), np.nan)).norm()
+
     def test_norm_that_does_not_converge(self, numpy_rng):
-        with pytest.raises(RuntimeError, match="norm: no convergence to 1e-14 in 1 restarts"):
+        with pytest.raises(RuntimeError, match="norm: no convergence to 1e-14 in 1 iterations"):
             DenseOperator(numpy_rng.standard_normal((90, 80))).norm(
                 tolerance=1e-14, max_iterations=1
             )

@@ -265,7 +265,7 @@ class ConeBeam(RotationScan):
         else:
             cosines = distance / np.sqrt(distance**2 + rows[:, None] ** 2 + columns**2)
             step *= self.source_to_isocenter
-        return AnalyticInversion(weights[:, None] * cosines, step, missing)
+        return AnalyticInversion((weights[:, None], cosines[None]), step, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.ConeBeamGeometry`` about axis 0.

@@ -240,7 +240,7 @@ class FanBeam(LineDetector):
             cosines = cosines / self.source_to_isocenter
         else:
             step *= self.source_to_isocenter
-        return AnalyticInversion(weights * cosines, step, missing)
+        return AnalyticInversion((weights * cosines,), step, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.FanBeamGeometry``.

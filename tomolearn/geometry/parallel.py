@@ -124,7 +124,7 @@ class ParallelBeam(LineDetector):
     def analytic_inversion(self) -> AnalyticInversion:
         """Return what filtered back-projection needs; see `Scan.analytic_inversion`."""
         weights, missing = redundancy(self)
-        return AnalyticInversion(weights, self.detector_spacing, missing)
+        return AnalyticInversion((weights,), self.detector_spacing, missing)
 
     def to_odl(self) -> Any:
         """Return an ``odl.applications.tomo.Parallel2dGeometry``."""

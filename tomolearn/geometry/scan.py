@@ -63,14 +63,15 @@ class ProjectedPoints(NamedTuple):
 class AnalyticInversion(NamedTuple):
     """What filtered back-projection has to know about a scan.
 
-    `weights`, which broadcast to its shape, are the factors of the measured values: the angle that
-    a view stands for, a ray's share among the measurements of its line, and its obliquity.
+    The product of `weights`, which broadcast to its shape, are the factors of the measured values:
+    the angle that a view stands for, a ray's share among the measurements of its line, and its
+    obliquity. Each has as many axes as the scan; in space the product is as large as a sinogram.
     `filter_step` is the distance of the detector's columns in mm at the rotation axis; in radians
     if the detector is curved. `missing_bins` are the columns to add before the first (positive) or
     behind the last (negative), so that the detector is as long on both sides.
     """
 
-    weights: np.ndarray
+    weights: tuple[np.ndarray, ...]
     filter_step: float
     missing_bins: int
 

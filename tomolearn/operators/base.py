@@ -17,6 +17,8 @@ from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn._core.tensors import check_has_values, check_real_tensor, check_trailing_shape
 from tomolearn.operators.autograd import apply_linear, norm_by_number, register
 
+_PART = 2**18  # values of which products are summed in double precision at once
+
 
 class LinearOperator(torch.nn.Module, abc.ABC):
     """A linear map between real tensors, usable as a torch layer.
@@ -135,14 +137,14 @@ class LinearOperator(torch.nn.Module, abc.ABC):
         """Return the largest singular value, by Lanczos iteration from a fixed start.
 
         It is computed in float32, on the CPU if the operator can do so, and remembered until a
-        smaller tolerance is asked for.
+        smaller tolerance is asked for. It needs the memory of three arrays of the domain.
 
         Parameters
         ----------
         tolerance : float
             Relative accuracy of its square.
         max_iterations : int
-            Limit of the restarts.
+            Limit of the iterations.
 
         Raises
         ------
@@ -370,36 +372,47 @@ def spatial_part(operator: LinearOperator) -> LinearOperator:
 def _largest_singular_value(
     operator: LinearOperator, tolerance: float, max_iterations: int
 ) -> float:
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator as ScipyOperator, eigsh
+    """Return the norm by the Lanczos iteration, which needs three vectors of the domain.
+
+    They lose their orthogonality; the largest eigenvalue is found all the same (C. C. Paige,
+    Linear Algebra Appl. 34, 1980, doi 10.1016/0024-3795(80)90167-6).
+    """
+    from scipy.linalg import eigh_tridiagonal
 
     shape, device = operator.domain_shape, operator._norm_device()
     size = math.prod(shape)
+    start = np.random.default_rng(0).standard_normal(size, np.float32)
+    diagonal: list[float] = []
+    beside: list[float] = []
+    with torch._C._DisableFuncTorch():  # the norm is a constant, whatever asks for it
+        vector = torch.from_numpy(start).to(device)
+        del start  # it is a vector more
+        vector /= math.sqrt(_product(vector, vector))
+        previous = None
+        for _ in range(max_iterations):
+            rays = operator._evaluate_batch(vector.reshape(shape))
+            following = operator.T._evaluate_batch(rays).reshape(size)
+            del rays
+            diagonal.append(_product(vector, following))
+            following.sub_(vector, alpha=diagonal[-1])
+            if previous is not None:
+                following.sub_(previous, alpha=beside[-1])
+            rest = math.sqrt(_product(following, following))
+            if not math.isfinite(diagonal[-1]) or not math.isfinite(rest):
+                raise RuntimeError("norm: expected an operator of finite values, got others")
+            last = len(diagonal) - 1
+            values, vectors = eigh_tridiagonal(
+                diagonal, beside, select="i", select_range=(last, last)
+            )
+            largest = max(float(values[0]), 0.0)
+            if rest * abs(float(vectors[-1, 0])) <= tolerance * largest or rest == 0:
+                return math.sqrt(largest)
+            beside.append(rest)
+            previous, vector = vector, following.div_(rest)
+    raise RuntimeError(f"norm: no convergence to {tolerance} in {max_iterations} iterations")
 
-    def normal(vector: np.ndarray) -> np.ndarray:
-        with torch._C._DisableFuncTorch():  # the norm is a constant, whatever asks for it
-            x = torch.from_numpy(np.ascontiguousarray(vector)).float().to(device)
-            y = operator._evaluate_batch(x.reshape(shape))
-            return operator.T._evaluate_batch(y).double().cpu().numpy().reshape(size)
 
-    if size < 4:  # too small for a Krylov space
-        matrix = np.stack([normal(column) for column in np.eye(size)])
-        return float(np.sqrt(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]))
-    start = np.random.default_rng(0).standard_normal(size)
-    if not normal(start).any():  # ARPACK would call this an error
-        return 0.0
-    linear = ScipyOperator((size, size), matvec=normal, dtype=np.float64)
-    try:
-        largest = eigsh(
-            linear,
-            k=1,
-            which="LA",
-            v0=start,
-            tol=tolerance,
-            maxiter=max_iterations,
-            return_eigenvectors=False,
-        )[0]
-    except ArpackNoConvergence as error:
-        raise RuntimeError(
-            f"norm: no convergence to {tolerance} in {max_iterations} restarts"
-        ) from error
-    return float(np.sqrt(max(largest, 0.0)))
+def _product(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Return the inner product of long vectors, summed in double precision part by part."""
+    parts = zip(first.split(_PART), second.split(_PART), strict=True)
+    return math.fsum(float(one.double() @ other.double()) for one, other in parts)

@@ -42,7 +42,7 @@ class FBP(Method):
     @property
     def memory(self) -> Arrays:  # type: ignore[override]
         """What it holds at its peak: the padded projections and their spectra; see `Method`."""
-        return arrays_held(self.truncation, self.oversampling or 1)
+        return arrays_held(self.oversampling or 1)
 
     @property
     def side_by_side(self) -> bool:

@@ -19,6 +19,8 @@ from tomolearn.operators.autograd import apply_made, maker
 from tomolearn.operators.backprojection import backprojection_of
 from tomolearn.operators.memory import check_memory
 
+_PART = 2**19  # values that are filtered at once
+
 
 def filtered_backprojection(
     sinogram: torch.Tensor,
@@ -38,23 +40,53 @@ def filtered_backprojection(
         warn_user(warning, CoverageWarning)
     settings = (name, scaling, oversampling, truncation)
     batch = sinogram.numel() // math.prod(operator.range_shape)
-    check_memory("fbp", operator, arrays_held(truncation, oversampling), batch, sinogram)
+    check_memory("fbp", operator, arrays_held(oversampling), batch, sinogram)
     plan = _plan(operator.scan, *settings, sinogram.dtype, sinogram.device)
-    weighted = sinogram * plan.weights
-    if plan.missing:
-        weighted = pad(weighted, (max(plan.missing, 0), max(-plan.missing, 0)))
+    filtered = _filtered(sinogram, plan, oversampling, len(operator.range_shape))
     rows, columns = parts = _square_parts(operator.grid)
     if plan.missing or oversampling > 1 or parts != (1, 1):
         operator = _refined_transform(operator, plan.missing, oversampling, parts)
-    filtered = apply_filter(_extended(weighted, plan.taper), plan.response, oversampling)
-    if len(plan.taper):
-        beside = oversampling * len(plan.taper)
-        filtered = filtered[..., beside:-beside]
     image = operator.backproject(filtered)
     if parts != (1, 1):
         image = image.unflatten(-1, (-1, columns)).mean(-1)
         image = image.unflatten(-2, (-1, rows)).mean(-2)
     return image
+
+
+def _filtered(sinogram: torch.Tensor, plan: _Plan, oversampling: int, ndim: int) -> torch.Tensor:
+    """Weight and filter projections, in parts of the views: the filter needs much memory."""
+    n_views = sinogram.shape[-ndim]
+    count = max(1, _PART * n_views // max(1, sinogram.numel()))
+    if count >= n_views:
+        return _filtered_views(sinogram, 0, plan, oversampling, ndim)
+    parts = (
+        _filtered_views(part, k * count, plan, oversampling, ndim)
+        for k, part in enumerate(sinogram.split(count, -ndim))
+    )
+    if torch._C._functorch.is_functorch_wrapped_tensor(sinogram) or (
+        torch.is_grad_enabled() and sinogram.requires_grad
+    ):
+        return torch.cat(list(parts), -ndim)
+    part = next(parts)
+    filtered = part.new_empty((*part.shape[:-ndim], n_views, *part.shape[1 - ndim :]))
+    filtered.narrow(-ndim, 0, count).copy_(part)
+    for k, part in enumerate(parts, 1):
+        filtered.narrow(-ndim, k * count, part.shape[-ndim]).copy_(part)
+    return filtered
+
+
+def _filtered_views(
+    views: torch.Tensor, first: int, plan: _Plan, oversampling: int, ndim: int
+) -> torch.Tensor:
+    """Return weighted and filtered views, from the number `first` on, with missing bins added."""
+    last = first + views.shape[-ndim]
+    for weights in plan.weights:
+        views = views * (weights if len(weights) == 1 else weights[first:last])
+    if plan.missing:
+        views = pad(views, (max(plan.missing, 0), max(-plan.missing, 0)))
+    filtered = apply_filter(_extended(views, plan.taper), plan.response, oversampling)
+    beside = oversampling * len(plan.taper)
+    return filtered[..., beside:-beside] if beside else filtered
 
 
 def _square_parts(grid: Grid) -> tuple[int, int]:
@@ -98,7 +130,10 @@ class _FilteredBackprojection(LinearOperator):
         sinogram = apply_transposed_filter(projections, plan.response, n_bins, oversampling)
         sinogram = _transposed_extension(sinogram, plan.taper)
         first = max(plan.missing, 0)
-        return sinogram[..., first : first + scan.shape[-1]] * plan.weights
+        sinogram = sinogram[..., first : first + scan.shape[-1]]
+        for weights in plan.weights:
+            sinogram = sinogram * weights
+        return sinogram
 
 
 @maker("fbp")
@@ -131,12 +166,12 @@ def _transposed_extension(rows: torch.Tensor, taper: torch.Tensor) -> torch.Tens
 
 
 class _Plan(NamedTuple):
-    """What is multiplied with the sinogram before and in the filter, and bins to add between.
+    """Factors of the sinogram, of its spectrum, and bins to add between.
 
     `taper` is what values beside the detector are of its last one.
     """
 
-    weights: torch.Tensor
+    weights: tuple[torch.Tensor, ...]
     response: torch.Tensor
     missing: int
     taper: torch.Tensor
@@ -168,7 +203,7 @@ def _plan(
     # tensors made in inference mode could not take part in a later gradient
     with torch.inference_mode(False):
         return _Plan(
-            torch.tensor(inversion.weights, dtype=dtype, device=device),
+            tuple(torch.tensor(w, dtype=dtype, device=device) for w in inversion.weights),
             torch.tensor(response, dtype=dtype, device=device),
             inversion.missing_bins,
             torch.cos(torch.arange(1, more + 1, dtype=torch.float64) * (math.pi / 2 / (more + 1)))

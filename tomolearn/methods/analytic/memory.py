@@ -5,8 +5,7 @@ from __future__ import annotations
 from tomolearn._core.memory import Arrays
 
 
-def arrays_held(truncation: str, oversampling: int) -> Arrays:
+def arrays_held(oversampling: int) -> Arrays:
     """Return what filtered back-projection holds at its peak besides the data."""
-    padded = 2 if truncation == "zero" else 4  # so many times as many bins
-    # projections that are weighted, padded, transformed, multiplied, transformed back and cut
-    return Arrays(1, 2 + padded * (2 + 1.5 * oversampling))
+    # the filtered projections, and what is needed to filter some views of them
+    return Arrays(1, 1 + oversampling)

@@ -21,7 +21,7 @@ class Landweber(IterativeMethod):
     """Landweber's iteration, gradient descent on the misfit; see `landweber`."""
 
     name: ClassVar[str] = "landweber"
-    memory: ClassVar[Arrays | None] = Arrays(54, 3)  # most of it while the norm is computed
+    memory: ClassVar[Arrays | None] = Arrays(4, 3)
     remedy: ClassVar[str] = "choose a step below 2 / operator.norm()**2, or leave it out"
 
     step: float | None = setting(

@@ -29,7 +29,7 @@ class TotalVariation(IterativeMethod):
     """
 
     name: ClassVar[str] = "tv"
-    memory: ClassVar[Arrays | None] = Arrays(54, 4)  # most of it while the norm is computed
+    memory: ClassVar[Arrays | None] = Arrays(15, 4)
     check_every: ClassVar[int] = 10  # the certificate costs as much as an iteration
     has_gap: ClassVar[bool] = True
     remedy: ClassVar[str] = (
