@@ -9,7 +9,8 @@ from small_task import only_tasks, small_task
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
-from tomolearn.data import StoredPairs
+from tomolearn.data import NoduleCrops, StoredPairs
+from tomolearn.tasks import Split
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,16 @@ def test_file_has_the_tasks_pairs(task, tmp_path):
         assert json.loads(file.attrs["task"]) == json.loads(json.dumps(task.to_dict()))
 
 
+def test_labels_are_stored_if_asked_for(monkeypatch, tmp_path):
+    task = small_task(splits={"train": Split(NoduleCrops(1), seed=1)})
+    only_tasks(monkeypatch, task)
+    path = tmp_path / "pairs.h5"
+    result = simulate("--task", "small", "--pairs", 2, "--labels", "--out", path)
+    assert result.exit_code == 0, result.output
+    labels = StoredPairs(path, labels=True)[1][2]
+    assert torch.equal(labels, task.pairs("train", labels=True)[1][2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -44,6 +55,7 @@ def test_file_has_the_tasks_pairs(task, tmp_path):
         (("--task", "small", "--pairs", 1, "--split", "all", "--out", "a.h5"), "split: expected"),
         (("--task", "small", "--pairs", 1, "--out", "a.npz"), "a.npz: expected a name that ends"),
         (("--task", "small", "--pairs", 1, "--out", "no/a.h5"), "does not exist"),
+        (("--task", "small", "--pairs", 1, "--labels", "--out", "a.h5"), "--labels: expected a so"),
     ],
 )
 def test_mistakes(arguments, message, tmp_path, monkeypatch):

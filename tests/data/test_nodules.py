@@ -100,7 +100,21 @@ def test_labels_are_stored(tmp_path):
     assert len(TASK.pairs("train", data=tmp_path / "pairs.h5", labels=True)[0]) == 3
 
 
+class Pairs:
+    """Files of pairs that have no labels."""
+
+    hint = "anything"
+
+    def open(self, path, split, shape):
+        return SimulatedPairs(SOURCE, TASK.grid, TASK.acquisition, size=1)
+
+    def to_dict(self):
+        return {}
+
+
 def test_files_without_labels_are_refused(tmp_path):
+    with pytest.raises(TomolearnError, match="labels: expected images that have labels, and those"):
+        replace(TASK, files=Pairs()).pairs("train", data=tmp_path, labels=True)
     plain = SimulatedPairs(SOURCE, TASK.grid, TASK.acquisition, seed=3)
     store_pairs(plain, tmp_path / "pairs.h5", 2)
     with pytest.raises(TomolearnError, match="labels: expected a data set labels of the shape of"):

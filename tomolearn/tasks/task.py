@@ -191,7 +191,9 @@ class Task:
         if self.files is not None and not is_pairs_file(data):
             found_files = self.files.open(data, split, self.grid.shape)
             if labels and not isinstance(found_files, ImageDataset):
-                raise TomolearnError(f"labels: {data} has none")
+                raise TomolearnError(
+                    f"labels: expected images that have labels, and those of {data} have none"
+                )
             return found_files
         pairs = StoredPairs(data, labels=labels)
         # what `tomolearn simulate` writes; files from elsewhere have no such attributes
