@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 
 from data_sim import (
     Ellipsoids,
@@ -30,7 +31,15 @@ def by_definition(ellipsoids, points):
             np.outer(u, u) / r**2 for u, r in zip(axes, ellipsoids.semi_axes[k], strict=True)
         )
         offset = points - ellipsoids.centre[k]
-        total += ellipsoids.value[k] * (np.einsum("...i,ij,...j", offset, form, offset) <= 1)
+        fade = 1 - np.einsum("...i,ij,...j", offset, form, offset)
+        u = offset @ axes.T / ellipsoids.semi_axes[k]
+        oscillation = np.cos(u @ ellipsoids.wave[k] + ellipsoids.phase[k])
+        profile = 1 + u @ ellipsoids.ramp[k] + ellipsoids.amplitude[k] * oscillation
+        total += np.where(
+            fade >= 0,
+            ellipsoids.value[k] * np.maximum(fade, 0) ** ellipsoids.power[k] * profile,
+            0,
+        )
     return total
 
 
@@ -57,8 +66,37 @@ def test_lines_by_quadrature(numpy_rng):
     for place in [(0, 1, 2), (1, 0, 1), (2, 2, 3), (3, 1, 2)]:
         along = directions[place] / np.linalg.norm(directions[place])
         inside = by_definition(drawn, (points[place] + steps[:, None] * along) / HALF)
-        bound = 2 * np.abs(drawn.value).sum() * length / n
+        # a jump at either end, and a wave that turns within some hundred steps
+        bound = 2 * (2.3 * np.abs(drawn.value)).sum() * length / n
         assert exact[place] == pytest.approx(inside.sum() * length / n, abs=bound)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("wave", [(0.0, 0.0, 0.0), (1.0, -2.0, 0.5), (30.0, 20.0, -40.0)])
+def test_a_profile_by_adaptive_quadrature(power, wave, numpy_rng):
+    profile = Ellipsoids(
+        *([1.5], [[0.3, 0.9, 0.5]], [[0.1, -0.2, 0.3]], _rotation(numpy_rng)),
+        power=[power],
+        ramp=[[0.3, -0.8, 0.4]],
+        wave=[wave],
+        amplitude=[0.7],
+        phase=[0.4],
+    )
+    direction = np.array([0.2, -1.0, 0.6]) / np.linalg.norm([0.2, -1.0, 0.6])
+    for shift in numpy_rng.uniform(-0.2, 0.2, (3, 3)):
+        point = profile.centre[0] + shift
+        # where the line enters and leaves, between which the integrand is smooth
+        p, q = profile.to_unit_balls()[0] @ shift, profile.to_unit_balls()[0] @ direction
+        ends = np.roots([q @ q, 2 * p @ q, p @ p - 1]).real
+        expected, error = quad(
+            lambda s, at=point: by_definition(profile, at + s * direction), *sorted(ends), limit=500
+        )
+        found = ellipsoid_line_integrals(profile, point, 3 * direction)
+        assert found == pytest.approx(expected, abs=10 * error + 1e-9)
+
+
+def _rotation(rng):
+    return np.linalg.qr(rng.standard_normal((3, 3)))[0][None]
 
 
 @pytest.mark.parametrize("shape", [(20, 24, 17), (1, 9, 9), (9, 1, 1)])
@@ -128,6 +166,9 @@ def test_the_helix_and_the_volume_of_the_chest_are_of_one_object():
         ({"semi_axes": [[1, 1]]}, ValueError, r"semi_axes: expected shape \(1, 3\), got \(1, 2\)"),
         ({"semi_axes": [[1, 0, 1]]}, ValueError, "semi_axes: expected positive numbers, got 0"),
         ({"centre": [[0, 0, np.nan]]}, ValueError, "centre: expected finite numbers"),
+        ({"power": [-0.5]}, ValueError, "power: expected numbers that are not negative, got -0.5"),
+        ({"ramp": [1.0]}, ValueError, r"ramp: expected shape \(1, 3\), got \(1,\)"),
+        ({"phase": [1j]}, TypeError, "phase: expected real numbers"),
         ({"rotation": 2 * np.eye(3)[None]}, ValueError, "rotation: expected orthonormal .* by 3"),
     ],
 )

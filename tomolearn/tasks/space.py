@@ -45,6 +45,6 @@ def _cone_ellipsoids(name: str, n_voxels: int, n_angles: int, weight: float | No
 
 
 # for first steps of a training: as many views per voxel across
-CONE_ELLIPSOIDS_32 = _cone_ellipsoids("cone-ellipsoids-32", 32, 15, 20.0)
+CONE_ELLIPSOIDS_32 = _cone_ellipsoids("cone-ellipsoids-32", 32, 15, 16.0)
 CONE_ELLIPSOIDS = _cone_ellipsoids("cone-ellipsoids", 64, 30, 10.0)
 CONE_ELLIPSOIDS_128 = _cone_ellipsoids("cone-ellipsoids-128", 128, 60, None)
