@@ -66,7 +66,8 @@ SMALL: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "fbp-primal-dual": (
         "learned-primal-dual",
-        {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8, "start": "fbp"},
+        {"iterations": 3, "n_primal": 3, "n_dual": 2, "channels": 8, "dual_channels": 4}
+        | {"start": "fbp"},
     ),
     "invertible-primal-dual": (
         "invertible-primal-dual",
@@ -169,7 +170,15 @@ def small_network(
         arguments = {**arguments, **{key: list(shape) for key, shape in shapes.items()}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_model(name, arguments)
+        return drawn(build_model(name, arguments))
+
+
+def drawn(model: ReconstructionModel) -> ReconstructionModel:
+    """Draw the convolutions that start at zero, and let no gradient through, at random."""
+    for weights in model.parameters():
+        if weights.ndim > 2 and not weights.any():
+            torch.nn.init.xavier_uniform_(weights)
+    return model
 
 
 def with_tolerance(model: ReconstructionModel, tolerance: float) -> ReconstructionModel:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from builders import DenseOperator
-from networks import SMALL, small_network
+from networks import NEEDS_RAYS, SMALL, drawn, small_network
 
 from tomolearn import ConeBeam, Grid, LinearOperator, ParallelBeam, RayTransform
+from tomolearn.methods import fbp
 from tomolearn.models import build_model
+from tomolearn.models.blocks import Update
 
 GRID = Grid((9, 10))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
@@ -17,11 +19,12 @@ SPATIAL = [
     "stochastic-primal-dual",
     "learned-primal",
     "learned-primal-dual",
+    "fbp-primal-dual",
     "invertible-primal-dual",
     "learned-pdhg",
     "learned-proximal",
 ]
-ANY_OPERATOR = SPATIAL[2:]
+ANY_OPERATOR = [case for case in SPATIAL if case not in NEEDS_RAYS]
 _MATRIX = np.random.default_rng(0).standard_normal((84, 120))
 DENSE = DenseOperator(_MATRIX, (5, 4, 6), (3, 4, 7))
 
@@ -44,7 +47,7 @@ def of_space(case):
     name, arguments = SMALL[case]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_model(name, {**arguments, "ndim": 3})
+        return drawn(build_model(name, {**arguments, "ndim": 3}))
 
 
 def test_the_list_has_every_network_of_space():
@@ -87,6 +90,52 @@ def test_cone_beams(case, rng):
     assert image.shape == (2, 5, 8, 8)
     image.square().mean().backward()
     assert [name for name, w in model.named_parameters() if not w.grad.any()] == []
+
+
+@pytest.mark.parametrize("case", SPATIAL)
+@pytest.mark.parametrize("block_size", [2, 3, 7])
+def test_blocks_with_margins_are_the_whole(case, block_size, rng):
+    whole, divided = of_space(case).double(), of_space(case).double().divide_domain(block_size)
+    cone = RayTransform(VOLUME, ConeBeam(9, (7, 13), (2.0, 2.0), 60.0, 100.0))
+    y = cone(torch.rand(1, 1, *VOLUME.shape, generator=rng, dtype=torch.float64))
+    with torch.no_grad():
+        torch.testing.assert_close(divided(y, cone), whole(y, cone), rtol=0, atol=1e-12)
+    for model in (whole, divided):
+        model(y, cone).square().mean().backward()
+    for (name, one), other in zip(whole.named_parameters(), divided.parameters(), strict=True):
+        scale = float(one.grad.abs().max())
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-11 * scale, msg=name)
+
+
+def test_blocks_do_not_keep_activations_of_the_whole(rng):
+    kept = []
+    inputs = torch.rand(1, 2, 16, 16, 16, generator=rng), torch.rand(1, 1, 16, 16, 16)
+    for block_size in (None, 8):
+        update = Update(3, 2, 32, ndim=3)
+        update.block_size = block_size
+        sizes = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, sizes=sizes: sizes.setdefault(x.untyped_storage().data_ptr(), x), lambda x: x
+        ):
+            change = update(*inputs)
+        kept.append(sum(x.untyped_storage().nbytes() for x in sizes.values()))
+        change.sum().backward()
+    assert kept[1] < 0.1 * kept[0]
+
+
+def test_networks_that_cannot_be_divided():
+    with pytest.raises(ValueError, match=r"divide_domain: expected a network .* got FBPUNet"):
+        small_network("fbp-unet").divide_domain(8)
+    with pytest.raises(ValueError, match=r"block_size: expected .* got 0"):
+        small_network("learned-primal").divide_domain(0)
+
+
+def test_from_filtered_back_projection_a_network_begins_there(rng):
+    name, arguments = SMALL["fbp-primal-dual"]
+    model = build_model(name, {**arguments, "ndim": 3})
+    cone = RayTransform(VOLUME, ConeBeam(9, (7, 13), (2.0, 2.0), 60.0, 100.0))
+    y = cone(torch.rand(VOLUME.shape, generator=rng))
+    torch.testing.assert_close(model(y, cone), fbp(y, cone, filter="hann"))
 
 
 def test_plane_and_space_do_not_mix():

@@ -6,14 +6,17 @@ import abc
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Self
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from tomolearn._core.checks import check_int
 from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn._core.modules import Configured
 from tomolearn._core.tensors import is_transformed
 from tomolearn.methods.checks import check_linear_operator, check_sinogram, positive_norm
+from tomolearn.models.blocks import Update
 from tomolearn.models.fixed_shapes import FixedShapes
 from tomolearn.models.provenance import Provenance, Watch
 from tomolearn.operators import LinearOperator
@@ -79,6 +82,42 @@ class ReconstructionModel(Configured, abc.ABC):
     def watched_as(self, name: str) -> None:
         """Compare, from now on, what the network is called with with its card."""
         self._watch = None if self.card is None else Watch(Provenance.of_card(name, self.card))
+
+    def divide_domain(self, block_size: int | None) -> Self:
+        """Compute convolutions block by block, so that their memory is that of one block.
+
+        Images and weights stay those of the whole, but for rounding: each block is computed with a
+        margin as wide as its convolutions reach. In training the activations of blocks are computed
+        twice. What an iteration hands to the next is held as a whole.
+
+        Parameters
+        ----------
+        block_size : int, optional
+            Largest length of a block along each axis of image and sinogram, without its margin.
+            None: no division.
+
+        Returns
+        -------
+        ReconstructionModel
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `block_size` is no positive integer, or the network is not made of convolutions of a
+            fixed reach.
+        """
+        if block_size is not None:
+            block_size = check_int("block_size", block_size, minimum=1)
+        updates = [module for module in self.modules() if isinstance(module, Update)]
+        if not updates:
+            raise TomolearnError(
+                "divide_domain: expected a network whose iterations are convolutions of a fixed "
+                f"reach, such as LearnedPrimalDual or LearnedGradient, got {type(self).__name__}"
+            )
+        for update in updates:
+            update.block_size = block_size
+        return self
 
     @abc.abstractmethod
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:

@@ -33,11 +33,15 @@ class LearnedPrimalDual(ReconstructionModel):
         least 2.
     channels : int
         Channels between the three convolutions of each network.
+    dual_channels : int, optional
+        Those of the networks of sinograms. Default: `channels`.
     ndim : {2, 3}
         Number of spatial axes: images and sinograms of two, or volumes and stacks of projections.
     start : {"zero", "fbp"}
         What the images begin at: zero, or each at a filtered back-projection with Hann's window,
         as for LoDoPaB-CT's benchmark; the operator then has to be a `RayTransform`.
+        In space it is that of Feldkamp, Davis and Kress. The last convolutions start at zero then,
+        so that a network before its training returns the back-projection.
     frequency_scaling : float
         Of that back-projection.
 
@@ -54,6 +58,7 @@ class LearnedPrimalDual(ReconstructionModel):
         n_primal: int = 5,
         n_dual: int = 5,
         channels: int = 32,
+        dual_channels: int | None = None,
         ndim: int = 2,
         start: str = "zero",
         frequency_scaling: float = 1.0,
@@ -62,6 +67,8 @@ class LearnedPrimalDual(ReconstructionModel):
         n_primal = check_int("n_primal", n_primal, minimum=2)
         n_dual = check_int("n_dual", n_dual, minimum=1)
         channels = check_int("channels", channels, minimum=1)
+        if dual_channels is not None:
+            dual_channels = check_int("dual_channels", dual_channels, minimum=1)
         ndim = check_ndim(ndim)
         inversion = FBP(filter="hann", frequency_scaling=frequency_scaling)
         super().__init__(
@@ -70,6 +77,7 @@ class LearnedPrimalDual(ReconstructionModel):
                 "n_primal": n_primal,
                 "n_dual": n_dual,
                 "channels": channels,
+                "dual_channels": dual_channels,
                 "ndim": ndim,
                 "start": check_choice("start", start, ("zero", "fbp")),
                 "frequency_scaling": inversion.frequency_scaling,
@@ -79,11 +87,15 @@ class LearnedPrimalDual(ReconstructionModel):
         self.n_primal, self.n_dual, self.ndim = n_primal, n_dual, ndim
         self.own_weights = iterations
         self.dual_updates = nn.ModuleList(
-            Update(n_dual + 2, n_dual, channels, ndim=ndim) for _ in range(iterations)
+            Update(n_dual + 2, n_dual, dual_channels or channels, ndim=ndim)
+            for _ in range(iterations)
         )
         self.primal_updates = nn.ModuleList(
             Update(n_primal + 1, n_primal, channels, ndim=ndim) for _ in range(iterations)
         )
+        if start == "fbp":
+            for update in (*self.dual_updates, *self.primal_updates):
+                nn.init.zeros_(update.layers[-1].weight)
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Run the iterations."""
