@@ -165,7 +165,11 @@ FINE = Acquisition(SCAN, refinement=Refinement("average", 2))
         (lambda: Acquisition("fan"), TypeError, "a CoveringScan or Direct, got str"),
         (lambda: Acquisition(SCAN, 5), TypeError, "noise: expected GaussianNoise"),
         (lambda: Acquisition(SCAN, refinement=2), TypeError, "refinement: expected a Refinement"),
-        (lambda: CoveringScan("cone"), ValueError, "kind: expected one of fan, parallel, got"),
+        (
+            lambda: CoveringScan("helix"),
+            ValueError,
+            "kind: expected one of fan, parallel, cone, got",
+        ),
         (lambda: CoveringScan("fan", 0), ValueError, "views: expected an integer >= 1, got 0"),
         (lambda: Refinement("cubic", 2), ValueError, "interpolation: expected one of average"),
         (lambda: Refinement("linear"), TypeError, "factor, shape: expected exactly one"),

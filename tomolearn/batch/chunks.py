@@ -100,7 +100,9 @@ class Chunk:
             return False
 
     def split(self) -> list[Chunk]:
-        """Return a chunk for each slice."""
+        """Return a chunk for each slice; a volume cannot be divided."""
+        if self.settings.of_volumes:
+            return [self]
         return [replace(self, slices={index: one}) for index, one in self.slices.items()]
 
     def lost(self, reason: str, fault: str) -> dict[str, Any]:
@@ -134,16 +136,17 @@ class Chunk:
 
 
 def chunks_of(derived: DerivedSeries, settings: BatchSettings, folder: Path) -> list[Chunk]:
-    """Divide a series into chunks."""
+    """Divide a series into chunks; what is scanned as a volume is one."""
     indices, middle = range(len(derived)), len(derived) // 2
+    size = len(derived) if settings.of_volumes else SLICES_PER_CALL
     return [
         Chunk(
-            {index: derived[index] for index in indices[first : first + SLICES_PER_CALL]},
+            {index: derived[index] for index in indices[first : first + size]},
             settings,
             folder,
             middle,
         )
-        for first in indices[::SLICES_PER_CALL]
+        for first in indices[:: max(size, 1)]
     ]
 
 

@@ -20,9 +20,12 @@ def derivation_of(settings: BatchSettings, source: Series) -> Derivation:
     if settings.acquisition is None:
         what = "Processed in the image domain by tomolearn."
     else:
+        whole = "Simulated cone-beam CT scan of the source series as one volume, "
+        each = "Simulated CT scan of each slice of the source series, "
+        one = "volume" if settings.of_volumes else "slice"
         what = (
-            "Simulated CT scan of each slice of the source series, reconstructed by tomolearn; "
-            f"the slice lies with its middle on the rotation axis. Scan: {settings.acquisition}."
+            f"{whole if settings.of_volumes else each}reconstructed by tomolearn; "
+            f"the {one} lies with its middle on the rotation axis. Scan: {settings.acquisition}."
         )
     digest = settings.digest()
     return Derivation(

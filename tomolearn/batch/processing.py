@@ -1,4 +1,4 @@
-"""Processing of slices: simulated scan and reconstruction, in Hounsfield units."""
+"""Processing of slices and volumes: simulated scan and reconstruction, in Hounsfield units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from tomolearn._core.errors import TomolearnError
 from tomolearn.batch.settings import SLICES_PER_CALL, BatchSettings
 from tomolearn.catalogue import FromWeights
-from tomolearn.dicom import CTSlice, attenuation_to_hounsfield, hounsfield_to_attenuation
+from tomolearn.dicom import (
+    CTSlice,
+    FindingKind,
+    SliceInfo,
+    attenuation_to_hounsfield,
+    heights_of,
+    hounsfield_to_attenuation,
+    step_of,
+    unevenness,
+)
 from tomolearn.evaluation.estimation import half_widths
 from tomolearn.geometry import CoverageWarning, Grid, Scan
 from tomolearn.methods import Method, UncertainMethod
@@ -111,9 +120,79 @@ def half_width_meaning(settings: BatchSettings) -> str:
     return f"Half-width for the level {known.factors.level:g}"
 
 
+def process_volume(
+    slices: Sequence[CTSlice], places: Sequence[SliceInfo], settings: BatchSettings
+) -> list[NDArray[np.float32]]:
+    """Return Hounsfield units of slices that are scanned and reconstructed as one volume.
+
+    The volume's middle lies on the rotation axis, the slices across it. `places` says where the
+    slices lie; a gantry's tilt shears the volume, as it does for whoever looks at the series.
+    """
+    findings = unevenness(places)
+    curable = (FindingKind.UNEVEN_SPACING, FindingKind.MISSING_SLICES)
+    refused = [one for one in findings if not (settings.resample and one.kind in curable)]
+    if refused:
+        remedy = (
+            ""
+            if any(one.kind not in curable for one in refused)
+            else ("; --resample interpolates them to even distances (resample=True)")
+        )
+        said = " ".join(f"{one.kind}: {one.detail}" for one in refused)
+        raise TomolearnError(
+            f"series: expected evenly spaced slices of one size and direction, got {said}{remedy}"
+        )
+    heights = heights_of(places)
+    even, distance = _even(heights, places, resampled=bool(findings))
+    # air where nothing was measured, as in slices
+    volume = np.stack(
+        [hounsfield_to_attenuation(ct.hounsfield, mu_water=settings.mu_water) for ct in slices]
+    )
+    volume = _interpolated(volume, heights, even)
+    grid = Grid(volume.shape, (distance, *slices[0].spacing))
+    if settings.acquisition is None:
+        raise TomolearnError("acquisition: expected one in space, got none")
+    with torch.no_grad():
+        sinogram, method, operator = _measured(
+            torch.from_numpy(volume)[None, None], [slices], grid, settings, settings.acquisition
+        )
+        found = method(sinogram, operator)[0, 0].numpy()
+    images = attenuation_to_hounsfield(
+        torch.from_numpy(_interpolated(found, even, heights)), mu_water=settings.mu_water
+    )
+    return list(images.numpy())
+
+
+def _even(
+    heights: NDArray[np.float64], places: Sequence[SliceInfo], *, resampled: bool
+) -> tuple[NDArray[np.float64], float]:
+    """Return evenly spaced heights of as many slices as fit between the outermost, and the step."""
+    if len(heights) == 1:
+        return heights, float(np.linalg.norm(step_of(places)))
+    n = len(heights)
+    if resampled:
+        gaps = np.sort(np.diff(heights))
+        n = 1 + round(float((heights[-1] - heights[0]) / gaps[(gaps.size - 1) // 2]))
+    even, step = np.linspace(heights[0], heights[-1], n, retstep=True)
+    # evenly spaced slices are where they are, but for the rounding of decimals
+    return (even if resampled else heights), float(step)
+
+
+def _interpolated(
+    volume: NDArray[np.float32], at: NDArray[np.float64], to: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return slices at other heights, linearly between those that there are."""
+    if np.array_equal(at, to):
+        return volume
+    above = np.clip(np.searchsorted(at, to), 1, len(at) - 1)
+    share = ((to - at[above - 1]) / (at[above] - at[above - 1])).astype(np.float32)
+    share = share[:, None, None]
+    mixed: NDArray[np.float32] = (1 - share) * volume[above - 1] + share * volume[above]
+    return mixed
+
+
 def _measured(
     images: torch.Tensor,
-    slices: Sequence[CTSlice],
+    slices: Sequence[CTSlice | Sequence[CTSlice]],
     grid: Grid,
     settings: BatchSettings,
     acquisition: Acquisition,
@@ -150,7 +229,12 @@ def _coverage_warnings(grid: Grid, scan: Scan) -> tuple[Warning | str, ...]:
     return tuple(one.message for one in caught)
 
 
-def _key(ct: CTSlice) -> int:
-    """Return a number that identifies a slice; the frames of a file share its identifier."""
-    name = ct.sop_instance_uid if ct.frame is None else f"{ct.sop_instance_uid}/{ct.frame}"
+def _key(what: CTSlice | Sequence[CTSlice]) -> int:
+    """Return a number that identifies a slice, or a volume by all of its slices."""
+    slices = [what] if isinstance(what, CTSlice) else what
+    # the frames of a file share its identifier
+    name = "\n".join(
+        ct.sop_instance_uid if ct.frame is None else f"{ct.sop_instance_uid}/{ct.frame}"
+        for ct in slices
+    )
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])

@@ -68,9 +68,10 @@ class BatchSettings:
         How the slice is scanned again, with its middle on the rotation axis. Default: with 1000
         views of a clinical scanner and no noise, from twice as many pixels along each axis. None:
         not at all, the method works on the image as it is ("image domain"), in which TV has its
-        weight in HU.
+        weight in HU. A scan in space is one of the whole series as a volume.
     seed : int
-        Seed of the noise. That of a slice depends on this and on the slice's SOPInstanceUID alone.
+        Seed of the noise. That of a slice depends on this and on the slice's SOPInstanceUID alone,
+        that of a volume on those of all its slices.
     mu_water : float
         Linear attenuation of water in 1/mm, see `dicom.mu_water_at`.
     uncertainty : bool
@@ -79,6 +80,9 @@ class BatchSettings:
     calibration : SavedCalibration, optional
         Factors of the half-widths, see `evaluation.calibrate_uncertainty`; one for the image.
         Default: they are standard deviations.
+    resample : bool
+        Whether volumes whose slices lie unevenly are interpolated linearly to even distances, and
+        the result back. Otherwise such series are refused.
 
     Attributes
     ----------
@@ -99,6 +103,7 @@ class BatchSettings:
     mu_water: float = MU_WATER_PER_MM
     uncertainty: bool = False
     calibration: SavedCalibration | None = None
+    resample: bool = False
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,11 +120,11 @@ class BatchSettings:
             self.method.denoiser()
         else:
             self.method.informed(self.acquisition.noise)
-            scan = self.acquisition.scan
-            if isinstance(scan, Scan) and scan.ndim != 2:
-                raise TomolearnError(
-                    f"acquisition: expected a scan of two dimensions, got {type(scan).__name__}"
-                )
+        check_flag("resample", self.resample)
+        if self.resample and not self.of_volumes:
+            raise TomolearnError(
+                "resample: expected False but for a scan in space, slices are scanned one by one"
+            )
         if self.seed and (self.acquisition is None or self.acquisition.noise is None):
             raise TomolearnError(f"seed: expected 0 without noise, got {self.seed}")
         self._check_uncertainty()
@@ -134,6 +139,8 @@ class BatchSettings:
             return
         if self.acquisition is None:
             raise TomolearnError("uncertainty: expected a scan, got images as they are")
+        if self.of_volumes:
+            raise TomolearnError("uncertainty: expected a scan of slices, got one of volumes")
         if not isinstance(self.method, UncertainMethod):
             raise TomolearnError(
                 "uncertainty: expected a method that samples, such as ensemble, or weights of a "
@@ -144,6 +151,11 @@ class BatchSettings:
                 "calibration: expected one factor for the image, got factors by "
                 f"{self.calibration.factors.by}"
             )
+
+    @property
+    def of_volumes(self) -> bool:
+        """Whether a series is scanned as a whole, and not slice by slice."""
+        return self.acquisition is not None and getattr(self.acquisition.scan, "ndim", 2) == 3
 
     @property
     def method_name(self) -> str:
@@ -175,6 +187,7 @@ class BatchSettings:
             "scan": None if self.acquisition is None else _scan(self.acquisition, self.seed),
             "mu_water": self.mu_water,
             **told,
+            **({"resample": True} if self.resample else {}),
         }
 
     def digest(self) -> str:

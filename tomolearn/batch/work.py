@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomolearn._core.errors import TrainedElsewhereWarning
+from tomolearn._core.errors import TomolearnError, TrainedElsewhereWarning
 from tomolearn._core.files import complete_file
 from tomolearn._core.memory import peak_mib
 from tomolearn.batch.chunks import THUMBNAIL, Chunk, file_digest, file_name, half_width_name
 from tomolearn.batch.image_errors import measure_errors
-from tomolearn.batch.processing import process, process_uncertain
+from tomolearn.batch.processing import process, process_uncertain, process_volume
 from tomolearn.batch.thumbnails import write_thumbnail
 from tomolearn.batch.workspace import files_of
 from tomolearn.dicom import CTSlice, write_half_widths
@@ -89,6 +89,8 @@ def _run(chunk: Chunk) -> dict[str, Any]:
             record["lost"].append(chunk.loss(index, error))
         except _LOSSES as error:
             record["lost"].append(chunk.loss(index, error))
+    if chunk.settings.of_volumes:
+        return _run_volume(chunk, read, record)
     groups = deque(_of_one_kind(read))
     while groups:
         indices = groups.popleft()
@@ -108,19 +110,51 @@ def _run(chunk: Chunk) -> dict[str, Any]:
                 record["lost"].append(chunk.loss(indices[0], error))
             continue
         for index, image, half_width in zip(indices, found, half_widths, strict=True):
-            try:
-                written = _write(chunk, index, read[index], image)
-                if half_width is not None:
-                    written |= _write_half_widths(chunk, index, read[index], half_width, meaning)
-                record["slices"].append(written)
-            except ValueError as error:
-                record["lost"].append(chunk.loss(index, error))
-            except OSError as error:
-                # a result that cannot be written is no fault of a slice
-                if error.filename != os.fspath(read[index].path or ""):
-                    raise
-                record["lost"].append(chunk.loss(index, error))
+            _account(chunk, index, read[index], image, record, half_width, meaning)
     return record
+
+
+def _run_volume(chunk: Chunk, read: dict[int, CTSlice], record: dict[str, Any]) -> dict[str, Any]:
+    """Add to a record what became of a series that is scanned as a whole: all or nothing."""
+    try:
+        if record["lost"]:
+            first, n_lost = record["lost"][0], len(record["lost"])
+            raise TomolearnError(
+                f"a volume needs all of its slices, {n_lost} of {len(chunk.slices)} cannot be "
+                f"read, the first {first['path']}: {first['reason']}"
+            )
+        places = [one.source for one in chunk.slices.values()]
+        found = process_volume(list(read.values()), places, chunk.settings)
+    except (*_LOSSES, RuntimeError) as error:
+        record["lost"] = [chunk.loss(index, error) for index in chunk.slices]
+        return record
+    for index, image in zip(read, found, strict=True):
+        _account(chunk, index, read[index], image, record)
+    return record
+
+
+def _account(
+    chunk: Chunk,
+    index: int,
+    source: CTSlice,
+    image: NDArray[np.float32],
+    record: dict[str, Any],
+    half_width: NDArray[np.float32] | None = None,
+    meaning: str = "",
+) -> None:
+    """Write a slice, and its half-widths if there are some, and record what became of it."""
+    try:
+        written = _write(chunk, index, source, image)
+        if half_width is not None:
+            written |= _write_half_widths(chunk, index, source, half_width, meaning)
+        record["slices"].append(written)
+    except ValueError as error:
+        record["lost"].append(chunk.loss(index, error))
+    except OSError as error:
+        # a result that cannot be written is no fault of a slice
+        if error.filename != os.fspath(source.path or ""):
+            raise
+        record["lost"].append(chunk.loss(index, error))
 
 
 def _write(chunk: Chunk, index: int, source: CTSlice, image: NDArray[np.float32]) -> dict[str, Any]:

@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from tomolearn.batch import BatchSettings
     from tomolearn.simulation import Acquisition
 
+_VIEWS = {"fan": 1000, "parallel": 1000, "cone": 360}
+
 Scan = Annotated[
     str,
-    typer.Option(help="Simulated scan: fan, parallel, or a file of save_geometry (.json)."),
+    typer.Option(
+        help="Simulated scan: fan, parallel, cone (of a series as one volume), or a file of "
+        "save_geometry (.json)."
+    ),
 ]
-Views = Annotated[int | None, typer.Option(min=1, help="Views. Default: 1000.", show_default=False)]
+Views = Annotated[
+    int | None,
+    typer.Option(min=1, help="Views. Default: 1000; 360 of a cone.", show_default=False),
+]
 Photons = Annotated[
     float | None,
     typer.Option(help="Photons per detector element without an object. Default: no noise."),
@@ -39,6 +47,14 @@ Method = Annotated[
     typer.Option(
         help="fbp, tv, sirt or another of the methods, trained weights (a name of `models`, or "
         "a path), or a function, file.py:name."
+    ),
+]
+Resample = Annotated[
+    bool,
+    typer.Option(
+        "--resample",
+        help="Interpolate volumes with uneven slices to even distances; they are lost otherwise. "
+        "With --scan cone.",
     ),
 ]
 ImageDomain = Annotated[
@@ -67,6 +83,7 @@ def batch_settings(
     image_domain: bool,
     uncertainty: bool = False,
     calibration: Path | None = None,
+    resample: bool = False,
     **settings: Any,
 ) -> BatchSettings:
     """Return what is done to each slice, by the options; `settings` are those of the method."""
@@ -80,6 +97,7 @@ def batch_settings(
             "--photons": photons,
             "--electronic-std": electronic_std or None,
             "--seed": seed or None,
+            "--resample": resample or None,
         }
         for flag, value in unset.items():
             if value is not None:
@@ -96,6 +114,7 @@ def batch_settings(
         MU_WATER_PER_MM if kev is None else mu_water_at(kev),
         uncertainty,
         known,
+        resample,
     )
 
 
@@ -109,10 +128,10 @@ def _acquisition(
         raise TomolearnError(
             f"--electronic-std: expected 0 without --photons, got {electronic_std:g}"
         )
-    if scan in ("fan", "parallel"):
-        known: Any = CoveringScan(scan, 1000 if views is None else views)
+    if scan in _VIEWS:
+        known: Any = CoveringScan(scan, _VIEWS[scan] if views is None else views)
     elif not Path(scan).suffix:
-        raise TomolearnError(f"--scan: expected fan, parallel or a .json file, got {scan!r}")
+        raise TomolearnError(f"--scan: expected fan, parallel, cone or a .json file, got {scan!r}")
     elif views is not None:
         raise TomolearnError(f"--views: expected none with a scan from a file, got {views}")
     else:

@@ -56,6 +56,7 @@ def dicom(
             "cover what they may."
         ),
     ] = None,
+    resample: batch_options.Resample = False,
     workers: batch_options.Workers = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tls://host:port.")
@@ -195,6 +196,7 @@ def dicom(
         image_domain=image_domain,
         uncertainty=uncertainty,
         calibration=calibration,
+        resample=resample,
         **settings,
     )
     select = SeriesFilter(

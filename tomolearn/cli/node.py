@@ -49,6 +49,7 @@ def node(
     kev: batch_options.Kev = None,
     method: batch_options.Method = "fbp",
     image_domain: batch_options.ImageDomain = False,
+    resample: batch_options.Resample = False,
     workers: batch_options.Workers = None,
     deidentify: Annotated[
         Path | None,
@@ -84,6 +85,7 @@ def node(
         kev=kev,
         method=method,
         image_domain=image_domain,
+        resample=resample,
         **settings,
     )
     target = None if send_to is None else Peer.parse("--send-to", send_to)

@@ -17,7 +17,14 @@ from .selection import SeriesFilter as SeriesFilter
 from .series import Series as Series, Volume as Volume
 from .skipping import SkippedFile as SkippedFile, SkipReason as SkipReason
 from .slices import SliceInfo as SliceInfo, SourceChangedError as SourceChangedError
-from .stack_geometry import IRREGULAR as IRREGULAR, Finding as Finding, FindingKind as FindingKind
+from .stack_geometry import (
+    IRREGULAR as IRREGULAR,
+    Finding as Finding,
+    FindingKind as FindingKind,
+    heights_of as heights_of,
+    step_of as step_of,
+    unevenness as unevenness,
+)
 from .units import (
     MU_WATER_PER_MM as MU_WATER_PER_MM,
     attenuation_to_hounsfield as attenuation_to_hounsfield,

@@ -163,6 +163,21 @@ def examine(
     return tuple(found)
 
 
+def unevenness(slices: Sequence[SliceInfo]) -> tuple[Finding, ...]:
+    """Return why slices in the order of their positions are no stack of equal ones, evenly apart.
+
+    Only what lies in shapes, directions and distances: slices of two series may be one stack.
+    """
+    found = (*_mixed_slices(slices), *_distances(slices), *_directions(slices))
+    return tuple(one for one in found if one.kind in IRREGULAR)
+
+
+def heights_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
+    """Return the places of slices along the normal of the first, in mm."""
+    positions = np.array([one.position for one in slices])
+    return np.asarray(positions @ _normal(slices[0].orientation))
+
+
 def step_of(slices: Sequence[SliceInfo]) -> NDArray[np.float64]:
     """Return the mean vector in mm from one slice to the next.
 
