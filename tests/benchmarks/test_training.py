@@ -1,22 +1,25 @@
 """Speed and memory of training: that the right thing is measured; never how fast it is."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from small_task import small_task
 
-from tomolearn import FanBeam, Grid, ParallelBeam, RayTransform
+from tomolearn import ConeBeam, FanBeam, Grid, ParallelBeam, RayTransform
 from tomolearn.benchmarks import training as training_speed
 from tomolearn.benchmarks.rivals import odl_torch
 from tomolearn.benchmarks.training import (
     Recipe,
     measure_training,
     measure_training_memory,
+    measure_volume_memory,
     memory_of_steps,
 )
 from tomolearn.models import InvertiblePrimalDual, LearnedPrimalDual
 from tomolearn.operators import OperatorLayer
+from tomolearn.simulation import Acquisition
 from tomolearn.tasks import get_task
 
 # pixels and bins of other sizes than 1, whose weights ODL must not leave in the adjoint
@@ -234,6 +237,19 @@ def test_memory_of_a_greedy_step_is_that_of_one_iteration():
     models["last"].only_iteration = 7
     every, last = memory_of_steps(grid, scan, models, 1, "cpu")
     assert last.value < 0.5 * every.value
+
+
+@pytest.mark.slow
+def test_blocks_need_less_memory_than_the_whole():
+    grid = Grid((48, 48, 48))
+    scan = ConeBeam.covering(grid, 20, source_to_isocenter=150.0, source_to_detector=300.0)
+    task = replace(get_task("cone-ellipsoids"), grid=grid, acquisition=Acquisition(scan))
+    model = LearnedPrimalDual(iterations=1, channels=32, ndim=3)
+    found = [t for t in measure_volume_memory(task=task, model=model) if t.unit == "MiB"]
+    assert [t.what.split(",")[0] for t in found] == ["reconstruction"] * 2 + ["training step"] * 2
+    assert {t.case for t in found} == {"cone 48, 20 angles"}
+    for whole, divided in (found[:2], found[2:]):
+        assert divided.value < 0.7 * whole.value
 
 
 def test_memory_needs_a_system_that_tells_it(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tomolearn._core.errors import TomolearnError
 from tomolearn._core.memory import resident_bytes
 from tomolearn._core.tensors import now
 from tomolearn.benchmarks.rivals import odl_torch
@@ -33,7 +34,14 @@ from tomolearn.tasks import Task, get_task
 
 _RIVAL = "odl torch"
 _INVERTIBLE = (5, 20)  # iterations
+_BLOCK = 32  # voxels
+# two iterations of the network lpd-cone: with checkpoints each further one adds its images only
+_CONE: Mapping[str, Any] = MappingProxyType(
+    {"iterations": 2, "n_dual": 3, "dual_channels": 16, "start": "fbp", "ndim": 3}
+)
 _SUBSETS = 5  # of the views, in stochastic learned primal-dual
+# what of a network is no argument of its class
+_HOW = ("checkpoint_activations", "only_iteration", "block_size")
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,27 @@ def measure_training_memory(
     return cost_of_steps(grid, scan, models, batch, device)
 
 
+def measure_volume_memory(
+    *, task: Task | None = None, model: ReconstructionModel | None = None, device: str = "cpu"
+) -> Iterator[Timing]:
+    """Measure memory and time of a network of space, as a whole and divided into blocks.
+
+    As `measure_training_memory`, with checkpoints of activations in the steps. Default: the task
+    "cone-ellipsoids-128", two iterations of learned primal-dual with 32 channels, in float32, and
+    blocks of 32 voxels.
+    """
+    task = get_task("cone-ellipsoids-128") if task is None else task
+    whole = LearnedPrimalDual(**_CONE) if model is None else copy.deepcopy(model)
+    whole.checkpoint_activations = True
+    divided = copy.deepcopy(whole).divide_domain(_BLOCK)
+    models = {"whole": whole, f"blocks of {_BLOCK} voxels": divided}
+    scan = task.scan
+    if scan is None:
+        raise TomolearnError("task: expected one with a scan, got none")
+    for what in ("reconstruction", "training step"):
+        yield from cost_of_steps(task.grid, scan, models, 1, device, what=what)
+
+
 def memory_of_steps(
     grid: Grid,
     scan: Scan,
@@ -245,27 +274,32 @@ def cost_of_steps(
     models: Mapping[str, ReconstructionModel],
     batch: int,
     device: str,
+    *,
+    what: str = "training step",
 ) -> Iterator[Timing]:
-    """Measure memory and time of a step of each network; see `measure_training_memory`."""
+    """Measure memory and time of a step of each network; see `measure_training_memory`.
+
+    Or those of a "reconstruction" instead of a "training step".
+    """
     if torch.device(device).type == "cpu":
         resident_bytes("VmHWM")
-    kind = "parallel" if scan.is_parallel else "fan"
+    kind = "parallel" if scan.is_parallel else "fan" if scan.ndim == 2 else "cone"
     case = f"{kind} {grid.shape[0]}, {scan.n_angles} angles"
     context = multiprocessing.get_context("spawn")
 
     clock = "processor time" if torch.device(device).type == "cpu" else "time"
 
     def measure(name: str, model: ReconstructionModel) -> Iterator[Timing]:
-        how = {key: getattr(model, key) for key in ("checkpoint_activations", "only_iteration")}
+        how = {key: getattr(model, key) for key in _HOW}
         settings = (type(model), dict(model.arguments), how)
         # a new process for each: what one has once held, its allocator may keep
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             size, seconds = pool.submit(
                 _cost_of_a_step,
-                *(grid, scan, *settings, batch, device, torch.get_num_threads()),
+                *(grid, scan, *settings, what, batch, device, torch.get_num_threads()),
             ).result()
-        yield Timing(case, batch, "training step, peak memory", name, size / 2**20, "MiB", None)
-        yield Timing(case, batch, f"training step, {clock}", name, 1e3 * seconds, "ms", None)
+        yield Timing(case, batch, f"{what}, peak memory", name, size / 2**20, "MiB", None)
+        yield Timing(case, batch, f"{what}, {clock}", name, 1e3 * seconds, "ms", None)
 
     return (timing for name, model in models.items() for timing in measure(name, model))
 
@@ -276,6 +310,7 @@ def _cost_of_a_step(
     network: type[ReconstructionModel],
     arguments: Mapping[str, Any],
     how: Mapping[str, Any],
+    what: str,
     batch: int,
     device: str,
     threads: int,
@@ -290,20 +325,33 @@ def _cost_of_a_step(
     model = network(**arguments)
     for name, value in how.items():
         setattr(model, name, value)
+    if model.block_size is not None:
+        model.divide_domain(model.block_size)
     trainer = _Trainer(model, Recipe(), operator, where)
-    with torch.no_grad():
-        trainer.model(sinogram, operator)
+
+    def run() -> None:
+        if what == "training step":
+            trainer.step(sinogram, image)
+        else:
+            with torch.no_grad():
+                trainer.model(sinogram, operator)
+
+    if what == "training step":
+        with torch.no_grad():
+            trainer.model(sinogram, operator)
+    else:
+        operator.norm()
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
         before = torch.cuda.memory_allocated(where)
-        trainer.step(sinogram, image)
+        run()
         size = torch.cuda.max_memory_allocated(where) - before
         start = now(where)
-        trainer.step(sinogram, image)
+        run()
         return size, now(where) - start
     before = resident_bytes("VmRSS")
-    trainer.step(sinogram, image)
+    run()
     size = resident_bytes("VmHWM") - before
     start = time.process_time()
-    trainer.step(sinogram, image)
+    run()
     return size, time.process_time() - start

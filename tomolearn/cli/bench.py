@@ -96,17 +96,29 @@ def training(
     device: Device = "cpu",
     rivals: Rivals = True,
     memory: Memory = False,
+    volume: Annotated[
+        bool, typer.Option("--volume", help="With --memory: that of a network of 128^3 voxels.")
+    ] = False,
     out: Out = None,
     force: Force = False,
 ) -> None:
     """Measure training steps of learned primal-dual, as ratios to ODL's torch layer in float32.
 
-    It compiles the network's blocks, too, which needs a C++ compiler. Memory is that at 512 x 512.
+    It compiles the network's blocks, too, which needs a C++ compiler. Memory is that at 512 x 512,
+    or of a volume, computed as a whole and in blocks.
     """
     _check(out, force, device)
-    from tomolearn.benchmarks.training import measure_training, measure_training_memory
+    from tomolearn.benchmarks.training import (
+        measure_training,
+        measure_training_memory,
+        measure_volume_memory,
+    )
 
-    if memory:
+    if volume and not memory:
+        raise TomolearnError("--volume: expected with --memory, got it alone")
+    if volume:
+        timings = measure_volume_memory(device=device)
+    elif memory:
         timings = measure_training_memory(device=device)
     else:
         timings = measure_training(rounds=rounds, device=device, rivals=rivals)
