@@ -81,7 +81,9 @@ class Ellipsoids:
     def __post_init__(self) -> None:
         n = real_array("value", self.value).size
         vectors = dict.fromkeys(("semi_axes", "centre", "ramp", "wave"), (n, 3))
-        shapes = {field.name: vectors.get(field.name, (n,)) for field in fields(self)}
+        shapes: dict[str, tuple[int, ...]] = {
+            field.name: vectors.get(field.name, (n,)) for field in fields(self)
+        }
         shapes["rotation"] = (n, 3, 3)
         for name, shape in shapes.items():
             given = getattr(self, name)
@@ -282,7 +284,8 @@ def random_ellipsoid_parameters(rng: np.random.Generator) -> Ellipsoids:
     semi_axes = np.concatenate((body_axes[None], semi_axes))
     rotation = np.concatenate((body_rotation, _random_rotations(n, rng)))
     in_parts = np.arange(n + 1) > 0
-    wavelength = np.exp(rng.uniform(*map(math.log, _WAVELENGTHS), (n + 1, 1)))
+    shortest, longest = map(math.log, _WAVELENGTHS)
+    wavelength = np.exp(rng.uniform(shortest, longest, (n + 1, 1)))
     wave = 2 * np.pi / wavelength * _random_directions(n + 1, rng)
     slope = rng.random((n + 1, 1)) * np.where(in_parts, _PART_RAMP, _BODY_RAMP)[:, None]
     return Ellipsoids(

@@ -156,8 +156,14 @@ def test_mistakes(arguments: dict[str, Any], error: type[Exception], message: st
         BatchSettings(**arguments)
 
 
-def test_a_cone_beam_is_no_scan_of_a_slice() -> None:
+def test_a_cone_beam_is_a_scan_of_a_volume() -> None:
     grid = Grid((4, 4, 4))
     cone = ConeBeam.covering(grid, 4, source_to_isocenter=50.0, source_to_detector=90.0)
-    with pytest.raises(ValueError, match="acquisition: expected a scan of two dimensions, got Con"):
-        settings_of(geometry=cone)
+    assert settings_of(geometry=cone).of_volumes
+    assert settings_of(geometry="cone").of_volumes
+    assert not settings_of().of_volumes
+    assert not settings_of("tv(weight=1.0)", geometry=None).of_volumes
+    # the digests of earlier versions stay what they were
+    resampled = replace(settings_of(geometry="cone"), resample=True)
+    assert "resample" not in settings_of(geometry="cone").to_dict()
+    assert resampled.to_dict()["resample"] is True

@@ -260,7 +260,7 @@ def test_no_series_is_exit_code_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--scan", "helix"), "--scan: expected fan, parallel, cone or a .json .* got 'helix'"),
+        (("--scan", "helix"), "--scan: expected fan, parallel, cone or a .json file, got 'helix'"),
         (("--scan", "missing.json"), "missing.json"),
         (("--seed", 3), "--seed: expected 0 without noise, got 3"),
         (("--photons", 0), "--photons: expected a positive number, got 0.0"),

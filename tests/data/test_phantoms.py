@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data_sim import random_thorax_slice
-from tomolearn.data import RandomThorax
+from data_sim.thorax import random_thorax
+from tomolearn.data import RandomThorax, ThoraxVolumes
 
 SHAPE = (64, 64)
 
@@ -71,3 +72,24 @@ def test_description():
 def test_errors(arguments, error, message):
     with pytest.raises(error, match=message):
         RandomThorax(*arguments)
+
+
+def test_volumes_are_slices_of_one_chest():
+    volume = ThoraxVolumes(length=40.0)((4, 32, 32), np.random.default_rng(5))
+    assert (volume.dtype, volume.shape) == (np.float32, (4, 32, 32))
+    rng = np.random.default_rng(5)
+    patient = random_thorax(rng)
+    low, high = patient.extent
+    middle = rng.uniform(low + 20, high - 20)
+    for k, z in enumerate(middle + np.array([-15, -5, 5, 15])):
+        hounsfield = patient.slice(z, (32, 32), 360 / 32)
+        assert np.allclose(4096 * volume[k] - 1024, hounsfield, atol=1e-3)
+
+
+def test_beyond_the_chest_a_volume_is_air():
+    volume = ThoraxVolumes(length=4000.0)((9, 16, 16), np.random.default_rng(5))
+    assert volume[4].max() > 0.25
+    assert np.allclose(volume[[0, 1, -2, -1]], 24 / 4096)
+    assert str(ThoraxVolumes()) == "random chests"
+    with pytest.raises(ValueError, match="length: expected a positive number, got -1"):
+        ThoraxVolumes(length=-1.0)

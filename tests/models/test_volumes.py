@@ -10,11 +10,23 @@ from tomolearn import ConeBeam, Grid, LinearOperator, ParallelBeam, RayTransform
 from tomolearn.methods import fbp
 from tomolearn.models import build_model
 from tomolearn.models.blocks import Update
+from tomolearn.models.equivariant import GroupConv3d, get_group
 
 GRID = Grid((9, 10))
 RAYS = RayTransform(GRID, ParallelBeam.covering(GRID, 7))
 VOLUME = Grid((5, 8, 8), 1.5)
 SPATIAL = [
+    "fbp-unet",
+    "fbp-unet_batch",
+    "fbp-unet_group",
+    "fbp-unet_strided",
+    "fbp-unet_two_heads",
+    "fbp-unet_one_scale",
+    "equivariant-proximal",
+    "equivariant-proximal_ordinary",
+    "equivariant-proximal_flips",
+    "equivariant-proximal_eighths",
+    "equivariant-proximal_norm",
     "learned-gradient",
     "stochastic-primal-dual",
     "learned-primal",
@@ -24,7 +36,8 @@ SPATIAL = [
     "learned-pdhg",
     "learned-proximal",
 ]
-ANY_OPERATOR = [case for case in SPATIAL if case not in NEEDS_RAYS]
+UNROLLED = [case for case in SPATIAL if not case.startswith(("fbp-unet", "equivariant"))]
+ANY_OPERATOR = [case for case in UNROLLED if case not in NEEDS_RAYS]
 _MATRIX = np.random.default_rng(0).standard_normal((84, 120))
 DENSE = DenseOperator(_MATRIX, (5, 4, 6), (3, 4, 7))
 
@@ -92,7 +105,7 @@ def test_cone_beams(case, rng):
     assert [name for name, w in model.named_parameters() if not w.grad.any()] == []
 
 
-@pytest.mark.parametrize("case", SPATIAL)
+@pytest.mark.parametrize("case", UNROLLED)
 @pytest.mark.parametrize("block_size", [2, 3, 7])
 def test_blocks_with_margins_are_the_whole(case, block_size, rng):
     whole, divided = of_space(case).double(), of_space(case).double().divide_domain(block_size)
@@ -125,9 +138,63 @@ def test_blocks_do_not_keep_activations_of_the_whole(rng):
 
 def test_networks_that_cannot_be_divided():
     with pytest.raises(ValueError, match=r"divide_domain: expected a network .* got FBPUNet"):
-        small_network("fbp-unet").divide_domain(8)
+        of_space("fbp-unet").divide_domain(8)
     with pytest.raises(ValueError, match=r"block_size: expected .* got 0"):
         small_network("learned-primal").divide_domain(0)
+
+
+def test_a_unet_sees_slice_by_slice(rng):
+    space = of_space("fbp-unet_group").eval()
+    cone = RayTransform(VOLUME, ConeBeam(9, (7, 13), (2.0, 2.0), 60.0, 100.0))
+    y = cone(torch.rand(2, 1, *VOLUME.shape, generator=rng))
+    first = fbp(y, cone, oversampling=1)
+    expected = torch.stack([space.unet(first[:, :, k]) for k in range(5)], 2)
+    torch.testing.assert_close(space(y, cone), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(space(y, cone), expected)
+
+
+@pytest.mark.parametrize("case", ["equivariant-proximal", "equivariant-proximal_norm"])
+def test_volumes_are_turned_about_the_axis_as_their_views_are(case, rng):
+    model = of_space(case).double().eval()
+    volume = Grid((4, 8, 8), 1.5)
+    cone = RayTransform(volume, ConeBeam(12, (7, 13), (2.0, 2.0), 60.0, 100.0))
+    x = torch.rand(1, 1, *volume.shape, generator=rng, dtype=torch.float64)
+    y, turned = cone(x), cone(x.rot90(1, (-2, -1)))
+    # three of the twelve views are a quarter turn: the scanner has the symmetry
+    shift = min((3, -3), key=lambda k: float((y.roll(k, 2) - turned).norm()))
+    torch.testing.assert_close(y.roll(shift, 2), turned, rtol=0, atol=1e-9)
+    expected = model(y, cone).rot90(1, (-2, -1))
+    torch.testing.assert_close(model(turned, cone), expected, rtol=0, atol=1e-9)
+    # and not about another axis
+    other = model(cone(x.flip(-3)), cone)
+    assert (other - model(y, cone).flip(-3)).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("group", ["C4", "D4"])
+def test_a_convolution_in_space_commutes_with_its_group(group, rng):
+    symmetries = get_group(group)
+    x = torch.rand(1, 2, 5, 6, 6, generator=rng, dtype=torch.float64)
+    lifting = GroupConv3d(symmetries, 2, 3, 3, input="trivial").double()
+    regular = GroupConv3d(symmetries, 3, 2, 3).double()
+    for element in range(symmetries.order):
+        fields = lifting(x)
+        moved = lifting(symmetries.act(element, x))
+        torch.testing.assert_close(moved, act_on_slices(symmetries, element, fields))
+        expected = act_on_slices(symmetries, element, regular(fields))
+        torch.testing.assert_close(regular(moved), expected)
+    with pytest.raises(ValueError, match=r"fields: expected shape \(batch, 2, slices, rows, col"):
+        lifting(x[:, :1])
+
+
+def act_on_slices(group, element, fields):
+    return group.act(element, fields.transpose(1, 2), "regular").transpose(1, 2)
+
+
+def test_initial_filters_in_space_have_the_variance_of_glorot():
+    layer = GroupConv3d(get_group("C4"), 24, 24, 3)
+    expected = 2 / ((96 + 96) * 27)
+    assert float(layer.kernel().detach().var()) == pytest.approx(expected, rel=0.1)
 
 
 def test_from_filtered_back_projection_a_network_begins_there(rng):

@@ -9,6 +9,7 @@ from .phantoms import (
     RandomThorax as RandomThorax,
     SheppLogan as SheppLogan,
     ThoraxPatches as ThoraxPatches,
+    ThoraxVolumes as ThoraxVolumes,
 )
 from .simulated import Pair as Pair, SimulatedPairs as SimulatedPairs, n_pairs as n_pairs
 from .stored import StoredPairs as StoredPairs, store_pairs as store_pairs

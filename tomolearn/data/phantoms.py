@@ -181,6 +181,53 @@ class RandomThorax(KindAndFields):
 
 
 @dataclass(frozen=True)
+class ThoraxVolumes(KindAndFields):
+    """Parts of random chests as volumes, see `data_sim.random_thorax`.
+
+    Values are (HU + 1024) / 4096, clipped to [0, 1], as those of `RandomThorax`. The middle lies at
+    a uniform height of the lungs; a volume longer than the chest is filled with air above and
+    below.
+
+    Parameters
+    ----------
+    field : float
+        Extent of rows and columns in mm; every patient fits into a circle of 350 mm diameter.
+    length : float
+        Extent along the patient in mm.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a length is not a positive number.
+    """
+
+    field: float = 360.0
+    length: float = 180.0
+
+    def __post_init__(self) -> None:
+        check_float("field", self.field, positive=True)
+        check_float("length", self.length, positive=True)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return a volume of this shape, of slices from feet to head."""
+        from data_sim.thorax import random_thorax
+
+        patient = random_thorax(rng)
+        low, high = patient.extent
+        room = min(self.length / 2, (high - low) / 2)
+        middle = rng.uniform(low + room, high - room)
+        n_slices, *plane = shape
+        spacing = [self.field / n for n in plane]
+        air = np.full(plane, -1000.0, np.float32)
+        heights = middle + self.length * ((np.arange(n_slices) + 0.5) / n_slices - 0.5)
+        slices = [patient.slice(z, plane, spacing) if low <= z <= high else air for z in heights]
+        return np.clip((np.stack(slices) + 1024) / 4096, 0, 1).astype(np.float32)
+
+    def __str__(self) -> str:
+        return "random chests"
+
+
+@dataclass(frozen=True)
 class ThoraxPatches(KindAndFields):
     """Random parts of synthetic chest slices, turned and flipped, as priors are trained on.
 

@@ -57,6 +57,8 @@ class ReconstructionModel(Configured, abc.ABC):
     checkpoint_activations: bool = False
     """Whether training keeps the activations of one iteration at a time only, and computes those
     of the others again in the backward pass. It saves memory and does not change the result."""
+    block_size: int | None = None
+    """Length of the blocks by which convolutions are computed, see `divide_domain`."""
     image_scale: float = 1.0
     """What image values are multiplied by to be like those that the network is trained on: it gets
     the sinogram times this number, and its image is divided by it. It is saved with the weights."""
@@ -117,6 +119,7 @@ class ReconstructionModel(Configured, abc.ABC):
             )
         for update in updates:
             update.block_size = block_size
+        self.block_size = block_size
         return self
 
     @abc.abstractmethod

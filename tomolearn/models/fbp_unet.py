@@ -12,12 +12,15 @@ from tomolearn._core.checks import check_choice, check_flag, check_float, check_
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
 from tomolearn.methods import FBP
 from tomolearn.models.base import ReconstructionModel
+from tomolearn.models.blocks import check_ndim
 from tomolearn.operators import LinearOperator
 from tomolearn.priors import NetworkDenoiser
 from tomolearn.priors.unet import DOWN, NORMALISATIONS, UP, UNet
 
 # of a standard deviation: far from what images have, and far from overflow
 _LARGEST_LOGARITHM = 20.0
+# of a volume that the U-Net is given at a time
+_SLICES = 8
 
 
 class FBPUNet(ReconstructionModel):
@@ -56,6 +59,9 @@ class FBPUNet(ReconstructionModel):
         trains both.
     filter, frequency_scaling, oversampling
         As for `tomolearn.fbp`; here `oversampling` is 1, the textbook's.
+    ndim : {2, 3}
+        Number of spatial axes. Of a volume, reconstructed after Feldkamp, Davis and Kress, the
+        U-Net sees slice by slice, without their neighbours.
 
     Notes
     -----
@@ -99,6 +105,7 @@ class FBPUNet(ReconstructionModel):
         filter: str = "ram-lak",
         frequency_scaling: float = 1.0,
         oversampling: int = 1,
+        ndim: int = 2,
     ) -> None:
         widths = check_channels(channels)
         if skip_channels is not None:
@@ -110,6 +117,7 @@ class FBPUNet(ReconstructionModel):
         check_choice("up", up, UP)
         check_flag("residual", residual)
         check_flag("heteroscedastic", heteroscedastic)
+        ndim = check_ndim(ndim)
         inversion = FBP(
             filter=filter, frequency_scaling=frequency_scaling, oversampling=oversampling
         )
@@ -129,8 +137,8 @@ class FBPUNet(ReconstructionModel):
             "frequency_scaling": inversion.frequency_scaling,
             "oversampling": inversion.oversampling,
         }
-        super().__init__({**network, "heteroscedastic": heteroscedastic, **settings})
-        self.inversion, self.heteroscedastic = inversion, heteroscedastic
+        super().__init__({**network, "heteroscedastic": heteroscedastic, **settings, "ndim": ndim})
+        self.inversion, self.heteroscedastic, self.ndim = inversion, heteroscedastic, ndim
         self.unet = UNet(**network, heads=2 if heteroscedastic else 1)
 
     @classmethod
@@ -150,8 +158,7 @@ class FBPUNet(ReconstructionModel):
 
     def reconstruct(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
         """Reconstruct by filtered back-projection, then correct the image."""
-        found: torch.Tensor = self.unet(self.inversion(sinogram, operator))
-        return found[:, :1]
+        return self._heads(sinogram, operator)[:, :1]
 
     def reconstruct_moments(
         self, sinogram: torch.Tensor, operator: LinearOperator
@@ -159,8 +166,21 @@ class FBPUNet(ReconstructionModel):
         """Reconstruct, with the standard deviation that the second head expects of the error."""
         if not self.heteroscedastic:
             return super().reconstruct_moments(sinogram, operator)
-        image, logarithm = self.unet(self.inversion(sinogram, operator)).split(1, dim=1)
+        image, logarithm = self._heads(sinogram, operator).split(1, dim=1)
         return image, logarithm.clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM).exp()
+
+    def _heads(self, sinogram: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+        """Return what the U-Net makes of the back-projection, (batch, heads, *domain_shape)."""
+        image = self.inversion(sinogram, operator)
+        if self.ndim == 2:
+            found: torch.Tensor = self.unet(image)
+            return found
+        slices = image.flatten(0, 2)[:, None]
+        if torch.is_grad_enabled():
+            found = self.unet(slices)
+        else:  # some at a time: of a volume they need much memory
+            found = torch.cat([self.unet(part) for part in slices.split(_SLICES)])
+        return found.unflatten(0, (image.shape[0], -1)).transpose(1, 2)
 
     def denoiser(self) -> NetworkDenoiser:
         """Return the U-Net alone, which corrects images that were reconstructed already.

@@ -50,6 +50,7 @@ TASKS: Table[Task] = Table(
         "cone-ellipsoids-32": "tomolearn.tasks.space:CONE_ELLIPSOIDS_32",
         "cone-ellipsoids": "tomolearn.tasks.space:CONE_ELLIPSOIDS",
         "cone-ellipsoids-128": "tomolearn.tasks.space:CONE_ELLIPSOIDS_128",
+        "cone-chest": "tomolearn.tasks.space:CONE_CHEST",
     },
     group="tomolearn.tasks",
     check=_task,

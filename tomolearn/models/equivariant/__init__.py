@@ -10,13 +10,14 @@ from tomolearn.models.equivariant.equivariant_proximal import EquivariantProxima
 from tomolearn.models.equivariant.errors import equivariance_errors
 from tomolearn.models.equivariant.filters import filter_action, filter_basis
 from tomolearn.models.equivariant.groups import GROUPS, Group, get_group
-from tomolearn.models.equivariant.layers import GroupConv2d, NormActivation
+from tomolearn.models.equivariant.layers import GroupConv2d, GroupConv3d, NormActivation
 
 __all__ = [
     "GROUPS",
     "EquivariantProximal",
     "Group",
     "GroupConv2d",
+    "GroupConv3d",
     "NormActivation",
     "equivariance_errors",
     "filter_action",

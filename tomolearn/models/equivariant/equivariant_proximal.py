@@ -10,9 +10,10 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.modules import Compilable
 from tomolearn._core.tensors import channels_last
 from tomolearn.models.base import ReconstructionModel, Scaled
+from tomolearn.models.blocks import check_ndim
 from tomolearn.models.equivariant.filters import check_kernel_size
 from tomolearn.models.equivariant.groups import Group, get_group
-from tomolearn.models.equivariant.layers import GroupConv2d, NormActivation
+from tomolearn.models.equivariant.layers import GroupConv2d, GroupConv3d, NormActivation
 from tomolearn.operators import LinearOperator
 
 ACTIVATIONS = ("leaky-relu", "norm")
@@ -50,6 +51,9 @@ class EquivariantProximal(ReconstructionModel):
         convolution.
     activation : {"leaky-relu", "norm"}
         After all convolutions but the last: with slope 0.01 below zero, or `NormActivation`.
+    ndim : {2, 3}
+        Number of spatial axes. In space the group turns volumes about the rotation axis, see
+        `GroupConv3d`.
 
     Notes
     -----
@@ -89,6 +93,7 @@ class EquivariantProximal(ReconstructionModel):
         kernel_size: int = 3,
         residual_blocks: int = 1,
         activation: str = "leaky-relu",
+        ndim: int = 2,
     ) -> None:
         symmetries = get_group(group)
         channels = check_int("channels", channels, minimum=1)
@@ -102,6 +107,7 @@ class EquivariantProximal(ReconstructionModel):
         kernel_size = check_kernel_size(kernel_size)
         residual_blocks = check_int("residual_blocks", residual_blocks, minimum=0)
         check_choice("activation", activation, ACTIVATIONS)
+        ndim = check_ndim(ndim)
         super().__init__(
             {
                 "group": group,
@@ -111,9 +117,10 @@ class EquivariantProximal(ReconstructionModel):
                 "kernel_size": kernel_size,
                 "residual_blocks": residual_blocks,
                 "activation": activation,
+                "ndim": ndim,
             }
         )
-        self.group, self.memory = symmetries, memory
+        self.group, self.memory, self.ndim = symmetries, memory, ndim
         self.own_weights = iterations
         self.proximals = nn.ModuleList(
             ProximalBlock(
@@ -124,6 +131,7 @@ class EquivariantProximal(ReconstructionModel):
                 kernel_size=kernel_size,
                 residual_blocks=residual_blocks,
                 activation=activation,
+                ndim=ndim,
             )
             for _ in range(iterations)
         )
@@ -158,7 +166,7 @@ class ProximalBlock(Compilable):
         Images of all inputs together, and of the output.
     fields : int
         Regular fields in between.
-    kernel_size, residual_blocks, activation
+    kernel_size, residual_blocks, activation, ndim
         As for `EquivariantProximal`.
 
     Notes
@@ -177,25 +185,31 @@ class ProximalBlock(Compilable):
         kernel_size: int = 3,
         residual_blocks: int = 1,
         activation: str = "leaky-relu",
+        ndim: int = 2,
     ) -> None:
         super().__init__()
+        convolution = GroupConv2d if ndim == 2 else GroupConv3d
 
         def activate() -> nn.Module:
             return NormActivation(group, fields) if activation == "norm" else nn.LeakyReLU(0.01)
 
         self.layers = nn.Sequential(
-            GroupConv2d(group, n_in, fields, kernel_size, input="trivial"),
+            convolution(group, n_in, fields, kernel_size, input="trivial"),
             activate(),
             *(
-                ResidualBlock(GroupConv2d(group, fields, fields, kernel_size), activate())
+                ResidualBlock(convolution(group, fields, fields, kernel_size), activate())
                 for _ in range(residual_blocks)
             ),
-            GroupConv2d(group, fields, n_out, kernel_size, output="trivial", gain=SMALL_GAIN),
+            convolution(group, fields, n_out, kernel_size, output="trivial", gain=SMALL_GAIN),
         )
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return the change, (batch, n_out, rows, columns), in the precision of the first input."""
-        joined = channels_last(torch.cat(inputs, 1))
+        """Return the change, (batch, n_out, *spatial), in the precision of the first input."""
+        joined = torch.cat(inputs, 1)
+        if joined.ndim == 4:
+            joined = channels_last(joined)
+        elif not torch._C._are_functorch_transforms_active():  # which have no layout
+            joined = joined.contiguous(memory_format=torch.channels_last_3d)
         return self.layers(joined).to(inputs[0].dtype)
 
 

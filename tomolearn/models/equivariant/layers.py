@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, conv3d, pad
 
 from tomolearn._core.checks import check_choice, check_float, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
@@ -157,6 +157,81 @@ class GroupConv2d(nn.Module):
         )
 
 
+class GroupConv3d(GroupConv2d):
+    """Convolution in space that commutes with turns and flips about the rotation axis.
+
+    The axis is that of the slices. The elements of the group move the rows and columns of each
+    plane of the filter and leave the planes in their order: each plane is a filter of
+    `GroupConv2d`, with weights of its own. A scan in space has no other rotations.
+
+    Parameters
+    ----------
+    group, n_in, n_out, kernel_size, input, output, bias, gain
+        As for `GroupConv2d`; the filter has as many planes as rows and columns.
+
+    Attributes
+    ----------
+    weight : torch.nn.Parameter, shape (n_out, n_in * kernel_size, ...)
+        As in `GroupConv2d`, the planes of a field next to each other.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        n_in: int,
+        n_out: int,
+        kernel_size: int,
+        *,
+        input: str = "regular",
+        output: str = "regular",
+        bias: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        n_in = check_int("n_in", n_in, minimum=1)
+        depth = check_kernel_size(kernel_size)
+        super().__init__(
+            group,
+            n_in * depth,
+            n_out,
+            kernel_size,
+            input=input,
+            output=output,
+            bias=bias,
+            gain=gain,
+        )
+        self.n_in, self.in_channels = n_in, self.in_channels // depth
+        self.reset_parameters(gain)
+
+    def reset_parameters(self, gain: float = 1.0) -> None:
+        """Draw new weights after Glorot and Bengio, times `gain`, and set the biases to zero."""
+        super().reset_parameters(gain / math.sqrt(self.kernel_size))
+
+    def kernel(self) -> torch.Tensor:
+        """Return the ordinary filters (channels out, channels in, planes, rows, columns)."""
+        size, order = self.kernel_size, self.group.order
+        with torch.autocast(self.weight.device.type, enabled=False):
+            moved = self.weight.flatten(2) @ self.expansion.to(self.weight.dtype)
+        to = order if self.output == "regular" else 1
+        kernel = moved.view(self.n_out, self.n_in, size, to, -1, size, size)
+        kernel = kernel.permute(0, 3, 1, 4, 2, 5, 6)
+        return kernel.reshape(self.out_channels, self.in_channels, size, size, size).contiguous(
+            memory_format=torch.channels_last_3d
+        )
+
+    def forward(self, fields: torch.Tensor) -> torch.Tensor:
+        """Map fields (batch, channels, slices, rows, columns) to such of the same shape."""
+        if fields.ndim != 5 or fields.shape[1] != self.in_channels:
+            raise TomolearnError(
+                f"fields: expected shape (batch, {self.in_channels}, slices, rows, columns), "
+                f"got {tuple(fields.shape)}"
+            )
+        larger = _continued(fields, self.kernel_size // 2)
+        bias: torch.Tensor | None = self.bias
+        if bias is not None and self.output == "regular":
+            bias = bias.repeat_interleave(self.group.order)
+        return conv3d(larger, self.kernel(), bias)
+
+
 class NormActivation(nn.Module):
     """Activation that shrinks each field by its own norm: ``z sigmoid(|z| + b)``.
 
@@ -187,9 +262,9 @@ class NormActivation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fields))
 
     def forward(self, fields: torch.Tensor) -> torch.Tensor:
-        """Map fields (batch, fields * order, rows, columns) to such."""
+        """Map fields (batch, fields * order, rows, columns), or of volumes, to such."""
         channels = self.fields * self.group.order
-        if fields.ndim != 4 or fields.shape[1] != channels:
+        if fields.ndim not in (4, 5) or fields.shape[1] != channels:
             raise TomolearnError(
                 f"fields: expected shape (batch, {channels}, rows, columns), "
                 f"got {tuple(fields.shape)}"
@@ -197,7 +272,8 @@ class NormActivation(nn.Module):
         single = fields.unflatten(1, (self.fields, self.group.order))
         # the root has no slope at zero
         norm = (single.square().mean(2, keepdim=True) + 1e-12).sqrt()
-        gate = (norm + self.bias[:, None, None, None].to(norm.dtype)).sigmoid()
+        bias = self.bias.to(norm.dtype).view(-1, *(1,) * (norm.ndim - 2))
+        gate = (norm + bias).sigmoid()
         return (single * gate).flatten(1, 2)
 
 
@@ -207,13 +283,13 @@ def _continued(fields: torch.Tensor, reach: int) -> torch.Tensor:
         return fields
     if torch.compiler.is_compiling():
         # The compiler (of torch 2.13) mistakes the strides of the gradient of `pad` below.
-        for dim in (-2, -1):
+        for dim in range(2, fields.ndim):
             first, last = fields.narrow(dim, 0, 1), fields.narrow(dim, -1, 1)
             fields = torch.cat([first] * reach + [fields] + [last] * reach, dim)
         return fields
     # mixed precision would do this in single precision, which is slow
     with torch.autocast(fields.device.type, enabled=False):
-        return pad(fields, (reach,) * 4, mode="replicate")
+        return pad(fields, (reach,) * (2 * fields.ndim - 4), mode="replicate")
 
 
 def _expansion(group: Group, size: int, input: str, output: str) -> torch.Tensor:
