@@ -37,7 +37,7 @@ def test_names_are_those_of_the_table_and_of_the_weights():
     denoiser = {"prior": "gsd-ellipses", "sigma": 0.05, "weight": 1.0}
     required = {"tikhonov": {"weight": 1.0}, "variational": prior, "pnp": denoiser}
     required["generative"] = {"prior": saved_autoencoder(), "weight": 1.0}
-    required |= dict.fromkeys(("dds", "dps", "diffpir"), {"prior": "gsd-ellipses"})
+    required |= {name: {"prior": "gsd-ellipses"} for name in ("dds", "dps", "diffpir")}
     required["ensemble"] = {"members": "[fbp,sirt]"}
     for name in names:
         assert get_method(name, **required.get(name, {})).name == name
