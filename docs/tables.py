@@ -1,4 +1,4 @@
-"""Write the tables of README.md and of the pages, from the tables, cards and weights themselves.
+"""Write the tables of README.md and of the pages, from tables, cards, weights and `results/`.
 
 python docs/tables.py
 """
@@ -12,14 +12,18 @@ from tomolearn.catalogue import (
     shipped_priors_commands,
     shipped_priors_table,
 )
+from tomolearn.evaluation.benchmarking.leaderboard import leaderboard, short_table
 
 DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "results"
 PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
 TABLES = {
     "methods": methods_table,
     "priors": priors_table,
     "shipped": shipped_priors_table,
     "commands": shipped_priors_commands,
+    "leaderboard": lambda: leaderboard(RESULTS),
+    "results": lambda: short_table(RESULTS, "ellipses"),
 }
 
 

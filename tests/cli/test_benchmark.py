@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
+from tomolearn.cli.benchmark import _command
 
 QUICK = ("--images", "2", "--search", "0", "--no-physics")
 
@@ -45,3 +46,8 @@ def test_mistakes_are_told(arguments, text, tmp_path, monkeypatch) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
     assert text in " ".join(done.output.split())
+
+
+def test_commands_of_a_leaderboard_name_nobodys_folders() -> None:
+    given = ["benchmark", "ellipses", "--out", "a", "--results=b", "--data", "c", "--images", "3"]
+    assert _command(given) == "tomolearn benchmark ellipses --data DATA --images 3"

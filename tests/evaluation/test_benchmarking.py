@@ -17,7 +17,7 @@ from tomolearn.evaluation import BenchmarkSettings, run_benchmark
 from tomolearn.evaluation.benchmarking.leaderboard import (
     entries,
     leaderboard,
-    short_leaderboard,
+    short_table,
     write_entry,
 )
 from tomolearn.evaluation.benchmarking.phantom import QualityPhantom
@@ -236,7 +236,11 @@ def test_leaderboards_have_what_was_measured(results, tmp_path) -> None:
     text = leaderboard(tmp_path)
     assert "### small" in text
     assert "`tomolearn benchmark small`" in text
-    assert "| `small` |" in short_leaderboard(tmp_path)
+    lines = short_table(tmp_path, "small").splitlines()
+    assert lines[0].startswith("| method | PSNR (L = max − min) in dB | 95 % |")
+    assert lines[3].startswith(f"| tv | {entry['rows'][1]['metrics']['psnr']['mean']:.2f} ±")
+    with pytest.raises(ValueError, match="task: expected one of the leaderboard"):
+        short_table(tmp_path, "large")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match=r"other\.json: expected results of `tomolearn benchmark`"):
         entries(tmp_path)

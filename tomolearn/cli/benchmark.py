@@ -139,7 +139,7 @@ def benchmark(
         )
     paths = write_report(found, folder)
     if results is not None:
-        paths.append(write_entry(found, results, shlex.join(["tomolearn", *sys.argv[1:]])))
+        paths.append(write_entry(found, results, _command(sys.argv[1:])))
     print_results(found)
     for path in paths:
         if path.parent != folder / "figures":
@@ -223,6 +223,21 @@ def _measured_discs(
         _told(score.method, f"{score.disc}, {score.degrees:g} degrees")
         scores.append(score)
     return results_of(scores, data.name)
+
+
+def _command(arguments: list[str]) -> str:
+    """Return the command for a leaderboard, without the folders of whoever ran it."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("--out", "--results", "--data"):
+            if not value:
+                next(words, None)
+            kept += ["--data", "DATA"] if name == "--data" else []
+        else:
+            kept.append(word)
+    return shlex.join(["tomolearn", *kept])
 
 
 def _told(name: str, what: str) -> None:

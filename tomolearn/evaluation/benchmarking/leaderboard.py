@@ -45,6 +45,7 @@ def write_entry(results: BenchmarkResults, folder: str | os.PathLike[str], comma
 def _without_curves(physics: Mapping[str, Any]) -> dict[str, Any]:
     curves = ("frequencies", "power", "values")
     found = dict(physics)
+    found["mtf"] = physics["mtf"] | {"nyquist": physics["mtf"]["frequencies"][-1]}
     for name in ("nps", "mtf"):
         if found[name] is not None:
             found[name] = {key: one for key, one in found[name].items() if key not in curves}
@@ -84,37 +85,27 @@ def leaderboard(folder: str | os.PathLike[str]) -> str:
         parts += [] if physics is None else [text.markdown(physics)]
         sources = sorted({one["source"] for one in values["published"]})
         parts.append(
-            f"{len(values['labels'])} pairs; `{values['command']}`; "
-            + (f"published: {'; '.join(sources)}; " if sources else "")
+            f"`{values['command']}`. {text.note(values)} "
+            + (f"Published: {'; '.join(sources)}. " if sources else "")
             + text.environment(values)
             + "\n"
         )
     return "\n".join(parts)
 
 
-def short_leaderboard(folder: str | os.PathLike[str]) -> str:
-    """Return the best methods of each entry in Markdown, one row per task."""
-    rows = []
+def short_table(folder: str | os.PathLike[str], task: str) -> str:
+    """Return the scores of a task in Markdown beside published ones, without costs.
+
+    Raises
+    ------
+    ValueError
+        If the leaderboard has no such task.
+    """
     for values in entries(folder):
-        score = values["score"]
-        column = next(one for one in values["columns"] if one["metric"] == score)
-        ranked = sorted(
-            (row for row in values["rows"] if row["metrics"][score]["mean"] is not None),
-            key=lambda row: -row["metrics"][score]["mean"],
-        )
-        shown = [
-            f"{row['method']} {row['metrics'][score]['mean']:.{column['digits']}f}"
-            for row in ranked[:3]
-        ]
-        published = [one for one in values["published"] if one["psnr"] is not None]
-        top = max(published, key=lambda one: one["psnr"], default=None)
-        rows.append(
-            [
-                f"`{values['task']['name']}`",
-                column["head"] + (f" in {column['unit']}" if column["unit"] else ""),
-                ", ".join(shown),
-                "–" if top is None else f"{top['method']} {top['psnr']:.2f}",
-            ]
-        )
-    heads = ["task", "score", "the best three", "the best published"]
-    return text.markdown((heads, rows), left=(0, 1, 2, 3))
+        if values["task"]["name"] == task:
+            heads, rows = text.main_table(values)
+            left_out = ("ms", "MiB", "to the best, 95 %")
+            kept = [n for n, head in enumerate(heads) if head not in left_out]
+            table = ([heads[n] for n in kept], [[row[n] for n in kept] for row in rows])
+            return text.markdown(table)
+    raise TomolearnError(f"task: expected one of the leaderboard in {folder}, got {task!r}")

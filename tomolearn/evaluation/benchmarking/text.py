@@ -125,12 +125,17 @@ def physics_table(values: Values) -> Table | None:
                 row["method"],
                 significant(None if noise is None else scale * noise["std"]),
                 significant(None if noise is None else noise["mean_frequency"]),
-                significant(mtf["f50"]),
-                significant(mtf["f10"]),
+                *(_below(mtf, name) for name in ("f50", "f10")),
                 *(significant(found["cnr"][one]) for one in contrasts),
             ]
         )
     return heads, rows
+
+
+def _below(mtf: Values, name: str) -> str:
+    """Return where the modulation falls below a level, or that it does not up to Nyquist's."""
+    nyquist = mtf["frequencies"][-1] if "frequencies" in mtf else mtf["nyquist"]
+    return f"> {nyquist:.3g}" if mtf[name] >= nyquist else significant(mtf[name])
 
 
 def settings_table(values: Values) -> Table | None:
@@ -203,6 +208,7 @@ def note(values: Values) -> str:
             f" Settings of methods that have some were searched on {settings['search_images']} "
             "validation images, never on those that are judged here."
         )
+    text += _busy(values)
     for row in values["rows"]:
         if row["failures"]:
             reasons = ", ".join(f"{k} ({why})" for k, why in list(row["failures"].items())[:3])
@@ -210,16 +216,20 @@ def note(values: Values) -> str:
     return text
 
 
+def _busy(values: Values) -> str:
+    load, cores = values["machine"]["load"], values["machine"]["cores"]
+    if load is None or load <= cores:
+        return ""
+    return f" The machine was busy, with a load of {load:g} on {cores} cores: times are too long."
+
+
 def environment(values: Values) -> str:
     """Return processor and versions in words."""
     found = values["machine"]
     versions = ", ".join(f"{name} {one}" for name, one in found["versions"].items() if one)
-    busy = ""
-    if found["load"] is not None and found["load"] > found["cores"]:
-        busy = f"; busy with a load of {found['load']:g}, so that times are too long"
     return (
         f"{found['processor']}, {found['threads']} of {found['cores']} threads, "
-        f"{found['system']}{busy}; {versions}."
+        f"{found['system']}; {versions}."
     )
 
 
