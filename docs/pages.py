@@ -39,6 +39,7 @@ SHORT = {
     "iterate_more.py": ["1"],
     "random_starts.py": ["--iterations", "3"],
     "many_views.py": ["1"],
+    "deep_image_prior.py": ["250"],
 }
 
 

@@ -1,6 +1,9 @@
 """Adapt a network to another scanner by four sinograms, and measure it on four other images.
 
 python examples/training/adapt.py WEIGHTS {views,offset,noise} [STEPS] [RATE] [LOSS] [PARTS]
+
+LOSS is residual, left-out-views, or an objective that needs no true image: noise2inverse, sure or
+equivariant-imaging.
 """
 
 import sys
@@ -13,10 +16,19 @@ import tomolearn as tl
 from tomolearn.evaluation.conditions import CONDITIONS, detector_off
 from tomolearn.metrics import psnr
 from tomolearn.tasks import get_task
+from tomolearn.training.adaptation import LOSSES
+from tomolearn.training.objectives import SURE, EquivariantImaging, Noise2Inverse
 
 N, LEFT_OUT_SEED = 4, 5
 weights, shift = sys.argv[1:3]
 steps, rate, loss, parts = [*sys.argv[3:], *("10", "3e-4", "residual", "8")[len(sys.argv) - 3 :]]
+# of the standard deviation of "noise", in multiples of a sinogram's mean
+level = 0.1 if shift == "noise" else 0.05
+objectives = {
+    "noise2inverse": Noise2Inverse(),
+    "sure": SURE(level),
+    "equivariant-imaging": EquivariantImaging(noise=level),
+}
 task, model = get_task("ellipses"), tl.load(weights)
 shifted = {
     "views": CONDITIONS["views / 2"].change,
@@ -46,7 +58,7 @@ found = tl.adapt(
     model,
     y,
     A,
-    loss=loss,
+    loss=loss if loss in LOSSES else objectives[loss],
     steps=int(steps),
     learning_rate=float(rate),
     parts=int(parts),
