@@ -144,6 +144,10 @@ def test_the_weight_follows_the_noise(smooth, y, settings, noise, level):
     expected = 3 * 4 * level * column_norm(A) / 0.5
     assert float(method.weight_of(y, A)) == pytest.approx(expected)
     assert float(dataclasses.replace(method, weight=7.0).weight_of(y, A)) == 7
+    twice = dataclasses.replace(method, weight_factor=2.0)
+    assert float(twice.weight_of(y, A)) == pytest.approx(2 * expected)
+    with pytest.raises(ValueError, match="weight_factor: expected it or a weight, got both"):
+        dataclasses.replace(twice, weight=7.0)
 
 
 def test_each_image_has_the_weight_of_its_photons(smooth, y):

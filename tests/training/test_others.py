@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, leaky_relu, prelu
 
 import tomolearn as tl
+from tomolearn.models import LearnedPrimalDual, LoDoPaBUNet
+from tomolearn.priors import SplineRidge
 from tomolearn.training import read_published
 
 GRID = tl.Grid((16, 16), 2.0)
@@ -279,3 +281,21 @@ def test_networks_with_other_layers_are_errors(rng, tmp_path) -> None:
         read_published(path, "dival-unet")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         read_published(tmp_path / "none.pt", "dival-unet")
+
+
+def test_sizes_are_those_of_the_published_comparison() -> None:
+    # doi:10.3390/jimaging7030044 prints 874,980 and, with the buffers of normalisations, 613,322
+    model = LearnedPrimalDual(channels=64, start="fbp", frequency_scaling=0.7)
+    assert model.n_parameters == 874_980
+    assert sum(one.numel() for one in LoDoPaBUNet().state_dict().values()) == 613_322
+    with pytest.raises(ValueError, match="start: expected one of zero, fbp, got 'ones'"):
+        LearnedPrimalDual(start="ones")
+
+
+def test_splines_have_a_knot_at_zero() -> None:
+    with pytest.raises(ValueError, match="knots: expected an odd number, got 8"):
+        SplineRidge(knots=8)
+    with pytest.raises(ValueError, match="kernel_size: expected an odd number, got 4"):
+        SplineRidge(kernel_size=4)
+    with pytest.raises(ValueError, match="channels: expected at least one number, got none"):
+        SplineRidge(channels=())
