@@ -10,8 +10,6 @@ from pathlib import Path
 from types import GenericAlias, ModuleType
 from typing import Any
 
-from sphinx_gallery.scrapers import figure_rst
-
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "geometry",
@@ -137,12 +135,14 @@ def short_arguments(gallery: Any, variables: Mapping[str, Any]) -> list[str]:
 
 def written_figures(block: Any, variables: dict[str, Any], gallery: Any, **_: Any) -> str:
     """Take the pictures that a script wrote into its folder."""
-    names = []
+    from sphinx_gallery.scrapers import figure_rst
+
+    shown = []
     for picture in sorted(Path(os.path.dirname(variables["src_file"])).glob("*.png")):
         target = next(variables["image_path_iterator"])
         shutil.move(picture, target)
-        names.append(target)
-    return figure_rst(names, gallery["src_dir"])
+        shown.append(figure_rst([target], gallery["src_dir"]))
+    return "\n".join(shown)
 
 
 def plain_signs(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
