@@ -14,10 +14,11 @@ from builders import PLANE
 from joseph_reference import joseph_matrix
 
 from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
+from tomolearn.kernels.lanes import _widest_vector
 from tomolearn.operators import RayTransform
 from tomolearn.operators.backends.joseph import JosephBackend, rays, views
 from tomolearn.operators.backends.joseph.backend import _sizes
-from tomolearn.operators.backends.joseph.images import lanes_of
+from tomolearn.operators.backends.joseph.images import ImageLanes, lanes_of
 from tomolearn.operators.backends.joseph.symmetry import GROUPS, cluster, orbits, placement
 from tomolearn.operators.backprojection import backproject
 
@@ -288,6 +289,43 @@ def test_placement_of_pixels(element):
     i, j = np.indices(image.shape)
     lane[offset + i * down + j * right] = image
     np.testing.assert_array_equal(lane.reshape(expected.shape), expected)
+
+
+STRAIGHT, TURNED = GROUPS[1].lanes, [(1, r, c) for _, r, c in GROUPS[1].lanes]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "elements", "batch"),
+    [
+        ((16, 16), GROUPS[0].lanes, 1),
+        ((13, 13), GROUPS[0].lanes, 2),
+        ((9, 14), STRAIGHT, 2),
+        ((9, 14), TURNED, 2),
+    ],
+)
+def test_sums_of_copies_by_eights_of_pixels(shape, elements, batch, accumulate, threads, numpy_rng):
+    lanes = ImageLanes(shape, np.array(elements), 1, batch, np.dtype(np.float64), threads)
+    lanes.flat[:] = numpy_rng.standard_normal(lanes.flat.size)
+    assert lanes._eights
+    found = numpy_rng.standard_normal((batch, *shape))
+    expected = found * accumulate
+    by_copy = lanes.flat.reshape(-1, len(elements), batch)
+    i, j = np.indices(shape)
+    for number, element in enumerate(elements):
+        offset, down, right = placement(shape, element, padding=1)
+        expected += by_copy[offset + i * down + j * right, number].transpose(2, 0, 1)
+    lanes.sum_into(found, threads, accumulate)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("features", "width"),
+    [({"avx2": True, "avx512f": True}, 256), ({"avx2": True, "avx512f": False}, 128), ({}, 256)],
+)
+def test_lanes_fill_the_registers_that_there_are(features, width):
+    assert _widest_vector(features) == width
 
 
 def test_nothing_is_seen_behind_the_source():

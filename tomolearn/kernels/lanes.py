@@ -11,11 +11,13 @@ The vectors are LLVM's own; no instruction set is named.
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
@@ -51,6 +53,17 @@ class _LaneVectorModel(models.PrimitiveModel):
 def lane_dtype(dtype: np.dtype | type, lanes: int) -> np.dtype:
     """Return the data type of an array whose elements are vectors of `lanes` floats."""
     return np.dtype([("lanes", dtype, (lanes,))])
+
+
+@lru_cache(maxsize=1)
+def widest_vector() -> int:
+    """Return how many bytes of lanes are fastest: more outgrow the registers, or the cache."""
+    return _widest_vector(get_host_cpu_features())
+
+
+def _widest_vector(features: Mapping[str, bool]) -> int:
+    # sixteen registers of 32 bytes in place of 32 of 64
+    return 128 if features.get("avx2") and not features.get("avx512f") else 256
 
 
 def aligned_empty(length: int, dtype: np.dtype, alignment: int = 64) -> np.ndarray:

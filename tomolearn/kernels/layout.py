@@ -136,6 +136,67 @@ def expand_eights(  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _pixel_lanes(source, at, is_new):  # type: ignore[no-untyped-def]
+    values = load_eight(source, at)
+    return values if is_new else values - values
+
+
+@compiled
+def collapse_eights(  # type: ignore[no-untyped-def]
+    part, parts, source, batch, elements, rows, columns, padding, copies
+):
+    """Sum lanes into `copies`, the transpose of `expand_eights`.
+
+    They receive the sums of all straight lanes and, behind them, those of all transposed ones,
+    which are still transposed.
+    """
+    size = rows * columns
+    lanes = elements.shape[0] * batch
+    width = columns + 2 * padding
+    starts = np.empty(lanes, np.int64)
+    flipped, reverse = np.empty(lanes, np.bool_), np.empty(lanes, np.bool_)
+    for lane in range(lanes):
+        element = lane // batch
+        starts[lane] = (elements[element, 0] * batch + lane % batch) * size
+        flipped[lane], reverse[lane] = elements[element, 1], elements[element, 2]
+    # rows that are exchanged by flips are of one part
+    for pair in range(part, (rows + 1) // 2, parts):
+        twins = 1 if rows - 1 - pair == pair else 2
+        for twin in range(twins):
+            row = rows - 1 - pair if twin else pair
+            for lane in range(lanes):
+                copies[starts[lane] + row * columns : starts[lane] + (row + 1) * columns] = 0
+        for twin in range(twins):
+            row = rows - 1 - pair if twin else pair
+            for block in range(0, columns, 8):
+                column = min(block, columns - 8)
+                for first in range(0, lanes, 8):
+                    at = (2 * padding + row * width + column) * lanes + first
+                    pixels = (
+                        _pixel_lanes(source, at, column >= block),
+                        _pixel_lanes(source, at + lanes, column + 1 >= block),
+                        _pixel_lanes(source, at + 2 * lanes, column + 2 >= block),
+                        _pixel_lanes(source, at + 3 * lanes, column + 3 >= block),
+                        _pixel_lanes(source, at + 4 * lanes, column + 4 >= block),
+                        _pixel_lanes(source, at + 5 * lanes, column + 5 >= block),
+                        _pixel_lanes(source, at + 6 * lanes, column + 6 >= block),
+                        load_eight(source, at + 7 * lanes),
+                    )
+                    vectors = transpose_eight(pixels)
+                    for k in range(8):
+                        lane = first + k
+                        to = rows - 1 - row if flipped[lane] else row
+                        to = starts[lane] + to * columns
+                        if reverse[lane]:
+                            to += columns - 8 - column
+                            values = reverse_eight(vectors[k])
+                        else:
+                            to += column
+                            values = vectors[k]
+                        store_eight(copies, to, load_eight(copies, to) + values)
+
+
+@compiled
 def turn(part, parts, images, batch, rows, columns, turned):  # type: ignore[no-untyped-def]
     """Transpose images (batch, rows, columns) into `turned`, both flat, no side below eight."""
     size = rows * columns

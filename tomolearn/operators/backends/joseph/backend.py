@@ -14,6 +14,7 @@ import torch
 from tomolearn._core.fork import ForkSafeLock
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.kernels import joseph as kernels, layout, packets
+from tomolearn.kernels.lanes import widest_vector
 from tomolearn.kernels.threads import run, share_out
 from tomolearn.operators.backends.base import Backend, Capabilities
 from tomolearn.operators.backends.joseph.images import lanes_of
@@ -37,7 +38,6 @@ from tomolearn.operators.backends.joseph.workspaces import (
     Workspace,
 )
 
-_VECTOR = 256  # bytes of all lanes of a pixel; more is not faster and outgrows the cache
 _MOST_ITEMS = 16  # images that are projected together, a power of two
 _WORKSPACE = 20 * 2**20  # bytes of one image of lanes at most, if the batch can be split
 _KEPT = 256 * 2**20  # bytes of idle working memory above which it is dropped
@@ -161,7 +161,7 @@ class JosephBackend(Backend):
         per_item = rows * columns * lanes * dtype.itemsize
         most = _MOST_ITEMS
         while most > 1 and (
-            most * per_item > _WORKSPACE or most * lanes * dtype.itemsize > _VECTOR
+            most * per_item > _WORKSPACE or most * lanes * dtype.itemsize > widest_vector()
         ):
             most //= 2
         chunks, at = [], 0
