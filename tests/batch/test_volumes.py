@@ -129,6 +129,12 @@ def test_a_series_is_done_as_a_whole_or_not_at_all(damaged: bool, tmp_path: Path
     [
         (lambda: replace(settings_of(), resample=True), "resample: expected False but for a scan"),
         (
+            lambda: replace(
+                settings_of("ensemble(members=[fbp,sirt])", geometry="cone"), uncertainty=True
+            ),
+            "uncertainty: expected a scan of slices, got one of volumes",
+        ),
+        (
             lambda: CoveringScan("cone").on(tl.Grid((8, 8))),
             "grid: expected 3 dimensions for a cone beam, got 2",
         ),

@@ -252,6 +252,11 @@ def test_blocks_need_less_memory_than_the_whole():
         assert divided.value < 0.7 * whole.value
 
 
+def test_the_memory_of_volumes_needs_a_scan():
+    with pytest.raises(ValueError, match="task: expected one with a scan, got none"):
+        list(measure_volume_memory(task=get_task("ellipses-64")))
+
+
 def test_memory_needs_a_system_that_tells_it(monkeypatch, tmp_path):
     monkeypatch.setattr("tomolearn._core.memory._STATUS", tmp_path / "none")
     with pytest.raises(ValueError, match=r"memory: expected a system that tells VmHWM"):

@@ -47,6 +47,12 @@ def test_figures_are_shown_and_written(tiny_cases, tmp_path):
             {"device": "cpu", "rivals": False},
         ),
         (("training", "--memory"), training, "measure_training_memory", {"device": "cpu"}),
+        (
+            ("training", "--memory", "--volume"),
+            training,
+            "measure_volume_memory",
+            {"device": "cpu"},
+        ),
         (("equilibrium",), equilibrium, "measure_backward", {"device": "cpu"}),
         (("equilibrium", "--memory"), equilibrium, "measure_equilibrium_memory", {"device": "cpu"}),
         (("batch", "folder", "--no-tv"), batch, "measure_batch", {"tv": False}),
@@ -76,6 +82,7 @@ def test_each_command_measures_one_thing(
     [
         (("projectors", "--case", "no such"), "--case: expected one of tiny, got 'no such'"),
         (("training", "--device", "tpu"), "--device: expected cpu, cuda or cuda:<number>, got"),
+        (("training", "--volume"), "--volume: expected with --memory, got it alone"),
         (("methods", "--out", "figures.txt"), "expected a name that ends in .json"),
         (("batch", "no-such-folder"), "no-such-folder"),
     ],
