@@ -47,7 +47,12 @@ _SETTINGS = {
     "tikhonov": "tikhonov(weight=1.0)",
     "variational": "variational(prior=huber-tv(delta=1e-4), weight=0.1, iterations=20)",
     "pnp": "pnp(prior=gsd-ellipses, sigma=0.001, weight=1.0, image_scale=40, iterations=2)",
+    "dip": "dip(iterations=3, channels=4)",
     "generative": f"generative(prior={saved_autoencoder()}, weight=1e-4, iterations=2)",
+    **{
+        name: f"{name}(prior=gsd-ellipses, noise_level=0.1, image_scale=40, samples=2, steps=2)"
+        for name in ("dds", "dps", "diffpir")
+    },
 }
 # the decomposition of an operator is for images smaller than slices are
 METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS if name != "tsvd"]
