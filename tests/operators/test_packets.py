@@ -18,6 +18,7 @@ ANGLES = [0.1, 0.9, 1.5, 2.2, 3.9, 5.6]
 FAN = {"source_to_isocenter": 30.0, "source_to_detector": 50.0}
 SCANS = {
     "parallel": ParallelBeam(None, 21, 1.0, angles=ANGLES, detector_offset=0.2),
+    "parallel, bins of FBP": ParallelBeam(None, 35, 0.6, angles=ANGLES),
     "parallel, narrow bins": ParallelBeam(None, 60, 0.3, angles=ANGLES),
     "parallel, wide bins": ParallelBeam(None, 9, 2.9, angles=ANGLES),
     "parallel, very wide bins": ParallelBeam(None, 3, 20.0, angles=ANGLES, detector_offset=4.0),
@@ -150,6 +151,10 @@ def test_neighbours_are_lanes_where_there_are_few():
     views = few.view_table
     assert [bool(few._pixel_views(views, n, single)) for n in (1, 4, 8)] == [True, True, False]
     assert not few._pixel_views(views, 1, double)
+    # as FBP has them: twice as many bins
+    parallel = ParallelBeam(None, 190, 0.5, angles=[0.1, 0.7, 1.2])
+    fine = JosephBackend(grid, parallel)
+    assert [bool(fine._pixel_views(fine.view_table, n, single)) for n in (1, 4)] == [True, False]
     before = JosephBackend(grid, listed).nbytes
     assert few.nbytes > before
 

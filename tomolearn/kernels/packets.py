@@ -156,7 +156,7 @@ def _take_near(views, at, place):  # type: ignore[no-untyped-def]
 
 @compiled
 def _take_far(views, at, place):  # type: ignore[no-untyped-def]
-    """Interpolate in views at eight places at most WIDTH bins apart, counted from bin `at`."""
+    """Interpolate in views at eight places less than fifteen bins apart, counted from bin `at`."""
     index = to_int32(place)
     share = place - to_float(index, views.dtype.type(0))
     near, next_ = load_eight(views, at), load_eight(views, at + 8)
@@ -172,7 +172,7 @@ def gather(  # type: ignore[no-untyped-def]
 
     GAP zeros are before each view and behind the last. Rows of the image are `pitch` apart, a
     multiple of eight. No source is in the image. `wide` (views, blocks of ROWS rows) is whether
-    eight neighbouring pixels may be seen between more than seven bins; it is never more than WIDTH.
+    eight neighbouring pixels may be seen between more than seven bins; it is less than fifteen.
     """
     real = scale.dtype.type
     n_views = across.shape[0]

@@ -132,7 +132,7 @@ class JosephBackend(Backend):
                 if self._pixels is None:
                     found = pixel_views(self.grid, self.scan)
                     self._pixels = [] if found is None else [found]
-        return self._pixels or []
+        return [views for views in self._pixels or [] if pixels_pay(table, images, views.cost)]
 
     @property
     def nbytes(self) -> int:

@@ -19,12 +19,14 @@ from tomolearn.operators.backends.joseph.symmetry import GROUPS
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 
 _LANES = 8
+_FARTHEST = 14.99  # bins between eight pixels: with the part of a bin before, within two windows
+_TWO_WINDOWS = 0.7  # what two of them cost more than one (measured)
 _LEAST_DEPTH = 1e-3  # of a pixel seen from a source, in distances of the axis
 
 # Work of a packet of rays, and of a view of one image, in lanes of the other kernels, whose weights
 # cost about as many as `WEIGHT_COST` and `_PIXEL_WEIGHT_COST` (measured).
 _PACKET_COST = 20
-_PIXEL_COST = {PARALLEL: 7, FLAT: 7, CURVED: 20}
+_PIXEL_COST = {PARALLEL: 7, FLAT: 5, CURVED: 16}
 _PIXEL_WEIGHT_COST = {PARALLEL: 28, FLAT: 28, CURVED: 36}
 
 
@@ -147,12 +149,17 @@ class PixelViews:
     wide: np.ndarray
 
     @property
+    def cost(self) -> float:
+        """Views, those of which more than one window is needed counted more."""
+        return self.table.n_views * (1 + _TWO_WINDOWS * float(self.wide.mean()))
+
+    @property
     def nbytes(self) -> int:
         """Memory of the views."""
         return self.table.nbytes + self.wide.nbytes
 
 
-def pixels_pay(table: ViewTable, images: int, n_views: int) -> bool:
+def pixels_pay(table: ViewTable, images: int, n_views: float) -> bool:
     """Return whether all views, of eight pixels at a time, are faster than those of `table`."""
     lanes = table.n_lanes * lanes_of(images)
     cost = table.n_views * (_PIXEL_WEIGHT_COST[table.kind] + lanes)
@@ -163,7 +170,7 @@ def pixel_views(grid: Grid, scan: ParallelBeam | FanBeam) -> PixelViews | None:
     """Return all views, or None if a source is in the grid or neighbours are seen far apart."""
     table = view_table(grid, scan, symmetric=False)
     steps = _bins_per_pixel(table, grid.shape)
-    if not 7 * steps.max() <= WIDTH:
+    if not 7 * steps.max() <= _FARTHEST:
         return None
     steps = np.pad(steps, ((0, 0), (0, -grid.shape[0] % ROWS)))
     return PixelViews(table, 7 * steps.reshape(len(steps), -1, ROWS).max(axis=2) > 6.99)
