@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomolearn._core.errors import TomolearnError
+from tomolearn._core.files import resolved
 from tomolearn._core.version import __version__
 from tomolearn.viewer.stacks import Comparison
 
@@ -176,8 +177,8 @@ class ViewerServer:
         kind = _TYPES.get(path.suffix.lower())
         if self._report is None or kind is None or path.is_absolute() or ".." in path.parts:
             return _text(HTTPStatus.NOT_FOUND, "there is no such page")
-        folder = self._report.parent.resolve()
-        file = (folder / path).resolve()
+        folder = resolved(self._report.parent)
+        file = resolved(folder / path)
         if not file.is_relative_to(folder) or not file.is_file():
             return _text(HTTPStatus.NOT_FOUND, "there is no such page")
         return HTTPStatus.OK, kind, file.read_bytes()
