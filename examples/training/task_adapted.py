@@ -6,7 +6,7 @@ Trains in FOLDER on the task "chest-nodules"; one after the other, each network 
 steps. Scores of finished trainings are kept there, in
 scores.json, and none is begun after MINUTES; the next call goes on. It ends with the table of what
 there is, mean and half the range over the seeds and least processor time of a training (the first
-one draws the chests, too), and the figure task_adapted.png.
+one draws the chests, too), the figure task_adapted.png and, of the first seed, nodules.png.
 """
 
 import itertools
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 
 import tomolearn as tl
 from tomolearn.tasks import get_task
@@ -97,3 +98,21 @@ for panel, key, label in zip(axes, ("dice", "psnr"), ("mean Dice", "PSNR in dB")
     panel.set_xlabel("C; lines: one after the other")
     panel.set_ylabel(label)
 figure.savefig(folder / "task_adapted.png", dpi=110)
+
+# contours of what is found in the first test images, beside the nodules
+task, shown = get_task("chest-nodules"), range(6)
+pairs, operator = task.pairs("test", labels=True), task.operator()
+y, x, labels = (torch.stack(part) for part in zip(*(pairs[k] for k in shown), strict=True))
+rows = [("truth", x, labels)]
+for c, label in ((0.9, "C = 0.9"), (SEQUENTIAL, "one after\nthe other")):
+    model = tl.load(folder / f"{c}-0" / "weights.json").eval()
+    with torch.no_grad():
+        rows.append((label, *model.segment(y, operator)))
+figure, panels = plt.subplots(len(rows), len(shown), figsize=(9, 4.6), layout="constrained")
+for line, (label, images, regions) in zip(panels, rows, strict=True):
+    line[0].set_ylabel(label)
+    for panel, image, region in zip(line, images[:, 0], regions[:, 0], strict=True):
+        panel.imshow(image, cmap="gray", vmin=0, vmax=0.4)
+        panel.contour(region, [0.5], colors="C1", linewidths=1)
+        panel.set(xticks=[], yticks=[])
+figure.savefig(folder / "nodules.png", dpi=80)
