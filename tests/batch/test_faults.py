@@ -94,7 +94,7 @@ def test_files_that_all_cannot_be_read(
         patch.setattr(DerivedSlice, "read_source", lambda self: read(self, bad="a-003"))
         result = dicom(tmp_path / "in", tmp_path / "out")
         assert result.exit_code == 1
-        assert "incomplete: patient-a ., 11 of 12 slices" in result.stderr
+        assert "incomplete: patient-a series a, 11 of 12 slices" in result.stderr
     # and it is tried again without being asked
     assert dicom(tmp_path / "in", tmp_path / "out").exit_code == 0
 
