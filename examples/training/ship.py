@@ -140,6 +140,15 @@ def choose_settings(
     return settings, figures
 
 
+def told_anywhere(training: dict[str, Any], run: Path) -> dict[str, Any]:
+    """Return what is said of a training, with commands for any machine: runs lie in runs/."""
+    commands = {**training, "shipped_by": shlex.join(["python", *sys.argv])}
+    for name in ("command", "shipped_by"):
+        for place in (str(run), str(run.absolute())):
+            commands[name] = commands[name].replace(place, f"runs/{run.name}")
+    return commands
+
+
 def rebuilt(model: Any, given: list[str]) -> Any:
     """Return a model with other values of arguments on which no weight depends."""
     changes = {name: json.loads(value) for name, value in (one.split("=") for one in given)}
@@ -169,7 +178,7 @@ def main() -> None:
         grid=task.grid,
         scan=task.scan,
         metrics=figures,
-        training={**training, "shipped_by": shlex.join(["python", *sys.argv])},
+        training=told_anywhere(training, given.run),
         about=card["about"],
         overwrite=True,
     )

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -405,3 +406,5 @@ def test_shipped_weights(name: str) -> None:
     assert text == render_card(name, card)
     # all that a reader needs in order to judge the weights, and to make them again
     assert "not recorded" not in text
+    commands = (card["training"]["command"], card["training"].get("shipped_by", ""))
+    assert not re.search(r"(^|[\s='\"])/", "\n".join(commands)), "a path of one machine"
