@@ -1,6 +1,7 @@
 """`tomolearn demo`: what it prints and writes, and that its numbers are what they claim to be."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,18 @@ def test_results_are_not_overwritten_without_force(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tv.npy"]
     assert demo("--out", tmp_path, "--no-learned", "--force", "--iterations", 1).exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"learned.png", "learned.md"}
+
+
+def test_priors_and_samplers_are_not_among_the_networks(monkeypatch):
+    """They take minutes, and the demo is what everybody runs first."""
+    from tomolearn.training import shipped
+
+    command, seen = sys.modules["tomolearn.cli.demo"], []
+    monkeypatch.setattr(
+        "tomolearn.evaluation.compare", lambda task, methods, **_: seen.extend(methods)
+    )
+    command._learned()
+    kinds = {name: card["kind"] for name, card in shipped().items()}
+    assert "lpd-ellipses" in seen
+    assert {kinds.get(name, "model") for name in seen} == {"model"}
+    assert {"gsd-ellipses", "diffusion-ellipses"} <= kinds.keys()

@@ -88,9 +88,15 @@ def _learned() -> Comparison:
     from tomolearn.training import shipped
 
     task = get_task(_TASK)
-    networks = [name for name, card in shipped().items() if card["task"] == task.name]
+    cards = shipped()
+    # priors and samplers take minutes
+    networks = [
+        name
+        for name, card in cards.items()
+        if card["task"] == task.name and card["kind"] == "model"
+    ]
     # the best one last
-    networks.sort(key=lambda name: shipped()[name]["metrics"].get("psnr", 0.0))
+    networks.sort(key=lambda name: cards[name]["metrics"].get("psnr", 0.0))
     return compare(task, [*task.baselines, *networks], images=_PAIRS)
 
 
