@@ -55,7 +55,9 @@ _SETTINGS = {
     },
 }
 # the decomposition of an operator is for images smaller than slices are
-METHODS_OF_SLICES = [_SETTINGS.get(name, name) for name in METHODS if name != "tsvd"]
+METHODS_OF_SLICES = [
+    pytest.param(_SETTINGS.get(name, name), id=name) for name in METHODS if name != "tsvd"
+]
 
 
 def settings(method: str = "fbp", **scan: Any) -> BatchSettings:

@@ -128,7 +128,9 @@ def _zip() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("contents", "kind"), [(_zip(), "ZIP"), (_tar(), "tar"), (gzip.compress(b"DICM"), "gzip")]
+    ("contents", "kind"),
+    [(_zip(), "ZIP"), (_tar(), "tar"), (gzip.compress(b"DICM"), "gzip")],
+    ids=["zip", "tar", "gzip"],  # contents have the time
 )
 def test_archives_are_named_as_such(contents: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / "scans.bin").write_bytes(contents)
