@@ -105,7 +105,9 @@ def test_dead_bins_have_weight_zero(method: str, options: tuple[Any, ...], folde
     assert result.exit_code == 0, result.output
     result = run(folder, *arguments, folder / "weights.npz", name="spoiled.npy", out="b.npy")
     assert result.exit_code == 0, result.output
-    np.testing.assert_allclose(np.load(folder / "b.npy")[1], np.load(folder / "a.npy"), atol=1e-5)
+    # one image and two are rounded apart, which the iterations of cgls make larger
+    one, two = np.load(folder / "a.npy"), np.load(folder / "b.npy")[1]
+    np.testing.assert_allclose(two, one, atol=1e-4 * np.abs(one).max())
 
 
 def test_weights_and_padding_that_will_not_do(folder: Path) -> None:
@@ -451,7 +453,7 @@ def test_help_has_the_settings_of_all_methods() -> None:
         (("--method", "lpd-ellipses", "--iterations", 3), "--iterations: expected with tv, sirt,"),
         (
             ("--method", "fbp", "--image-scale", 3),
-            "--image-scale: expected with variational, pnp, generative, weights",
+            "--image-scale: expected with variational, pnp, generative, dds, dps, diffpir, weights",
         ),
         (("--method", "no-such"), "--method: expected one of fbp, tv, sirt"),
         (("--method", "./no-such.json"), "no-such.json: expected the name of weights"),

@@ -62,7 +62,7 @@ def test_operator():
     cone = RayTransform(Grid((4, 5, 6)), ConeBeam(6, (8, 12), 1.5, 40.0, 70.0))
     with pytest.raises(ValueError, match=r"got \(4, 5, 6\) -> .*; LearnedPrimalDual has ndim=2"):
         MODEL(torch.zeros(cone.range_shape), cone)
-    with pytest.raises(ValueError, match=r"FBPUNet is a network of the plane only"):
+    with pytest.raises(ValueError, match=r"got \(4, 5, 6\) -> .*; FBPUNet has ndim=2"):
         small_network("fbp-unet")(torch.zeros(cone.range_shape), cone)
     with pytest.raises(ValueError, match="operator: expected one that is not zero"):
         MODEL(y, ScaledOperator(RAYS, 0.0))

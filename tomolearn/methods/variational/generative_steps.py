@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ENOUGH, _LENGTHEN, _SHORTEN, _MOST_SHORTENINGS = 1e-4, 1.5, 0.3, 20
 # Conjugate gradients of an image for the encoder, which does not know sinograms.
 _FIRST = 20
+# Standard deviations of a latent pixel beyond which it is none of an image.
+_FARTHEST = 8.0
 # `LinearOperator.norm` finds norms from below.
 _ABOVE = 1.01
 
@@ -51,7 +53,7 @@ class Splitting(abc.ABC):
     def iterates(self, image: torch.Tensor) -> Iterator[Iterate]:
         """Yield the iterates."""
         start = self.scale * image[:, None]
-        z = self.prior.encode(start)[0]
+        z = self._encoded(start)
         v = self.begin(start)
         first = self.objective(v, z)
         # what is subtracted: the misfit of no image, and the logarithm of the determinant
@@ -62,6 +64,14 @@ class Splitting(abc.ABC):
             z = self._jumped(v, z)
             z, step = self._descended(v, z, step)
             yield self._iterate(v, z, first, size)
+
+    def _encoded(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's z of an image, which may be one that it has never seen the like of.
+
+        Decoders are for numbers of a standard normal distribution; far from it their covariances
+        are those of nothing.
+        """
+        return self.prior.encode(image)[0].clamp(-_FARTHEST, _FARTHEST)
 
     def _iterate(
         self, v: torch.Tensor, z: torch.Tensor, first: torch.Tensor, size: torch.Tensor
@@ -187,7 +197,7 @@ class Relaxed(Splitting):
 
     def candidate(self, v: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Return that of the image."""
-        return self.prior.encode(v)[0]
+        return self._encoded(v)
 
 
 class Hard(Splitting):
@@ -220,7 +230,7 @@ class Hard(Splitting):
 
     def candidate(self, v: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Return that of a relaxed image, which fits the data better."""
-        return self.prior.encode(self.fitted(self.image(v, z), self.decoded(z), _FIRST))[0]
+        return self._encoded(self.fitted(self.image(v, z), self.decoded(z), _FIRST))
 
 
 class Sparse(Hard):
