@@ -38,6 +38,10 @@ SHORT = {
     "random_starts.py": ["--iterations", "3"],
     "many_views.py": ["1"],
     "deep_image_prior.py": ["250"],
+    "posterior_sampling.py": [
+        *("--images", "1"),
+        *("--methods", "dds(prior=diffusion-ellipses,samples=2,steps=10)"),
+    ],
 }
 
 

@@ -16,12 +16,17 @@ from tomolearn.methods import Posterior
 from tomolearn.metrics import psnr
 from tomolearn.tasks import get_task
 
-arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+arguments = argparse.ArgumentParser(description="Posterior samples beside a network's image.")
 arguments.add_argument("--task", default="ellipses")
 arguments.add_argument("--split", default="test", help="of the task")
 arguments.add_argument("--images", type=int, default=2, help="pairs of the split")
 arguments.add_argument("--network", default="lpd-ellipses", help="what samples are compared with")
-arguments.add_argument("--methods", nargs="+", required=True, help="methods that sample")
+arguments.add_argument(
+    "--methods",
+    nargs="+",
+    default=["dds(prior=diffusion-ellipses)"],
+    help="methods that sample",
+)
 arguments.add_argument("--figure", help="picture of the last method's samples of the first image")
 arguments.add_argument("--prior", help="diffusion prior whose images without data are drawn, too")
 given = arguments.parse_args()
