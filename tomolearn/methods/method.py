@@ -337,3 +337,12 @@ def _kind(field: dataclasses.Field[Any]) -> dict[str, Any]:
         "optional": len(given) < len(parts),
         "named": len(given) > 1,
     }
+
+
+def check_written_prior(prior: Any) -> None:
+    """Check that the prior of a method that is written down is named."""
+    if not isinstance(prior, str):
+        raise TomolearnError(
+            "prior: expected the name or path of weights in a method that is written down, "
+            f"got a {type(prior).__name__}; tomolearn.save writes one"
+        )

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.methods.method import setting
+from tomolearn._core.errors import TomolearnTypeError
+from tomolearn.methods.method import check_written_prior, setting
 from tomolearn.methods.sampling.posterior import Posterior, SamplingMethod
 from tomolearn.methods.sampling.schedules import SCHEDULES
 
@@ -92,11 +92,7 @@ class DiffusionSampling(SamplingMethod):
 
     def to_dict(self) -> dict[str, Any]:
         """Return name and settings, ready for JSON."""
-        if not isinstance(self.prior, str):
-            raise TomolearnError(
-                "prior: expected the name or path of weights in a method that is written down, "
-                f"got a {type(self.prior).__name__}; tomolearn.save writes one"
-            )
+        check_written_prior(self.prior)
         return dataclasses.replace(self, noise=None)._plain_dict()
 
     def _plain_dict(self) -> dict[str, Any]:

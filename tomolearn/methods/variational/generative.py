@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.methods.method import setting
+from tomolearn.methods.method import check_written_prior, setting
 from tomolearn.methods.stopping import Control, Iterate, IterativeMethod, controlled
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ class Generative(IterativeMethod):
 
     def to_dict(self) -> dict[str, Any]:
         """Return name and settings, ready for JSON."""
-        if not isinstance(self.prior, str):
-            raise TomolearnError(
-                "prior: expected the name or path of weights in a method that is written down, "
-                f"got a {type(self.prior).__name__}; tomolearn.save writes one"
-            )
+        check_written_prior(self.prior)
         return super().to_dict()
 
     def prepare(self) -> None:
