@@ -213,10 +213,13 @@ class ConvexRidge(Regulariser):
         Between the frequencies that are looked at, a trigonometric polynomial of degree d rises by
         no more than the cosine of half their distance times d allows, in each axis.
         """
-        n = _FREQUENCIES[self.ndim] * self.taps
-        axes = tuple(range(1, 1 + self.ndim))
-        spectra = torch.fft.rfftn(self.filters(), s=(n,) * self.ndim, dim=axes)
-        total = (self._per_filter(factors) * spectra.abs().square()).sum(0)
+        # the squared spectra are those of autocorrelations, which are short and can be summed
+        n, m = _FREQUENCIES[self.ndim] * self.taps, 2 * self.taps - 1
+        axes = tuple(range(self.ndim))
+        spectra = torch.fft.fftn(self.filters(), s=(m,) * self.ndim, dim=[1 + a for a in axes])
+        squares = (self._per_filter(factors) * spectra.abs().square()).sum(0)
+        sums = torch.fft.fftshift(torch.fft.ifftn(squares).real)
+        total = torch.fft.rfftn(sums, s=(n,) * self.ndim, dim=axes).abs()
         return total.max() * (2 / math.cos(math.pi * (self.taps - 1) / n)) ** self.ndim
 
 
