@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tomolearn.cli import app
-from tomolearn.cli.benchmark import _command
+from tomolearn.cli.output import published_command
 
 QUICK = ("--images", "2", "--search", "0", "--no-physics")
 
@@ -50,4 +50,4 @@ def test_mistakes_are_told(arguments, text, tmp_path, monkeypatch) -> None:
 
 def test_commands_of_a_leaderboard_name_nobodys_folders() -> None:
     given = ["benchmark", "ellipses", "--out", "a", "--results=b", "--data", "c", "--images", "3"]
-    assert _command(given) == "tomolearn benchmark ellipses --data DATA --images 3"
+    assert published_command(given) == "tomolearn benchmark ellipses --data DATA --images 3"

@@ -88,6 +88,16 @@ def test_scores_are_those_of_compare(results) -> None:
     assert results.values["rows"][0]["to_best"]["high"] < 0
 
 
+def test_images_that_are_not_timed_have_the_same_scores(results, tmp_path) -> None:
+    settings = replace(SETTINGS, timed_images=1)
+    values = run_benchmark(TASK, ["tv"], cache=tmp_path, settings=settings).values
+    row, expected = values["rows"][0], results.values["rows"][1]
+    assert (len(row["seconds"]), len(expected["seconds"])) == (1, 3)
+    assert row["metrics"]["psnr"]["values"] == expected["metrics"]["psnr"]["values"]
+    assert "of the first 1, one at a time" in note(values)
+    assert "of the first" not in note(results.values)
+
+
 def test_results_are_kept_by_method_and_settings(folder, results) -> None:
     told = []
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.cli.output import echo, print_table
+from tomolearn.cli.output import echo, print_table, published_command
 
 if TYPE_CHECKING:
     from tomolearn.evaluation import BenchmarkResults
 
 MEASURED = "htc2022"
-_ONLY_TASKS = ("images", "split", "seed", "search", "train")
+_ONLY_TASKS = ("images", "split", "seed", "search", "train", "workers")
 
 
 def benchmark(
@@ -98,6 +98,14 @@ def benchmark(
         Path | None,
         typer.Option(help="Folder of a leaderboard, in which TASK.json is replaced."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that reconstruct what is not timed. Default: one per core.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Benchmark methods on a task, and write a report: HTML, Markdown, CSV, JSON, figures.
@@ -135,11 +143,12 @@ def benchmark(
             train_time=train_time,
             every=every,
             fractions=fractions,
+            workers=workers,
             device=device,
         )
     paths = write_report(found, folder)
     if results is not None:
-        paths.append(write_entry(found, results, _command(sys.argv[1:])))
+        paths.append(write_entry(found, results, published_command(sys.argv[1:])))
     print_results(found)
     for path in paths:
         if path.parent != folder / "figures":
@@ -161,9 +170,11 @@ def _task(
     train_time: str,
     every: int,
     fractions: tuple[float, float, float] | None,
+    workers: int | None,
     device: str,
 ) -> BenchmarkResults:
     from tomolearn._core.checks import check_choice
+    from tomolearn.batch.process_executor import n_cores
     from tomolearn.catalogue.names import split_names
     from tomolearn.data import n_pairs
     from tomolearn.evaluation import BenchmarkSettings, run_benchmark
@@ -202,7 +213,13 @@ def _task(
             told=_told,
         )
     return run_benchmark(
-        chosen, names, cache=folder / "cache", data=data, settings=settings, told=_told
+        chosen,
+        names,
+        cache=folder / "cache",
+        data=data,
+        settings=settings,
+        workers=workers or n_cores(),
+        told=_told,
     )
 
 
@@ -223,21 +240,6 @@ def _measured_discs(
         _told(score.method, f"{score.disc}, {score.degrees:g} degrees")
         scores.append(score)
     return results_of(scores, data.name)
-
-
-def _command(arguments: list[str]) -> str:
-    """Return the command for a leaderboard, without the folders of whoever ran it."""
-    kept: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name in ("--out", "--results", "--data"):
-            if not value:
-                next(words, None)
-            kept += ["--data", "DATA"] if name == "--data" else []
-        else:
-            kept.append(word)
-    return shlex.join(["tomolearn", *kept])
 
 
 def _told(name: str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,21 @@ def check_target(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> 
         raise FileExistsError(f"{path}: expected the name of a file, got a folder")
     if path.exists() and not force:
         raise FileExistsError(f"{path}: exists already; --force overwrites it")
+
+
+def published_command(arguments: list[str]) -> str:
+    """Return a command for documents, without the files and folders of whoever ran it."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("--out", "--results", "--data"):
+            if not value:
+                next(words, None)
+            kept += ["--data", "DATA"] if name == "--data" else []
+        elif word != "--force":
+            kept.append(word)
+    return shlex.join(["tomolearn", *kept])
 
 
 def write_text(path: Path, text: str) -> None:

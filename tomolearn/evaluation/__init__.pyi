@@ -47,3 +47,4 @@ from .uncertainty import (
     negative_log_likelihood as negative_log_likelihood,
 )
 from .weight_choice import WeightChoice as WeightChoice, choose_weight as choose_weight
+from .workers import Workers as Workers

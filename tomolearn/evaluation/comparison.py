@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tomolearn._core.checks import check_choice
+from tomolearn._core.checks import check_choice, check_int
 from tomolearn._core.errors import (
     DivergenceError,
     SkippedImagesWarning,
@@ -27,15 +27,16 @@ from tomolearn.data import n_pairs
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.metrics import STANDARD, choose_metrics, measure
 from tomolearn.evaluation.results import Comparison, Row, listed
+from tomolearn.evaluation.workers import LOSSES, Workers
 from tomolearn.metrics import Metric, MetricConvention, Summary
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import Task, get_task
 
+# Pairs without times that are in memory together.
+_AT_ONCE = 16
+
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
-
-LOSSES = (OSError, ValueError, ArithmeticError, MemoryError, RuntimeError)
-"""What costs a method one image, unless it comes with its first one."""
 
 
 def compare(
@@ -49,6 +50,8 @@ def compare(
     seed: int | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
+    timed: int | None = None,
+    workers: Workers | None = None,
 ) -> Comparison:
     """Try methods on the same pairs of a task.
 
@@ -87,6 +90,10 @@ def compare(
         Where sinograms and loaded weights are put.
     progress : callable, optional
         Told the name of a method and the number of pairs that it has done, after each.
+    timed : int, optional
+        Number of images that are timed, from the first on. Default: all.
+    workers : Workers, optional
+        Who reconstructs those that are not timed.
 
     Raises
     ------
@@ -113,6 +120,8 @@ def compare(
     """
     task = _checked_task(task)
     check_choice("split", split, tuple(task.splits))
+    if timed is not None:
+        check_int("timed", timed, minimum=1)
     endless = data is None and not task.needs_data and task.splits[split].size is None
     if images is None and endless:
         raise TomolearnError(
@@ -130,12 +139,14 @@ def compare(
     ]
     skipped: dict[int, str] = {}
     indices: list[int] = []
+    waiting: list[tuple[int, torch.Tensor, torch.Tensor]] = []
     first: torch.Tensor | None = None
     with ExitStack() as stack:
         for trial in trials:
             if trial.network is not None:
                 stack.enter_context(judged(trial.network))
-        for index in range(n_pairs(pairs) or 0):
+        n = n_pairs(pairs) or 0
+        for index in range(n):
             sinogram, truth = pairs[index]
             reason = task.unusable(sinogram, truth)
             if reason is not None:
@@ -143,11 +154,19 @@ def compare(
             else:
                 indices.append(index)
                 first = truth[0].clone() if first is None else first
+                waiting.append((index, sinogram[None].to(place), truth[None]))
+            is_timed = timed is None or len(indices) <= timed
+            if not (is_timed or len(waiting) == _AT_ONCE or index == n - 1):
+                continue
             for trial in trials:
-                if reason is None:
-                    trial.reconstruct(index, sinogram[None].to(place), operator, truth[None])
+                if is_timed:
+                    for pair in waiting:
+                        trial.reconstruct(*pair, operator)
+                else:
+                    trial.reconstruct_untimed(waiting, operator, workers or Workers())
                 if progress is not None:
                     progress(trial.name, index + 1)
+            waiting.clear()
     if first is None:
         raise TomolearnError(
             f"pairs: expected one at least whose image has metrics, got {listed(skipped)}"
@@ -183,7 +202,7 @@ class _Trial:
         self._found: dict[int, dict[str, float]] = {}
 
     def reconstruct(
-        self, index: int, sinogram: torch.Tensor, operator: LinearOperator, truth: torch.Tensor
+        self, index: int, sinogram: torch.Tensor, truth: torch.Tensor, operator: LinearOperator
     ) -> None:
         """Reconstruct and measure an image; what fails costs this image of this method only.
 
@@ -194,17 +213,40 @@ class _Trial:
                 self._timed(sinogram, operator)
                 self._warm = True
             image, seconds = self._timed(sinogram, operator)
+        except LOSSES as error:
+            self._judge(index, error, truth)
+            return
+        if self._judge(index, image, truth):
+            self._seconds.append(seconds)
+
+    def reconstruct_untimed(
+        self,
+        pairs: Sequence[tuple[int, torch.Tensor, torch.Tensor]],
+        operator: LinearOperator,
+        workers: Workers,
+    ) -> None:
+        """Reconstruct and measure the images of (number, sinogram, truth) that are left."""
+        with self._ready():
+            found = workers.reconstruct(self._method, operator, [y for _, y, _ in pairs])
+        for (index, _, truth), image in zip(pairs, found, strict=True):
+            self._judge(index, image, truth)
+
+    def _judge(self, index: int, image: Any, truth: torch.Tensor) -> bool:
+        """Measure an image, or note its failure; return whether it has metrics."""
+        try:
+            if isinstance(image, Exception):
+                raise image
             image = _checked_image(self.name, image, truth)
             found = measure(image, truth, self._convention, self._metrics)
         except LOSSES as error:
             if not self._found and not isinstance(error, DivergenceError):
                 raise
             self.failures[index] = " ".join(str(error).splitlines()) or type(error).__name__
-            return
-        if not self._seconds and not self.failures:  # of the others only the metrics are kept
+            return False
+        if not self._found and not self.failures:  # of the others only the metrics are kept
             self._example = image[0, 0].clone()
-        self._seconds.append(seconds)
         self._found[index] = found
+        return True
 
     def row(self, indices: Sequence[int]) -> Row:
         """Return what was achieved on the pairs of these numbers."""
@@ -226,12 +268,20 @@ class _Trial:
         self, sinogram: torch.Tensor, operator: LinearOperator
     ) -> tuple[torch.Tensor, float]:
         sinogram = sinogram.clone()  # what a method does to it must not reach the next one
-        # A function may need gradients, as a deep image prior does.
-        gradients = torch.is_grad_enabled() and self.network is None
-        with self._random.drawn(), torch.set_grad_enabled(gradients):
+        with self._ready():
             start = now(sinogram.device)
             image = self._method(sinogram, operator)
             return image, now(sinogram.device) - start
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """Have the method's own random numbers drawn, and gradients for functions that need them.
+
+        A function may need gradients, as a deep image prior does.
+        """
+        gradients = torch.is_grad_enabled() and self.network is None
+        with self._random.drawn(), torch.set_grad_enabled(gradients):
+            yield
 
 
 def _checked_task(task: Any) -> Task:

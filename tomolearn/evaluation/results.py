@@ -53,7 +53,7 @@ class Row:
     @property
     def n(self) -> int:
         """Number of images."""
-        return len(self.seconds)
+        return max((one.n for one in self.metrics.values()), default=0)
 
     @property
     def milliseconds(self) -> float:

@@ -22,10 +22,11 @@ from tomolearn._core.errors import (
 )
 from tomolearn._core.tensors import check_device
 from tomolearn.catalogue import Trained
-from tomolearn.evaluation.comparison import LOSSES, compare
+from tomolearn.evaluation.comparison import compare
 from tomolearn.evaluation.conditions import CONDITIONS
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.perturbation import worst_perturbation
+from tomolearn.evaluation.workers import LOSSES
 from tomolearn.methods import Method
 from tomolearn.metrics import evaluate
 from tomolearn.models.equilibrium.model import DeepEquilibrium

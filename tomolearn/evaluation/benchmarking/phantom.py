@@ -13,6 +13,7 @@ import torch
 from data_sim import Ellipses, rasterise
 from tomolearn._core.errors import TomolearnError
 from tomolearn.evaluation.image_quality import contrast_to_noise, edge_mtf, noise_power_spectrum
+from tomolearn.evaluation.workers import Workers
 from tomolearn.operators import LinearOperator
 from tomolearn.tasks import Task
 
@@ -81,22 +82,26 @@ class QualityPhantom:
         *,
         scans: int,
         seed: int = 0,
+        workers: Workers | None = None,
     ) -> dict[str, Any]:
         """Reconstruct scans with independent noise, and return what is measured, ready for JSON.
 
         The noise power spectrum is that of the middle of the disc, in units of the images; without
-        noise there is none, and one scan.
+        noise there is none, and one scan. `workers` reconstruct scans side by side.
         """
         task, acquisition = self.task, self.task.acquisition
         n = 1 if acquisition.noise is None else scans
         operator, image = task.operator(), self.image()[None, None]
-        streams = np.random.default_rng(seed).spawn(n)
-        found = []
-        for rng in streams:
-            sinogram = acquisition.measure(image, task.grid, rng)
-            with torch.no_grad():
-                found.append(method(sinogram, operator)[0, 0].detach().cpu())
-        images = torch.stack(found)
+        sinograms = [
+            acquisition.measure(image, task.grid, rng)
+            for rng in np.random.default_rng(seed).spawn(n)
+        ]
+        with torch.no_grad():
+            found = (workers or Workers()).reconstruct(method, operator, sinograms)
+        for one in found:
+            if isinstance(one, Exception):
+                raise one
+        images = torch.stack([one[0, 0] for one in found if isinstance(one, torch.Tensor)])
         return {"scans": n, "level": self.level, **self._judged(images, acquisition.noise)}
 
     def _judged(self, images: torch.Tensor, noise: Any) -> dict[str, Any]:

@@ -24,11 +24,12 @@ from tomolearn.evaluation.benchmarking.cache import Cache, fingerprint
 from tomolearn.evaluation.benchmarking.phantom import QualityPhantom
 from tomolearn.evaluation.benchmarking.search import Search, search
 from tomolearn.evaluation.bootstrap import paired_bootstrap
-from tomolearn.evaluation.comparison import LOSSES, compare
+from tomolearn.evaluation.comparison import compare
 from tomolearn.evaluation.convergence import iterates, trace
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.results import plain
 from tomolearn.evaluation.tables import range_text
+from tomolearn.evaluation.workers import LOSSES, Workers
 from tomolearn.methods import Method
 from tomolearn.metrics import Metric, MetricConvention, evaluate, rmse
 from tomolearn.operators import RayTransform
@@ -52,6 +53,8 @@ class BenchmarkSettings:
         Part of the task's data whose images are judged.
     images : int
         Number of pairs.
+    timed_images : int
+        Number of those that are reconstructed alone, for times: the first.
     seed : int, optional
         Of the pairs; None: the split's own.
     search_images : int
@@ -65,6 +68,7 @@ class BenchmarkSettings:
 
     split: str = "test"
     images: int = 10
+    timed_images: int = 3
     seed: int | None = None
     search_images: int = 2
     physics: bool = True
@@ -72,6 +76,7 @@ class BenchmarkSettings:
 
     def __post_init__(self) -> None:
         check_int("images", self.images, minimum=1)
+        check_int("timed_images", self.timed_images, minimum=1)
         check_int("search_images", self.search_images, minimum=0)
         if self.split == "validation" and self.search_images:
             raise TomolearnError(
@@ -109,6 +114,7 @@ def run_benchmark(
     cache: str | os.PathLike[str],
     data: str | os.PathLike[str] | None = None,
     settings: BenchmarkSettings | None = None,
+    workers: int = 1,
     told: Told | None = None,
 ) -> BenchmarkResults:
     """Search settings, reconstruct and judge, with every number that a report needs.
@@ -125,6 +131,10 @@ def run_benchmark(
         Folder of the results of methods; it is made.
     settings : BenchmarkSettings, optional
         What is measured. Default: as the class has it.
+    workers : int
+        Number of processes, of one thread each, that reconstruct what is not timed with methods
+        that take long; 1: all is done in this process. A script that has more needs the usual
+        ``if __name__ == "__main__":``. Not on GPUs.
     told : callable, optional
         Told the name of a method and what is done with it.
 
@@ -137,13 +147,16 @@ def run_benchmark(
     chosen_task = get_task(task) if isinstance(task, str) else task
     place = check_device("device", settings.device)
     chosen = choose_methods(chosen_task, methods, place)
-    bench = _Benchmark(chosen_task, settings, None if data is None else Path(data), Cache(cache))
     rows, images, truth = [], {}, None
-    for name, method in chosen.items():
-        row, image, truth = bench.row(name, method, told or _silent)
-        rows.append(row)
-        if image is not None:
-            images[name] = image
+    with Workers(workers if place.type == "cpu" else 1) as processes:
+        known = Cache(cache)
+        where = None if data is None else Path(data)
+        bench = _Benchmark(chosen_task, settings, where, known, processes)
+        for name, method in chosen.items():
+            row, image, truth = bench.row(name, method, told or _silent)
+            rows.append(row)
+            if image is not None:
+                images[name] = image
     if all(row["metrics"]["psnr"]["mean"] is None for row in rows):
         raise DivergenceError(next(iter(rows[0]["failures"].values())))
     values = {
@@ -244,9 +257,15 @@ class _Benchmark:
     """A task, its data and where results are kept."""
 
     def __init__(
-        self, task: Task, settings: BenchmarkSettings, data: Path | None, cache: Cache
+        self,
+        task: Task,
+        settings: BenchmarkSettings,
+        data: Path | None,
+        cache: Cache,
+        workers: Workers,
     ) -> None:
         self._task, self._settings, self._data, self._cache = task, settings, data, cache
+        self._workers = workers
         self._what = {
             "format": FORMAT,
             "task": task.to_dict(),
@@ -282,7 +301,13 @@ class _Benchmark:
         if settings.search_images and isinstance(method, Method):
             told(name, "settings are searched")
             with _said_once():
-                searched = search(method, self._validation_pairs(), self._operator, task.convention)
+                searched = search(
+                    method,
+                    self._validation_pairs(),
+                    self._operator,
+                    task.convention,
+                    self._workers,
+                )
             if searched is not None:
                 method = dataclasses.replace(method, **searched.settings)
         told(name, "images are reconstructed")
@@ -295,6 +320,8 @@ class _Benchmark:
             images=settings.images,
             seed=settings.seed,
             device=settings.device,
+            timed=settings.timed_images,
+            workers=self._workers,
         )
         (found,) = comparison.rows
         row = found.to_dict() | {
@@ -334,14 +361,6 @@ class _Benchmark:
         on_cpu = self._place.type == "cpu" and peak is not None
         return {"peak_mib": peak / 2**20 if on_cpu and peak else None, "trace": curve}
 
-    def _curve(self, method: Any, sinogram: torch.Tensor, truth: torch.Tensor) -> Any:
-        """Reconstruct; return the curve of convergence of a method that iterates."""
-        if not iterates(method):
-            method(sinogram.clone(), self._operator)
-            return None
-        every = max(1, int(getattr(method, "iterations", None) or _POINTS) // _POINTS)
-        return trace(method, sinogram, self._operator, truth, every=every).to_dict()
-
     def _physics(self, method: Any, truth: torch.Tensor) -> dict[str, Any]:
         task = self._task
         if task.grid.ndim != 2 or task.scan is None:
@@ -351,7 +370,8 @@ class _Benchmark:
         level = 1000.0 / task.hounsfield if task.hounsfield else float(values.mean())
         try:
             with _said_once():
-                return QualityPhantom(task, level).measure(method, scans=_SCANS)
+                phantom = QualityPhantom(task, level)
+                return phantom.measure(method, scans=_SCANS, workers=self._workers)
         except LOSSES as error:
             return {"reason": " ".join(str(error).splitlines())}
 

@@ -12,6 +12,7 @@ import torch
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.catalogue.trained_prior import TrainedPrior
+from tomolearn.evaluation.workers import Workers
 from tomolearn.methods import FBP, Method
 from tomolearn.metrics import MetricConvention, evaluate
 from tomolearn.operators import LinearOperator
@@ -57,13 +58,14 @@ def search(
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
     operator: LinearOperator,
     convention: MetricConvention,
+    workers: Workers | None = None,
 ) -> Search | None:
     """Search the settings of a method with the largest mean PSNR of some pairs.
 
     Of filtered back-projection filter and frequency scaling, of what has a weight the weight, of
     trained priors the factor of the weight that their cards ask for, of other iterations their
     number: from where the method stands, by factors of 2 until the PSNR falls to either side, then
-    by the root of that.
+    by the root of that. `workers` reconstruct images side by side.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def search(
         raise TomolearnError("pairs: expected one at least to search settings with, got none")
     if not isinstance(method, Method) or not dataclasses.is_dataclass(method):
         return None
-    scores = _Scores(method, pairs, operator, convention)
+    scores = _Scores(method, pairs, operator, convention, workers or Workers())
     if isinstance(method, FBP):
         for scaling in _SCALINGS:
             scores(filter="hann", frequency_scaling=scaling)
@@ -137,9 +139,10 @@ class _Scores:
         pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
         operator: LinearOperator,
         convention: MetricConvention,
+        workers: Workers,
     ) -> None:
         self._method, self._operator, self._convention = method, operator, convention
-        self._pairs = pairs
+        self._pairs, self._workers = pairs, workers
         self._tried: list[tuple[dict[str, Any], float]] = []
 
     def __call__(self, **settings: Any) -> float:
@@ -147,17 +150,20 @@ class _Scores:
             if known == settings:
                 return psnr
         method: Any = dataclasses.replace(self._method, **settings)
+        with torch.no_grad():
+            images = self._workers.reconstruct(
+                method, self._operator, [sinogram[None] for sinogram, _ in self._pairs]
+            )
         found: list[float] = []
-        for sinogram, truth in self._pairs:
-            try:
-                with torch.no_grad():
-                    image = method(sinogram[None].clone(), self._operator)[0].detach().cpu()
-                rows, columns = truth.shape[-2:]
-                x, y = (one.reshape(-1, rows, columns) for one in (image, truth))
-                found.append(evaluate(x, y, self._convention).psnr.mean)
-            except (ValueError, ArithmeticError):  # a weight with which it diverges is a bad one
-                found = [-math.inf]
+        for image, (_, truth) in zip(images, self._pairs, strict=True):
+            if isinstance(image, (ValueError, ArithmeticError)):
+                found = [-math.inf]  # a weight with which it diverges is a bad one
                 break
+            if isinstance(image, Exception):
+                raise image
+            rows, columns = truth.shape[-2:]
+            x, y = (one.reshape(-1, rows, columns) for one in (image[0], truth))
+            found.append(evaluate(x, y, self._convention).psnr.mean)
         psnr = sum(found) / len(found)
         self._tried.append((settings, psnr))
         return psnr

@@ -196,12 +196,14 @@ def note(values: Values) -> str:
     n = len(values["labels"])
     data = f", read from {values['data']}" if values["data"] else ""
     seed = "" if settings.get("seed") is None else f", seed {settings['seed']}"
+    some = settings.get("timed_images", n)
+    timed = f" of the first {some}" if some < n else ""
     text = (
         f"Means ± standard deviations over {n} pairs of the {settings['split']} split of "
         f"{task['name']}{data}{seed}. Intervals are of the mean, by paired bootstrap; "
         "“to the best” is the difference to the best method. L is the data range. Time is the "
-        "median per image, one at a time after a warm-up call; MiB is the most memory that one "
-        "reconstruction took."
+        f"median per image{timed}, one at a time after a warm-up call; MiB is the most memory that "
+        "one reconstruction took."
     )
     if settings.get("search_images"):
         text += (
