@@ -4,8 +4,10 @@ python docs/tables.py
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
+from tomolearn.benchmarks.tables import speed_table
 from tomolearn.catalogue import (
     methods_table,
     priors_table,
@@ -24,6 +26,8 @@ TABLES = {
     "commands": shipped_priors_commands,
     "leaderboard": lambda: leaderboard(RESULTS),
     "results": lambda: short_table(RESULTS, "ellipses"),
+    # files of `tomolearn bench`, by their names
+    **{f"bench {one.stem}": partial(speed_table, one) for one in RESULTS.glob("bench/*.json")},
 }
 
 

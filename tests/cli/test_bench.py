@@ -31,7 +31,8 @@ def test_figures_are_shown_and_written(tiny_cases, tmp_path):
     assert "joseph" in result.output
     found = json.loads(out.read_text())
     assert {t["contender"] for t in found["timings"]} >= {"joseph", "astra"}
-    assert found["versions"]["torch"]
+    assert found["machine"]["versions"]["torch"]
+    assert found["command"].startswith("tomolearn ")
     assert (found["rounds"], found["device"]) == (1, "cpu")
     assert list(tmp_path.iterdir()) == [out]
 

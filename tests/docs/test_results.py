@@ -1,10 +1,12 @@
 """Tables of documents are those of `results/`, tables, cards and weights."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
+from tomolearn.benchmarks.tables import speed_table
 from tomolearn.evaluation.benchmarking.leaderboard import entries
 from tomolearn.tasks import TASKS
 
@@ -30,3 +32,37 @@ def test_results_are_those_of_the_command() -> None:
         assert all(row["search"] is None or row["search"]["images"] for row in values["rows"])
         # what was measured is the task as it is now
         assert values["task"]["acquisition"] == TASKS[task].to_dict()["acquisition"]
+
+
+def test_tables_of_speed_have_command_and_machine(tmp_path) -> None:
+    timing = {"case": "fan", "batch": 2, "what": "forward", "unit": "ms", "ratio": None}
+    timings = [
+        timing | {"contender": "joseph", "value": 1.2345, "ratio": 9.96},
+        timing | {"contender": "astra", "value": 1234.5},
+        timing | {"contender": "joseph", "value": 5.0, "what": "fdk"},
+    ]
+    machine = {"processor": "P", "cores": 2, "load": 0.5, "threads": 1, "system": "S"}
+    values = {
+        "command": "tomolearn bench projectors",
+        "machine": machine | {"versions": {"torch": "2"}},
+        "timings": timings,
+    }
+    path = tmp_path / "projectors.json"
+    path.write_text(json.dumps(values))
+    assert speed_table(path).splitlines() == [
+        "| scan | batch | what |  | `joseph` | ASTRA | ratio |",
+        "| --- | ---: | --- | --- | ---: | ---: | ---: |",
+        "| fan | 2 | forward | ms | 1.23 | 1230 | 10.0x |",
+        "| fan | 2 | FDK | ms | 5 | – | – |",
+        "",
+        "`tomolearn bench projectors`. Load when it began: 0.5. P, 1 of 2 threads, S; torch 2.",
+    ]
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="expected figures of `tomolearn bench --out`"):
+        speed_table(path)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/bench/*.json")), ids=lambda p: p.stem)
+def test_files_of_speed_have_their_page(path) -> None:
+    marker = f"<!-- table: bench {path.stem} -->"
+    assert any(marker in page.read_text(encoding="utf-8") for page in tables.PAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 
 from tomolearn._core.errors import TomolearnError
 from tomolearn.cli.errors import CleanErrors
-from tomolearn.cli.output import check_target, print_table, write_text
+from tomolearn.cli.output import check_target, print_table, published_command, write_text
 
 if TYPE_CHECKING:
     from tomolearn.benchmarks.timing import Timing
@@ -175,11 +176,10 @@ def _check(out: Path | None, force: bool, device: str = "cpu") -> None:
 
 
 def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings: Any) -> None:
-    """Measure, show the figures as a table, and write them with versions and settings."""
-    import torch
+    """Measure, show the figures as a table, and write them with command, machine and settings."""
+    from tomolearn.evaluation.benchmarking.run import machine
 
-    from tomolearn._core.version import versions
-
+    on = machine()  # its load is that before this run
     found = []
     for timing in timings:
         typer.echo(f"measured {timing.case}, {timing.what}, {timing.contender}", err=True)
@@ -188,8 +188,8 @@ def _report(timings: Iterable[Timing], title: str, out: Path | None, **settings:
     print_table(heads, map(_cells, found), right=heads[-2:], title=title)
     if out is not None:
         figures = {
-            "versions": versions(),
-            "threads": torch.get_num_threads(),
+            "command": published_command(sys.argv[1:]),
+            "machine": on,
             **settings,
             "timings": [timing.to_dict() for timing in found],
         }

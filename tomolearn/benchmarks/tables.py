@@ -1,0 +1,59 @@
+"""Tables of documents, of the JSON files that `tomolearn bench --out` writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tomolearn._core.errors import TomolearnError
+from tomolearn._core.reading import read_json
+from tomolearn.evaluation.benchmarking.text import environment, markdown
+
+_NAMES = {"joseph": "`joseph`", "astra": "ASTRA", "odl": "ODL", "rtk": "RTK", "fdk": "FDK"}
+
+
+def speed_table(path: str | os.PathLike[str]) -> str:
+    """Return the figures of a file in Markdown: a column for each contender, and the first's ratio.
+
+    Below stand the command that measured them, and the machine with its load when it began.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of `tomolearn bench`.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict) or not {"command", "machine", "timings"} <= values.keys():
+        raise TomolearnError(f"{path}: expected figures of `tomolearn bench --out`")
+    timings = values["timings"]
+    contenders = list(dict.fromkeys(one["contender"] for one in timings))
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for one in timings:
+        key = (one["case"], one["batch"], one["what"], one["unit"])
+        found.setdefault(key, {})[one["contender"]] = one
+    heads = ["scan", "batch", "what", "", *(_NAMES.get(one, one) for one in contenders), "ratio"]
+    rows = []
+    for (case, batch, what, unit), by in found.items():
+        ratio = by.get(contenders[0], {}).get("ratio")
+        rows.append(
+            [
+                case,
+                str(batch),
+                _NAMES.get(what, what),
+                unit,
+                *(_figure(by.get(one)) for one in contenders),
+                "–" if ratio is None else f"{ratio:.1f}x",
+            ]
+        )
+    table = markdown((heads, rows), left=(0, 2, 3))
+    load = values["machine"]["load"]
+    busy = "" if load is None else f"Load when it began: {load:g}. "
+    return f"{table}\n`{values['command']}`. {busy}{environment(values)}\n"
+
+
+def _figure(timing: Mapping[str, Any] | None) -> str:
+    if timing is None:
+        return "–"
+    value = float(f"{timing['value']:.3g}")  # three digits, without an exponent
+    return f"{value:g}"
