@@ -59,6 +59,27 @@ def test_what_moves_a_scan_moves_its_views(scan):
     ):
         assert views_too.shape == scan_too.shape
         assert gap(views_too, scan_too) < 1e-12
+    if scan.ndim == 3:
+        assert gap(views.with_rows(1, 2.0, -0.5), scan.with_rows(1, 2.0, -0.5)) < 1e-12
+    else:
+        for one in (views, scan):
+            with pytest.raises(ValueError, match="scan: expected a ConeBeam or Views to choose"):
+                one.with_rows(1, 2.0, -0.5)
+
+
+@pytest.mark.parametrize("pitch", [0.0, 6.0])
+def test_the_level_row_of_a_circle_is_a_fan_beam(pitch):
+    scan = ConeBeam(5, (3, 8), 1.5, 40.0, 70.0, pitch=pitch, detector_offset=(0.0, 0.4))
+    assert scan.is_circular is (pitch == 0)
+    fan = scan.level_fan()
+    if pitch:
+        assert fan is None
+        return
+    points, ways = (rays[:, 1] for rays in scan.rays())
+    ways = ways / np.linalg.norm(ways, axis=-1, keepdims=True)
+    assert not ways[..., 0].any()
+    for found, expected in zip(fan.rays(), (points, ways), strict=True):
+        np.testing.assert_allclose(found, expected[..., 1:], atol=1e-12)
 
 
 def test_a_bright_pixel_is_seen_where_the_line_through_it_ends():

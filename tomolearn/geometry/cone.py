@@ -11,7 +11,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_choice, check_float, check_floats
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry.fan import check_arc, check_distances, half_fan
+from tomolearn.geometry.fan import FanBeam, check_arc, check_distances, half_fan
 from tomolearn.geometry.grid import Grid, check_counts, check_grid, check_spacing
 from tomolearn.geometry.redundancy import redundancy
 from tomolearn.geometry.rotation import RotationScan, bin_positions, plane_axes
@@ -171,6 +171,34 @@ class ConeBeam(RotationScan):
         return middle - self.detector_offset[0] / self.detector_spacing[0]
 
     @property
+    def is_circular(self) -> bool:
+        """Whether source and detector turn about the axis and do not move along it: no helix."""
+        return self.pitch == 0
+
+    def level_fan(self) -> FanBeam | None:
+        """Return the fan beam that the row at the source's height is; None on a helix."""
+        if not self.is_circular:
+            return None
+        return FanBeam(
+            angles=self.view_angles.tolist(),
+            n_detectors=self.detector_shape[1],
+            detector_spacing=self.detector_spacing[1],
+            source_to_isocenter=self.source_to_isocenter,
+            source_to_detector=self.source_to_detector,
+            detector_offset=self.detector_offset[1],
+            detector=self.detector,
+        )
+
+    def with_rows(self, count: int, scale: float, shift: float) -> Self:
+        """Return the scan with other rows of its detector; see `Scan.with_rows`."""
+        (height, width), (row_offset, column_offset) = self.detector_spacing, self.detector_offset
+        return self._replaced(
+            detector_shape=(count, self.detector_shape[1]),
+            detector_spacing=(height * scale, width),
+            detector_offset=(row_offset + shift * height, column_offset),
+        )
+
+    @property
     def _heights(self) -> np.ndarray:
         """Position in mm of the source along z in every view."""
         heights: np.ndarray = self.start_z + self.pitch * self.view_angles / (2 * math.pi)
@@ -249,7 +277,7 @@ class ConeBeam(RotationScan):
 
     def analytic_inversion(self) -> AnalyticInversion:
         """Return what the method of Feldkamp, Davis and Kress needs; see `Scan`."""
-        if self.pitch != 0:
+        if not self.is_circular:
             raise TomolearnError(
                 f"scan: expected a circular scan (pitch 0) for the method of Feldkamp, Davis and "
                 f"Kress, got pitch {self.pitch}; iterative methods reconstruct helical scans"

@@ -114,6 +114,11 @@ class RotationScan(Scan):
         return False
 
     @property
+    def is_circular(self) -> bool:
+        """Whether source and detector turn about the axis and do not move along it."""
+        return True
+
+    @property
     @abc.abstractmethod
     def magnification(self) -> float:
         """Magnification of what lies on the rotation axis."""

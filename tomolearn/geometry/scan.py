@@ -120,6 +120,11 @@ class Scan(GeometryValue, abc.ABC):
         return self.arc_radius is not None
 
     @property
+    def is_circular(self) -> bool:
+        """Whether source and detector turn about the axis and do not move along it."""
+        return False
+
+    @property
     def level_row(self) -> float | None:
         """Row, not whole, at the height of the source, in all views; None if there is none."""
         return None
@@ -265,6 +270,32 @@ class Scan(GeometryValue, abc.ABC):
         shift : float
             How many old bins the middle of the detector is moved.
         """
+
+    def with_rows(self, count: int, scale: float, shift: float) -> Self:
+        """Return the scan with other rows of its detector.
+
+        Parameters
+        ----------
+        count : int
+            Number of the new rows.
+        scale : float
+            Their size as a part of that of the old ones.
+        shift : float
+            How many old rows the middle of the detector is moved.
+
+        Raises
+        ------
+        ValueError
+            If the scan has no rows, or this kind of scan cannot change them.
+        """
+        raise TomolearnError(
+            f"scan: expected a ConeBeam or Views to choose or bin rows of, got "
+            f"{type(self).__name__}"
+        )
+
+    def level_fan(self) -> Scan | None:
+        """Return the scan of the plane that the row at `level_row` is; None if it is none."""
+        return None
 
     def refined(self, missing: int, factor: int) -> Self:
         """Return the scan with more bins along the detector's last axis.

@@ -161,6 +161,14 @@ class Views(Scan):
         moved = ViewVectors(source, detector + shift * steps[-1], (*steps[:-1], scale * steps[-1]))
         return self._replaced(moved, (*self.detector_shape[:-1], count))
 
+    def with_rows(self, count: int, scale: float, shift: float) -> Self:
+        """Return the scan with other rows of its detector; see `Scan.with_rows`."""
+        if self.ndim == 2:
+            return super().with_rows(count, scale, shift)
+        source, detector, (rows, columns) = self.vectors()
+        moved = ViewVectors(source, detector + shift * rows, (scale * rows, columns))
+        return self._replaced(moved, (count, self.detector_shape[1]))
+
     def with_detector_angles(
         self,
         *,

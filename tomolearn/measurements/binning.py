@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import ConeBeam, Grid, Scan, Views
+from tomolearn.geometry import Grid, Scan
 
 
 def binned_array(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
@@ -58,34 +56,7 @@ def binned_scan(scan: Scan, *, axis: int, count: int, factor: int, shift: float)
     if axis == len(scan.detector_shape) - 1:
         # by the constructor, unlike with_columns: this is a detector that users see
         return type(scan).from_dict(scan.with_columns(count, factor, shift).to_dict())
-    if isinstance(scan, Views):
-        return _binned_views(scan, axis, count, factor, shift)
-    if not isinstance(scan, ConeBeam):
-        raise TomolearnError(
-            f"scan: expected a ConeBeam or Views to choose or bin rows of, got "
-            f"{type(scan).__name__}"
-        )
-
-    def changed(values: tuple[Any, ...], value: Any) -> list[Any]:
-        return [value if k == axis else old for k, old in enumerate(values)]
-
-    spacing, offset = scan.detector_spacing, scan.detector_offset
-    return ConeBeam.from_dict(
-        scan.to_dict()
-        | {
-            "detector_shape": changed(scan.detector_shape, count),
-            "detector_spacing": changed(spacing, spacing[axis] * factor),
-            "detector_offset": changed(offset, offset[axis] + shift * spacing[axis]),
-        }
-    )
-
-
-def _binned_views(scan: Views, axis: int, count: int, factor: int, shift: float) -> Views:
-    source, detector, steps = scan.vectors()
-    shape, joined = list(scan.detector_shape), list(steps)
-    shape[axis], joined[axis] = count, factor * steps[axis]
-    start = {"direction" if scan.is_parallel else "source": source}
-    return Views(shape, detector + shift * steps[axis], joined, **start)
+    return scan.with_rows(count, factor, shift)
 
 
 def binned_grid(grid: Grid, n: int) -> Grid:

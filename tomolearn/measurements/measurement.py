@@ -11,7 +11,7 @@ import numpy as np
 
 from tomolearn._core.checks import check_count, check_int
 from tomolearn._core.errors import TomolearnError, TomolearnTypeError
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, Scan
+from tomolearn.geometry import Grid, Scan
 from tomolearn.measurements.binning import binned_array, binned_grid, binned_scan
 from tomolearn.measurements.preprocessing import Preprocessed, preprocess, without_preprocessing
 
@@ -256,27 +256,19 @@ class Measurement:
         return f"Measurement({'; '.join(parts)})"
 
 
-def _fan_of_row(scan: Scan, row: int) -> FanBeam:
+def _fan_of_row(scan: Scan, row: int) -> Scan:
     """Return the fan beam that a row of a cone beam is, within half a row of the source's plane."""
-    if not isinstance(scan, ConeBeam) or scan.pitch != 0:
+    level, fan = scan.level_row, scan.level_fan()
+    if level is None or fan is None:
         raise TomolearnError(
             f"rows: expected a slice, for no row of a helix or a free trajectory is a scan of the "
             f"plane, got {row}"
         )
-    rows, _ = scan.detector_positions
-    nearest = int(abs(rows).argmin())
     # the source's plane may be the border of two rows
-    if abs(rows[row]) > scan.detector_spacing[0] / 2 * (1 + 1e-9):
+    if abs(row - level) > (1 + 1e-9) / 2:
+        nearest = int(abs(np.arange(scan.detector_shape[0]) - level).argmin())
         raise TomolearnError(
             f"rows: expected row {nearest}, which is nearest to the source's plane, or a slice: "
             f"other rows of a cone beam are no scan of the plane, got {row}"
         )
-    return FanBeam(
-        angles=scan.view_angles.tolist(),
-        n_detectors=scan.detector_shape[1],
-        detector_spacing=scan.detector_spacing[1],
-        source_to_isocenter=scan.source_to_isocenter,
-        source_to_detector=scan.source_to_detector,
-        detector_offset=scan.detector_offset[1],
-        detector=scan.detector,
-    )
+    return fan
