@@ -13,9 +13,8 @@ import torch
 from tomolearn._core.checks import check_choice, check_count, check_float
 from tomolearn._core.errors import ConvergenceWarning, TomolearnError
 from tomolearn._core.telling import warn_user
-from tomolearn.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, RotationScan, Scan
+from tomolearn.geometry import Grid, RotationScan, Scan
 from tomolearn.geometry.grid import check_grid
-from tomolearn.measurements.binning import binned_array, binned_grid
 from tomolearn.measurements.calibration.parameters import (
     PARAMETERS,
     SHIFTS,
@@ -23,20 +22,11 @@ from tomolearn.measurements.calibration.parameters import (
     check_free,
     reversed_scan,
 )
-from tomolearn.measurements.calibration.variable_projection import (
-    Binning,
-    Estimate,
-    Stage,
-    estimate,
-)
+from tomolearn.measurements.calibration.stages import FINEST, Stage, stages_of
+from tomolearn.measurements.calibration.variable_projection import Estimate, estimate
 from tomolearn.methods.checks import check_sinogram, weighted_data
 from tomolearn.operators import RayTransform
 
-# Bins of the coarsest stage, at least; those of the finest by default, at most, and its views. By
-# dimensions of the image.
-_COARSE = {2: 48, 3: 24}
-_FINE = {2: 320, 3: 48}
-_VIEWS = {2: 180, 3: 60}
 # Parameters are one if they are correlated by more, or their information is as ill-conditioned.
 # Of shifts together, a few steps of conjugate gradients show less of it: they are not linear.
 _CORRELATED, _SHARED, _CONDITION = 0.99, 0.95, 1e7
@@ -205,18 +195,16 @@ def calibrate(
     >>> print(found)
     >>> x = fbp(y, RayTransform(grid, found.scan))
     """
-    if not isinstance(scan, (ParallelBeam, FanBeam, ConeBeam)):
+    if not isinstance(scan, RotationScan) or not scan.is_circular:
         raise TomolearnError(
-            f"scan: expected a ParallelBeam, a FanBeam or a ConeBeam, got a {type(scan).__name__}"
+            f"scan: expected a ParallelBeam, a FanBeam or a ConeBeam of pitch 0, got {scan}"
         )
-    if isinstance(scan, ConeBeam) and scan.pitch != 0:
-        raise TomolearnError(f"scan: expected a circle (pitch 0), got pitch {scan.pitch}")
     check_grid(grid, scan.ndim)
     names = check_free(free, scan)
     check_choice("rotation", rotation, ("known", "either"))
     check_count("iterations", iterations)
     inner = check_count("inner_iterations", inner_iterations)
-    most = _FINE[scan.ndim] if bins is None else check_count("bins", bins)
+    most = FINEST[scan.ndim] if bins is None else check_count("bins", bins)
     if most < 8:
         raise TomolearnError(f"bins: expected at least 8, got {bins}")
     data, weights = _checked(sinogram, weights, grid, scan)
@@ -227,8 +215,7 @@ def calibrate(
             f"weights: expected data in every view that may be shifted, got none in view {lost}; "
             "leave it out"
         )
-    factors = _factors(scan.detector_shape, most)
-    stages = [_stage(data, weights, grid, scan, factor, inner, shifted) for factor in factors]
+    stages = stages_of(data, weights, grid, scan, bins=most, iterations=inner, every_view=shifted)
     start: RotationScan = scan
     turned = False
     if rotation == "either":
@@ -296,52 +283,6 @@ def _checked(
     if not bool((data != 0).any()):
         raise TomolearnError("sinogram: expected an object, got zeros only")
     return data.reshape(scan.shape), None if weights is None else weights.reshape(scan.shape)
-
-
-def _factors(shape: tuple[int, ...], bins: int) -> list[int]:
-    """Return how many bins become one, stage by stage."""
-    *rows, columns = shape
-    last = -(-columns // bins)
-    if min(shape) < last:
-        raise TomolearnError(
-            f"bins: expected so many that {min(shape)} rows remain, got {bins}, for which "
-            f"{last} bins become one"
-        )
-    factors, coarse = [last], _COARSE[len(shape) + 1]
-    while all(count // (2 * factors[0]) >= coarse for count in (columns, *rows)):
-        factors.insert(0, 2 * factors[0])
-    return factors
-
-
-def _stage(
-    data: torch.Tensor,
-    weights: torch.Tensor | None,
-    grid: Grid,
-    scan: RotationScan,
-    factor: int,
-    iterations: int,
-    every_view: bool,
-) -> Stage:
-    """Return data at one resolution: weighted means of bins, and not all views of many."""
-    step = 1 if every_view else max(1, scan.n_angles * min(factor, 4) // (4 * _VIEWS[scan.ndim]))
-    views = slice(None, None, step)
-    binning = Binning(factor, views)
-    values = data[views].cpu().numpy()
-    counted, blocks = None, (factor,) * len(scan.detector_shape)
-    if weights is not None:
-        counts = weights[views].cpu().numpy()
-        counted = binned_array(counts, blocks)
-        sums = binned_array(counts * values, blocks)
-        means = np.divide(sums, counted, out=np.zeros_like(sums), where=counted > 0)
-    else:
-        means = binned_array(values, blocks)
-    return Stage(
-        torch.from_numpy(np.ascontiguousarray(means)).to(data),
-        None if counted is None else torch.from_numpy(counted).to(data),
-        binned_grid(grid, factor),
-        binning,
-        iterations,
-    )
 
 
 def _best(

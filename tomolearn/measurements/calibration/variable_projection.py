@@ -2,118 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn.geometry import Grid, Scan
-from tomolearn.measurements.binning import binned_scan
 from tomolearn.measurements.calibration.parameters import Unknowns
-from tomolearn.methods import cgls
-from tomolearn.operators import RayTransform
+from tomolearn.measurements.calibration.stages import Stage
 
 # A step of Gauss and Newton is halved so often at most.
 _HALVINGS = 5
 _DAMPING = 1e-3
-# So many images at once are fitted to columns of a Jacobian.
-_BATCH = 64
 # Converged: the misfit falls by less than this, or no ray moves by more of a bin.
 _LEAST_FALL, _LEAST_MOVE = 1e-5, 2e-3
-
-
-class Binning(NamedTuple):
-    """Which bins and views of a scan a stage has."""
-
-    factor: int
-    views: slice
-
-    def __call__(self, scan: Scan) -> Scan:
-        """Return the scan with these only."""
-        *rows, columns = [self._joined(bins) for bins in scan.detector_shape]
-        chosen: Scan = scan.subset(self.views).with_columns(columns[0], self.factor, columns[1])
-        for axis, (count, shift) in enumerate(rows):
-            chosen = binned_scan(chosen, axis=axis, count=count, factor=self.factor, shift=shift)
-        return chosen
-
-    def _joined(self, bins: int) -> tuple[int, float]:
-        """Return how many bins there are then, and how far in old ones their middle moves."""
-        count = bins // self.factor
-        return count, (count * self.factor - bins) / 2
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Data at one resolution.
-
-    Parameters
-    ----------
-    sinogram : torch.Tensor, shape (angles, *bins)
-        Line integrals.
-    weights : torch.Tensor or None, shape (angles, *bins)
-        Of the measured values.
-    grid : Grid
-        Of the image.
-    binning : Binning
-        Which part of the scan they are.
-    iterations : int
-        Of the inner least-squares fit.
-    """
-
-    sinogram: torch.Tensor
-    weights: torch.Tensor | None
-    grid: Grid
-    binning: Binning
-    iterations: int
-
-    def operator(self, scan: Scan) -> RayTransform:
-        """Return the ray transform of the whole scan, at this resolution."""
-        return RayTransform.derived(self.grid, self.binning(scan), "auto")
-
-    def fit(self, sinogram: torch.Tensor, operator: RayTransform) -> torch.Tensor:
-        """Return the image that fits data best."""
-        return cgls(sinogram, operator, iterations=self.iterations, weights=self.weights)
-
-    def unexplained(self, changes: torch.Tensor, operator: RayTransform) -> torch.Tensor:
-        """Return what no image makes of changes of the data, (changes, angles, *bins)."""
-        parts = [part - operator(self.fit(part, operator)) for part in changes.split(_BATCH)]
-        return torch.cat(parts)
-
-    def gram(self, changes: torch.Tensor) -> np.ndarray:
-        """Return the weighted inner products of all pairs of sinograms, in float64."""
-        rows = changes.flatten(1).double()
-        weighted = rows if self.weights is None else rows * self.weights.flatten().double()
-        return (weighted @ rows.T).cpu().numpy()
-
-    def inner(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Return weighted inner products of sinograms, (..., angles, *bins), in float64."""
-        product = first.double() * second.double()
-        weighted = product if self.weights is None else self.weights * product
-        return weighted.flatten(-self.sinogram.ndim).sum(-1)
-
-    def misfit(self, scan: Scan) -> float:
-        """Return the relative residual of the image that fits best."""
-        operator = self.operator(scan)
-        return self.relative(self.sinogram - operator(self.fit(self.sinogram, operator)))
-
-    def freedom(self, operator: RayTransform) -> float:
-        """Return how many degrees of freedom noise has that the image does not fit.
-
-        That is the trace of what maps data to residuals, by one random vector of signs.
-        """
-        rng = torch.Generator().manual_seed(0)
-        signs = 2.0 * torch.randint(0, 2, self.sinogram.shape, generator=rng) - 1
-        noise = signs.to(self.sinogram)
-        if self.weights is not None:
-            noise = torch.where(self.weights > 0, noise / self.weights.sqrt(), 0)
-        return float(self.inner(noise, noise - operator(self.fit(noise, operator))))
-
-    def relative(self, residual: torch.Tensor) -> float:
-        """Return the size of a residual as a part of that of the data."""
-        size = self.inner(self.sinogram, self.sinogram)
-        return float((self.inner(residual, residual) / size).sqrt())
 
 
 class Estimate(NamedTuple):
