@@ -1,4 +1,4 @@
-"""Options of the commands that reconstruct DICOM series: scan, noise and method."""
+"""Options of the commands that reconstruct DICOM series: scan, noise, method, output."""
 
 from __future__ import annotations
 
@@ -68,6 +68,16 @@ Workers = Annotated[
     typer.Option(
         min=0, help="Processes on this machine. Default: one per core; 0: none, only this one."
     ),
+]
+Deidentify = Annotated[
+    Path | None,
+    typer.Option(
+        help="Remove the patient's identity from results (PS3.15 basic profile); a file of mode "
+        "600 with a secret key, from which new UIDs are made."
+    ),
+]
+Log = Annotated[
+    Path | None, typer.Option(help="File to which each event is added as a line, with time.")
 ]
 
 

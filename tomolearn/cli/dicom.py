@@ -137,13 +137,7 @@ def dicom(
         str | None,
         typer.Option(help="With --deidentify: PatientID and name of the one patient's results."),
     ] = None,
-    deidentify: Annotated[
-        Path | None,
-        typer.Option(
-            help="Remove the patient's identity from results (PS3.15 basic profile); a file of "
-            "mode 600 with a secret key, from which new UIDs are made."
-        ),
-    ] = None,
+    deidentify: batch_options.Deidentify = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -154,9 +148,7 @@ def dicom(
         bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    log: Annotated[
-        Path | None, typer.Option(help="File to which each event is added as a line, with time.")
-    ] = None,
+    log: batch_options.Log = None,
     **settings: Any,
 ) -> None:
     """Scan every CT series of a folder again, reconstruct it, and write it as a DICOM series.

@@ -51,15 +51,8 @@ def node(
     image_domain: batch_options.ImageDomain = False,
     resample: batch_options.Resample = False,
     workers: batch_options.Workers = None,
-    deidentify: Annotated[
-        Path | None,
-        typer.Option(
-            help="Remove the patient's identity from results; a file of mode 600 with a secret key."
-        ),
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option(help="File to which each event is added as a line, with time.")
-    ] = None,
+    deidentify: batch_options.Deidentify = None,
+    log: batch_options.Log = None,
     **settings: Any,
 ) -> None:
     """Receive CT series over the network, reconstruct each that is complete, and send the result.
