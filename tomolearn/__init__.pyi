@@ -14,6 +14,7 @@ from . import (
     simulation as simulation,
     tasks as tasks,
     training as training,
+    viewer as viewer,
 )
 from ._core.errors import (
     ConvergenceWarning as ConvergenceWarning,

@@ -81,5 +81,17 @@ def test_shifts_of_views_and_a_method_that_takes_them(files):
     result = CliRunner().invoke(app, ["reconstruct", *given, *options, "--method", "cgls"])
     assert result.exit_code == 0, result.output
     assert "shifts = 0.0" in result.output
-    result = CliRunner().invoke(app, ["reconstruct", *given, *options, "--force"])
+
+
+@pytest.mark.parametrize("free", ["shifts", "detector_offset, axis_tilt"])
+def test_what_fbp_does_not_take_is_refused_before_the_calibration(files, monkeypatch, free):
+    def never(*_, **__):
+        raise AssertionError("calibrated")
+
+    monkeypatch.setattr("tomolearn.measurements.calibrate", never)
+    given = [str(files / "y.npy"), "--scan", str(files / "scan.json")]
+    options = ["--calibrate", free, "--out", str(files / "x.npy")]
+    result = CliRunner().invoke(app, ["reconstruct", *given, *options])
     assert result.exit_code == 2
+    assert free.split(", ")[-1] in result.stderr
+    assert "--method cgls" in result.stderr

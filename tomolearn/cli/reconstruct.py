@@ -112,6 +112,7 @@ def reconstruct(
     from tomolearn.cli.output import check_target, write_array
     from tomolearn.data.arrays import ARRAY_SUFFIXES
     from tomolearn.data.volumes import VOLUME_SUFFIXES, check_volume, is_volume_name
+    from tomolearn.methods import FBP
 
     formats = (*ARRAY_SUFFIXES, *VOLUME_SUFFIXES)
     check_target(out, force=force, suffixes=formats)
@@ -123,6 +124,9 @@ def reconstruct(
     chosen = get_clinical_method(method, **settings)
     uncertain = None if uncertainty is None else _uncertain(chosen)
     known = _read_calibration(chosen, uncertainty, calibration)
+    free = [name.strip() for name in calibrate.split(",")] if calibrate else []
+    if free and isinstance(chosen, FBP):
+        _check_stays_circular(free)
 
     import numpy as np
     import torch
@@ -150,7 +154,7 @@ def reconstruct(
         # photons count for methods that can use them, dead bins for all
         counts_all = isinstance(chosen, (IterativeMethod, TrainedPrior))
         counted = measured if counts_all or not measured.all() else None
-    if calibrate:
+    if free:
         from tomolearn.measurements import calibrate as calibrated
 
         # slices share the scan: that in the middle calibrates it
@@ -161,7 +165,7 @@ def reconstruct(
             torch.from_numpy(slices[middle]),
             grid,
             scanner,
-            free=[name.strip() for name in calibrate.split(",")],
+            free=free,
             weights=None if one is None else torch.from_numpy(one.reshape(slices.shape)[middle]),
         )
         scanner = found.scan
@@ -203,6 +207,17 @@ def reconstruct(
         _write_preview(preview, image, grid, method)
     size = " x ".join(map(str, image.shape))
     typer.echo(f"{out}: {size}, float32, by {chosen} in {seconds:.2f} s")
+
+
+def _check_stays_circular(free: list[str]) -> None:
+    """Check before a calibration that filtered back-projection takes what it finds."""
+    from tomolearn.measurements.calibration.parameters import gives_views
+
+    if given := [name for name in free if gives_views(name)]:
+        raise TomolearnError(
+            "--calibrate: expected parameters of a circular scan with --method fbp, got "
+            f"{', '.join(given)}; take a method that iterates, such as --method cgls or tv"
+        )
 
 
 def _uncertain(method: Method) -> UncertainMethod:

@@ -140,6 +140,12 @@ PARAMETERS = {
 SHIFTS = "shifts"
 _FEWEST_VIEWS = 8
 
+
+def gives_views(name: str) -> bool:
+    """Return whether the scan with another value of a parameter is a list of views."""
+    return name == SHIFTS or (name in PARAMETERS and PARAMETERS[name].is_pose)
+
+
 # Why no data tell it.
 _BEADS = "calibrate it with an object of known place and size"
 _NOT_TOLD = {
