@@ -13,7 +13,7 @@ from tomolearn.cli import app
 from tomolearn.cli.method_options import MethodCommand, _settings_of_all
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Every line of Python on these pages runs, from the top of the page to its end.
 RUN = ("concepts.md", "own_network.md", "own_task.md", "start_research.md")
 CODE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,9 +30,13 @@ def commands(page: Path) -> list[str]:
     lines = []
     for kind, code in CODE.findall(text):
         if kind in ("", "bash"):
-            lines += code.replace("\\\n", " ").splitlines()
+            # R="tomolearn train ..." begins what other lines go on with
+            joined = code.replace("\\\n", " ")
+            lines += re.findall(
+                r'^tomolearn .*|(?<=^# )tomolearn .*|(?<=^R=")tomolearn [^"]*', joined, re.M
+            )
     prose = re.sub(r"\s+", " ", CODE.sub("", text))
-    return [line for line in lines + INLINE.findall(prose) if line.startswith("tomolearn ")]
+    return lines + INLINE.findall(prose)
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:

@@ -1,14 +1,19 @@
-"""README and pages: their tables are as code and weights have them, their links lead somewhere."""
+"""README and pages: their tables are as code and weights have them, what they name is there."""
 
+import functools
+import importlib
 import re
 import runpy
 from pathlib import Path
 
 import pytest
 
+import tomolearn as tl
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+NAMING = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "tomolearn" / "weights" / "README.md"]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -18,7 +23,7 @@ def tables():
 
 
 def name(page: Path) -> str:
-    return page.name
+    return page.relative_to(ROOT).as_posix()
 
 
 def anchors(page: Path) -> set[str]:
@@ -45,6 +50,27 @@ def test_links_lead_to_files_and_headings(page):
         assert file.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
             assert anchor in anchors(file), f"{page.name} links to {target}, no such heading"
+
+
+@pytest.mark.parametrize("page", NAMING, ids=name)
+def test_names_of_the_package_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for found in set(re.findall(r"\btl((?:\.[A-Za-z_]\w*)+)", text)):
+        functools.reduce(getattr, found[1:].split("."), tl)
+    for room, rest in set(re.findall(r"\btomolearn\.(\w+)\.(\w+)", text)):
+        module = importlib.import_module(f"tomolearn.{room}")
+        if not hasattr(module, rest):
+            importlib.import_module(f"tomolearn.{room}.{rest}")
+
+
+@pytest.mark.parametrize("page", NAMING, ids=name)
+def test_files_of_the_repository_exist(page):
+    text = page.read_text(encoding="utf-8")
+    folders = "examples|docs|results|tests|tomolearn|data_sim"
+    for path in set(re.findall(rf"[\s`(]((?:{folders})/[\w/.*-]*\w)", text)):
+        assert "NAME" in path or any(ROOT.glob(path)), (
+            f"{page.name} names {path}, which is not there"
+        )
 
 
 def test_readme_is_short():

@@ -24,7 +24,7 @@ class DDS(DiffusionSampling):
 
     Examples
     --------
-    >>> posterior = DDS("diffusion-ellipses", noise_level=0.5).sample(y, A)
+    >>> posterior = DDS("diffusion-ellipses", noise_level=0.5, samples=2, steps=3).sample(y, A)
     >>> posterior.mean, posterior.standard_deviation, posterior.residuals
     """
 

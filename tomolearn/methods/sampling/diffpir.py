@@ -24,7 +24,7 @@ class DiffPIR(DiffusionSampling):
 
     Examples
     --------
-    >>> posterior = DiffPIR("diffusion-ellipses", noise_level=0.5).sample(y, A)
+    >>> posterior = DiffPIR("diffusion-ellipses", noise_level=0.5, samples=2, steps=3).sample(y, A)
     >>> posterior.mean, posterior.standard_deviation, posterior.residuals
     """
 

@@ -22,7 +22,7 @@ class DPS(DiffusionSampling):
 
     Examples
     --------
-    >>> posterior = DPS("diffusion-ellipses", noise_level=0.5).sample(y, A)
+    >>> posterior = DPS("diffusion-ellipses", noise_level=0.5, samples=2, steps=3).sample(y, A)
     >>> posterior.mean, posterior.standard_deviation, posterior.residuals
     """
 
