@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 NAMING = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "tomolearn" / "weights" / "README.md"]
+# The changelog may name what was there.
+PRESENT = [page for page in NAMING if page.name != "CHANGELOG.md"]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -63,7 +65,7 @@ def test_names_of_the_package_exist(page):
             importlib.import_module(f"tomolearn.{room}.{rest}")
 
 
-@pytest.mark.parametrize("page", NAMING, ids=name)
+@pytest.mark.parametrize("page", PRESENT, ids=name)
 def test_files_of_the_repository_exist(page):
     text = page.read_text(encoding="utf-8")
     folders = "examples|docs|results|tests|tomolearn|data_sim"
