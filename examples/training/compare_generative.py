@@ -1,6 +1,6 @@
 """Compare generative regularisers with an end-to-end network at other views and doses.
 
-python examples/training/compare_generative.py --network runs/lpd-chest \\
+python examples/training/compare_generative.py --network runs/lpd-lidc-small \\
         runs/vae-chest-constant runs/vae-chest-diagonal runs/vae-chest
 
 The weight of each autoencoder, as a multiple of the noise's variance, is the best of a few on

@@ -51,6 +51,18 @@ arguments.add_argument(
 )
 arguments.add_argument("--trained-on", default="synthetic images", help="what the images were")
 arguments.add_argument("--task", help="whose images are reconstructed; default: the training's")
+arguments.add_argument(
+    "--any-scan",
+    action="store_true",
+    help="name neither grid nor scan in the card: weights for all that --limits tells",
+)
+arguments.add_argument(
+    "--figure",
+    action="append",
+    default=[],
+    metavar="NAME=NUMBER",
+    help="one more result for the card, measured by another command",
+)
 arguments.add_argument("--pairs", type=int, default=100, help="pairs of the test, 0: none")
 arguments.add_argument(
     "--argument",
@@ -175,8 +187,8 @@ def main() -> None:
         model,
         WEIGHTS / given.name,
         task=card["task"],
-        grid=task.grid,
-        scan=task.scan,
+        grid=None if given.any_scan else task.grid,
+        scan=None if given.any_scan else task.scan,
         metrics=figures,
         training=told_anywhere(training, given.run),
         about=card["about"],
@@ -189,6 +201,8 @@ def main() -> None:
         if kind != "model":
             method = tl.get_method(given.name)
         figures |= card_metrics(compare(task, {given.name: method}, images=pairs))
+    for name, number in (one.rsplit("=", 1) for one in given.figure):
+        figures[name] = float(number)
     use = f"reconstruction of {task.description}"
     if kind != "model":
         use = f"prior in {use}, of other scans of such images too"

@@ -5,7 +5,7 @@ import pytest
 
 from data_sim import random_thorax_slice
 from data_sim.thorax import random_thorax
-from tomolearn.data import RandomThorax, ThoraxVolumes
+from tomolearn.data import RandomThorax, ThoraxPatches, ThoraxVolumes
 
 SHAPE = (64, 64)
 
@@ -72,6 +72,23 @@ def test_description():
 def test_errors(arguments, error, message):
     with pytest.raises(error, match=message):
         RandomThorax(*arguments)
+
+
+def test_splits_may_have_slices_of_their_own():
+    def values(source, seed):  # the same of a slice that is turned or flipped
+        return tuple(np.sort(source((32, 32), np.random.default_rng(seed)), axis=None))
+
+    both = {values(ThoraxPatches(2, 32), seed) for seed in range(12)}
+    own = [values(ThoraxPatches(1, 32, first=number), 0) for number in (0, 1, 2)]
+    assert both == set(own[:2])
+    assert own[2] not in both
+
+
+def test_first_slices_are_written_down_where_they_are_not_the_first():
+    assert ThoraxPatches().to_dict() == {"type": "ThoraxPatches", "slices": 256, "size": 362}
+    assert ThoraxPatches(first=5).to_dict()["first"] == 5
+    with pytest.raises(ValueError, match="first: expected an integer >= 0, got -1"):
+        ThoraxPatches(first=-1)
 
 
 def test_volumes_are_slices_of_one_chest():

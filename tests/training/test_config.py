@@ -96,6 +96,7 @@ _DENOISING = ["model_arguments={}", "objective=denoising"]
         ({}, ["metric=psrn"], "metric: expected one of rmse"),
         ({"model": "total-variation"}, [], "objective denoising trains denoisers, score and bil"),
         ({"model": "spectral-denoiser"}, [], "model: expected a network that reconstructs"),
+        ({"model": "dncnn"}, [*_DENOISING, "image_scale=2"], "image_scale: expected for networks"),
         ({"task": 3}, [], "task: expected a name or a Task, got int"),
         ({"model": "de-gradient"}, [*_DENOISING, "devices=2"], "devices: expected one process"),
     ],

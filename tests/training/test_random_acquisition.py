@@ -9,7 +9,7 @@ from small_task import GRID, small_task
 
 import tomolearn as tl
 from tomolearn.data import RandomEllipses
-from tomolearn.models import LearnedPrimalDual
+from tomolearn.models import FBPUNet, LearnedPrimalDual
 from tomolearn.operators import Identity
 from tomolearn.simulation import Acquisition, GaussianNoise
 from tomolearn.tasks import Split, get_task
@@ -71,6 +71,48 @@ def test_loss_is_the_logarithm_of_the_mean_squared_error(images):
     assert float(loss) == pytest.approx(float(error.log()))
 
 
+def test_photons_are_counted_behind_the_images(images):
+    # bins of k photons have line integrals with a variance of 1 / k
+    unit, thin = 0.01, 0.05 * images
+    objective = RandomAcquisition((200,), photons=(4e3, 4e3), attenuation=unit)
+    y, operator = objective.measure(thin, A, np.random.default_rng(1))
+    clean = operator(thin)
+    reduced = (y - clean) * unit * (4e3 * torch.exp(-unit * clean)).sqrt()
+    assert float(reduced.std()) == pytest.approx(1, abs=0.05)
+    assert abs(float(reduced.mean())) < 0.05
+    assert objective.trained_on() == {
+        "views": [200, 200],
+        "noise": {
+            "type": "PhotonNoise",
+            "photons": [4e3, 4e3],
+            "attenuation": unit,
+            "floor": None,
+            "electronic_std": 0.0,
+        },
+    }
+
+
+def test_heteroscedastic_networks_learn_the_size_of_errors(images):
+    # errors of one known size everywhere: the loss is smallest where it is told
+    objective = RandomAcquisition((5,), noise=(0.02, 0.02))
+    network = FBPUNet(channels=(2,), normalisation="none", heteroscedastic=True)
+    rng = np.random.default_rng
+    image, _ = network.moments(*objective.measure(images, A, rng(0)))
+    size = (image - images).square().mean().sqrt().item()
+    for factor, sign in ((0.5, -1), (2.0, 1)):
+        log_deviation = torch.tensor(float(np.log(factor * size)), requires_grad=True)
+
+        def moments(sinogram, operator, value=log_deviation):
+            return image.detach(), value.exp().expand(images.shape)
+
+        network.moments = moments
+        objective.loss(network, (None, images), A, rng(0)).backward()
+        # (s^2 - r^2) / (s^2 + r^2)
+        expected = (factor**2 - 1) / (factor**2 + 1)
+        assert log_deviation.grad.item() == pytest.approx(expected, rel=1e-4)
+        assert np.sign(expected) == sign
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -79,6 +121,10 @@ def test_loss_is_the_logarithm_of_the_mean_squared_error(images):
         ({"views": (30, 0)}, "views: expected an integer >= 1, got 0"),
         ({"noise": (0.1, 0.05)}, "noise: expected the smallest and the largest level"),
         ({"noise": (0.0, 0.05)}, "both positive, got 0.0 and 0.05"),
+        ({"photons": (1e4, 1e3)}, "photons: expected the smallest and the largest level"),
+        ({"photons": (1e3, 1e4), "noise": (0.1, 0.2)}, "noise, photons: expected one of them"),
+        ({"photons": (1e3, 1e4), "attenuation": 0.0}, "attenuation: expected a positive number"),
+        ({"attenuation": 0.02}, "attenuation: expected with photons only, got 0.02"),
     ],
 )
 def test_wrong_settings_are_errors(settings, message):
@@ -147,6 +193,34 @@ def test_card_says_what_was_trained_on_and_nothing_warns_there(tmp_path, images)
         "GaussianNoise(relative=0.02 to 0.1), not GaussianNoise(relative=0.2)"
     ]
     assert provenance.differences(noise={"type": "PhotonNoise", "photons": 100.0})
+
+
+def test_image_values_are_scaled_for_the_network_and_saved_so(tmp_path, images):
+    ellipses = RandomEllipses()
+    splits = {"train": Split(ellipses, seed=1), "validation": Split(ellipses, seed=2, size=2)}
+    task = small_task(splits=splits)
+    config = {
+        "model": "fbp-unet",
+        "model_arguments": {"channels": [4], "normalisation": "none", "heteroscedastic": True},
+        "task": task,
+        "image_scale": 12.0,
+        "objective": "random-acquisition",
+        "objective_arguments": {"views": [6, 12], "photons": [1e3, 1e5], "attenuation": 0.02},
+        "steps": 2,
+        "batch_size": 2,
+        "validation_size": 2,
+    }
+    result = train(with_overrides(config, []), tmp_path / "run")
+    model = tl.load(result.weights)
+    card, values = model.card, torch.stack([pair[1] for pair in task.pairs("validation")])
+    assert model.image_scale == card["image_scale"] == 12
+    expected = [12 * float(values.min()), 12 * float(values.max())]
+    assert card["training"]["image_range"] == pytest.approx(expected)
+    noise = card["training"]["noise"]
+    assert (noise["type"], noise["photons"]) == ("PhotonNoise", [1e3, 1e5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # values of the training are not far from it
+        model(A(values), A)
 
 
 @pytest.mark.parametrize("views", [10, 37, 180])

@@ -232,8 +232,8 @@ class ThoraxPatches(KindAndFields):
     """Random parts of synthetic chest slices, turned and flipped, as priors are trained on.
 
     Values are those of LoDoPaB-CT: attenuation divided by 81.36 / m, clipped to [0, 1]. The slices
-    are the first `slices` of an endless row of `data_sim.random_thorax_slice` with pixels of 0.55
-    to 0.85 mm, as chest scans have them, with the sharpness and the noise of clinical kernels, see
+    are `slices` of an endless row of `data_sim.random_thorax_slice` with pixels of 0.55 to 0.85 mm,
+    as chest scans have them, with the sharpness and the noise of clinical kernels, see
     `data_sim.as_scanned`; they are drawn when they are first needed, and kept.
 
     Parameters
@@ -242,19 +242,23 @@ class ThoraxPatches(KindAndFields):
         Number of slices.
     size : int
         Their rows and columns; images of this shape are whole slices.
+    first : int
+        Number of the first of them in the row, so that splits can have slices of their own.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not positive.
+        If a number is not positive, or `first` negative.
     """
 
     slices: int = 256
     size: int = 362
+    first: int = 0
 
     def __post_init__(self) -> None:
         check_int("slices", self.slices, minimum=1)
         check_int("size", self.size, minimum=1)
+        check_int("first", self.first, minimum=0)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Return an image of this shape.
@@ -265,12 +269,19 @@ class ThoraxPatches(KindAndFields):
             If it is larger than a slice.
         """
         _check_part(shape, (self.size, self.size))
-        return random_part(_thorax_slice(self.size, int(rng.integers(self.slices))), shape, rng)
+        number = self.first + int(rng.integers(self.slices))
+        return random_part(_thorax_slice(self.size, number), shape, rng)
 
     @property
     def value_per_attenuation(self) -> float:
         """What attenuation of 1/mm is in the images."""
         return 1 / LODOPAB_UNIT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and parameters, ready for JSON; the first slice where it is another one."""
+        return {
+            name: value for name, value in super().to_dict().items() if value or name != "first"
+        }
 
     def __str__(self) -> str:
         return f"parts of {self.slices} synthetic chest slices"

@@ -38,6 +38,7 @@ TASKS: Table[Task] = Table(
         "lidc-50": f"{_PUBLISHED}:LIDC_50",
         "chest-patches": f"{_PUBLISHED}:CHEST_PATCHES",
         "chest-60": f"{_PUBLISHED}:CHEST_60",
+        "chest-fan": f"{_PUBLISHED}:CHEST_FAN",
         "chest-16": f"{_PUBLISHED}:CHEST_16",
         "chest-nodules": f"{_PUBLISHED}:CHEST_NODULES",
         "ellipses-64": f"{_PUBLISHED}:ELLIPSE_PATCHES",

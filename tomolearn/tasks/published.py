@@ -12,6 +12,7 @@ from tomolearn.data.lodopab.recipe import MU_AIR_PER_M, MU_MAX_PER_M, MU_WATER_P
 from tomolearn.data.nodules import NoduleCrops
 from tomolearn.data.perforated_discs import PerforatedDiscs
 from tomolearn.data.phantoms import (
+    LODOPAB_UNIT,
     PhantomSource,
     RandomEllipses,
     RandomThorax,
@@ -23,6 +24,7 @@ from tomolearn.methods import FBP, TotalVariation
 from tomolearn.metrics import CONVENTIONS
 from tomolearn.simulation import (
     Acquisition,
+    CoveringScan,
     Direct,
     GaussianNoise,
     PhotonNoise,
@@ -280,6 +282,26 @@ CHEST_60 = Task(
     },
     convention=CONVENTIONS["maximum"],
     baselines={"fbp": _HANN, "tv": TotalVariation(weight=14.0)},
+    files=SeriesFolder(),
+    hounsfield=_LODOPAB_HU,
+)
+_CLINICAL_GRID = Grid((512, 512), 0.7)
+CHEST_FAN = Task(
+    name="chest-fan",
+    description="low dose of chests by fan beam: 512 x 512 pixels, 1000 views, 10,000 photons",
+    reference="the scan that tomolearn dicom simulates, of synthetic chests",
+    grid=_CLINICAL_GRID,
+    acquisition=Acquisition(
+        CoveringScan("fan", 1000), PhotonNoise(10_000, attenuation=LODOPAB_UNIT)
+    ),
+    splits={
+        "train": Split(ThoraxPatches(size=512), seed=91),
+        "validation": Split(ThoraxPatches(16, 512, first=1000), seed=92, size=4),
+        "test": Split(ThoraxPatches(64, 512, first=2000), seed=93, size=50),
+    },
+    convention=CONVENTIONS["maximum"],
+    # the weight that suits the noise of training sinograms, see methods.photon_tv_weight
+    baselines={"fbp": _HANN, "tv": TotalVariation(weight=28.0)},
     files=SeriesFolder(),
     hounsfield=_LODOPAB_HU,
 )

@@ -95,6 +95,9 @@ class TrainingConfig(BaseModel):
         Weights of the same network to begin with, by name or path, as `tomolearn.load` takes them.
         Arguments on which no weight's shape depends, such as a tolerance, may be others. Default:
         drawn at random.
+    image_scale : float, optional
+        What image values are multiplied by for the network; it is saved with its weights. Default:
+        that of the initial weights, or 1.
     objective, objective_arguments : str or Objective, and dict
         What is made small: "supervised", the mean squared error of reconstructions; "denoising",
         that of images with noise added, cleaned by the network's denoiser; a user's own as
@@ -167,6 +170,7 @@ class TrainingConfig(BaseModel):
     task: Annotated[str | Task, PlainValidator(_task)]
     model_arguments: dict[str, Any] = {}
     initial_weights: str | None = None
+    image_scale: Positive | None = None
     objective: Annotated[str, _spec(OBJECTIVES)] = "supervised"
     objective_arguments: dict[str, Any] = {}
     steps: Count | None = None
@@ -222,6 +226,11 @@ class TrainingConfig(BaseModel):
         objective = self.make_objective()
         with torch.random.fork_rng(devices=[]):  # weights that nobody will see
             objective.check(self.make_network())
+        if self.image_scale is not None and not self.reconstructs:
+            raise TomolearnError(
+                "image_scale: expected for networks that reconstruct, got "
+                f"{self.image_scale:g} for {self.model}"
+            )
         if self.processes > 1 and not objective.uses_all_weights:
             raise TomolearnError(
                 f"devices: expected one process for {self.objective}, got {self.processes}"
@@ -268,6 +277,11 @@ class TrainingConfig(BaseModel):
         """Return the network with fresh weights."""
         network: Network = built(self.model, _network_class(self.model), self.model_arguments)
         return network
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the network is a reconstruction, and no prior."""
+        return issubclass(_network_class(self.model), ReconstructionModel)
 
     @property
     def processes(self) -> int:

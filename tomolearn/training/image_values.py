@@ -27,15 +27,16 @@ class OtherValuesWarning(TrainedElsewhereWarning):
     """Images have other values than those that initial weights were trained on."""
 
 
-def values_of_images(task: Task, pairs: Dataset[Pair]) -> dict[str, Any]:
+def values_of_images(task: Task, pairs: Dataset[Pair], scale: float = 1.0) -> dict[str, Any]:
     """Return what a card says of image values, as far as it is known.
 
-    ``image_range``: smallest and largest; ``image_scale``: what values in files were multiplied by;
-    ``value_per_attenuation``: what 1/mm has become; ``noise``: as its ``to_dict()`` has it.
+    ``image_range``: smallest and largest, multiplied by the network's `scale`; ``image_scale``:
+    what values in files were multiplied by; ``value_per_attenuation``: what 1/mm has become;
+    ``noise``: as its ``to_dict()`` has it.
     """
     source, noise = task.splits["train"].source, task.acquisition.noise
     found: dict[str, Any] = {
-        "image_range": list(_range(pairs)),
+        "image_range": [scale * value for value in _range(pairs)],
         "noise": {} if noise is None else plain_values("noise", noise.to_dict()),
     }
     if isinstance(source, ImageFolder):

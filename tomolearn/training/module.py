@@ -243,6 +243,13 @@ def _measured(metric: str, found: torch.Tensor, image: torch.Tensor) -> torch.Te
 
 
 def _network(config: TrainingConfig) -> Network:
+    model = _initial(config)
+    if config.image_scale is not None and isinstance(model, ReconstructionModel):
+        model.image_scale = config.image_scale
+    return model
+
+
+def _initial(config: TrainingConfig) -> Network:
     model = config.make_network()
     if config.initial_weights is None:
         return model

@@ -323,7 +323,7 @@ def _finish(
     if trainer.is_global_zero:
         training = {
             **record(config, directory, trainer.world_size),
-            **values_of_images(module.task, data.validation),
+            **values_of_images(module.task, data.validation, getattr(model, "image_scale", 1.0)),
             **module.objective.trained_on(),
             "precision": str(trainer.precision),
             "steps": trainer.global_step,
