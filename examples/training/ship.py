@@ -153,8 +153,15 @@ def choose_settings(
 
 
 def told_anywhere(training: dict[str, Any], run: Path) -> dict[str, Any]:
-    """Return what is said of a training, with commands for any machine: runs lie in runs/."""
+    """Return what is said of a training, with commands for any machine: runs lie in runs/.
+
+    Files of pairs are told by their names.
+    """
     commands = {**training, "shipped_by": shlex.join(["python", *sys.argv])}
+    pairs = training["settings"]["data"]
+    if pairs is not None:
+        commands["settings"] = {**training["settings"], "data": Path(pairs).name}
+        commands["command"] = commands["command"].replace(pairs, Path(pairs).name)
     for name in ("command", "shipped_by"):
         for place in (str(run), str(run.absolute())):
             commands[name] = commands[name].replace(place, f"runs/{run.name}")
