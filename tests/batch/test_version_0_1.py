@@ -1,4 +1,4 @@
-"""A batch that version 0.1 was killed in is continued: nothing is made twice, nothing differs.
+"""A batch that version 0.1 was killed in: continued by it nothing differs, others say what to do.
 
 The archive is an output folder of version 0.1: series a is done, b has lost a slice for good,
 and of the five slices of c four are there, in the hidden folder.
@@ -14,6 +14,7 @@ from batch_settings import settings_of
 from batch_trees import results, slice_dataset, write_series
 from dicom_files import write
 
+from tomolearn._core.version import __version__
 from tomolearn.batch import (
     LEDGER,
     BatchReport,
@@ -36,12 +37,20 @@ def source(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def version_0_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give results the identifiers of that version, which have its name."""
+    for module in ("batch.run", "batch.ledger_records", "dicom.derivation"):
+        monkeypatch.setattr(f"tomolearn.{module}.__version__", "0.1.0")
+
+
 def continued(source: Path, out: Path) -> BatchReport:
     with ZipFile(ARCHIVE) as archive:
         archive.extractall(out)
     return run_batch(source, out, SETTINGS, workers=0)
 
 
+@pytest.mark.usefixtures("version_0_1")
 def test_an_interrupted_batch_goes_on(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = continued(source, out)
@@ -58,6 +67,7 @@ def test_an_interrupted_batch_goes_on(source: Path, tmp_path: Path) -> None:
     assert all(record["agreement"]["rmse_hu"] < 100 for record in report.records)
 
 
+@pytest.mark.usefixtures("version_0_1")
 def test_what_it_left_is_what_is_made_today(source: Path, tmp_path: Path) -> None:
     continued(source, tmp_path / "out")
     run_batch(source, tmp_path / "today", SETTINGS, workers=0)
@@ -75,14 +85,10 @@ def test_what_it_left_is_what_is_made_today(source: Path, tmp_path: Path) -> Non
         assert old == new
 
 
-def test_a_later_version_says_what_to_do(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_later_version_says_what_to_do(source: Path, tmp_path: Path) -> None:
     """Its series have other identifiers: the unfinished one would lie there for ever."""
     out = tmp_path / "out"
-    monkeypatch.setattr("tomolearn.batch.run.__version__", "0.2.0")
-    with pytest.raises(ValueError, match=r"of version 0.2.0, got those of 0.1.0 in .*out: finish"):
+    with pytest.raises(ValueError, match=rf"of version {__version__}, got those of 0.1.0 .*finish"):
         continued(source, out)
     assert run_batch(source, out, SETTINGS, workers=0, resume=False).n_written == 9
-    monkeypatch.undo()
     assert run_batch(source, out, SETTINGS, workers=0).n_kept == 3

@@ -57,7 +57,7 @@ class Derivation:
     series_description: str | None = None
     kernel: str | None = None
     number: int = 1
-    version: str = __version__
+    version: str = field(default_factory=lambda: __version__)
 
     def __post_init__(self) -> None:
         for name, longest in _LENGTHS.items():
