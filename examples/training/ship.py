@@ -54,7 +54,7 @@ arguments.add_argument("--task", help="whose images are reconstructed; default: 
 arguments.add_argument(
     "--any-scan",
     action="store_true",
-    help="name neither grid nor scan in the card: weights for all that --limits tells",
+    help="weights are for other grids and scans, too, as --limits tells: do not warn of them",
 )
 arguments.add_argument(
     "--figure",
@@ -190,12 +190,14 @@ def main() -> None:
         settings, measured = choose_settings(model, kind, task, given)
         training["reconstruction"] = settings
         figures |= measured
+    if given.any_scan:
+        training["any_scan"] = True
     path = tl.save(
         model,
         WEIGHTS / given.name,
         task=card["task"],
-        grid=None if given.any_scan else task.grid,
-        scan=None if given.any_scan else task.scan,
+        grid=task.grid,
+        scan=task.scan,
         metrics=figures,
         training=told_anywhere(training, given.run),
         about=card["about"],

@@ -51,6 +51,13 @@ def test_other_fan_beams_have_part_of_the_error_of_filtered_back_projection(
     assert error < part * plain
 
 
+@pytest.mark.parametrize("name", ["denoise-chest", "lpd-chest"])
+def test_cards_know_the_scan_of_the_training(name):
+    card = get_clinical_method(name).card
+    assert card["training"]["any_scan"]
+    assert (card["grid"]["shape"], card["scan"]["type"]) == ([512, 512], "FanBeam")
+
+
 def test_other_doses_than_those_of_the_training_are_warned_of(truth):
     noise = PhotonNoise(100.0)
     acquisition = Acquisition(CoveringScan("fan", 360), noise)

@@ -52,13 +52,15 @@ class Provenance:
 
     @classmethod
     def of_card(cls, name: str, card: Mapping[str, Any]) -> Provenance:
-        """Return what a card says."""
+        """Return what a card says; no grid and no scan of weights that are for any."""
         training, level = card["training"], None
         if training.get("image_range") is not None:
             level = max(abs(float(value)) for value in training["image_range"])
         views = training.get("views")
+        is_any = training.get("any_scan", False)
+        grid, scan = (None, None) if is_any else (card["grid"], card["scan"])
         return cls(
-            *(name, card["task"], card["grid"], card["scan"], training.get("noise"), level),
+            *(name, card["task"], grid, scan, training.get("noise"), level),
             views=None if views is None else (int(views[0]), int(views[1])),
         )
 
