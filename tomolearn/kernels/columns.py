@@ -28,7 +28,7 @@ from tomolearn.kernels.windows import (
     multiply_add,
     splat_eight,
     take,
-    take_of_two,
+    take_of_many,
     to_float,
 )
 
@@ -167,8 +167,8 @@ def _resample(  # type: ignore[no-untyped-def]
                 index = to_int32(place)
                 share = place - to_float(index, slopes[k])
                 one, two = load_eight(lines, offsets[k]), load_eight(lines, offsets[k] + 8)
-                left = take_of_two(one, two, index)
-                right = take_of_two(one, two, index + int32(1))
+                left = take_of_many((one, two), index)
+                right = take_of_many((one, two), index + int32(1))
                 total = total + left
                 rest = share * (right - left) + rest
         else:
@@ -411,12 +411,12 @@ def scatter(  # type: ignore[no-untyped-def]
                             slope = splat_eight(slopes[k])
                             way = (one - (place - to_float(index, dtype(0)))) * slopes[k]
                             near, far = load_eight(values, at), load_eight(values, at + 8)
-                            total = minimum(way, two - way) * take_of_two(near, far, index)
+                            total = minimum(way, two - way) * take_of_many((near, far), index)
                             way = way + slope
                             hat = maximum(minimum(way, two - way), none)
-                            total = hat * take_of_two(near, far, index + int32(1)) + total
+                            total = hat * take_of_many((near, far), index + int32(1)) + total
                             hat = maximum(two - (way + slope), none)
-                            total = hat * take_of_two(near, far, index + int32(2)) + total
+                            total = hat * take_of_many((near, far), index + int32(2)) + total
                             _add(padded, lefts[k] + z, rights[k] + z, total, shares[k])
                     else:
                         _add_many(

@@ -28,13 +28,23 @@ from tomolearn.kernels.lanes import (
     store_eight,
     to_int32,
 )
-from tomolearn.kernels.windows import iota_eight, splat_eight, take, take_of_two, to_float
+from tomolearn.kernels.windows import (
+    iota_eight,
+    load_windows,
+    splat_eight,
+    take,
+    take_of_many,
+    to_float,
+)
 
-GAP = 24
+GAP = 40
 """Zeros before each row of an image, and behind the last: where windows beside it lie."""
 
 WIDTH = 14.0
 """Columns between which all rays of a packet cross a row at most."""
+
+WINDOWS = 4
+"""Windows of eight bins in which eight pixels of a row are seen at most."""
 
 ROWS = 8
 """Rows of pixels for which views stay in the cache."""
@@ -42,7 +52,7 @@ ROWS = 8
 VIEWS = 32
 """Views that do."""
 
-_LOWEST = 16  # columns before the first at which a window begins at most
+_LOWEST = 32  # columns before the first at which a window begins at most
 
 
 @compiled
@@ -133,8 +143,8 @@ def project(  # type: ignore[no-untyped-def]
                             next_ = load_eight(images, at_column + 8)
                             far = load_eight(images, at_column + 1) - near
                             behind = load_eight(images, at_column + 9) - next_
-                            total = total + take_of_two(near, next_, index)
-                            rest = share * take_of_two(far, behind, index) + rest
+                            total = total + take_of_many((near, next_), index)
+                            rest = share * take_of_many((far, behind), index) + rest
                     store_eight(sums, to, total + rest)
         for item in range(batch):
             for packet in range(low, high):
@@ -145,117 +155,148 @@ def project(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _take_near(views, at, place):  # type: ignore[no-untyped-def]
-    """Interpolate in views at eight places at most seven bins apart, counted from bin `at`."""
+def _interpolated(views, at, place, windows):  # type: ignore[no-untyped-def]
+    """Interpolate in views at eight places in windows of bins, counted from bin `at`."""
     index = to_int32(place)
     share = place - to_float(index, views.dtype.type(0))
-    near = load_eight(views, at)
-    far = load_eight(views, at + 1) - near
-    return share * take(far, index) + take(near, index)
-
-
-@compiled
-def _take_far(views, at, place):  # type: ignore[no-untyped-def]
-    """Interpolate in views at eight places less than fifteen bins apart, counted from bin `at`."""
-    index = to_int32(place)
-    share = place - to_float(index, views.dtype.type(0))
-    near, next_ = load_eight(views, at), load_eight(views, at + 8)
-    far, behind = load_eight(views, at + 1) - near, load_eight(views, at + 9) - next_
-    return share * take_of_two(far, behind, index) + take_of_two(near, next_, index)
+    near = take_of_many(load_windows(views, at, windows), index)
+    far = take_of_many(load_windows(views, at + 1, windows), index)
+    return share * (far - near) + near
 
 
 @compiled
 def gather(  # type: ignore[no-untyped-def]
-    part, parts, kind, views, stride, bins, across, along, scale, wide, rows, columns, pitch, image
+    part,
+    parts,
+    kind,
+    views,
+    stride,
+    bins,
+    across,
+    along,
+    scale,
+    windows,
+    rows,
+    columns,
+    pitch,
+    image,
 ):
     """As `joseph.gather`, for one image: `views` and `image` are plain and flat.
 
     GAP zeros are before each view and behind the last. Rows of the image are `pitch` apart, a
-    multiple of eight. No source is in the image. `wide` (views, blocks of ROWS rows) is whether
-    eight neighbouring pixels may be seen between more than seven bins; it is less than fifteen.
+    multiple of eight. No source is in the image. `windows` (views, blocks of ROWS rows) is in how
+    many windows of eight bins eight neighbouring pixels are seen, at most WINDOWS.
     """
-    real = scale.dtype.type
     n_views = across.shape[0]
     blocks = (columns + 7) // 8
-    lanes, one = iota_eight(real(0)), splat_eight(real(1))
-    eights = iota(real(0)) * real(8)
-    lowest, highest = splat(real(-_LOWEST)), splat(real(bins))
     length = (blocks + BLOCK - 1) // BLOCK * BLOCK
-    offsets = np.empty(length, np.int32)
-    starts, steps = np.empty(length, scale.dtype), np.empty(length, scale.dtype)
-    depths = np.empty(length, scale.dtype)
+    offsets, values = np.empty(length, np.int32), np.empty((3, length), scale.dtype)
     for top in range(part * ROWS, rows, parts * ROWS):
         bottom = min(rows, top + ROWS)
         image[top * pitch : bottom * pitch] = 0
-        for view in range(n_views):
-            step, fall = across[view, 2], along[view, 2]
-            begin = view * stride + GAP
-            far = wide[view, top // ROWS]
-            for row in range(top, bottom):
-                start = across[view, 0] + across[view, 1] * row
-                depth = along[view, 0] + along[view, 1] * row
-                # of each eight pixels the one that is seen at the lowest bin, the first or last
+        last = 0
+        while last < n_views:
+            first, count = last, windows[last, top // ROWS]
+            while last < n_views and windows[last, top // ROWS] == count:
+                last += 1
+            of = kind, first, last, views, stride, bins, across, along, scale
+            to = offsets, values, top, bottom, blocks, pitch, image
+            # the length of a tuple is part of its type: each number of windows has code of its own
+            if count == 1:
+                _add_views((0,), *of, *to)
+            elif count == 2:
+                _add_views((0, 8), *of, *to)
+            elif count == 3:
+                _add_views((0, 8, 16), *of, *to)
+            else:
+                _add_views((0, 8, 16, 24), *of, *to)
+
+
+@compiled
+def _add_views(  # type: ignore[no-untyped-def]
+    windows,
+    kind,
+    first,
+    last,
+    views,
+    stride,
+    bins,
+    across,
+    along,
+    scale,
+    offsets,
+    values,
+    top,
+    bottom,
+    blocks,
+    pitch,
+    image,
+):
+    """Add views to rows of pixels; `windows` is where windows of bins begin behind the first."""
+    real = scale.dtype.type
+    lanes, one = iota_eight(real(0)), splat_eight(real(1))
+    eights = iota(real(0)) * real(8)
+    lowest, highest = splat(real(-_LOWEST)), splat(real(bins))
+    starts, steps, depths = values
+    for view in range(first, last):
+        step, fall = across[view, 2], along[view, 2]
+        begin = view * stride + GAP
+        for row in range(top, bottom):
+            start = across[view, 0] + across[view, 1] * row
+            depth = along[view, 0] + along[view, 1] * row
+            # of each eight pixels the one that is seen at the lowest bin, the first or last
+            if kind == PARALLEL:
+                end = 7.0 if step < 0 else 0.0
+            else:
+                end = 7.0 if step * depth < start * fall else 0.0
+            for k in range(0, blocks, BLOCK):
+                at_first = start + step * (8 * k)
                 if kind == PARALLEL:
-                    end = 7.0 if step < 0 else 0.0
+                    whole = math.floor(at_first)
+                    a = eights * real(step) + splat(real(at_first - whole))
+                    place = a + splat(real(end * step))
+                    least = floor(place)
+                    whole = min(max(whole, -1e6), 1e6)
+                    store_block(starts, k, a - least)
+                    index = to_int32(least) + int32(whole)
+                    index = minimum(maximum(index, splat(int32(-_LOWEST))), splat(int32(bins)))
+                    store_block(offsets, k, index)
+                    continue
+                a = eights * real(step) + splat(real(at_first))
+                b = eights * real(fall) + splat(real(depth + fall * (8 * k)))
+                aside, behind = a + splat(real(end * step)), b + splat(real(end * fall))
+                store_block(depths, k, b)
+                if kind == FLAT:
+                    least = floor(aside / behind + scale[1])
+                    least = minimum(maximum(least, lowest), highest)
+                    away = least - splat(scale[1])
+                    store_block(starts, k, a - away * b)
+                    store_block(steps, k, splat(real(step)) - away * real(fall))
                 else:
-                    end = 7.0 if step * depth < start * fall else 0.0
-                for k in range(0, blocks, BLOCK):
-                    first = start + step * (8 * k)
-                    if kind == PARALLEL:
-                        whole = math.floor(first)
-                        a = eights * real(step) + splat(real(first - whole))
-                        place = a + splat(real(end * step))
-                        least = floor(place)
-                        whole = min(max(whole, -1e6), 1e6)
-                        store_block(starts, k, a - least)
-                        index = to_int32(least) + int32(whole)
-                        index = minimum(maximum(index, splat(int32(-_LOWEST))), splat(int32(bins)))
-                        store_block(offsets, k, index)
-                        continue
-                    a = eights * real(step) + splat(real(first))
-                    b = eights * real(fall) + splat(real(depth + fall * (8 * k)))
-                    aside, behind = a + splat(real(end * step)), b + splat(real(end * fall))
-                    store_block(depths, k, b)
-                    if kind == FLAT:
-                        least = floor(aside / behind + scale[1])
-                        least = minimum(maximum(least, lowest), highest)
-                        away = least - splat(scale[1])
-                        store_block(starts, k, a - away * b)
-                        store_block(steps, k, splat(real(step)) - away * real(fall))
-                    else:
-                        square = aside * aside + behind * behind
-                        place = _arctan(aside / (behind + square_root(square)))
-                        least = floor(place * (real(2) * scale[0]) + scale[1])
-                        least = minimum(maximum(least, lowest), highest)
-                        store_block(starts, k, a)
-                        store_block(steps, k, splat(scale[1]) - least)
-                    store_block(offsets, k, to_int32(least))
-                to = row * pitch
-                for k in range(blocks):
-                    total = load_eight(image, to + 8 * k)
-                    at = begin + offsets[k]
-                    if kind == PARALLEL:
-                        place = lanes * real(step) + splat_eight(starts[k])
-                        if far:
-                            total = total + _take_far(views, at, place)
-                        else:
-                            total = total + _take_near(views, at, place)
-                    elif kind == FLAT:
-                        b = lanes * real(fall) + splat_eight(depths[k])
-                        inverse = one / b
-                        place = (lanes * steps[k] + splat_eight(starts[k])) * inverse
-                        if far:
-                            total = inverse * inverse * _take_far(views, at, place) + total
-                        else:
-                            total = inverse * inverse * _take_near(views, at, place) + total
-                    else:
-                        a = lanes * real(step) + splat_eight(starts[k])
-                        b = lanes * real(fall) + splat_eight(depths[k])
-                        square = a * a + b * b
-                        place = _arctan(a / (b + square_root(square)))
-                        place = place * (real(2) * scale[0]) + splat_eight(steps[k])
-                        if far:
-                            total = one / square * _take_far(views, at, place) + total
-                        else:
-                            total = one / square * _take_near(views, at, place) + total
-                    store_eight(image, to + 8 * k, total)
+                    square = aside * aside + behind * behind
+                    place = _arctan(aside / (behind + square_root(square)))
+                    least = floor(place * (real(2) * scale[0]) + scale[1])
+                    least = minimum(maximum(least, lowest), highest)
+                    store_block(starts, k, a)
+                    store_block(steps, k, splat(scale[1]) - least)
+                store_block(offsets, k, to_int32(least))
+            to = row * pitch
+            for k in range(blocks):
+                total = load_eight(image, to + 8 * k)
+                at = begin + offsets[k]
+                if kind == PARALLEL:
+                    place = lanes * real(step) + splat_eight(starts[k])
+                    total = total + _interpolated(views, at, place, windows)
+                elif kind == FLAT:
+                    b = lanes * real(fall) + splat_eight(depths[k])
+                    inverse = one / b
+                    place = (lanes * steps[k] + splat_eight(starts[k])) * inverse
+                    total = inverse * inverse * _interpolated(views, at, place, windows) + total
+                else:
+                    a = lanes * real(step) + splat_eight(starts[k])
+                    b = lanes * real(fall) + splat_eight(depths[k])
+                    square = a * a + b * b
+                    place = _arctan(a / (b + square_root(square)))
+                    place = place * (real(2) * scale[0]) + splat_eight(steps[k])
+                    total = one / square * _interpolated(views, at, place, windows) + total
+                store_eight(image, to + 8 * k, total)

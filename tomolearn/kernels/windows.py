@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from tomolearn.kernels.lanes import LaneVector, _broadcast, _call
+from tomolearn.kernels.lanes import LaneVector, _broadcast, _call, _loader
 
 WIDTH = 8
 _INT32 = ir.IntType(32)
@@ -88,16 +88,38 @@ def take(_context: Any, window: Any, index: Any) -> Any:
 
 
 @intrinsic
-def take_of_two(_context: Any, low: Any, high: Any, index: Any) -> Any:
-    """Return elements of two neighbouring windows, 0 <= index < 16."""
+def load_windows(_context: Any, array: Any, start: Any, shifts: Any) -> Any:
+    """Return ``array[start + shift : start + shift + 8]`` for each of a tuple of shifts."""
+    vector = LaneVector(array.dtype, WIDTH)
+    made = types.UniTuple(vector, len(shifts))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        within = builder.and_(args[2], _constant(WIDTH - 1))
-        is_high = builder.icmp_signed(">", args[2], _constant(WIDTH - 1))
-        first, second = (_permuted(builder, low, window, within) for window in args[:2])
-        return builder.select(is_high, second, first)
+        loaded = []
+        for k in range(len(shifts)):
+            at = builder.add(args[1], builder.extract_value(args[2], k))
+            loaded.append(_loader(vector)(context, builder, signature, [args[0], at]))
+        return context.make_tuple(builder, made, loaded)
 
-    return low(low, high, index), codegen
+    return made(array, types.intp, types.UniTuple(types.intp, len(shifts))), codegen
+
+
+@intrinsic
+def take_of_many(_context: Any, windows: Any, index: Any) -> Any:
+    """Return elements of a tuple of neighbouring windows, 0 <= index < 8 len(windows)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        within = builder.and_(args[1], _constant(WIDTH - 1))
+        taken = None
+        for k in range(len(windows)):
+            window = builder.extract_value(args[0], k)
+            found = _permuted(builder, windows.dtype, window, within)
+            if taken is not None:
+                behind = builder.icmp_signed(">", args[1], _constant(WIDTH * k - 1))
+                found = builder.select(behind, found, taken)
+            taken = found
+        return taken
+
+    return windows.dtype(windows, index), codegen
 
 
 @intrinsic

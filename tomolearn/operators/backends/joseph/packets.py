@@ -12,15 +12,15 @@ import numpy as np
 
 from tomolearn.geometry import FanBeam, Grid, ParallelBeam, Scan
 from tomolearn.kernels.joseph import CURVED, FLAT, PARALLEL
-from tomolearn.kernels.packets import ROWS, WIDTH
+from tomolearn.kernels.packets import ROWS, WIDTH, WINDOWS
 from tomolearn.operators.backends.joseph.images import lanes_of
 from tomolearn.operators.backends.joseph.rays import WEIGHT_COST, RayTable, ray_tables
 from tomolearn.operators.backends.joseph.symmetry import GROUPS
 from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 
 _LANES = 8
-_FARTHEST = 14.99  # bins between eight pixels: with the part of a bin before, within two windows
-_TWO_WINDOWS = 0.7  # what two of them cost more than one (measured)
+_ROUNDING = 0.01  # bins
+_WINDOW_COST = 0.5  # what another window of bins costs at most, in views of one (measured)
 _LEAST_DEPTH = 1e-3  # of a pixel seen from a source, in distances of the axis
 
 # Work of a packet of rays, and of a view of one image, in lanes of the other kernels, whose weights
@@ -146,17 +146,17 @@ class PixelViews:
     """All views, for eight pixels of one image at a time; see `kernels.packets.gather`."""
 
     table: ViewTable
-    wide: np.ndarray
+    windows: np.ndarray
 
     @property
     def cost(self) -> float:
         """Views, those of which more than one window is needed counted more."""
-        return self.table.n_views * (1 + _TWO_WINDOWS * float(self.wide.mean()))
+        return self.table.n_views * (1 + _WINDOW_COST * float(self.windows.mean() - 1))
 
     @property
     def nbytes(self) -> int:
         """Memory of the views."""
-        return self.table.nbytes + self.wide.nbytes
+        return self.table.nbytes + self.windows.nbytes
 
 
 def pixels_pay(table: ViewTable, images: int, n_views: float) -> bool:
@@ -170,10 +170,13 @@ def pixel_views(grid: Grid, scan: ParallelBeam | FanBeam) -> PixelViews | None:
     """Return all views, or None if a source is in the grid or neighbours are seen far apart."""
     table = view_table(grid, scan, symmetric=False)
     steps = _bins_per_pixel(table, grid.shape)
-    if not 7 * steps.max() <= _FARTHEST:
+    # eight pixels, with the part of a bin before them
+    windows = (7 * steps + (1 + _ROUNDING)) / _LANES
+    if not windows.max() <= WINDOWS:
         return None
-    steps = np.pad(steps, ((0, 0), (0, -grid.shape[0] % ROWS)))
-    return PixelViews(table, 7 * steps.reshape(len(steps), -1, ROWS).max(axis=2) > 6.99)
+    windows = np.pad(windows, ((0, 0), (0, -grid.shape[0] % ROWS)))
+    windows = windows.reshape(len(windows), -1, ROWS).max(axis=2)
+    return PixelViews(table, np.ceil(windows).astype(np.int8))
 
 
 def _bins_per_pixel(table: ViewTable, shape: tuple[int, ...]) -> np.ndarray:

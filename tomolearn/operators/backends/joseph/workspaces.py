@@ -144,7 +144,7 @@ class PixelGathering(Workspace):
             table.across,
             table.along,
             table.scale.astype(dtype),
-            views.wide,
+            views.windows,
             rows,
             columns,
             pitch,
