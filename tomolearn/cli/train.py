@@ -126,7 +126,9 @@ def train(
 
     given = {name: value for name, value in context.params.items() if value is not None}
     values: dict[str, Any] = {} if config is None else read_config(config)
-    values |= {name: given[name] for name in TrainingConfig.model_fields if name in given}
+    # the option image_scale is of the images, the setting of that name of the network
+    settings_given = TrainingConfig.model_fields.keys() - {"image_scale"}
+    values |= {name: given[name] for name in settings_given if name in given}
     if weights is not None:
         of_weights, known_scale = _begin_with(weights)
         values = of_weights | values
