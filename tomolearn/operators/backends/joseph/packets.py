@@ -20,7 +20,7 @@ from tomolearn.operators.backends.joseph.views import ViewTable, view_table
 
 _LANES = 8
 _ROUNDING = 0.01  # bins
-_WINDOW_COST = 0.5  # what another window of bins costs at most, in views of one (measured)
+_WINDOW_COST = 0.5  # charged for another window, in views of one; measured: 0.16 to 0.39
 _LEAST_DEPTH = 1e-3  # of a pixel seen from a source, in distances of the axis
 
 # Work of a packet of rays, and of a view of one image, in lanes of the other kernels, whose weights
