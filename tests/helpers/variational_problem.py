@@ -8,6 +8,8 @@ import tomolearn as tl
 from tomolearn.priors import Regulariser
 
 SHAPE = (6, 5)
+# Algorithms of smooth priors.
+SMOOTH = ("fista", "nmapg", "lbfgs", "chambolle-pock", "admm", "condat-vu")
 DIFFERENCES = matrix_of(tl.FiniteDifferences(SHAPE), SHAPE, torch.float64)
 
 

@@ -9,6 +9,7 @@ from builders import DenseOperator, matrix_of
 from variational_problem import (
     DIFFERENCES,
     SHAPE,
+    SMOOTH,
     Magnitudes,
     Quartic,
     distance,
@@ -21,8 +22,6 @@ import tomolearn as tl
 from tomolearn import ConvergenceWarning, DivergenceError, Variational, variational
 from tomolearn.methods import History, method_from_dict
 from tomolearn.priors import SquaredDifferences, TotalVariation
-
-SMOOTH = ("fista", "nmapg", "lbfgs", "chambolle-pock", "admm", "condat-vu")
 
 
 @pytest.fixture

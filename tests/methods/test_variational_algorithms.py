@@ -10,6 +10,7 @@ from builders import DenseOperator, matrix_of
 from variational_problem import (
     DIFFERENCES,
     SHAPE,
+    SMOOTH,
     Magnitudes,
     Quartic,
     distance,
@@ -29,7 +30,6 @@ from tomolearn.methods.variational.data_terms import (
 from tomolearn.methods.variational.tables import ALGORITHMS
 from tomolearn.priors import SquaredDifferences, TotalVariation
 
-SMOOTH = ("fista", "nmapg", "lbfgs", "chambolle-pock", "admm", "condat-vu")
 ANY_DATA = ("fista", "nmapg", "chambolle-pock", "admm")
 SPLITTING = ("chambolle-pock", "admm", "condat-vu")
 

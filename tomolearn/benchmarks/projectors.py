@@ -38,16 +38,14 @@ def _cases() -> dict[str, Case]:
     # without any symmetry, but evenly distributed as a real scan's would be
     jitter = np.random.default_rng(0).uniform(-0.4, 0.4, 360)
     listed = (np.arange(360) + 0.5 + jitter) * (2 * math.pi / 360)
+    unevenly = FanBeam.covering(fan, angles=listed, **source)
     cases = [
         Case("parallel 128, 30 angles", small, ParallelBeam.covering(small, 30), (16, 1)),
         Case("parallel 362, 1000 angles", lodopab, ParallelBeam.covering(lodopab, 1000), (1, 4)),
         Case("fan 512, 360 angles", fan, FanBeam.covering(fan, 360, **source), (2, 1)),
-        Case(
-            "fan 512, 360 listed angles",
-            fan,
-            FanBeam.covering(fan, angles=listed, **source),
-            (2, 1),
-        ),
+        Case("fan 512, 360 listed angles", fan, unevenly, (2, 1)),
+        # what `fbp` back-projects of the last one
+        Case("fan 512, 360 listed angles, half bins", fan, unevenly.refined(0, 2), (4, 1)),
     ]
     return {case.name: case for case in cases}
 

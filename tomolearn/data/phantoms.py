@@ -279,6 +279,7 @@ class ThoraxPatches(KindAndFields):
 
     def to_dict(self) -> dict[str, Any]:
         """Return kind and parameters, ready for JSON; the first slice where it is another one."""
+        # files of 0.1 know no other first slice, and are to be recognised
         return {
             name: value for name, value in super().to_dict().items() if value or name != "first"
         }

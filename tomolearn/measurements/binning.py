@@ -53,10 +53,10 @@ def binned_scan(scan: Scan, *, axis: int, count: int, factor: int, shift: float)
     ValueError
         If these are rows of a scan that has none.
     """
-    if axis == len(scan.detector_shape) - 1:
-        # by the constructor, unlike with_columns: this is a detector that users see
-        return type(scan).from_dict(scan.with_columns(count, factor, shift).to_dict())
-    return scan.with_rows(count, factor, shift)
+    last = axis == len(scan.detector_shape) - 1
+    changed = (scan.with_columns if last else scan.with_rows)(count, factor, shift)
+    # by the constructor, unlike these: this is a detector that users see
+    return type(scan).from_dict(changed.to_dict())
 
 
 def binned_grid(grid: Grid, n: int) -> Grid:

@@ -71,12 +71,17 @@ class Likelihood(Objective):
         self, network: Network, batch: Batch, operator: LinearOperator, rng: np.random.Generator
     ) -> torch.Tensor:
         """Return the mean over pixels of the weighted terms."""
-        image, deviation = _with_head(network).moments(batch[0], operator)
+        return self.mean_terms(*_with_head(network).moments(batch[0], operator), batch[1])
+
+    def mean_terms(
+        self, image: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean of the weighted terms of images with standard deviations."""
         if self.distribution == "gaussian":
-            terms = deviation.log() + 0.5 * ((image - batch[1]) / deviation).square()
+            terms = deviation.log() + 0.5 * ((image - truth) / deviation).square()
             power = 2 * self.beta
         else:
-            terms = deviation.log() + math.sqrt(2) * (image - batch[1]).abs() / deviation
+            terms = deviation.log() + math.sqrt(2) * (image - truth).abs() / deviation
             power = self.beta
         return (deviation.detach() ** power * terms).mean()
 

@@ -16,6 +16,7 @@ from tomolearn.geometry import Grid, Scan
 from tomolearn.models import ReconstructionModel
 from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.simulation import Acquisition, GaussianNoise, Noise, PhotonNoise
+from tomolearn.training.objectives.likelihood import Likelihood
 from tomolearn.training.objectives.objective import Batch, Network
 from tomolearn.training.objectives.supervised import Supervised
 
@@ -143,11 +144,9 @@ class RandomAcquisition(Supervised):
 def _normalised_likelihood(
     image: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor
 ) -> torch.Tensor:
-    variance, error = deviation.detach().square(), (image - truth).square()
     # bounded gradients, whether errors are much larger than expected or much smaller
-    size = (variance + error.detach()).mean()
-    terms = variance * (deviation.log() + 0.5 * error / deviation.square())
-    return terms.mean() / size
+    size = (deviation.square() + (image - truth).square()).mean().detach()
+    return Likelihood(beta=1.0).mean_terms(image, deviation, truth) / size
 
 
 def _levels(name: str, values: Any) -> tuple[float, float]:
