@@ -7,7 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from tomolearn.benchmarks.tables import speed_table
+from tomolearn.benchmarks.tables import output_block, speed_table
 from tomolearn.catalogue import (
     methods_table,
     priors_table,
@@ -28,6 +28,8 @@ TABLES = {
     "results": lambda: short_table(RESULTS, "ellipses"),
     # files of `tomolearn bench`, by their names
     **{f"bench {one.stem}": partial(speed_table, one) for one in RESULTS.glob("bench/*.json")},
+    # what `docs/record.py` kept of commands
+    **{f"output {one.stem}": partial(output_block, one) for one in RESULTS.glob("output/*.json")},
 }
 
 

@@ -2,18 +2,26 @@
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tomolearn.benchmarks.tables import speed_table
+from tomolearn.benchmarks.tables import output_block, speed_table
 from tomolearn.evaluation.benchmarking.leaderboard import entries
 from tomolearn.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-tables = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tables)
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+record, tables = _script("record"), _script("tables")
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
@@ -62,7 +70,30 @@ def test_tables_of_speed_have_command_and_machine(tmp_path) -> None:
         speed_table(path)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("results/bench/*.json")), ids=lambda p: p.stem)
-def test_files_of_speed_have_their_page(path) -> None:
-    marker = f"<!-- table: bench {path.stem} -->"
+def test_output_of_commands_is_shown_as_it_is(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(record, "OUTPUT", tmp_path)
+    record.record("greeting", "echo '| a |'; printf 'dB  \\n\\n'; ls DATA; echo DATA", tmp_path)
+    path = tmp_path / "greeting.json"
+    assert json.loads(path.read_text())["printed"] == ["| a |", "dB", "", "DATA"]
+    lines = output_block(path).splitlines()
+    shown = ["| a |", "", "```text", "dB", "", "DATA", "```", ""]
+    assert lines[4:-1] == shown
+    assert lines[-1].startswith("It took 0 s.")
+    before = path.read_text()
+    with pytest.raises(subprocess.CalledProcessError):
+        record.record("greeting", "echo new; false", None)
+    assert path.read_text() == before
+    with pytest.raises(SystemExit, match="--data: expected a folder"):
+        record.record("greeting", None, None)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"expected what `docs/record.py` kept"):
+        output_block(path)
+
+
+FILES = sorted([*ROOT.glob("results/bench/*.json"), *ROOT.glob("results/output/*.json")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_files_have_their_page(path) -> None:
+    marker = f"<!-- table: {path.parent.name} {path.stem} -->"
     assert any(marker in page.read_text(encoding="utf-8") for page in tables.PAGES)

@@ -1,9 +1,10 @@
-"""Tables of documents, of the JSON files that `tomolearn bench --out` writes."""
+"""Tables of documents, of JSON files of `tomolearn bench --out` and of what commands printed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from tomolearn._core.errors import TomolearnError
@@ -47,9 +48,39 @@ def speed_table(path: str | os.PathLike[str]) -> str:
             ]
         )
     table = markdown((heads, rows), left=(0, 2, 3))
+    return f"{table}\n`{values['command']}`. {_machine(values)}\n"
+
+
+def output_block(path: str | os.PathLike[str]) -> str:
+    """Return a command and what it printed in Markdown, of a file of `docs/record.py`.
+
+    Lines of tables in Markdown stay tables, others are shown as they are. Below stand the time that
+    it took, and the machine.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of `docs/record.py`.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict) or not {"command", "machine", "printed"} <= values.keys():
+        raise TomolearnError(f"{path}: expected what `docs/record.py` kept of a command")
+    blocks = []
+    for is_table, lines in groupby(values["printed"], lambda line: line.startswith("|")):
+        text = "\n".join(lines).strip("\n")
+        if text:
+            blocks.append(text if is_table else f"```text\n{text}\n```")
+    seconds = values["seconds"]
+    took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
+    return "\n\n".join(
+        [f"```bash\n{values['command']}\n```", *blocks, f"It took {took}. {_machine(values)}\n"]
+    )
+
+
+def _machine(values: Mapping[str, Any]) -> str:
     load = values["machine"]["load"]
     busy = "" if load is None else f"Load when it began: {load:g}. "
-    return f"{table}\n`{values['command']}`. {busy}{environment(values)}\n"
+    return f"{busy}{environment(values)}"
 
 
 def _figure(timing: Mapping[str, Any] | None) -> str:
