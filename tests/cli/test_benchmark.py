@@ -38,11 +38,17 @@ def test_a_task_ends_in_a_report(tmp_path) -> None:
         (("htc2022", "--search", "2"), "--search: expected none with htc2022"),
         (("ellipses", "--split", "other"), "--split: expected one of train, validation, test"),
         (("elipses",), "ellipses"),
-        (("ellipses", "--results", "nowhere"), "expected the folder of a leaderboard"),
+        (
+            ("ellipses", "--results", "nowhere"),
+            "--results: expected the folder of a leaderboard, got nowhere, which is missing; make",
+        ),
+        (("ellipses", "--results", "a.txt"), "got a.txt, which is a file; make a folder first"),
+        (("ellipses", "--out", "a.txt"), "--out: expected a folder, or a name for one, got"),
     ],
 )
 def test_mistakes_are_told(arguments, text, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").touch()
     done = run(*arguments)
     assert done.exit_code == 2
     assert text in " ".join(done.output.split())

@@ -3,7 +3,8 @@
 import csv
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -122,6 +123,52 @@ def test_results_are_kept_by_method_and_settings(folder, results) -> None:
         path.unlink()
     run(["fbp"], replace(SETTINGS, physics=False, search_images=0))
     assert ("fbp", "is known") not in told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(TotalVariation):
+    """Total variation that counts its calls, at one of which somebody stops the run."""
+
+    name: ClassVar[str] = "stopped"
+    calls: ClassVar[int] = 0
+    last: ClassVar[int | None] = None
+
+    def __call__(self, sinogram, operator, **control):
+        kind = type(self)
+        kind.calls += 1
+        if kind.calls == kind.last:
+            raise KeyboardInterrupt
+        return super().__call__(sinogram, operator, **control)
+
+
+def test_a_stopped_run_repeats_one_image(tmp_path) -> None:
+    settings = replace(SETTINGS, images=4, timed_images=2)
+
+    def run(name, last=None):
+        Stopped.calls, Stopped.last = 0, last
+        method = Stopped(weight=2.0, iterations=10)
+        return run_benchmark(TASK, {"own": method}, cache=tmp_path / name, settings=settings)
+
+    (row,) = run("whole").values["rows"]
+    whole = Stopped.calls
+    searched = len(row["search"]["tried"])
+    scans = row["physics"]["scans"]
+    # a call that warms up, two that are timed, two that are not
+    assert whole == searched + 1 + 2 + 2 + scans
+    untold = ("seconds", "milliseconds", "peak_mib")
+    for last in (2, searched + 1, searched + 2, searched + 3, searched + 5, whole):
+        with pytest.raises(KeyboardInterrupt):
+            run(str(last), last)
+        (again,) = run(str(last)).values["rows"]
+        # before another timed call the method has to be warm
+        warms = searched + 1 < last <= searched + 3
+        assert Stopped.calls == whole - (last - 1) + warms
+        assert all(again[key] == value for key, value in row.items() if key not in untold)
+        assert len(again["seconds"]) == 2
+        # what is complete needs no single calls
+        assert not any(path.is_dir() for path in (tmp_path / str(last)).iterdir())
+    run("whole")
+    assert Stopped.calls == 0
 
 
 def test_a_users_file_is_known_by_its_text(folder, tmp_path) -> None:

@@ -6,6 +6,7 @@ import torch
 import tomolearn as tl
 from tomolearn._core.errors import ConvergenceWarning, DivergenceError
 from tomolearn.evaluation import workers as module
+from tomolearn.evaluation.kept_calls import KeptCalls
 from tomolearn.evaluation.workers import Workers
 from tomolearn.methods import Landweber, TotalVariation
 
@@ -38,3 +39,18 @@ def test_functions_and_fast_methods_stay_here() -> None:
         workers.reconstruct(TotalVariation(weight=0.1, iterations=1), OPERATOR, SINOGRAMS)
         assert workers._pool is None
     torch.testing.assert_close(torch.stack(found), OPERATOR.T(torch.stack(SINOGRAMS)))
+
+
+def test_processes_keep_what_they_have_made(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(module, "_SLOW", -1.0)  # all is worth a process
+    method, kept = TotalVariation(weight=0.1, iterations=20), KeptCalls(tmp_path)
+    with Workers(2) as workers, workers.keeping(kept):
+        found = workers.reconstruct(method, OPERATOR, SINOGRAMS)
+        assert len(list(tmp_path.iterdir())) == len(SINOGRAMS)
+        monkeypatch.setattr(module, "_image", None)  # nothing is computed here any more
+        pool, workers._pool = workers._pool, None
+        again = workers.reconstruct(method, OPERATOR, SINOGRAMS)
+        assert workers._pool is None
+        workers._pool = pool
+    for image, other in zip(found, again, strict=True):
+        assert torch.equal(image, other)

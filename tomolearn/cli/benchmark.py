@@ -111,16 +111,21 @@ def benchmark(
     """Benchmark methods on a task, and write a report: HTML, Markdown, CSV, JSON, figures.
 
     Settings are searched on validation images, never on those that are judged. Results of methods
-    are kept in the folder: a run that was stopped goes on, and methods can be added.
+    are kept in the folder, and images until then: a run that was stopped goes on, and methods can
+    be added.
     """
     from tomolearn.evaluation.benchmarking.leaderboard import write_entry
     from tomolearn.evaluation.benchmarking.report import write_report
 
     folder = out or Path(f"benchmark-{Path(task).name}")
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: expected a folder")
+        raise TomolearnError(f"out: expected a folder, or a name for one, got the file {folder}")
     if results is not None and not results.is_dir():
-        raise NotADirectoryError(f"{results}: expected the folder of a leaderboard")
+        there = "a file" if results.exists() else "missing"
+        raise TomolearnError(
+            f"results: expected the folder of a leaderboard, got {results}, which is {there}; make "
+            f"a folder first (mkdir -p NAME), or leave the option out for a report alone"
+        )
     given = {name for name in _ONLY_TASKS if context.params[name] is not None}
     if task == MEASURED:
         if given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import warnings
@@ -19,11 +20,13 @@ from tomolearn._core.errors import (
     TomolearnError,
     TomolearnTypeError,
 )
+from tomolearn._core.memory import peak_of
 from tomolearn._core.modules import judged
 from tomolearn._core.random_state import RandomStream
 from tomolearn._core.tensors import check_device, now
 from tomolearn.catalogue import Ensemble, FromWeights
 from tomolearn.data import n_pairs
+from tomolearn.evaluation.kept_calls import Call
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.metrics import STANDARD, choose_metrics, measure
 from tomolearn.evaluation.results import Comparison, Row, listed
@@ -37,6 +40,9 @@ _AT_ONCE = 16
 
 Progress = Callable[[str, int], None]
 """Called with a method's name and the number of pairs that it has done."""
+
+WarmUp = Callable[[Reconstruction, torch.Tensor, LinearOperator, torch.Tensor], object]
+"""Called with a method, a sinogram, the operator and the truth; it calls the method."""
 
 
 def compare(
@@ -52,6 +58,8 @@ def compare(
     progress: Progress | None = None,
     timed: int | None = None,
     workers: Workers | None = None,
+    warm_up: WarmUp | None = None,
+    memory: bool = False,
 ) -> Comparison:
     """Try methods on the same pairs of a task.
 
@@ -93,7 +101,12 @@ def compare(
     timed : int, optional
         Number of images that are timed, from the first on. Default: all.
     workers : Workers, optional
-        Who reconstructs those that are not timed.
+        Who reconstructs those that are not timed, and knows calls of earlier runs.
+    warm_up : callable, optional
+        Makes the call before the first timed one, and may look at what the method does in it.
+        Default: the method is called.
+    memory : bool
+        Measure the most memory that the first timed call holds.
 
     Raises
     ------
@@ -132,9 +145,10 @@ def compare(
     operator = task.operator()
     if isinstance(operator, RayTransform):
         operator.backend_on(place)  # its error comes before any work
+    workers = workers or Workers()
     chosen = choose_metrics(metrics)
     trials = [
-        _Trial(name, method, task.convention, chosen)
+        _Trial(name, method, task.convention, chosen, workers, warm_up or _called, memory)
         for name, method in choose_methods(task, methods, place).items()
     ]
     skipped: dict[int, str] = {}
@@ -163,7 +177,7 @@ def compare(
                     for pair in waiting:
                         trial.reconstruct(*pair, operator)
                 else:
-                    trial.reconstruct_untimed(waiting, operator, workers or Workers())
+                    trial.reconstruct_untimed(waiting, operator)
                 if progress is not None:
                     progress(trial.name, index + 1)
             waiting.clear()
@@ -189,6 +203,9 @@ class _Trial:
         method: Reconstruction,
         convention: MetricConvention,
         metrics: Mapping[str, Metric],
+        workers: Workers,
+        warm_up: WarmUp,
+        memory: bool,
     ) -> None:
         self.name = name
         self.network = method if isinstance(method, torch.nn.Module) else None
@@ -196,7 +213,9 @@ class _Trial:
         self._method, self._convention, self._metrics = method, convention, metrics
         # others that draw random numbers must not change what this one draws
         self._random = RandomStream()
+        self._workers, self._warm_up, self._memory = workers, warm_up, memory
         self._warm = False
+        self._peak: int | None = None
         self._example: torch.Tensor | None = None
         self._seconds: list[float] = []
         self._found: dict[int, dict[str, float]] = {}
@@ -208,26 +227,27 @@ class _Trial:
 
         A mistake that shows at once, with the first image, is told instead.
         """
-        try:
-            if not self._warm:
-                self._timed(sinogram, operator)
-                self._warm = True
-            image, seconds = self._timed(sinogram, operator)
-        except LOSSES as error:
-            self._judge(index, error, truth)
-            return
-        if self._judge(index, image, truth):
-            self._seconds.append(seconds)
+        call = self._workers.known(self._method, sinogram)
+        if call is None or (call.seconds is None and isinstance(call.image, torch.Tensor)):
+            try:
+                if not self._warm:
+                    with self._ready():
+                        self._warm_up(self._method, sinogram.clone(), operator, truth)
+                    self._warm = True
+                call = self._timed(sinogram, operator)
+            except LOSSES as error:
+                call = Call(error)
+            self._workers.keep(self._method, sinogram, call)
+        if self._judge(index, call.image, truth) and call.seconds is not None:
+            self._seconds.append(call.seconds)
+            self._peak = call.peak if self._peak is None else self._peak
 
     def reconstruct_untimed(
-        self,
-        pairs: Sequence[tuple[int, torch.Tensor, torch.Tensor]],
-        operator: LinearOperator,
-        workers: Workers,
+        self, pairs: Sequence[tuple[int, torch.Tensor, torch.Tensor]], operator: LinearOperator
     ) -> None:
         """Reconstruct and measure the images of (number, sinogram, truth) that are left."""
         with self._ready():
-            found = workers.reconstruct(self._method, operator, [y for _, y, _ in pairs])
+            found = self._workers.reconstruct(self._method, operator, [y for _, y, _ in pairs])
         for (index, _, truth), image in zip(pairs, found, strict=True):
             self._judge(index, image, truth)
 
@@ -262,16 +282,23 @@ class _Trial:
         }
         size = _n_parameters(self._method)
         failures = dict(self.failures)
-        return Row(self.name, metrics, tuple(self._seconds), size, self._example, failures)
+        return Row(
+            self.name, metrics, tuple(self._seconds), size, self._example, failures, self._peak
+        )
 
-    def _timed(
-        self, sinogram: torch.Tensor, operator: LinearOperator
-    ) -> tuple[torch.Tensor, float]:
+    def _timed(self, sinogram: torch.Tensor, operator: LinearOperator) -> Call:
         sinogram = sinogram.clone()  # what a method does to it must not reach the next one
-        with self._ready():
+
+        def timed() -> Call:
             start = now(sinogram.device)
             image = self._method(sinogram, operator)
-            return image, now(sinogram.device) - start
+            return Call(image, now(sinogram.device) - start)
+
+        with self._ready():
+            if not self._memory or self._seconds:
+                return timed()
+            call, peak = peak_of(timed)
+            return dataclasses.replace(call, peak=peak)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -282,6 +309,12 @@ class _Trial:
         gradients = torch.is_grad_enabled() and self.network is None
         with self._random.drawn(), torch.set_grad_enabled(gradients):
             yield
+
+
+def _called(
+    method: Reconstruction, sinogram: torch.Tensor, operator: LinearOperator, truth: torch.Tensor
+) -> None:
+    method(sinogram, operator)
 
 
 def _checked_task(task: Any) -> Task:

@@ -41,6 +41,8 @@ class Row:
         Reconstruction of the first pair, on the CPU, if there is one.
     failures : mapping of int to str
         Why the method has no image of some pairs, by their numbers.
+    peak : int or None
+        Bytes that the first timed call held at most, if they were measured.
     """
 
     method: str
@@ -49,6 +51,7 @@ class Row:
     n_parameters: int
     example: torch.Tensor | None
     failures: Mapping[int, str] = field(default_factory=dict)
+    peak: int | None = None
 
     @property
     def n(self) -> int:

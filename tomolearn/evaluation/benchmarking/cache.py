@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tomolearn._core.files import complete_files
 from tomolearn._core.reading import parse_json
 from tomolearn._core.version import __version__
+from tomolearn.evaluation.kept_calls import KeptCalls
 from tomolearn.methods import Method
 
 
@@ -28,7 +30,7 @@ def fingerprint(path: Path) -> list[list[Any]]:
 
 
 class Cache:
-    """A folder of results, each with a digest for its name.
+    """A folder of results, each with a digest for its name, and of calls on the way to them.
 
     Parameters
     ----------
@@ -66,8 +68,12 @@ class Cache:
         row = parse_json(str(numbers), numbers.read_bytes())
         return row, load_file(images)
 
+    def calls(self, digest: str) -> KeptCalls:
+        """Return the calls that a run has made which did not come to the row."""
+        return KeptCalls(self._folder / digest)
+
     def write(self, digest: str, row: dict[str, Any], images: dict[str, torch.Tensor]) -> None:
-        """Keep a row and its images."""
+        """Keep a row and its images; the calls on the way to them are removed."""
         from safetensors.torch import save
 
         text = json.dumps(row, indent=1, ensure_ascii=False).encode()
@@ -76,6 +82,7 @@ class Cache:
         with complete_files(pictures, numbers) as (of_images, of_numbers):
             of_images.write(save(contiguous))
             of_numbers.write(text)
+        shutil.rmtree(self._folder / digest, ignore_errors=True)
 
     def _paths(self, digest: str) -> tuple[Path, Path]:
         return self._folder / f"{digest}.json", self._folder / f"{digest}.safetensors"

@@ -16,7 +16,6 @@ import torch
 
 from tomolearn._core.checks import check_int
 from tomolearn._core.errors import DivergenceError, TomolearnError, TrainedElsewhereWarning
-from tomolearn._core.memory import peak_of
 from tomolearn._core.tensors import check_device
 from tomolearn.catalogue import FromWeights
 from tomolearn.data import n_pairs
@@ -26,13 +25,14 @@ from tomolearn.evaluation.benchmarking.search import Search, search
 from tomolearn.evaluation.bootstrap import paired_bootstrap
 from tomolearn.evaluation.comparison import compare
 from tomolearn.evaluation.convergence import iterates, trace
+from tomolearn.evaluation.kept_calls import KeptCalls
 from tomolearn.evaluation.methods import Reconstruction, choose_methods
 from tomolearn.evaluation.results import plain
 from tomolearn.evaluation.tables import range_text
 from tomolearn.evaluation.workers import LOSSES, Workers
 from tomolearn.methods import Method
 from tomolearn.metrics import Metric, MetricConvention, evaluate, rmse
-from tomolearn.operators import RayTransform
+from tomolearn.operators import LinearOperator, RayTransform
 from tomolearn.tasks import CURVES, PUBLISHED, Task, data_of_others, get_task
 
 FORMAT = 1
@@ -120,8 +120,8 @@ def run_benchmark(
     """Search settings, reconstruct and judge, with every number that a report needs.
 
     Settings are searched on validation images alone. The result of each method is kept in a
-    folder, under a digest of task, data, settings, method and weights: a run that was stopped goes
-    on with the next method, and a method that was added costs itself only.
+    folder, under a digest of task, data, settings, method and weights, and until then each image: a
+    run that was stopped goes on with the next image, and a method that was added costs itself only.
 
     Parameters
     ----------
@@ -285,7 +285,9 @@ class _Benchmark:
         digest = self._cache.digest(self._what, name, method)
         kept = None if digest is None else self._cache.read(digest)
         if kept is None:
-            kept = self._measured(name, method, told)
+            calls = None if digest is None else self._cache.calls(digest)
+            with self._workers.keeping(calls):
+                kept = self._measured(name, method, _Convergence(calls), told)
             if digest is not None:
                 self._cache.write(digest, *kept)
         else:
@@ -294,7 +296,7 @@ class _Benchmark:
         return row, images.get("image"), images["truth"]
 
     def _measured(
-        self, name: str, method: Any, told: Told
+        self, name: str, method: Any, convergence: _Convergence, told: Told
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         settings, task = self._settings, self._task
         searched: Search | None = None
@@ -322,6 +324,8 @@ class _Benchmark:
             device=settings.device,
             timed=settings.timed_images,
             workers=self._workers,
+            warm_up=convergence,
+            memory=self._place.type == "cpu",
         )
         (found,) = comparison.rows
         row = found.to_dict() | {
@@ -329,37 +333,16 @@ class _Benchmark:
             "settings": method.to_dict() if isinstance(method, Method) else None,
             "search": None if searched is None else searched.to_dict(),
             "skipped": {str(index): reason for index, reason in comparison.skipped.items()},
+            "peak_mib": found.peak / 2**20 if found.peak else None,
+            "trace": convergence.found,
         }
         images = {"truth": comparison.truth}
         if found.example is not None:
             images["image"] = found.example
-        first = next(n for n in range(settings.images) if n not in comparison.skipped)
-        told(name, "memory and convergence are measured")
-        row |= self._observed(method, first)
         if settings.physics:
             told(name, "noise and resolution are measured")
             row["physics"] = self._physics(method, comparison.truth)
         return plain(row), images
-
-    def _observed(self, method: Any, index: int) -> dict[str, Any]:
-        """Return peak memory and the curve of convergence for a pair."""
-        settings = self._settings
-        pairs = self._task.pairs(
-            settings.split, data=self._data, size=settings.images, seed=settings.seed
-        )
-        sinogram, truth = (one[None].to(self._place) for one in pairs[index])
-        try:
-            with torch.no_grad(), _said_once():
-                _, peak = peak_of(lambda: method(sinogram.clone(), self._operator))
-                curve = None
-                if iterates(method):
-                    count = getattr(method, "iterations", None) or _POINTS
-                    every = max(1, int(count) // _POINTS)
-                    curve = trace(method, sinogram, self._operator, truth, every=every).to_dict()
-        except LOSSES as error:  # of one image, which `compare` has counted
-            return {"peak_mib": None, "trace": None, "trace_failure": str(error)}
-        on_cpu = self._place.type == "cpu" and peak is not None
-        return {"peak_mib": peak / 2**20 if on_cpu and peak else None, "trace": curve}
 
     def _physics(self, method: Any, truth: torch.Tensor) -> dict[str, Any]:
         task = self._task
@@ -387,6 +370,26 @@ class _Benchmark:
                 (y.to(self._place), x) for y, x in found if self._task.unusable(y, x) is None
             ]
         return self._validation
+
+
+class _Convergence:
+    """A call before the timed ones that records how the method converges, if it iterates."""
+
+    def __init__(self, calls: KeptCalls | None) -> None:
+        self._calls = calls
+        self.found: dict[str, Any] | None = None if calls is None else calls.read_numbers("trace")
+
+    def __call__(
+        self, method: Any, sinogram: torch.Tensor, operator: LinearOperator, truth: torch.Tensor
+    ) -> None:
+        if self.found is not None or not iterates(method):
+            method(sinogram, operator)
+            return
+        count = getattr(method, "iterations", None) or _POINTS
+        every = max(1, int(count) // _POINTS)
+        self.found = plain(trace(method, sinogram, operator, truth, every=every).to_dict())
+        if self._calls is not None:
+            self._calls.write_numbers("trace", self.found)
 
 
 @contextmanager
