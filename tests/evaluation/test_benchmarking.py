@@ -15,6 +15,7 @@ from tomolearn._core.memory import peak_of
 from tomolearn.catalogue import get_method
 from tomolearn.data.phantoms import RandomEllipses, RandomThorax
 from tomolearn.evaluation import BenchmarkSettings, run_benchmark
+from tomolearn.evaluation.benchmarking.figures import draw_all
 from tomolearn.evaluation.benchmarking.leaderboard import (
     entries,
     leaderboard,
@@ -301,6 +302,27 @@ def test_leaderboards_have_what_was_measured(results, tmp_path) -> None:
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match=r"other\.json: expected results of `tomolearn benchmark`"):
         entries(tmp_path)
+
+
+def test_published_curves_stand_beside_what_was_measured(results) -> None:
+    curves = [one.to_dict() for one in CURVES["lodopab-200"]]
+    tv = results.values["rows"][1] | {"parameters": 5}
+    values = results.values | {"rows": [results.values["rows"][0], tv], "curves": curves}
+    assert "curves" not in draw_all(results.values)
+    (axis,) = draw_all(values)["curves"][1].axes
+    lines = {line.get_label(): line for line in axis.lines}
+    assert list(lines) == [
+        "Learned primal-dual, LoDoPaB, published",
+        "U-Net, LoDoPaB, published",
+        "Learned primal-dual, LoDoPaB-200, published",
+        "tv, measured",
+    ]
+    # github.com/oterobaguer/dip-ct-benchmark
+    published = lines["Learned primal-dual, LoDoPaB-200, published"]
+    assert list(published.get_xdata()) == [0.01, 0.1, 1, 10, 100]
+    assert list(published.get_ydata()) == [29.65, 32.48, 33.21, 33.53, 33.64]
+    assert set(lines["tv, measured"].get_ydata()) == {tv["metrics"]["psnr"]["mean"]}
+    assert "oterobaguer/dip-ct-benchmark" in axis.get_title(loc="left")
 
 
 def test_failures_are_told(results) -> None:

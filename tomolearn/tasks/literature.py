@@ -53,6 +53,8 @@ class PublishedCurve:
         Training images, or parts of the training set in percent; and PSNR in dB.
     unit : str
         Of the amounts.
+    data : str
+        What it was trained and tested on.
     source : str
         Where it is printed.
     """
@@ -61,6 +63,7 @@ class PublishedCurve:
     amounts: tuple[float, ...]
     psnr: tuple[float, ...]
     unit: str
+    data: str
     source: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,10 +76,15 @@ def _table(source: str, *rows: tuple[Any, ...]) -> tuple[Published, ...]:
     return tuple(Published(source=source, **dict(zip(names, row, strict=False))) for row in rows)
 
 
-def _curves(source: str, unit: str, amounts: tuple[float, ...], **found: Any) -> Any:
+def _curves(
+    source: str,
+    data: str,
+    unit: str,
+    amounts: tuple[float, ...],
+    found: Mapping[str, tuple[float, ...]],
+) -> tuple[PublishedCurve, ...]:
     return tuple(
-        PublishedCurve(method.replace("_", " "), amounts[: len(psnr)], psnr, unit, source)
-        for method, psnr in found.items()
+        PublishedCurve(method, amounts, psnr, unit, data, source) for method, psnr in found.items()
     )
 
 
@@ -118,38 +126,50 @@ PUBLISHED: Mapping[str, tuple[Published, ...]] = MappingProxyType(
 
 _SHARES = (0.01, 0.1, 1.0, 10.0, 100.0)
 _IMAGES = (32, 64, 160, 320, 640, 1600, 3200, 8000, 16000, 32000)
+# with 1000 and with 200 views; each figure has both
+_OF_LODOPAB = (
+    *_curves(
+        _LODOPAB,
+        "LoDoPaB",
+        "% of the training set",
+        _SHARES,
+        {
+            "Learned primal-dual": (32.68, 34.65, 35.27, 35.63, 35.73),
+            "U-Net": (31.36, 33.27, 34.62, 35.18, 35.48),
+        },
+    ),
+    *_curves(
+        _LODOPAB,
+        "LoDoPaB-200",
+        "% of the training set",
+        _SHARES,
+        {"Learned primal-dual": (29.65, 32.48, 33.21, 33.53, 33.64)},
+    ),
+)
 CURVES: Mapping[str, tuple[PublishedCurve, ...]] = MappingProxyType(
     {
-        "lodopab": _curves(
-            _LODOPAB,
-            "% of the training set",
-            _SHARES,
-            Learned_primal_dual=(32.68, 34.65, 35.27, 35.63, 35.73),
-            U_Net=(31.36, 33.27, 34.62, 35.18, 35.48),
-        ),
-        "lodopab-200": _curves(
-            _LODOPAB,
-            "% of the training set",
-            _SHARES,
-            Learned_primal_dual=(29.65, 32.48, 33.21, 33.53, 33.64),
-        ),
+        "lodopab": _OF_LODOPAB,
+        "lodopab-200": _OF_LODOPAB,
         "ellipses-dival": _curves(
             "Baguer, Leuschner, Schmidt, arXiv:2003.04989",
+            "ellipses",
             "training images",
             _IMAGES,
-            Learned_primal_dual=(
-                *(28.09, 28.45, 29.35, 30.11, 30.84),
-                *(31.44, 31.84, 32.15, 32.21, 32.27),
-            ),
-            Learned_gradient=(
-                *(27.81, 28.40, 29.15, 29.55, 29.70),
-                *(29.84, 29.88, 29.95, 30.07, 30.30),
-            ),
-            U_Net=(
-                *(26.33, 26.59, 26.80, 27.12, 27.44),
-                *(27.97, 28.49, 28.80, 29.10, 29.36),
-            ),
+            {
+                "Learned primal-dual": (
+                    *(28.09, 28.45, 29.35, 30.11, 30.84),
+                    *(31.44, 31.84, 32.15, 32.21, 32.27),
+                ),
+                "Learned gradient": (
+                    *(27.81, 28.40, 29.15, 29.55, 29.70),
+                    *(29.84, 29.88, 29.95, 30.07, 30.30),
+                ),
+                "U-Net": (
+                    *(26.33, 26.59, 26.80, 27.12, 27.44),
+                    *(27.97, 28.49, 28.80, 29.10, 29.36),
+                ),
+            },
         ),
     }
 )
-"""Data efficiency of publications by task."""
+"""Data efficiency of publications by task, with that of its siblings."""

@@ -66,6 +66,8 @@ def _drawn(values: Values, draw: Callable[[Axes, Values], bool]) -> Figure | Non
     from matplotlib.figure import Figure
 
     height = _SIZE[1]
+    if draw is _curves:
+        height += 0.18 * (len(values["curves"]) + len(values["rows"]))
     if draw is _scores:
         height = max(height, 0.9 + 0.33 * len(values["rows"]))
     figure = Figure(figsize=(_SIZE[0], height), dpi=150, layout="constrained")
@@ -165,9 +167,10 @@ def _convergence(axis: Axes, values: Values) -> bool:
 
 def _curves(axis: Axes, values: Values) -> bool:
     for number, curve in enumerate(values["curves"]):
-        axis.semilogx(
-            curve["amounts"], curve["psnr"], "o-", color=f"C{number}", label=curve["method"]
-        )
+        label = f"{curve['method']}, {curve['data']}, published"
+        # colours are those of the methods that were measured
+        marker, grey = "os^Dv"[number % 5], str(0.15 + 0.2 * (number % 4))
+        axis.semilogx(curve["amounts"], curve["psnr"], f"{marker}-", color=grey, label=label)
         axis.set_xlabel(curve["unit"])
     networks = [row for row in values["rows"] if row["parameters"]]
     for row in networks if values["curves"] else []:
@@ -177,5 +180,7 @@ def _curves(axis: Axes, values: Values) -> bool:
             axis.axhline(mean, **style)
     axis.set_ylabel("PSNR in dB")
     if values["curves"]:
-        axis.legend(fontsize=8, frameon=False)
+        axis.figure.legend(loc="outside lower center", fontsize=7, frameon=False)
+        sources = "; ".join(sorted({curve["source"] for curve in values["curves"]}))
+        axis.set_title(f"Published: {sources}", fontsize=6, loc="left")
     return bool(values["curves"])
