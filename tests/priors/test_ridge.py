@@ -1,8 +1,11 @@
 """Ridge regularisers against dense Hessians and spectra in float64."""
 
+import copy
+
 import pytest
 import torch
 
+import tomolearn as tl
 from tomolearn.priors import ConvexRidge, TotalVariation, WeaklyConvexRidge
 
 KINDS = (
@@ -129,3 +132,36 @@ def test_knees_stay_above_a_quarter_of_what_they_were(kind):
     with torch.no_grad():  # as far as training may go
         prior.log_excesses -= 100
     torch.testing.assert_close(prior.knees().detach(), before / 4)
+
+
+def test_spectra_are_computed_once_in_a_reconstruction(monkeypatch, rng):
+    calls = []
+    peak = WeaklyConvexRidge._peak
+
+    def counted(self, factors):
+        calls.append(self)
+        return peak(self, factors)
+
+    monkeypatch.setattr(WeaklyConvexRidge, "_peak", counted)
+    grid = tl.Grid((24, 24))
+    operator = tl.RayTransform(grid, tl.ParallelBeam.covering(grid, 8))
+    prior = WeaklyConvexRidge(channels=(3, 4), kernel_size=3, modulus=0.02)
+    y = operator(torch.rand(1, 1, 24, 24, generator=rng))
+    found = []
+    for iterations in (5, 20):
+        calls.clear()
+        tl.variational(
+            y, operator, prior=prior, weight=0.1, algorithm="data-proximal", iterations=iterations
+        )
+        found.append(len(calls))
+    assert found[0] == found[1]
+    # weights that are trained go on to count
+    image = torch.rand(24, 24, generator=rng)
+    before = float(prior.value(image).detach())
+    with torch.no_grad():
+        prior.log_weights += 1
+    assert float(prior.value(image).detach()) != pytest.approx(before)
+    settled = copy.deepcopy(prior)
+    settled.settle()
+    assert torch.equal(settled.value(image), prior.value(image))
+    assert torch.equal(settled.gradient(image), prior.gradient(image))

@@ -89,6 +89,9 @@ class Regulariser(Prior, abc.ABC):
         """Return a certified Lipschitz constant of the gradient, for images of this shape."""
         return None
 
+    def settle(self) -> None:
+        """Compute once what follows from the weights, which must not change any more."""
+
     @property
     def has_gradient(self) -> bool:
         """Whether `gradient` can be called."""

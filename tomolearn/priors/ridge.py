@@ -266,6 +266,7 @@ class WeaklyConvexRidge(ConvexRidge):
         if ratio <= 1:
             raise TomolearnError(f"ratio: expected a number above 1, got {ratio:g}")
         self._arguments |= {"modulus": self.modulus, "ratio": ratio}
+        self._settled_part: torch.Tensor | None = None
         self.log_ratios = torch.nn.Parameter(torch.full_like(self.log_weights, math.log(ratio - 1)))
 
     @property
@@ -281,8 +282,15 @@ class WeaklyConvexRidge(ConvexRidge):
     def _concave_peak(self) -> torch.Tensor:
         return self._peak(self.log_weights.exp() / self._ends())
 
+    def settle(self) -> None:
+        """Compute gamma, for which the spectra of all filters are needed."""
+        with torch.no_grad():
+            self._settled_part = self._concave_part()
+
     def _concave_part(self) -> torch.Tensor:
         """Return gamma."""
+        if self._settled_part is not None:
+            return self._settled_part
         return (self.modulus / self._concave_peak()).clamp(max=1)
 
     def _potentials(self, responses: torch.Tensor) -> torch.Tensor:

@@ -218,10 +218,16 @@ class Variational(IterativeMethod):
 
 def frozen_copy(prior: R, like: torch.Tensor) -> R:
     """Return a prior in evaluation mode, in another tensor's precision and on its device."""
+    from tomolearn.priors.prior import Regulariser
+
     numbers = [*prior.parameters(), *prior.buffers()]
     if not numbers:
         return prior
-    return copy.deepcopy(prior).to(like.device, like.dtype).eval().requires_grad_(False)
+    found = copy.deepcopy(prior).to(like.device, like.dtype).eval().requires_grad_(False)
+    for module in found.modules():
+        if isinstance(module, Regulariser):
+            module.settle()
+    return found
 
 
 @controlled
