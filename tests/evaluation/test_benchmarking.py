@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -24,7 +25,7 @@ from tomolearn.evaluation.benchmarking.leaderboard import (
 )
 from tomolearn.evaluation.benchmarking.phantom import QualityPhantom
 from tomolearn.evaluation.benchmarking.report import write_report
-from tomolearn.evaluation.benchmarking.search import search
+from tomolearn.evaluation.benchmarking.search import _climb, search
 from tomolearn.evaluation.benchmarking.text import main_table, note, physics_table
 from tomolearn.evaluation.methods import default_methods
 from tomolearn.methods import CGLS, FBP, TotalVariation
@@ -98,6 +99,9 @@ def test_images_that_are_not_timed_have_the_same_scores(results, tmp_path) -> No
     assert row["metrics"]["psnr"]["values"] == expected["metrics"]["psnr"]["values"]
     assert "of the first 1, one at a time" in note(values)
     assert "of the first" not in note(results.values)
+    took = {"seconds": 119.6, "processor_seconds": 3.4}
+    assert "took 2:00 minutes, 0:03 of" in note(values | {"took": took})
+    assert "All of it took" not in note(values | {"took": None})
 
 
 def test_results_are_kept_by_method_and_settings(folder, results) -> None:
@@ -113,7 +117,10 @@ def test_results_are_kept_by_method_and_settings(folder, results) -> None:
             told=lambda name, what: told.append((name, what)),
         )
 
+    took = results.values["took"]
+    assert 0 < took["processor_seconds"] < 10 * took["seconds"]
     again = run(["fbp", "tv"])
+    assert again.values["took"] is None
     assert told == [("fbp", "is known"), ("tv", "is known")]
     assert again.values["rows"] == results.values["rows"]
     assert torch.equal(again.images["tv"], results.images["tv"])
@@ -153,16 +160,16 @@ def test_a_stopped_run_repeats_one_image(tmp_path) -> None:
     (row,) = run("whole").values["rows"]
     whole = Stopped.calls
     searched = len(row["search"]["tried"])
-    scans = row["physics"]["scans"]
-    # a call that warms up, two that are timed, two that are not
-    assert whole == searched + 1 + 2 + 2 + scans
+    untimed = searched + 2 + row["physics"]["scans"]
+    # a call that warms up, two that are timed
+    assert whole == untimed + 1 + 2
     untold = ("seconds", "milliseconds", "peak_mib")
-    for last in (2, searched + 1, searched + 2, searched + 3, searched + 5, whole):
+    for last in (2, searched + 1, untimed, untimed + 1, untimed + 2, whole):
         with pytest.raises(KeyboardInterrupt):
             run(str(last), last)
         (again,) = run(str(last)).values["rows"]
         # before another timed call the method has to be warm
-        warms = searched + 1 < last <= searched + 3
+        warms = last > untimed + 1
         assert Stopped.calls == whole - (last - 1) + warms
         assert all(again[key] == value for key, value in row.items() if key not in untold)
         assert len(again["seconds"]) == 2
@@ -202,6 +209,23 @@ def test_searches_climb_to_the_top() -> None:
     assert search(lambda y, A: y, pairs, operator, TASK.convention) is None
     with pytest.raises(ValueError, match="pairs: expected one at least"):
         search(FBP(), [], operator, TASK.convention)
+
+
+@pytest.mark.parametrize("top", [-4.3, -0.45, -0.3, 0.0, 0.2, 0.4, 0.6, 2.6])
+def test_climbing_finds_the_best_of_half_steps(top) -> None:
+    tried = []
+
+    def score(value):
+        tried.append(math.log2(value))
+        return -abs(math.log2(value) - top)
+
+    _climb(score, 1.0, whole=False)
+    best = max(tried, key=lambda one: -abs(one - top))
+    # of all half steps, those that were not tried included
+    assert best == pytest.approx(round(2 * top) / 2, abs=1e-3)
+    assert len(tried) == len(set(tried))
+    if abs(top) < 0.5:
+        assert len(tried) == (4 if abs(top) > 0.25 else 5)
 
 
 def test_settings_are_not_searched_on_what_is_judged() -> None:

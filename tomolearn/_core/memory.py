@@ -17,6 +17,9 @@ _PEAK_RESET = Path("/proc/self/clear_refs")
 _MACHINE = Path("/proc/meminfo")
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
+# Parameters of glibc's mallopt, and the largest number of bytes that it takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _NEVER = -1, -3, 2**31 - 1
+
 # What is smaller is allocated without a look at what there is; and no array of measured or
 # computed numbers is packed this tightly.
 _LARGE, _MOST = 2**28, 100
@@ -70,6 +73,20 @@ def peak_of(function: Callable[[], T]) -> tuple[T, int | None]:
         return function(), None
     found = function()
     return found, max(0, resident_bytes("VmHWM") - before)
+
+
+def keep_freed() -> None:
+    """Have this process keep what arrays have freed for the next ones, where its C library can.
+
+    Arrays of some MiB go back to the system by default, and clearing them anew takes as long as
+    computing with them. A process that only computes need not give anything back.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # only glibc has it
+        return
+    for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+        mallopt(parameter, _NEVER)
 
 
 def _installed() -> int | None:

@@ -51,6 +51,11 @@ class KeptCalls:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
 
+    @property
+    def begun(self) -> bool:
+        """Whether another run has kept some."""
+        return self._folder.exists()
+
     def read(self, method: Any, sinogram: torch.Tensor) -> Call | None:
         """Return what is known of a call, its image on the CPU; None if nothing is."""
         path = self._path(method, sinogram)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from tomolearn._core.checks import check_int
+from tomolearn._core.memory import keep_freed
+from tomolearn.evaluation.convergence import iterates
 from tomolearn.evaluation.kept_calls import Call, KeptCalls
 from tomolearn.methods import Method
 from tomolearn.operators import LinearOperator
@@ -69,6 +71,11 @@ class Workers:
         finally:
             self._kept = before
 
+    @property
+    def keeps(self) -> bool:
+        """Whether calls are kept."""
+        return self._kept is not None
+
     def known(self, method: Any, sinogram: torch.Tensor) -> Call | None:
         """Return what is kept of a call; None if nothing is."""
         return None if self._kept is None else self._kept.read(method, sinogram)
@@ -86,7 +93,8 @@ class Workers:
     ) -> list[torch.Tensor | Exception]:
         """Return the image of each sinogram on the CPU, or the error in place of it.
 
-        Functions and networks, and what takes less than 0.2 s, are called in this process.
+        Functions and networks, and what takes less than 0.2 s, are called in this process; once
+        there are others, iterations are no longer tried here first.
         """
         known = [self.known(method, one) for one in sinograms]
         missing = [y for y, found in zip(sinograms, known, strict=True) if found is None]
@@ -98,6 +106,8 @@ class Workers:
     ) -> list[torch.Tensor | Exception]:
         found: list[torch.Tensor | Exception] = []
         name = method.name if isinstance(method, Method) else ""
+        if name and self._pool is not None:
+            self._slow.setdefault(name, iterates(method))
         for n, sinogram in enumerate(sinograms):
             if self._count > 1 and self._slow.get(name, False):
                 return found + self._side_by_side(method, operator, sinograms[n:])
@@ -114,8 +124,7 @@ class Workers:
             self._pool = ProcessPoolExecutor(
                 self._count,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=torch.set_num_threads,
-                initargs=(1,),
+                initializer=_begin,
             )
         found = []
         called = partial(_with_warnings, method, operator, self._kept)
@@ -124,6 +133,11 @@ class Workers:
             for category, text in said:
                 warnings.warn(text, category, stacklevel=5)
         return found
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    keep_freed()
 
 
 def _image(

@@ -76,6 +76,13 @@ class QualityPhantom:
         )
         return torch.from_numpy(rasterise(ellipses, grid.shape, oversampling=_OVERSAMPLING))
 
+    def scans(self, count: int, *, seed: int = 0) -> list[torch.Tensor]:
+        """Return sinograms with independent noise, shape (1, 1, ...); without noise, one."""
+        acquisition, image = self.task.acquisition, self.image()[None, None]
+        n = 1 if acquisition.noise is None else count
+        streams = np.random.default_rng(seed).spawn(n)
+        return [acquisition.measure(image, self.task.grid, rng) for rng in streams]
+
     def measure(
         self,
         method: Callable[[torch.Tensor, LinearOperator], torch.Tensor],
@@ -89,20 +96,15 @@ class QualityPhantom:
         The noise power spectrum is that of the middle of the disc, in units of the images; without
         noise there is none, and one scan. `workers` reconstruct scans side by side.
         """
-        task, acquisition = self.task, self.task.acquisition
-        n = 1 if acquisition.noise is None else scans
-        operator, image = task.operator(), self.image()[None, None]
-        sinograms = [
-            acquisition.measure(image, task.grid, rng)
-            for rng in np.random.default_rng(seed).spawn(n)
-        ]
+        operator, sinograms = self.task.operator(), self.scans(scans, seed=seed)
         with torch.no_grad():
             found = (workers or Workers()).reconstruct(method, operator, sinograms)
         for one in found:
             if isinstance(one, Exception):
                 raise one
         images = torch.stack([one[0, 0] for one in found if isinstance(one, torch.Tensor)])
-        return {"scans": n, "level": self.level, **self._judged(images, acquisition.noise)}
+        judged = self._judged(images, self.task.acquisition.noise)
+        return {"scans": len(sinograms), "level": self.level, **judged}
 
     def _judged(self, images: torch.Tensor, noise: Any) -> dict[str, Any]:
         grid, side = self.task.grid, self._side

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ from tomolearn.tasks import CURVES, PUBLISHED, Task, data_of_others, get_task
 FORMAT = 1
 _SCANS = 5  # of the phantom for image quality
 _POINTS = 100  # of a curve of convergence
+_CLOCKS = ("seconds", "processor_seconds")
+_AHEAD = 16  # images that are reconstructed before they are compared
 
 Told = Callable[[str, str], None]
 """Called with a method's name and what is done with it next."""
@@ -148,6 +152,7 @@ def run_benchmark(
     place = check_device("device", settings.device)
     chosen = choose_methods(chosen_task, methods, place)
     rows, images, truth = [], {}, None
+    started = _clocks()
     with Workers(workers if place.type == "cpu" else 1) as processes:
         known = Cache(cache)
         where = None if data is None else Path(data)
@@ -157,6 +162,8 @@ def run_benchmark(
             rows.append(row)
             if image is not None:
                 images[name] = image
+    # what other runs have done took time as well
+    took = None if bench.goes_on else [b - a for a, b in zip(started, _clocks(), strict=True)]
     if all(row["metrics"]["psnr"]["mean"] is None for row in rows):
         raise DivergenceError(next(iter(rows[0]["failures"].values())))
     values = {
@@ -170,10 +177,16 @@ def run_benchmark(
         "rows": with_intervals(rows, "psnr"),
         "published": [one.to_dict() for one in PUBLISHED.get(chosen_task.name, ())],
         "curves": [one.to_dict() for one in CURVES.get(chosen_task.name, ())],
+        "took": None if took is None else dict(zip(_CLOCKS, took, strict=True)),
         "machine": machine(),
     }
     spacing = chosen_task.grid.spacing[-2:]
     return BenchmarkResults(values, images, truth, (float(spacing[0]), float(spacing[1])))
+
+
+def _clocks() -> tuple[float, float]:
+    """Return seconds that have passed, and those of processors, of ended workers as well."""
+    return time.perf_counter(), sum(os.times()[:4])
 
 
 def _silent(name: str, what: str) -> None:
@@ -277,6 +290,8 @@ class _Benchmark:
         if isinstance(self._operator, RayTransform):
             self._operator.backend_on(self._place)  # its error comes before any work
         self._validation: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._untimed: list[torch.Tensor] | None = None
+        self.goes_on = False  # where another run was stopped, or with methods that it has measured
 
     def row(
         self, name: str, method: Reconstruction, told: Told
@@ -286,12 +301,14 @@ class _Benchmark:
         kept = None if digest is None else self._cache.read(digest)
         if kept is None:
             calls = None if digest is None else self._cache.calls(digest)
+            self.goes_on |= calls is not None and calls.begun
             with self._workers.keeping(calls):
                 kept = self._measured(name, method, _Convergence(calls), told)
             if digest is not None:
                 self._cache.write(digest, *kept)
         else:
             told(name, "is known")
+            self.goes_on = True
         row, images = kept
         return row, images.get("image"), images["truth"]
 
@@ -313,6 +330,9 @@ class _Benchmark:
             if searched is not None:
                 method = dataclasses.replace(method, **searched.settings)
         told(name, "images are reconstructed")
+        if self._workers.keeps:
+            with torch.no_grad(), _said_once():
+                self._workers.reconstruct(method, self._operator, self._untimed_sinograms())
         comparison = compare(
             task,
             {name: method},
@@ -345,18 +365,40 @@ class _Benchmark:
         return plain(row), images
 
     def _physics(self, method: Any, truth: torch.Tensor) -> dict[str, Any]:
-        task = self._task
-        if task.grid.ndim != 2 or task.scan is None:
+        phantom = self._phantom(truth)
+        if phantom is None:
             return {"reason": "only tasks in the plane with a scan have a phantom"}
-        values = truth[truth > 0]
-        # water where images are of CT; elsewhere what the images have in the mean
-        level = 1000.0 / task.hounsfield if task.hounsfield else float(values.mean())
         try:
             with _said_once():
-                phantom = QualityPhantom(task, level)
                 return phantom.measure(method, scans=_SCANS, workers=self._workers)
         except LOSSES as error:
             return {"reason": " ".join(str(error).splitlines())}
+
+    def _phantom(self, truth: torch.Tensor) -> QualityPhantom | None:
+        task = self._task
+        if task.grid.ndim != 2 or task.scan is None:
+            return None
+        # water where images are of CT; elsewhere what the images have in the mean
+        mean = float(truth[truth > 0].mean())
+        return QualityPhantom(task, 1000.0 / task.hounsfield if task.hounsfield else mean)
+
+    def _untimed_sinograms(self) -> list[torch.Tensor]:
+        """Return the first images that are not timed, and the scans of the disc.
+
+        In one queue they keep all processes busy; `compare` and the phantom find them done.
+        """
+        if self._untimed is None:
+            settings, task = self._settings, self._task
+            pairs = task.pairs(
+                settings.split, data=self._data, size=settings.images, seed=settings.seed
+            )
+            found = (pairs[index] for index in range(n_pairs(pairs) or 0))
+            usable = (pair for pair in found if task.unusable(*pair) is None)
+            some = list(islice(usable, settings.timed_images + _AHEAD))
+            self._untimed = [y[None].to(self._place) for y, _ in some[settings.timed_images :]]
+            if settings.physics and some and (phantom := self._phantom(some[0][1])) is not None:
+                self._untimed += phantom.scans(_SCANS)
+        return self._untimed
 
     def _validation_pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         if self._validation is None:

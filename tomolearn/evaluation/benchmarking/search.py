@@ -65,7 +65,8 @@ def search(
     Of filtered back-projection filter and frequency scaling, of what has a weight the weight, of
     trained priors the factor of the weight that their cards ask for, of other iterations their
     number: from where the method stands, by factors of 2 until the PSNR falls to either side, then
-    by the root of that. `workers` reconstruct images side by side.
+    by the root of that, first to the side where it fell less; where it rises there, it is taken to
+    fall on the other side. `workers` reconstruct images side by side.
 
     Returns
     -------
@@ -108,7 +109,10 @@ def _varied(method: Method) -> tuple[str, float | int] | None:
 
 
 def _climb(score: Callable[[Any], float], start: float, whole: bool) -> None:
-    """Try values from `start` on by factors until both neighbours of the best are worse."""
+    """Try values from `start` on by factors until both neighbours of the best are worse.
+
+    Scores are taken to have one maximum: beyond a value that is worse none is better.
+    """
     known: dict[float, float] = {}
 
     def at(exponent: float) -> float:
@@ -118,16 +122,17 @@ def _climb(score: Callable[[Any], float], start: float, whole: bool) -> None:
         return known[exponent]
 
     at(0.0)
-    for step in (1.0, 0.5):
-        while True:
-            best = max(known, key=lambda one: known[one])
-            missing = [one for one in (best - step, best + step) if one not in known]
-            if not missing or len(known) >= _MOST:
-                break
-            for one in missing:
-                at(one)
-            if step < 1:
-                break
+    while True:
+        best = max(known, key=lambda one: known[one])
+        missing = [one for one in (best - 1, best + 1) if one not in known]
+        if not missing or len(known) >= _MOST:
+            break
+        for one in missing:
+            at(one)
+    highest = known[best]
+    for side in sorted((-1, 1), key=lambda one: -known.get(best + one, -math.inf)):
+        if at(best + side / 2) > highest:
+            break
 
 
 class _Scores:

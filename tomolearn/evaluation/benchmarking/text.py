@@ -210,12 +210,22 @@ def note(values: Values) -> str:
             f" Settings of methods that have some were searched on {settings['search_images']} "
             "validation images, never on those that are judged here."
         )
+    if (took := values.get("took")) is not None:
+        text += (
+            f" All of it took {_minutes(took['seconds'])} minutes, "
+            f"{_minutes(took['processor_seconds'])} of processor time."
+        )
     text += _busy(values)
     for row in values["rows"]:
         if row["failures"]:
             reasons = ", ".join(f"{k} ({why})" for k, why in list(row["failures"].items())[:3])
             text += f" {row['method']} has no image of {len(row['failures'])}: {reasons}."
     return text
+
+
+def _minutes(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02}"
 
 
 def _busy(values: Values) -> str:
