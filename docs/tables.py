@@ -26,6 +26,7 @@ TABLES = {
     "commands": shipped_priors_commands,
     "leaderboard": lambda: leaderboard(RESULTS),
     "results": lambda: short_table(RESULTS, "ellipses"),
+    "rehearsal": lambda: leaderboard(RESULTS / "rehearsal"),
     # files of `tomolearn bench`, by their names
     **{f"bench {one.stem}": partial(speed_table, one) for one in RESULTS.glob("bench/*.json")},
     # what `docs/record.py` kept of commands
