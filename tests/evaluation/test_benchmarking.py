@@ -308,6 +308,30 @@ def test_reports_are_whole(results, tmp_path) -> None:
     assert float(rows[1]["psnr_mean"]) == mean
 
 
+def test_reports_of_volumes_show_the_middle_slice(results, tmp_path) -> None:
+    rows = [row | {"physics": {"reason": "a volume"}} for row in results.values["rows"]]
+
+    def volume(image):
+        return torch.stack([0 * image, image, 0 * image])
+
+    spatial = replace(
+        results,
+        values=results.values | {"rows": rows},
+        images={name: volume(image) for name, image in results.images.items()},
+        truth=volume(results.truth),
+    )
+    of_plane, of_space = (
+        {path.name: path for path in write_report(one, tmp_path / name)}
+        for name, one in (("plane", results), ("space", spatial))
+    )
+    cards = [
+        re.findall(r'src="(data:image/png;base64,[^"]+)"', paths["report.html"].read_text())
+        for paths in (of_plane, of_space)
+    ]
+    assert cards[0] == cards[1]
+    assert "mtf.png" not in of_space
+
+
 def test_leaderboards_have_what_was_measured(results, tmp_path) -> None:
     path = write_entry(results, tmp_path, "tomolearn benchmark small")
     assert path.name == "small.json"

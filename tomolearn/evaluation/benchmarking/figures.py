@@ -132,7 +132,8 @@ def _mtf(axis: Axes, values: Values) -> bool:
     axis.set(xlabel="spatial frequency in cycles per mm", ylabel="modulation", ylim=(0, None))
     axis.axhline(0.5, color="grey", linewidth=0.6)
     axis.axhline(0.1, color="grey", linewidth=0.6)
-    axis.legend(fontsize=8, frameon=False)
+    if rows:
+        axis.legend(fontsize=8, frameon=False)
     return bool(rows)
 
 

@@ -17,7 +17,7 @@ from tomolearn._core.optional import optional_import
 from tomolearn.evaluation.benchmarking import text
 from tomolearn.evaluation.benchmarking.figures import draw_all, png, svg
 from tomolearn.evaluation.benchmarking.run import BenchmarkResults
-from tomolearn.evaluation.figures import detailed_region, draw_images
+from tomolearn.evaluation.figures import detailed_region, draw_images, middle_slice
 from tomolearn.evaluation.methods import TRUTH
 
 _TEMPLATE = "report.html.jinja"
@@ -138,15 +138,19 @@ def _notes(results: BenchmarkResults) -> dict[str, str]:
 
 
 def _cards(results: BenchmarkResults) -> list[dict[str, Any]]:
-    """Return the images of each method for the page: whole, a detail, and the error."""
+    """Return the images of each method for the page: whole, a detail, and the error.
+
+    Of a volume they are its middle slice.
+    """
     if results.truth is None or not results.images:
         return []
-    truth = results.truth.numpy()
+    truth = middle_slice(results.truth.numpy())
+    slices = {name: middle_slice(image.numpy()) for name, image in results.images.items()}
     low, high = float(truth.min()), float(truth.max())
     top, bottom, left, right = detailed_region(truth)
     notes = _notes(results)
     found = []
-    for name, image in {TRUTH: truth, **{k: v.numpy() for k, v in results.images.items()}}.items():
+    for name, image in {TRUTH: truth, **slices}.items():
         error = None
         if name != TRUTH:
             most = _ERRORS * (high - low)
