@@ -1,13 +1,14 @@
-"""Speed in space: that the right thing is measured, and that RTK computes the same as we do."""
+"""Speed in space: that the right thing is measured, of ours and of rivals that agree with it."""
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from tomolearn import ConeBeam, Grid, RayTransform, fbp
+from tomolearn import ConeBeam, Grid, RayTransform
+from tomolearn.benchmarks import space, space_rivals
 from tomolearn.benchmarks.projectors import Case
-from tomolearn.benchmarks.space import measure_space, rtk
+from tomolearn.benchmarks.space import measure_space
+from tomolearn.benchmarks.space_rivals import SpaceRival
 from tomolearn.cli import app
 
 GRID = Grid((14, 16, 18), (1.2, 1.0, 1.1))
@@ -25,29 +26,36 @@ def test_a_circle_is_measured_with_fdk_and_a_helix_without():
         assert all(t.value > 0 and t.unit == "ms" and t.ratio is None for t in timings)
 
 
-def test_rtk_declines_what_is_no_plain_circle():
-    for options in ({"pitch": 3.0}, {"start_z": 1.0}, {"detector": "curved"}):
-        assert rtk(GRID, ConeBeam(8, (12, 14), 2.0, 60.0, 100.0, **options)) is None
+def test_rivals_are_compared_before_they_are_timed(monkeypatch):
+    def ours(grid, scan):
+        B = RayTransform.derived(grid, scan, "joseph")
+        return SpaceRival(*(lambda v, f=f: f(torch.from_numpy(v)).numpy() for f in (B, B.T)))
 
+    def missing(grid, scan):
+        raise ImportError("not installed")
 
-@pytest.mark.slow
-def test_rtk_projects_and_reconstructs_the_same(rng):
-    try:
-        peer = rtk(GRID, CIRCLE)
-    except ImportError as error:
-        pytest.skip(str(error))
-    A = RayTransform.derived(GRID, CIRCLE, "joseph")
-    x = torch.zeros(GRID.shape)
-    # RTK treats what lies outside of the volume in another way
-    x[2:-2, 2:-2, 2:-2] = torch.rand(10, 12, 14, generator=rng)
-    y = A(x)
-    np.testing.assert_allclose(peer.forward(x.numpy()), y, atol=1e-5 * float(y.max()))
-    inner = (slice(2, -2),) * 3
-    z = A.T(y)[inner]
-    np.testing.assert_allclose(peer.adjoint(y.numpy())[inner], z, atol=1e-5 * float(z.max()))
-    image = fbp(y, A, filter="ram-lak")
-    theirs = torch.from_numpy(peer.fdk(y.numpy()).copy())
-    assert (theirs - image)[inner].norm() < 0.05 * image[inner].norm()
+    def halved(grid, scan):
+        rival = ours(grid, scan)
+        return rival._replace(forward=lambda values: rival.forward(values) / 2)
+
+    rivals = {"ours": ours, "missing": missing, "elsewhere": lambda grid, scan: None}
+    monkeypatch.setattr(space_rivals, "SPACE_RIVALS", rivals)
+    monkeypatch.setattr(space, "SPACE_RIVALS", rivals)
+    case = Case("small", GRID, CIRCLE, (1,))
+    timings = list(measure_space(case, rounds=1))
+    assert [(t.what, t.contender, t.unit) for t in timings] == [
+        ("forward", "joseph", "ms"),
+        ("forward", "ours", "ms"),
+        ("adjoint", "joseph", "ms"),
+        ("adjoint", "ours", "ms"),
+        ("fdk", "joseph", "ms"),
+        ("forward, difference", "ours", "%"),
+        ("adjoint, difference", "ours", "%"),
+    ]
+    assert [t.value for t in timings[-2:]] == [0.0, 0.0]
+    rivals["halved"] = halved
+    with pytest.raises(ValueError, match="halved: expected its forward within"):
+        next(measure_space(case, rounds=1))
 
 
 def test_an_unknown_scan_is_refused_with_those_there_are():

@@ -41,6 +41,15 @@ def test_fast_contenders_are_called_several_times_in_each_turn(monkeypatch):
     assert found == {"fast": pytest.approx(0.04), "slow": pytest.approx(0.2)}
 
 
+def test_calls_of_minutes_are_not_repeated_to_choose_their_number(monkeypatch):
+    machine = Machine(monkeypatch)
+    found = timing.race(
+        {"long": machine.contender("l", 60.0), "short": machine.contender("s", 1.0)}, 2, CPU
+    )
+    assert "".join(machine.calls) == "ll" + "ss" + "ls" + "s"
+    assert found == {"long": pytest.approx(60.0), "short": pytest.approx(1.0)}
+
+
 def test_a_machine_that_slows_down_does_not_decide_the_race(monkeypatch):
     machine = Machine(monkeypatch, slowing=0.02)
     found = timing.race({name: machine.contender(name, 1.0) for name in "ab"}, 9, CPU)

@@ -65,6 +65,8 @@ def test_tables_of_speed_have_command_and_machine(tmp_path) -> None:
         "",
         "`tomolearn bench projectors`. Load when it began: 0.5. P, 1 of 2 threads, S; torch 2.",
     ]
+    path.write_text(json.dumps(values | {"rivals": {"rtk": "2.7", "diffct": "2.5"}}))
+    assert speed_table(path).endswith("S; torch 2. Beside it RTK 2.7, diffct 2.5.\n")
     path.write_text("{}")
     with pytest.raises(ValueError, match="expected figures of `tomolearn bench --out`"):
         speed_table(path)

@@ -1,34 +1,34 @@
-"""Speed of projection and reconstruction in space, as ratios to RTK in one process.
-
-RTK is the Reconstruction Toolkit (https://www.openrtk.org), C++ on ITK: Joseph's projection, a
-back-projection with the same weights, FDK. Its times contain the conversion to its images.
-"""
+"""Speed of projection and reconstruction in space, as ratios to RTK in one process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from tomolearn._core.errors import TomolearnError
-from tomolearn._core.optional import optional_import
 from tomolearn.benchmarks.projectors import Case
+from tomolearn.benchmarks.space_rivals import SPACE_RIVALS, SpaceRival, differences
 from tomolearn.benchmarks.timing import Timing, race, with_ratios
 from tomolearn.geometry import ConeBeam, Grid
 from tomolearn.methods import fbp
 from tomolearn.operators import RayTransform
 
+_CHECKED_VIEWS = 6
+_LONGEST = 60.0  # seconds of processor time that one projection of a rival may take
 _SOURCE: dict[str, Any] = {"source_to_isocenter": 575.0, "source_to_detector": 1050.0}
 
 
 def _cases() -> dict[str, Case]:
-    small, large = Grid((128, 128, 128), 2.0), Grid((256, 256, 256), 1.0)
+    least, tiny, small, large = (Grid((n, n, n), 256 / n) for n in (32, 64, 128, 256))
     circle = ConeBeam(180, (192, 192), 3.4, **_SOURCE)
     cases = [
+        Case("cone 32, 45 angles", least, ConeBeam(45, (48, 48), 13.6, **_SOURCE), (1,)),
+        Case("cone 64, 90 angles", tiny, ConeBeam(90, (96, 96), 6.8, **_SOURCE), (1,)),
         Case("cone 128, 180 angles", small, circle, (1,)),
         Case("cone 256, 256 angles", large, ConeBeam(256, (384, 384), 1.7, **_SOURCE), (1,)),
         Case(
@@ -51,97 +51,21 @@ SPACE_CASES = _cases()
 """The scans in space that are measured, by name."""
 
 
-class RTK(NamedTuple):
-    """RTK's operations on arrays of one volume [slice, row, column] and its views."""
+def measure_space(case: Case, *, rounds: int = 3, rivals: bool = True) -> Iterator[Timing]:
+    """Measure projection, adjoint and FDK by ours and by rivals, in seconds of processor time.
 
-    forward: Callable[[np.ndarray], np.ndarray]
-    adjoint: Callable[[np.ndarray], np.ndarray]
-    fdk: Callable[[np.ndarray], np.ndarray]
-
-
-def rtk(grid: Grid, scan: Any) -> RTK | None:
-    """Return RTK's projectors for a circular cone beam; None where this has no other.
+    Processor time of all threads: other programs on the machine do not count. Before they are
+    timed, rivals are compared with ours on a few of the views; the differences are the last
+    figures, in percent. A rival that by these views would take more than a minute for a projection
+    is not timed.
 
     Raises
     ------
-    ImportError
-        If itk-rtk is not installed.
-    """
-    circular = isinstance(scan, ConeBeam) and not (
-        scan.pitch or scan.start_z or scan.is_curved or any(scan.detector_offset)
-    )
-    if not circular:
-        return None
-    itk = optional_import("itk", purpose="the rival", install="pip install itk-rtk")
-    if not hasattr(itk, "RTK"):
-        raise ImportError("the rival needs RTK in itk: pip install itk-rtk")
-    module = itk.RTK
-    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(torch.get_num_threads())
-    kind = itk.Image[itk.F, 3]
-    geometry = module.ThreeDCircularProjectionGeometry.New()
-    for angle in np.rad2deg(scan.view_angles).tolist():
-        geometry.AddProjection(scan.source_to_isocenter, scan.source_to_detector, angle)
-    dz, dx, dy = grid.spacing
-    z, x, y = (axis[0] for axis in grid.coordinates())
-    rows, columns = scan.detector_positions
-
-    def image(values: np.ndarray, spacing: Any, origin: Any) -> Any:
-        made = itk.image_from_array(np.ascontiguousarray(values, np.float32))
-        made.SetSpacing(spacing)
-        made.SetOrigin([float(o) for o in origin])
-        return made
-
-    # RTK turns about its second axis: its (x, y, z) are our (x, z, -y)
-    def volume(values: np.ndarray) -> Any:
-        turned = values.transpose(2, 0, 1)[::-1]
-        return image(turned, (dx, dz, dy), (x, z, y - 2 * grid.center[2]))
-
-    def views(values: np.ndarray) -> Any:
-        row_step, column_step = scan.detector_spacing
-        return image(values, (column_step, row_step, 1.0), (columns[0], rows[0], 0.0))
-
-    def computed(filter_: Any, *inputs: Any) -> np.ndarray:
-        for number, given in enumerate(inputs):
-            filter_.SetInput(number, given)
-        filter_.SetGeometry(geometry)
-        filter_.Update()
-        found: np.ndarray = itk.array_view_from_image(filter_.GetOutput())
-        return found
-
-    def turned_back(found: np.ndarray) -> np.ndarray:
-        return found[::-1].transpose(1, 2, 0)
-
-    # what RTK adds to is made anew for each call: its filters overwrite it
-    def nothing(of: Callable[[np.ndarray], Any], shape: tuple[int, ...]) -> Any:
-        return of(np.zeros(shape, np.float32))
-
-    def forward(values: np.ndarray) -> np.ndarray:
-        project = module.JosephForwardProjectionImageFilter[kind, kind].New()
-        return computed(project, nothing(views, scan.shape), volume(values)).copy()
-
-    def adjoint(values: np.ndarray) -> np.ndarray:
-        project = module.JosephBackProjectionImageFilter[kind, kind].New()
-        return turned_back(computed(project, nothing(volume, grid.shape), views(values))).copy()
-
-    def fdk(values: np.ndarray) -> np.ndarray:
-        reconstruct = module.FDKConeBeamReconstructionFilter[kind].New()
-        return turned_back(computed(reconstruct, nothing(volume, grid.shape), views(values))).copy()
-
-    return RTK(forward, adjoint, fdk)
-
-
-def measure_space(case: Case, *, rounds: int = 3, rivals: bool = True) -> Iterator[Timing]:
-    """Measure projection, adjoint and FDK by ours and by RTK, in seconds of processor time.
-
-    Processor time of all threads: other programs on the machine do not count.
+    ValueError
+        If a rival computes something else.
     """
     operator = RayTransform.derived(case.grid, case.scan, "joseph")
-    rival = None
-    if rivals:
-        try:
-            rival = rtk(case.grid, case.scan)
-        except ImportError:  # not installed: the rows of the table are ours alone
-            rival = None
+    others, apart = _agreeing(case) if rivals else ({}, [])
     generator = torch.Generator().manual_seed(0)
     for batch in case.batches:
         x = torch.rand(batch, *case.grid.shape, generator=generator)
@@ -157,11 +81,38 @@ def measure_space(case: Case, *, rounds: int = 3, rivals: bool = True) -> Iterat
         else:
             contenders["fdk"] = {"joseph": partial(fbp, y, operator)}
         for what, functions in contenders.items():
-            if rival is not None:
-                given = x if what == "forward" else y
-                functions["rtk"] = partial(_each, getattr(rival, what), given)
+            given = x if what == "forward" else y
+            for name, rival in others.items():
+                operation = getattr(rival, what)
+                if operation is not None:
+                    functions[name] = partial(_each, operation, given)
             seconds = race(functions, rounds, torch.device("cpu"), clock=time.process_time)
             yield from with_ratios(case.name, batch, what, seconds, "rtk")
+    yield from apart
+
+
+def _agreeing(case: Case) -> tuple[dict[str, SpaceRival], list[Timing]]:
+    """Return the rivals to time, and the differences from ours of all that have the scan."""
+    few = case.scan.subset(slice(0, None, max(1, case.scan.n_angles // _CHECKED_VIEWS)))
+    found, apart = {}, []
+    for name, make in SPACE_RIVALS.items():
+        try:
+            rival, part = make(case.grid, case.scan), make(case.grid, few)
+        except ImportError:  # not installed: the rows of the table are those of the others
+            continue
+        if rival is None or part is None:
+            continue
+        for what, percent in differences(name, case.grid, few).items():
+            apart.append(Timing(case.name, 1, f"{what}, difference", name, percent, "%", None))
+        if _seconds(part, case.grid) * case.scan.n_angles / few.n_angles < _LONGEST:
+            found[name] = rival
+    return found, apart
+
+
+def _seconds(rival: SpaceRival, grid: Grid) -> float:
+    start = time.process_time()
+    rival.forward(np.ones(grid.shape, np.float32))
+    return time.process_time() - start
 
 
 def _each(function: Callable[[np.ndarray], np.ndarray], items: torch.Tensor) -> list[np.ndarray]:

@@ -11,13 +11,21 @@ from tomolearn._core.errors import TomolearnError
 from tomolearn._core.reading import read_json
 from tomolearn.evaluation.benchmarking.text import environment, markdown
 
-_NAMES = {"joseph": "`joseph`", "astra": "ASTRA", "odl": "ODL", "rtk": "RTK", "fdk": "FDK"}
+_NAMES = {
+    "joseph": "`joseph`",
+    "astra": "ASTRA",
+    "odl": "ODL",
+    "rtk": "RTK",
+    "leap": "LEAP",
+    "fdk": "FDK",
+}
 
 
 def speed_table(path: str | os.PathLike[str]) -> str:
     """Return the figures of a file in Markdown: a column for each contender, and the first's ratio.
 
-    Below stand the command that measured them, and the machine with its load when it began.
+    Below stand the command that measured them, the machine with its load when it began, and the
+    versions of what was measured beside our own.
 
     Raises
     ------
@@ -48,7 +56,9 @@ def speed_table(path: str | os.PathLike[str]) -> str:
             ]
         )
     table = markdown((heads, rows), left=(0, 2, 3))
-    return f"{table}\n`{values['command']}`. {_machine(values)}\n"
+    others = [f"{_NAMES.get(name, name)} {one}" for name, one in values.get("rivals", {}).items()]
+    beside = f" Beside it {', '.join(others)}." if others else ""
+    return f"{table}\n`{values['command']}`. {_machine(values)}{beside}\n"
 
 
 def output_block(path: str | os.PathLike[str]) -> str:

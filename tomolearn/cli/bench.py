@@ -56,6 +56,7 @@ def projectors(
 
     if space:
         from tomolearn.benchmarks.space import SPACE_CASES, measure_space
+        from tomolearn.benchmarks.space_rivals import installed_versions
 
         if device != "cpu":
             raise TomolearnError(f"device: expected cpu for scans in space, got {device!r}")
@@ -65,7 +66,9 @@ def projectors(
             for name in chosen
             for timing in measure_space(SPACE_CASES[name], rounds=rounds, rivals=rivals)
         )
-        _report(found, "Medians of processor time; ratios to RTK", out, rounds=rounds)
+        versions = installed_versions() if rivals else {}
+        title = "Medians of processor time; ratios to RTK"
+        _report(found, title, out, rounds=rounds, rivals=versions)
         return
     names = [check_known("case", name, tuple(CASES)) for name in case or CASES]
     timings = (
