@@ -21,8 +21,12 @@ def test_a_circle_is_measured_with_fdk_and_a_helix_without():
         (CIRCLE, ["forward", "adjoint", "fdk"]),
         (helix, ["forward", "adjoint"]),
     ):
-        timings = list(measure_space(Case("small", GRID, scan, (1,)), rounds=1, rivals=False))
-        assert [t.what for t in timings] == operations
+        case = Case("small", GRID, scan, (1, 2))
+        timings = list(measure_space(case, rounds=1, rivals=False))
+        assert [(t.batch, t.what, t.contender) for t in timings] == [
+            *((1, what, "joseph") for what in operations),
+            *((2, what, name) for what in operations for name in ("joseph", "joseph, one by one")),
+        ]
         assert all(t.value > 0 and t.unit == "ms" and t.ratio is None for t in timings)
 
 

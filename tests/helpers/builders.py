@@ -167,9 +167,16 @@ def dense_operator(seed: int = 0) -> DenseOperator:
 
 
 def matrix_of(
-    function: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...], dtype: torch.dtype
+    function: Callable[[torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    batch: int | None = None,
 ) -> torch.Tensor:
-    """Return the matrix of a linear function of tensors (batch, *shape), in float64."""
+    """Return the matrix of a linear function of tensors (batch, *shape), in float64.
+
+    It is called for `batch` columns of it at a time, or for all at once.
+    """
     size = math.prod(shape)
-    values = function(torch.eye(size, dtype=dtype).reshape(size, *shape))
+    units = torch.eye(size, dtype=dtype).reshape(size, *shape)
+    values = torch.cat([function(some) for some in units.split(batch or size)])
     return values.reshape(size, -1).T.double()

@@ -61,10 +61,11 @@ def test_adjoint_of_positive_pairs(backend, grid, scan, dtype, rng):
 
 
 @each_case
-def test_adjoint_is_the_transposed_matrix(backend, grid, scan, dtype):
+@pytest.mark.parametrize("batch", [None, 1])
+def test_adjoint_is_the_transposed_matrix(backend, grid, scan, dtype, batch):
     A = backend(grid, scan)
-    forward = matrix_of(A.forward, grid.shape, dtype)
-    adjoint = matrix_of(A.adjoint, scan.shape, dtype)
+    forward = matrix_of(A.forward, grid.shape, dtype, batch)
+    adjoint = matrix_of(A.adjoint, scan.shape, dtype, batch)
     assert A.adjoint_is_exact
     assert (forward - adjoint.T).abs().max() < ROUNDING[dtype] * forward.max()
 

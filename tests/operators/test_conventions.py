@@ -86,10 +86,12 @@ def test_joseph_is_joseph(name):
 
 
 @pytest.mark.parametrize("name", SPACE)
-def test_joseph_in_space_is_joseph(name):
+@pytest.mark.parametrize("batch", [None, 1])
+def test_joseph_in_space_is_joseph(name, batch):
     backends = pytest.importorskip("tomolearn.operators.backends.joseph")
     grid, scan = SPACE[name]
-    weights = matrix_of(backends.JosephBackend(grid, scan).forward, grid.shape, torch.float64)
+    forward = backends.JosephBackend(grid, scan).forward
+    weights = matrix_of(forward, grid.shape, torch.float64, batch)
     expected = joseph_matrix(grid, scan)
     assert (expected > 0).any(axis=0).mean() > 0.5
     np.testing.assert_allclose(weights.numpy(), expected, rtol=0, atol=1e-11)

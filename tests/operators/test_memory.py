@@ -64,8 +64,9 @@ def test_double_precision_and_batches_need_more(name):
     assert single.images == 8 * math.prod(operator.domain_shape)
     assert single.sinograms == 12 * math.prod(operator.range_shape)
     assert (double.images, double.sinograms) == (2 * single.images, 2 * single.sinograms)
-    # volume by volume, so that a batch needs no more of it
-    assert many == (5 * single.images, 5 * single.sinograms, single.working)
+    assert many[:2] == (5 * single.images, 5 * single.sinograms)
+    # volumes are computed by fours, or one ray after the other
+    assert single.working <= many.working <= 4 * single.working
 
 
 def test_what_to_bin_is_what_would_fit(available):
@@ -98,7 +99,7 @@ def test_what_to_bin_is_what_would_fit(available):
 
 
 def test_a_batch_that_is_too_large_is_computed_in_parts(available):
-    available(3 * SINOGRAM + A.working_bytes(4))
+    available(3 * SINOGRAM + A.working_bytes(4, 3))
     A(torch.zeros(3, *GRID.shape))
     with pytest.raises(tl.TomolearnError, match="compute fewer than 4 images at once"):
         A(torch.zeros(4, *GRID.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ def _cases() -> dict[str, Case]:
     cases = [
         Case("cone 32, 45 angles", least, ConeBeam(45, (48, 48), 13.6, **_SOURCE), (1,)),
         Case("cone 64, 90 angles", tiny, ConeBeam(90, (96, 96), 6.8, **_SOURCE), (1,)),
-        Case("cone 128, 180 angles", small, circle, (1,)),
+        Case("cone 128, 180 angles", small, circle, (1, 4)),
         Case("cone 256, 256 angles", large, ConeBeam(256, (384, 384), 1.7, **_SOURCE), (1,)),
         Case(
             "helix 128, 180 angles",
@@ -70,22 +70,25 @@ def measure_space(case: Case, *, rounds: int = 3, rivals: bool = True) -> Iterat
     for batch in case.batches:
         x = torch.rand(batch, *case.grid.shape, generator=generator)
         y = operator(x)
-        contenders: dict[str, dict[str, Callable[[], Any]]] = {
-            "forward": {"joseph": partial(operator, x)},
-            "adjoint": {"joseph": partial(operator.adjoint, y)},
+        ours: dict[str, Callable[[torch.Tensor], Any]] = {
+            "forward": operator,
+            "adjoint": operator.adjoint,
         }
         try:
             fbp(y, operator)
         except TomolearnError:  # a helix has none
             pass
         else:
-            contenders["fdk"] = {"joseph": partial(fbp, y, operator)}
-        for what, functions in contenders.items():
+            ours["fdk"] = partial(fbp, operator=operator)
+        for what, function in ours.items():
             given = x if what == "forward" else y
+            functions: dict[str, Callable[[], Any]] = {"joseph": partial(function, given)}
+            if batch > 1:
+                functions["joseph, one by one"] = partial(_each, function, given)
             for name, rival in others.items():
                 operation = getattr(rival, what)
                 if operation is not None:
-                    functions[name] = partial(_each, operation, given)
+                    functions[name] = partial(_each, operation, given.numpy())
             seconds = race(functions, rounds, torch.device("cpu"), clock=time.process_time)
             yield from with_ratios(case.name, batch, what, seconds, "rtk")
     yield from apart
@@ -115,5 +118,5 @@ def _seconds(rival: SpaceRival, grid: Grid) -> float:
     return time.process_time() - start
 
 
-def _each(function: Callable[[np.ndarray], np.ndarray], items: torch.Tensor) -> list[np.ndarray]:
-    return [function(item) for item in items.numpy()]
+def _each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    return [function(item) for item in items]

@@ -14,6 +14,7 @@ import math
 import numpy as np
 from numba import int32
 
+from tomolearn.kernels import fours
 from tomolearn.kernels.compilation import compiled
 from tomolearn.kernels.lanes import (
     load_eight,
@@ -23,6 +24,8 @@ from tomolearn.kernels.lanes import (
     to_int32,
 )
 from tomolearn.kernels.windows import (
+    BACK,
+    FRONT,
     gather_eight,
     iota_eight,
     multiply_add,
@@ -31,9 +34,6 @@ from tomolearn.kernels.windows import (
     take_of_many,
     to_float,
 )
-
-FRONT, BACK = 24, 40
-"""Zeros before and behind what windows are taken from."""
 
 PATH = 9
 """Numbers that describe a column's rays."""
@@ -44,32 +44,35 @@ STEPS = 32  # planes in which they do
 
 
 @compiled
-def arrange(part, parts, volume, pitches, padded):  # type: ignore[no-untyped-def]
-    """Copy a volume (slices, rows, columns) to `padded`, flat with z contiguous.
+def arrange(part, parts, volumes, together, pitches, padded):  # type: ignore[no-untyped-def]
+    """Copy volumes (n, slices, rows, columns) to `padded`, flat with z contiguous.
 
-    `pitches` are the distances of rows and of columns there.
+    `together` values of a voxel stand side by side; `pitches` are the distances of rows and of
+    columns.
     """
-    slices, rows, columns = volume.shape
+    n_volumes, slices, rows, columns = volumes.shape
     row_pitch, column_pitch = pitches
     for row in range(part, rows, parts):
         for left in range(0, columns, 16):
             for z in range(slices):
-                at = row * row_pitch + z
-                for column in range(left, min(columns, left + 16)):
-                    padded[at + column * column_pitch] = volume[z, row, column]
+                for n in range(n_volumes):
+                    at = row * row_pitch + z * together + n
+                    for column in range(left, min(columns, left + 16)):
+                        padded[at + column * column_pitch] = volumes[n, z, row, column]
 
 
 @compiled
-def arrange_back(part, parts, padded, pitches, volume):  # type: ignore[no-untyped-def]
-    """Copy `padded` to a volume, the inverse of `arrange`."""
-    slices, rows, columns = volume.shape
+def arrange_back(part, parts, padded, together, pitches, volumes):  # type: ignore[no-untyped-def]
+    """Copy `padded` to volumes, the inverse of `arrange`."""
+    n_volumes, slices, rows, columns = volumes.shape
     row_pitch, column_pitch = pitches
     for row in range(part, rows, parts):
         for left in range(0, columns, 16):
             for z in range(slices):
-                at = row * row_pitch + z
-                for column in range(left, min(columns, left + 16)):
-                    volume[z, row, column] = padded[at + column * column_pitch]
+                for n in range(n_volumes):
+                    at = row * row_pitch + z * together + n
+                    for column in range(left, min(columns, left + 16)):
+                        volumes[n, z, row, column] = padded[at + column * column_pitch]
 
 
 @compiled
@@ -121,29 +124,37 @@ def _planes(path, count, width):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _room(count, like):  # type: ignore[no-untyped-def]
+    """Return the working memory of `_resample` for so many lines."""
+    dtype = like.dtype
+    return np.empty(count, dtype), np.empty(count, dtype), np.empty(count, np.int64)
+
+
+@compiled
+def _kind(step):  # type: ignore[no-untyped-def]
+    """Return how many windows, less one, hold eight neighbours `step` apart; 2 if more than two."""
+    reach = 7 * step + 1.001  # with rounding
+    return 0 if reach < 8 else (1 if reach < 15 else 2)
+
+
+@compiled
 def _resample(  # type: ignore[no-untyped-def]
-    sums,
-    at,
-    low,
-    high,
-    lines,
-    pitch,
-    length,
-    count,
-    starts,
-    steps,
-    slopes,
-    fractions,
-    offsets,
-    kind,
+    sums, at, low, high, lines, pitch, length, count, starts, steps, room
 ):
     """Add `count` lines to sums[at + v], low <= v < high, each read at ``starts + v * steps``.
 
-    A line has `length` values behind FRONT zeros. `kind` says how far eight places lie apart.
+    A line has `length` values behind FRONT zeros. `room` is working memory for what is single
+    precision of the steps, for positions in lines and where these begin.
     """
+    slopes, fractions, offsets = room
+    widest = 0.0
+    for k in range(count):
+        slopes[k] = steps[k]
+        widest = max(widest, steps[k])
+    kind = _kind(widest)
     lanes = iota_eight(slopes.dtype.type(0))
     none = splat_eight(slopes.dtype.type(0))
-    for v in range(low, high, 8):
+    for v in range(low // 8 * 8, high, 8):
         for k in range(count):
             place = starts[k] + v * steps[k]
             whole = math.floor(place)
@@ -191,34 +202,39 @@ def _resample(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _kind(step):  # type: ignore[no-untyped-def]
-    """Return how many windows, less one, hold eight neighbours `step` apart; 2 if more than two."""
-    reach = 7 * step + 1.001  # with rounding
-    return 0 if reach < 8 else (1 if reach < 15 else 2)
-
-
-@compiled
 def project(  # type: ignore[no-untyped-def]
-    part, parts, starts, bins, rises, flipped, parallel, spacing, shape, pitches, padded, sinogram
+    part,
+    parts,
+    starts,
+    bins,
+    rises,
+    flipped,
+    parallel,
+    spacing,
+    shape,
+    together,
+    pitches,
+    padded,
+    sinograms,
 ):
-    """Project a volume that `arrange` has copied to a sinogram (views, rows, columns).
+    """Project volumes that `arrange` has copied to sinograms (n, views, rows, columns).
 
     `starts` (views, 3) are sources or directions, `bins` (views, columns, 3) the first row's bins,
     `rises` (views) the way from row to row. `flipped` is whether rows count from the other end.
     """
     slices = shape[0]
-    n_views, rows, columns = sinogram.shape
-    pitch = (FRONT + slices + BACK + 7) // 8 * 8
-    lines = np.zeros(pitch * STEPS + 16, padded.dtype)
+    n_sinograms, n_views, rows, columns = sinograms.shape
+    pitch = (FRONT + slices + BACK + 7) // 8 * 8 * together
+    planes = STEPS // together
+    lines = np.zeros(pitch * planes + 16, padded.dtype)
     height = (rows + 7) // 8 * 8 + 8
-    sums = np.empty(height * TILE * VIEWS, padded.dtype)
-    places, steps = np.empty(STEPS), np.empty(STEPS)
-    slopes, fractions = np.empty(STEPS, padded.dtype), np.empty(STEPS, padded.dtype)
-    offsets = np.empty(STEPS, np.int64)
+    sums = np.empty(height * TILE * VIEWS * together, padded.dtype)
+    places, steps = np.empty(planes), np.empty(planes)
+    of_one, of_four = _room(planes, padded), fours.room(planes, padded)
     paths = np.empty((VIEWS * TILE, PATH))
     axes, firsts = np.empty(VIEWS * TILE, np.int64), np.empty(VIEWS * TILE, np.int64)
     lasts = np.empty(VIEWS * TILE, np.int64)
-    zeros = len(padded) - pitch
+    zeros = len(padded) - pitches[1]
     tiles = (columns + TILE - 1) // TILE
     blocks = (n_views + VIEWS - 1) // VIEWS
     for work in range(part, blocks * tiles, parts):
@@ -241,15 +257,15 @@ def project(  # type: ignore[no-untyped-def]
                 count = shape[axes[n]]
                 firsts[n], lasts[n] = _planes(paths[n], count, shape[3 - axes[n]])
                 most = max(most, lasts[n])
-        for top in range(0, most, STEPS):
+        for top in range(0, most, planes):
             for view in range(view0, view1):
                 for column in range(column0, column1):
                     n = (view - view0) * TILE + column - column0
                     path = paths[n]
                     step_pitch, line_pitch = pitches[axes[n] - 1], pitches[2 - axes[n]]
                     width = shape[3 - axes[n]]
-                    count, low, high, widest = 0, rows, 0, 0.0
-                    for k in range(max(top, firsts[n]), min(lasts[n], top + STEPS)):
+                    count, low, high = 0, rows, 0
+                    for k in range(max(top, firsts[n]), min(lasts[n], top + planes)):
                         place = path[0] + k * path[1]
                         line = math.floor(place)
                         if line < -1 or line >= width:
@@ -259,55 +275,64 @@ def project(  # type: ignore[no-untyped-def]
                         end = min(rows, math.ceil((slices - start) / step))
                         if begin >= end:
                             continue
-                        low, high, widest = min(low, begin), max(high, end), max(widest, step)
-                        places[count], steps[count], slopes[count] = start, step, step
+                        low, high = min(low, begin), max(high, end)
+                        places[count], steps[count] = start, step
                         share = padded.dtype.type(place - line)
                         left = k * step_pitch + line * line_pitch if line >= 0 else zeros
                         right = zeros
                         if line + 1 < width:
                             right = k * step_pitch + (line + 1) * line_pitch
-                        to = count * pitch + FRONT
-                        for z in range(0, slices, 8):
+                        to = count * pitch + FRONT * together
+                        for z in range(0, slices * together, 8):
                             one = load_eight(padded, left + z)
                             other = load_eight(padded, right + z)
                             store_eight(lines, to + z, (other - one) * share + one)
                         count += 1
-                    _resample(
-                        sums,
-                        n * height,
-                        low // 8 * 8,
-                        high,
-                        lines,
-                        pitch,
-                        slices,
-                        count,
-                        places,
-                        steps,
-                        slopes,
-                        fractions,
-                        offsets,
-                        _kind(widest),
-                    )
+                    at = n * height * together
+                    read = (low, high, lines, pitch, slices, count, places, steps)
+                    if together == 1:
+                        _resample(sums, at, *read, of_one)
+                    else:
+                        fours.resample(sums, at, *read, of_four)
         for view in range(view0, view1):
             for row in range(rows):
                 to = rows - 1 - row if flipped[view] else row
-                for column in range(column0, column1):
-                    n = (view - view0) * TILE + column - column0
-                    length = math.sqrt(paths[n, 6] + (paths[n, 7] + row * paths[n, 8]) ** 2)
-                    sinogram[view, to, column] = sums[n * height + row] * length
+                for m in range(n_sinograms):
+                    for column in range(column0, column1):
+                        n = (view - view0) * TILE + column - column0
+                        length = math.sqrt(paths[n, 6] + (paths[n, 7] + row * paths[n, 8]) ** 2)
+                        total = sums[(n * height + row) * together + m]
+                        sinograms[m, view, to, column] = total * length
 
 
 @compiled
 def weigh(  # type: ignore[no-untyped-def]
-    part, parts, starts, bins, rises, flipped, parallel, spacing, shape, sinogram, rays, paths, axes
+    part,
+    parts,
+    starts,
+    bins,
+    rises,
+    flipped,
+    parallel,
+    spacing,
+    shape,
+    together,
+    sinograms,
+    begin,
+    rays,
+    paths,
+    axes,
 ):
-    """Multiply rays (views, rows, columns) by the lengths that `project` multiplies sums by.
+    """Multiply rays (n, views, rows, columns) by the lengths that `project` multiplies sums by.
 
-    `rays` (views, columns, FRONT + rows + BACK or more) receives them with the rows contiguous and
-    zeros around, `paths` and `axes` (views, columns) what `_path` says of the columns.
+    `begin` is the first of the views that the other arguments describe. `rays` (views, columns,
+    FRONT + rows + BACK or more) receives them with the rows contiguous and zeros around, `together`
+    values of a bin side by side, `paths` and `axes` (views, columns) what `_path` says of the
+    columns.
     """
-    n_views, rows, columns = sinogram.shape
-    for view in range(part, n_views, parts):
+    n_sinograms, _, rows, columns = sinograms.shape
+    front = FRONT * together
+    for view in range(part, len(rays), parts):
         for column in range(columns):
             axes[view, column] = _path(
                 starts[view],
@@ -318,28 +343,29 @@ def weigh(  # type: ignore[no-untyped-def]
                 spacing,
                 paths[view, column],
             )
-            rays[view, column, :FRONT] = 0
-            rays[view, column, FRONT + rows :] = 0
+            rays[view, column, :front] = 0
+            rays[view, column, front + rows * together :] = 0
         for left in range(0, columns, TILE):
             for row in range(rows):
                 of = rows - 1 - row if flipped[view] else row
-                for column in range(left, min(columns, left + TILE)):
-                    path = paths[view, column]
-                    length = math.sqrt(path[6] + (path[7] + row * path[8]) ** 2)
-                    rays[view, column, FRONT + row] = sinogram[view, of, column] * length
+                for n in range(n_sinograms):
+                    at = front + row * together + n
+                    for column in range(left, min(columns, left + TILE)):
+                        path = paths[view, column]
+                        length = math.sqrt(path[6] + (path[7] + row * path[8]) ** 2)
+                        rays[view, column, at] = sinograms[n, begin + view, of, column] * length
 
 
 @compiled
 def _add(padded, left, right, values, share):  # type: ignore[no-untyped-def]
     """Add eight values to two lines, `share` of them to the right one."""
-    part = values * share
-    store_eight(padded, left, load_eight(padded, left) + (values - part))
-    store_eight(padded, right, load_eight(padded, right) + part)
+    store_eight(padded, left, values * (padded.dtype.type(1) - share) + load_eight(padded, left))
+    store_eight(padded, right, values * share + load_eight(padded, right))
 
 
 @compiled
 def scatter(  # type: ignore[no-untyped-def]
-    part, parts, axis, slab, rays, values, rows, paths, axes, shape, pitches, padded
+    part, parts, axis, slab, rays, values, rows, paths, axes, shape, together, pitches, padded
 ):
     """Add rays that `weigh` has prepared to the volume that they were summed from.
 
@@ -352,11 +378,15 @@ def scatter(  # type: ignore[no-untyped-def]
     dtype = padded.dtype.type
     lanes = iota_eight(dtype(0))
     one, two, none = splat_eight(dtype(1)), splat_eight(dtype(2)), splat_eight(dtype(0))
-    dump = len(padded) - (parts - part) * ((slices + 7) // 8 * 8 + 8)
-    places, steps, offsets = np.empty(slab), np.empty(slab), np.empty(slab, np.int64)
+    dump = len(padded) - (parts - part) * pitches[1]
+    places, steps, rates = np.empty(slab), np.empty(slab), np.empty(slab)
+    offsets = np.empty(slab, np.int64)
     lefts, rights = np.empty(slab, np.int64), np.empty(slab, np.int64)
     shares, slopes = np.empty(slab, padded.dtype), np.empty(slab, padded.dtype)
     inverses, fractions = np.empty(slab, padded.dtype), np.empty(slab, padded.dtype)
+    length = (FRONT + slices + BACK) * together
+    lines = np.zeros(slab * length, padded.dtype)
+    of_four = fours.room(slab, padded)
     for top in range(part * slab, planes, parts * slab):
         bottom = min(planes, top + slab)
         for view in range(n_views):
@@ -374,18 +404,29 @@ def scatter(  # type: ignore[no-untyped-def]
                     low = min(low, max(0, math.floor(start)))
                     high = max(high, min(slices, math.floor(start + (rows - 1) * step) + 2))
                     least = min(least, step)
-                    places[count], steps[count], slopes[count] = start, 1 / step, step
-                    inverses[count], shares[count] = 1 / step, place - line
+                    places[count], steps[count], slopes[count] = start, step, step
+                    rates[count], inverses[count] = 1 / step, 1 / step
+                    shares[count] = place - line
                     lefts[count] = k * step_pitch + line * line_pitch if line >= 0 else dump
                     rights[count] = dump
                     if line + 1 < width:
                         rights[count] = k * step_pitch + (line + 1) * line_pitch
                     count += 1
-                base = (view * columns + column) * pitch + FRONT
+                base = (view * columns + column) * pitch + FRONT * together
+                if together > 1:
+                    to = (lines, length, slices, count, places, steps)
+                    fours.scatter(values, base, rows, *to, of_four)
+                    for k in range(count):
+                        for z in range(low * together // 8 * 8, high * together, 8):
+                            at = k * length + FRONT * together + z
+                            total = load_eight(lines, at)
+                            _add(padded, lefts[k] + z, rights[k] + z, total, shares[k])
+                            store_eight(lines, at, none)
+                    continue
                 few = 0.668 < least < 2
                 for z in range(low // 8 * 8, high, 8):
                     for k in range(count):
-                        place = (z - 1 - places[k]) * steps[k]
+                        place = (z - 1 - places[k]) * rates[k]
                         whole = math.floor(place)
                         fractions[k] = place - whole
                         if few:
@@ -431,7 +472,7 @@ def scatter(  # type: ignore[no-untyped-def]
                             rows,
                             offsets,
                             slopes,
-                            steps,
+                            rates,
                             inverses,
                             fractions,
                         )
@@ -450,7 +491,7 @@ def _add_many(  # type: ignore[no-untyped-def]
     rows,
     offsets,
     slopes,
-    steps,
+    rates,
     inverses,
     fractions,
 ):
@@ -464,7 +505,7 @@ def _add_many(  # type: ignore[no-untyped-def]
         # far from zero single precision would round too much
         behind = none - to_float(index, dtype(0))
         share = multiply_add(lanes, splat_eight(inverses[k]), behind)
-        share = share + (lanes * dtype(steps[k] - inverses[k]) + splat_eight(fractions[k]))
+        share = share + (lanes * dtype(rates[k] - inverses[k]) + splat_eight(fractions[k]))
         way = (one - share) * slopes[k]
         total = none
         for _ in range(int(2 / slopes[k]) + 1):
@@ -477,21 +518,26 @@ def _add_many(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def align(part, parts, flipped, sinogram, views):  # type: ignore[no-untyped-def]
-    """Copy views (views, rows, columns) to (views, columns, rows or more), zeros behind."""
-    n_views, rows, columns = sinogram.shape
-    for view in range(part, n_views, parts):
-        views[view, :, rows:] = 0
+def align(part, parts, together, flipped, sinograms, begin, views):  # type: ignore[no-untyped-def]
+    """Copy views (n, views, rows, columns) to (views, columns, rows or more), zeros behind.
+
+    `begin` is the first of them. `together` values of a bin stand side by side.
+    """
+    n_sinograms, _, rows, columns = sinograms.shape
+    for view in range(part, len(views), parts):
+        views[view, :, rows * together :] = 0
         for left in range(0, columns, TILE):
             for row in range(rows):
                 of = rows - 1 - row if flipped[view] else row
-                for column in range(left, min(columns, left + TILE)):
-                    views[view, column, row] = sinogram[view, of, column]
+                for n in range(n_sinograms):
+                    at = row * together + n
+                    for column in range(left, min(columns, left + TILE)):
+                        views[view, column, at] = sinograms[n, begin + view, of, column]
 
 
 @compiled
 def backproject(  # type: ignore[no-untyped-def]
-    part, parts, matrices, arcs, views, values, rows, shape, pitches, padded
+    part, parts, matrices, arcs, views, values, rows, shape, together, pitches, padded
 ):
     """Add to voxels what views that `align` has copied show at their places, distance-weighted.
 
@@ -504,17 +550,17 @@ def backproject(  # type: ignore[no-untyped-def]
     n_views, columns, pitch = views.shape
     slices, n_x, n_y = shape
     dtype = padded.dtype.type
-    line_pitch = (FRONT + pitch + BACK + 7) // 8 * 8
-    lines = np.zeros(line_pitch * STEPS + 16, padded.dtype)
-    places, steps = np.empty(STEPS), np.empty(STEPS)
-    slopes, fractions = np.empty(STEPS, padded.dtype), np.empty(STEPS, padded.dtype)
-    offsets = np.empty(STEPS, np.int64)
+    at_once = STEPS // together
+    line_pitch = (FRONT * together + pitch + BACK * together + 7) // 8 * 8
+    lines = np.zeros(line_pitch * at_once + 16, padded.dtype)
+    places, steps = np.empty(at_once), np.empty(at_once)
+    of_one, of_four = _room(at_once, padded), fours.room(at_once, padded)
     zeros = len(values) - pitch
-    for top in range(0, n_views, STEPS):
+    for top in range(0, n_views, at_once):
         for x in range(part, n_x, parts):
             for y in range(n_y):
-                count, widest = 0, 0.0
-                for view in range(top, min(n_views, top + STEPS)):
+                count = 0
+                for view in range(top, min(n_views, top + at_once)):
                     row, across, depth = matrices[view]
                     arc = arcs[view]
                     w = depth[1] * x + depth[2] * y + depth[3]
@@ -543,27 +589,16 @@ def backproject(  # type: ignore[no-untyped-def]
                     at = (view * columns + left) * pitch
                     near = at if left >= 0 else zeros
                     far = at + pitch if left + 1 < columns else zeros
-                    to = count * line_pitch + FRONT
-                    for v in range(first // 8 * 8, last, 8):
+                    to = count * line_pitch + FRONT * together
+                    for v in range(first * together // 8 * 8, last * together, 8):
                         mixed = load_eight(values, near + v) * one
                         mixed = load_eight(values, far + v) * other + mixed
                         store_eight(lines, to + v, mixed)
-                    places[count], steps[count], slopes[count] = start, step, step
-                    widest = max(widest, step)
+                    places[count], steps[count] = start, step
                     count += 1
-                _resample(
-                    padded,
-                    x * pitches[0] + y * pitches[1],
-                    0,
-                    slices,
-                    lines,
-                    line_pitch,
-                    rows,
-                    count,
-                    places,
-                    steps,
-                    slopes,
-                    fractions,
-                    offsets,
-                    _kind(widest),
-                )
+                at = x * pitches[0] + y * pitches[1]
+                read = (0, slices, lines, line_pitch, rows, count, places, steps)
+                if together == 1:
+                    _resample(padded, at, *read, of_one)
+                else:
+                    fours.resample(padded, at, *read, of_four)

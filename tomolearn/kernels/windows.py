@@ -16,6 +16,10 @@ from numba.extending import intrinsic
 from tomolearn.kernels.lanes import LaneVector, _broadcast, _call, _loader
 
 WIDTH = 8
+
+FRONT, BACK = 24, 40
+"""Zeros before and behind what windows are taken from."""
+
 _INT32 = ir.IntType(32)
 
 

@@ -61,7 +61,7 @@ class LinearOperator(torch.nn.Module, abc.ABC):
     def _evaluate_adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Map a contiguous (batch, *range_shape) float32 or float64 tensor to a fresh one."""
 
-    def working_bytes(self, itemsize: int) -> int:
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
         """Return the memory beside input and output, for values of so many bytes, as far as known.
 
         It is that of a CPU.

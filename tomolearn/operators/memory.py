@@ -41,7 +41,7 @@ def memory_needed(
     return Need(
         math.ceil(arrays.images * batch * image * dtype.itemsize),
         math.ceil(arrays.sinograms * batch * sinogram * dtype.itemsize),
-        operator.working_bytes(dtype.itemsize),
+        operator.working_bytes(dtype.itemsize, batch),
     )
 
 

@@ -187,17 +187,18 @@ class RayTransform(LinearOperator):
         self._backends = {}
         self._lock = ForkSafeLock()
 
-    def working_bytes(self, itemsize: int) -> int:
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
         """Return the memory beside input and output, for values of so many bytes, as far as known.
 
         It is that of a CPU.
         """
-        rays = 0 if self.rays_per_bin == 1 else self.rays_per_bin * math.prod(self.range_shape)
+        per_bin = 0 if self.rays_per_bin == 1 else self.rays_per_bin
+        rays = batch * per_bin * math.prod(self.range_shape)
         try:
             backend = self.backend_on("cpu")
         except ValueError:  # nobody projects it there
             return itemsize * rays
-        return itemsize * rays + backend.working_bytes(itemsize)
+        return itemsize * rays + backend.working_bytes(itemsize, batch)
 
     def _evaluate(self, x: torch.Tensor) -> torch.Tensor:
         check_memory("operator", self, _SINOGRAM, len(x), x)

@@ -48,7 +48,7 @@ class Backend(abc.ABC):
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the images (batch, *grid.shape) of the transposed map."""
 
-    def working_bytes(self, itemsize: int) -> int:
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
         """Return the memory beside input and output, for values of so many bytes, as far as known.
 
         Only that of volumes is: in the plane it is small, and on a GPU the driver tells.

@@ -146,9 +146,9 @@ class JosephBackend(Backend):
         tables += sum(packets.nbytes for packets in self._packets or [])
         return sum(kept) + tables + sum(pixels.nbytes for pixels in self._pixels or [])
 
-    def working_bytes(self, itemsize: int) -> int:
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
         """Return the memory beside input and output; see `Backend`."""
-        return 0 if self._space is None else self._space.working_bytes(itemsize)
+        return 0 if self._space is None else self._space.working_bytes(itemsize, batch)
 
     def _for_chunks(
         self, work: Callable[[slice, int], None], batch: int, lanes: int, rays: int, dtype: np.dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +11,24 @@ import torch
 from tomolearn.geometry import Grid, Scan
 from tomolearn.kernels import columns, joseph_space
 from tomolearn.kernels.threads import run
+from tomolearn.kernels.windows import BACK, FRONT
 
 _SMALL_WORK = 200_000  # crossings of planes below which starting threads does not pay
 _LEAST_RISE = 0.05  # voxels between neighbouring rays below which too many rows see a voxel
 _SLAB = 600 * 2**10  # bytes of planes of voxels into which many rays are scattered
+
+
+_MOST = 4  # volumes that are computed at once, see `kernels.fours`
+
+
+class _Layout(NamedTuple):
+    """How volumes lie in memory while they are computed."""
+
+    together: int
+    """How many values of a voxel stand side by side: those of as many volumes."""
+
+    pitches: np.ndarray
+    """The distances of rows and of columns."""
 
 
 def space_projector(grid: Grid, scan: Scan) -> SpaceProjector:
@@ -47,8 +62,8 @@ class SpaceProjector(abc.ABC):
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
 
-    def working_bytes(self, itemsize: int) -> int:
-        """Return the memory beside input and output, for values of so many bytes."""
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
+        """Return the memory beside input and output of a batch, for values of so many bytes."""
         return 0
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
@@ -89,7 +104,8 @@ class RayProjector(SpaceProjector):
 class ColumnProjector(SpaceProjector):
     """Projection column by column of a detector whose columns are parallel to the z axis.
 
-    Besides input and output it needs one volume with z contiguous, and a quarter of that for views.
+    Besides input and output it needs one volume with z contiguous, and a quarter of that for views;
+    for three volumes and more four times as much, see `kernels.fours`.
     """
 
     def __init__(self, grid: Grid, scan: Scan) -> None:
@@ -100,12 +116,6 @@ class ColumnProjector(SpaceProjector):
         self.bins[down] += (scan.shape[1] - 1) * self.steps[down][:, None]
         rises = np.abs(self.steps[:, 0])
         self._views = (self.starts, self.bins, rises, self._flipped)
-        slices, rows, columns_ = grid.shape
-        # odd numbers of cache lines from one line of voxels to the next, and from row to row:
-        # powers of two would compete for the same places in the cache
-        line = -(-slices // 32) * 32 + 16
-        self._pitches = np.array([columns_ * line + 16, line])
-        self._size = rows * int(self._pitches[0])
 
     @classmethod
     def supports(cls, grid: Grid, scan: Scan) -> bool:
@@ -128,93 +138,112 @@ class ColumnProjector(SpaceProjector):
         steepest = np.maximum(np.abs(ways[..., 0]), np.abs(last))
         return bool((steepest <= np.abs(ways[..., 1:]).max(axis=-1)).all())
 
-    def working_bytes(self, itemsize: int) -> int:
-        """Return the memory beside input and output: a volume, and copies of some views."""
+    def working_bytes(self, itemsize: int, batch: int = 1) -> int:
+        """Return the memory beside input and output: volumes, and copies of some views."""
         _, rows, n_columns = self.scan.shape
-        per_view = n_columns * self._pitch(rows) * itemsize
-        count = self._chunks(itemsize, per_view)[0].stop
+        layout = self._layout(batch)
+        pitch = self._pitch(rows)
+        count = self._chunks(pitch)[0].stop
         # what is scattered needs the paths of its rays, too
-        return self._size * itemsize + count * (per_view + 8 * n_columns * (columns.PATH + 1))
+        paths = 8 * count * n_columns * (columns.PATH + 1)
+        return (self._size(layout) + count * n_columns * pitch * layout.together) * itemsize + paths
 
     @staticmethod
     def _pitch(rows: int) -> int:
         """Return the distance of columns of rays among which there are zeros."""
-        return -(-(columns.FRONT + rows + columns.BACK) // 8) * 8
+        return -(-(FRONT + rows + BACK) // 8) * 8
 
-    def _padded(self, dtype: np.dtype, threads: int) -> np.ndarray:
-        # zeros behind it for lines beside the volume, and places for what is scattered there
-        line = int(self._pitches[1])
-        return np.zeros(
-            self._size + 2 * line + columns.FRONT + columns.BACK + threads * line, dtype
-        )
+    def _layout(self, batch: int) -> _Layout:
+        """Return how a part of a batch lies in memory, or the first part of a whole one."""
+        slices, _, n_columns = self.grid.shape
+        together = 1 if batch < 3 else _MOST
+        # odd numbers of cache lines from one line of voxels to the next, and from row to row:
+        # powers of two would compete for the same places in the cache
+        line = -(-slices * together // 32) * 32 + 16
+        return _Layout(together, np.array([n_columns * line + 16, line]))
 
-    def _chunks(self, itemsize: int, per_view: int) -> list[slice]:
+    def _size(self, layout: _Layout) -> int:
+        """Return how many numbers volumes are."""
+        return self.grid.shape[1] * int(layout.pitches[0])
+
+    def _padded(self, layout: _Layout, dtype: np.dtype, threads: int) -> np.ndarray:
+        # behind it a line for each thread: zeros for what is read beside volumes, and a place for
+        # what is scattered there
+        return np.zeros(self._size(layout) + threads * int(layout.pitches[1]), dtype)
+
+    def _chunks(self, pitch: int) -> list[slice]:
         """Return parts of the views of which copies need a quarter of a volume's memory."""
-        count = max(1, self._size * itemsize // 4 // per_view)
-        n_views = self.scan.shape[0]
+        n_views, _, n_columns = self.scan.shape
+        count = max(1, self._size(self._layout(1)) // 4 // (n_columns * pitch))
         return [slice(at, min(n_views, at + count)) for at in range(0, n_views, count)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the sinograms (batch, angles, rows, columns) of volumes."""
-        sinograms, threads = images.new_empty((len(images), *self.scan.shape)), self._threads(1)
-        padded = self._padded(images.numpy().dtype, threads)
-        place = (self.scan.is_parallel, self.spacing, self.shape, self._pitches)
-        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
-            run(columns.arrange, threads, image, self._pitches, padded)
-            run(columns.project, threads, *self._views, *place, padded, sinogram)
+        sinograms = images.new_empty((len(images), *self.scan.shape))
+        for part in _parts(len(images)):
+            self._project(images[part].numpy(), sinograms[part].numpy())
         return sinograms
+
+    def _project(self, images: np.ndarray, sinograms: np.ndarray) -> None:
+        threads, layout = self._threads(1), self._layout(len(images))
+        padded = self._padded(layout, images.dtype, threads)
+        place = (self.scan.is_parallel, self.spacing, self.shape)
+        run(columns.arrange, threads, images, *layout, padded)
+        run(columns.project, threads, *self._views, *place, *layout, padded, sinograms)
 
     def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Return the volumes (batch, slices, rows, columns) of the transposed projection."""
-        images, threads = sinograms.new_empty((len(sinograms), *self.grid.shape)), self._threads(1)
-        dtype = images.numpy().dtype
+        images = sinograms.new_empty((len(sinograms), *self.grid.shape))
+        for part in _parts(len(images)):
+            self._scatter(sinograms[part].numpy(), images[part].numpy())
+        return images
+
+    def _scatter(self, sinograms: np.ndarray, images: np.ndarray) -> None:
+        threads, layout = self._threads(1), self._layout(len(images))
         _, rows, n_columns = self.scan.shape
         pitch = self._pitch(rows)
-        chunks = self._chunks(dtype.itemsize, n_columns * pitch * dtype.itemsize)
-        most = chunks[0].stop
-        rays = np.empty((most, n_columns, pitch), dtype)
+        chunks = self._chunks(pitch)
+        most, dtype = chunks[0].stop, images.dtype
+        rays = np.zeros((most, n_columns, pitch * layout.together), dtype)
         paths = np.empty((most, n_columns, columns.PATH))
         axes = np.empty((most, n_columns), np.int64)
-        plane = int(self._pitches[0]) * dtype.itemsize
-        slab = max(4, _SLAB // plane)
-        padded = self._padded(dtype, threads)
-        place = (self.scan.is_parallel, self.spacing, self.shape)
-        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
-            padded[:] = 0
-            for chunk in chunks:
-                n = chunk.stop - chunk.start
-                views = tuple(a[chunk] for a in self._views)
-                found = (rays[:n], paths[:n], axes[:n])
-                run(columns.weigh, threads, *views, *place, sinogram[chunk], *found)
-                for axis in (1, 2):
-                    values = (rays[:n], rays.reshape(-1), rows, *found[1:])
-                    target = (self.shape, self._pitches, padded)
-                    run(columns.scatter, threads, axis, slab, *values, *target)
-            run(columns.arrange_back, threads, padded, self._pitches, image)
-        return images
+        slab = max(4, _SLAB // (int(layout.pitches[0]) * dtype.itemsize))
+        padded = self._padded(layout, dtype, threads)
+        place = (self.scan.is_parallel, self.spacing, self.shape, layout.together)
+        for chunk in chunks:
+            n = chunk.stop - chunk.start
+            views = tuple(a[chunk] for a in self._views)
+            found = (rays[:n], paths[:n], axes[:n])
+            run(columns.weigh, threads, *views, *place, sinograms, chunk.start, *found)
+            for axis in (1, 2):
+                values = (rays[:n], rays.reshape(-1), rows, *found[1:])
+                target = (self.shape, *layout, padded)
+                run(columns.scatter, threads, axis, slab, *values, *target)
+        run(columns.arrange_back, threads, padded, *layout, images)
 
     def backproject(self, sinograms: torch.Tensor) -> torch.Tensor | None:
         """Return the voxel-driven, distance-weighted back-projection."""
-        images, threads = sinograms.new_empty((len(sinograms), *self.grid.shape)), self._threads(1)
-        dtype = images.numpy().dtype
+        images = sinograms.new_empty((len(sinograms), *self.grid.shape))
+        for part in _parts(len(images)):
+            self._gather(sinograms[part].numpy(), images[part].numpy())
+        return images
+
+    def _gather(self, sinograms: np.ndarray, images: np.ndarray) -> None:
+        threads, layout = self._threads(1), self._layout(len(images))
         _, rows, n_columns = self.scan.shape
         pitch = -(-rows // 8) * 8 + 8
-        chunks = self._chunks(dtype.itemsize, n_columns * pitch * dtype.itemsize)
-        values = np.zeros((chunks[0].stop * n_columns + 1) * pitch, dtype)
+        chunks = self._chunks(pitch)
+        pitch *= layout.together
+        values = np.zeros((chunks[0].stop * n_columns + 1) * pitch, images.dtype)
         views = values[:-pitch].reshape(-1, n_columns, pitch)
         matrices, arc = self._matrices(), self._arc()
-        padded = self._padded(dtype, threads)
-        for image, sinogram in zip(images.numpy(), sinograms.numpy(), strict=True):
-            padded[:] = 0
-            for chunk in chunks:
-                some = views[: chunk.stop - chunk.start]
-                run(columns.align, threads, self._flipped[chunk], sinogram[chunk], some)
-                target = (rows, self.shape, self._pitches, padded)
-                run(
-                    columns.backproject, threads, matrices[chunk], arc[chunk], some, values, *target
-                )
-            run(columns.arrange_back, threads, padded, self._pitches, image)
-        return images
+        padded = self._padded(layout, images.dtype, threads)
+        for chunk in chunks:
+            some, flipped = views[: chunk.stop - chunk.start], self._flipped[chunk]
+            run(columns.align, threads, layout.together, flipped, sinograms, chunk.start, some)
+            target = (rows, self.shape, *layout, padded)
+            run(columns.backproject, threads, matrices[chunk], arc[chunk], some, values, *target)
+        run(columns.arrange_back, threads, padded, *layout, images)
 
     def _matrices(self) -> np.ndarray:
         """Return the projection matrices of voxels, with rows counted upwards."""
@@ -238,6 +267,13 @@ class ColumnProjector(SpaceProjector):
             found[:, 1] = self.scan.center_bin
             found[:, 3] = self.scan.level_row
         return found
+
+
+def _parts(batch: int) -> list[slice]:
+    """Return the parts of a batch that are computed at once: fours, and one or two alone."""
+    together = (batch + 1) // _MOST * _MOST
+    fours = [slice(at, min(batch, at + _MOST)) for at in range(0, together, _MOST)]
+    return fours + [slice(at, at + 1) for at in range(together, batch)]
 
 
 def _in_voxels(grid: Grid, scan: Scan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
