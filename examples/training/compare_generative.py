@@ -1,7 +1,7 @@
 """Compare generative regularisers with an end-to-end network at other views and doses.
 
-python examples/training/compare_generative.py --network runs/lpd-lidc-small \\
-        runs/vae-chest-constant runs/vae-chest-diagonal runs/vae-chest
+python examples/training/compare_generative.py --network lpd-lidc-small \\
+        vae-chest-constant vae-chest-diagonal vae-chest
 
 The weight of each autoencoder, as a multiple of the noise's variance, is the best of a few on
 validation images of the task; it is kept at all views and doses, whose variance is known. That of
@@ -23,8 +23,8 @@ from tomolearn.metrics import psnr
 from tomolearn.tasks import get_task
 
 arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-arguments.add_argument("runs", type=Path, nargs="+", help="folders of the autoencoders' runs")
-arguments.add_argument("--network", type=Path, required=True, help="folder of the network's run")
+arguments.add_argument("autoencoders", nargs="+", help="names or paths of weights")
+arguments.add_argument("--network", required=True, help="name or path of weights")
 arguments.add_argument("--task", default="lidc-style-50-small")
 arguments.add_argument("--factors", type=float, nargs="+", default=[1.0, 2.0, 4.0, 8.0])
 arguments.add_argument("--iterations", type=int, default=10)
@@ -62,10 +62,10 @@ def decibels(images, truths):
     return float(psnr(images, truths, data_range=task.convention.psnr_range).mean())
 
 
-network = tl.load(given.network / "weights.json")
+network, path = tl.load(given.network), Path(given.network)
+trained = path.parent.name if path.stem == "weights" else path.stem
 priors = {
-    run.name: tl.load(run / "weights.json", kind="regulariser").requires_grad_(False)
-    for run in given.runs
+    one: tl.load(one, kind="regulariser").requires_grad_(False) for one in given.autoencoders
 }
 y, x, A, variance = measured(task, "validation", given.validation)
 factors = {}
@@ -74,7 +74,7 @@ for name, prior in priors.items():
     factors[name] = max(found, key=found.__getitem__)
     print(f"{name}: { ({f: round(value, 2) for f, value in found.items()}) } dB", flush=True)
 
-print(f"\n| condition | fbp | tv | {given.network.name} | {' | '.join(priors)} |")
+print(f"\n| condition | fbp | tv | {trained} | {' | '.join(priors)} |")
 print("|---|" + "---:|" * (3 + len(priors)))
 shown = []
 for condition, changed in tasks.items():
@@ -83,7 +83,7 @@ for condition, changed in tasks.items():
         images = {
             "fbp": task.baselines["fbp"](y, A),
             "tv": task.baselines["tv"](y, A),
-            given.network.name: network(y, A),
+            trained: network(y, A),
             **{name: generated(p, factors[name], y, A, variance) for name, p in priors.items()},
         }
     values = " | ".join(f"{decibels(one, x):.2f}" for one in images.values())

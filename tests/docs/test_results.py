@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,8 @@ record, tables = _script("record"), _script("tables")
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
 def test_pages_have_their_tables(page) -> None:
     text = page.read_text(encoding="utf-8")
+    unknown = set(re.findall("^<!-- table: (.*) -->$", text, re.MULTILINE)) - tables.TABLES.keys()
+    assert not unknown, "run `python docs/record.py NAME COMMAND`, or `tomolearn bench --out`"
     assert tables.rendered(text) == text, "run `python docs/tables.py`"
 
 
