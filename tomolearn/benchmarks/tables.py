@@ -22,10 +22,11 @@ _NAMES = {
 
 
 def speed_table(path: str | os.PathLike[str]) -> str:
-    """Return the figures of a file in Markdown: a column for each contender, and the first's ratio.
+    """Return the figures of a file in Markdown: a column for each contender.
 
-    Below stand the command that measured them, the machine with its load when it began, and the
-    versions of what was measured beside our own.
+    In brackets is how many times as good as the reference one was. Below stand the command that
+    measured them, the machine with its load when it began, and the versions of what was measured
+    beside our own.
 
     Raises
     ------
@@ -41,20 +42,11 @@ def speed_table(path: str | os.PathLike[str]) -> str:
     for one in timings:
         key = (one["case"], one["batch"], one["what"], one["unit"])
         found.setdefault(key, {})[one["contender"]] = one
-    heads = ["scan", "batch", "what", "", *(_NAMES.get(one, one) for one in contenders), "ratio"]
-    rows = []
-    for (case, batch, what, unit), by in found.items():
-        ratio = by.get(contenders[0], {}).get("ratio")
-        rows.append(
-            [
-                case,
-                str(batch),
-                _NAMES.get(what, what),
-                unit,
-                *(_figure(by.get(one)) for one in contenders),
-                "–" if ratio is None else f"{ratio:.1f}x",
-            ]
-        )
+    heads = ["scan", "batch", "what", "", *(_NAMES.get(one, one) for one in contenders)]
+    rows = [
+        [case, str(batch), _NAMES.get(what, what), unit, *(_figure(by.get(c)) for c in contenders)]
+        for (case, batch, what, unit), by in found.items()
+    ]
     table = markdown((heads, rows), left=(0, 2, 3))
     others = [f"{_NAMES.get(name, name)} {one}" for name, one in values.get("rivals", {}).items()]
     beside = f" Beside it {', '.join(others)}." if others else ""
@@ -97,4 +89,5 @@ def _figure(timing: Mapping[str, Any] | None) -> str:
     if timing is None:
         return "–"
     value = float(f"{timing['value']:.3g}")  # three digits, without an exponent
-    return f"{value:g}"
+    ratio = timing["ratio"]
+    return f"{value:g}" if ratio in (None, 1) else f"{value:g} ({ratio:.1f}x)"
