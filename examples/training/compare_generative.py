@@ -64,9 +64,7 @@ def decibels(images, truths):
 
 network, path = tl.load(given.network), Path(given.network)
 trained = path.parent.name if path.stem == "weights" else path.stem
-priors = {
-    one: tl.load(one, kind="regulariser").requires_grad_(False) for one in given.autoencoders
-}
+priors = {one: tl.load(one, kind="regulariser").requires_grad_(False) for one in given.autoencoders}
 y, x, A, variance = measured(task, "validation", given.validation)
 factors = {}
 for name, prior in priors.items():

@@ -13,5 +13,9 @@ found = tl.evaluation.equilibrium_study(
     tolerance=1e-3,
     max_iterations=100,
 )
-print(found.to_dict())
+print(f"| delta | alpha = {found.alpha:.2g} | alpha = {found.constant:g} delta | from the truth |")
+print("|---:|---:|---:|---:|")
+for delta, *distances in zip(found.deltas, found.fixed, found.chosen, found.errors, strict=True):
+    print(f"| {delta:g} | {' | '.join(f'{one:.3f}' for one in distances)} |")
+print(f"\nall solved to the tolerance: {'yes' if found.converged else 'no'}")
 found.draw().savefig("equilibrium_study.png")

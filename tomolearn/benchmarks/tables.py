@@ -50,7 +50,11 @@ def speed_table(path: str | os.PathLike[str]) -> str:
     table = markdown((heads, rows), left=(0, 2, 3))
     others = [f"{_NAMES.get(name, name)} {one}" for name, one in values.get("rivals", {}).items()]
     beside = f" Beside it {', '.join(others)}." if others else ""
-    return f"{table}\n`{values['command']}`. {_machine(values)}{beside}\n"
+    load = values["machine"]["load"]
+    busy = "" if load is None else f"Load when it began: {load:g}. "
+    return f"{table}
+`{values['command']}`. {busy}{environment(values)}{beside}
+"
 
 
 def output_block(path: str | os.PathLike[str]) -> str:
@@ -72,17 +76,14 @@ def output_block(path: str | os.PathLike[str]) -> str:
         text = "\n".join(lines).strip("\n")
         if text:
             blocks.append(text if is_table else f"```text\n{text}\n```")
+    on = values["machine"]
+    busy = "" if on["load"] is None else f", load {on['load']:g} when it began"
     seconds = values["seconds"]
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} minutes"
-    return "\n\n".join(
-        [f"```bash\n{values['command']}\n```", *blocks, f"It took {took}. {_machine(values)}\n"]
-    )
-
-
-def _machine(values: Mapping[str, Any]) -> str:
-    load = values["machine"]["load"]
-    busy = "" if load is None else f"Load when it began: {load:g}. "
-    return f"{busy}{environment(values)}"
+    version = on["versions"]["tomolearn"]
+    last = f"It took {took} on {on['processor']}, {on['threads']} of {on['cores']} threads{busy}; "
+    last += f"tomolearn {version}.\n"
+    return "\n\n".join([f"```bash\n{values['command']}\n```", *blocks, last])
 
 
 def _figure(timing: Mapping[str, Any] | None) -> str:
