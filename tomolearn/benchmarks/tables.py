@@ -52,9 +52,7 @@ def speed_table(path: str | os.PathLike[str]) -> str:
     beside = f" Beside it {', '.join(others)}." if others else ""
     load = values["machine"]["load"]
     busy = "" if load is None else f"Load when it began: {load:g}. "
-    return f"{table}
-`{values['command']}`. {busy}{environment(values)}{beside}
-"
+    return f"{table}\n`{values['command']}`. {busy}{environment(values)}{beside}\n"
 
 
 def output_block(path: str | os.PathLike[str]) -> str:
