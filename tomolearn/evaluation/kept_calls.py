@@ -13,7 +13,7 @@ import torch
 
 from tomolearn._core.errors import DivergenceError
 from tomolearn._core.files import write_bytes
-from tomolearn._core.reading import read_json
+from tomolearn._core.reading import parse_json, read_json
 from tomolearn.methods import Method
 
 
@@ -64,7 +64,7 @@ class KeptCalls:
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
-            told = json.loads(file.metadata()["call"])
+            told = parse_json(path, file.metadata()["call"])
             error = told.pop("error")
             image = file.get_tensor("image") if error is None else DivergenceError(error)
         return Call(image, **told)
