@@ -80,7 +80,7 @@ def test_leading_dimensions_and_precision(name, data):
     assert images.dtype == torch.float32
     double = METHODS[name](data.double(), OPERATOR, iterations=5)
     assert double.dtype == torch.float64
-    torch.testing.assert_close(images[0, :, 0].double(), double, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(images[0, :, 0].double(), double, rtol=1e-3, atol=1e-3)
     assert METHODS[name](data.bfloat16(), OPERATOR, iterations=1).dtype == torch.float32
     empty = METHODS[name](data[:0], OPERATOR, tolerance=1e-9, callback=print)
     assert empty.shape == (0, *GRID.shape)

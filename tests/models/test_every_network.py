@@ -88,7 +88,7 @@ def test_unit_of_length_does_not_matter(case, rng):
 
 @each_case
 def test_gradient_reaches_every_weight(case, rng):
-    found = gradients(small_network(case), sinograms(rng, 3, 1))
+    found = gradients(small_network(case), sinograms(rng, 12, 1))
     assert [name for name, g in found.items() if g is None or not g.any()] == []
 
 
